@@ -1,0 +1,23 @@
+"""weightwright: from an open language model's weights to a served, measured assistant on your own data."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weightwright.engine.llm import LLM as LLM
+    from weightwright.ports import SamplingParams as SamplingParams
+
+__version__ = "0.1.0"
+__all__ = ["LLM", "SamplingParams", "__version__"]
+
+_HOMES = {"LLM": "weightwright.engine.llm", "SamplingParams": "weightwright.ports"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'weightwright' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

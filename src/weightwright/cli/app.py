@@ -1,0 +1,91 @@
+"""`weightwright VERB …`: the table of verbs, and how errors become exit statuses."""
+
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+import weightwright
+from weightwright.errors import UsageError, WeightwrightError
+
+MODELS, DATA, ASK, MEASURE, MACHINE = "Models", "Tuning", "Documents", "Measuring", "This machine"
+
+# verb, where it stands (imported only when it is called), group, what it does
+VERBS: tuple[tuple[str, str, str, str], ...] = (
+    ("doctor", "doctor:doctor", MACHINE, "Say what this machine has and what will be fast on it."),
+    ("init", "init:init", MACHINE, "Write a commented settings file to start from."),
+)
+GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = ()
+
+
+def build() -> App:
+    """The whole command line; verbs are imported only when called."""
+    app = App(
+        name=["weightwright"],
+        help="From an open model's weights to a served, measured assistant on your own data.",
+        version=f"weightwright {weightwright.__version__}",
+        version_flags=["--version"],
+        exit_on_error=False,
+        print_error=False,
+        result_action="return_value",
+    )
+    for name, target, group, help_text in VERBS:
+        app.command(f"weightwright.cli.{target}", name=name, group=group, help=help_text)
+    for name, group, help_text, verbs in GROUPS:
+        sub = App(name=name, help=help_text, group=group)
+        for verb, target, verb_help in verbs:
+            sub.command(f"weightwright.cli.{target}", name=verb, help=verb_help)
+        app.command(sub)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. 0 done; 1 a clear error; 2 wrong usage; 130 interrupted."""
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, _interrupt)  # a polite kill leaves files as whole as Ctrl-C does
+    try:
+        build()(tokens)
+    except CycloptsError as error:
+        return _report(str(error), 2)
+    except UsageError as error:
+        return _report(f"{error}; see {_help_of(tokens)}", 2)
+    except WeightwrightError as error:
+        if "--debug" in tokens:
+            traceback.print_exc()
+        return _report(str(error), 1)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away: nothing left to tell it
+        return 1
+    except OSError as error:
+        if "--debug" in tokens:
+            traceback.print_exc()
+        return _report(_of_os(error), 1)
+    except KeyboardInterrupt:
+        return _report("interrupted", 130)
+    return 0
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _report(message: str, status: int) -> int:
+    sys.stderr.write(f"error: {message}\n" if status != 130 else f"{message}\n")
+    return status
+
+
+def _help_of(tokens: Sequence[str]) -> str:
+    verbs = []
+    for token in tokens:
+        if token.startswith("-") or not token.isidentifier() or len(verbs) == 1:
+            break
+        verbs.append(token)
+    return " ".join(["weightwright", *verbs, "--help"])
+
+
+def _of_os(error: OSError) -> str:
+    place = f"{error.filename}: " if error.filename else ""
+    remedy = "; free some space and run the same command again" if error.errno == 28 else ""
+    return f"{place}{error.strerror or error}{remedy}"

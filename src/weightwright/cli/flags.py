@@ -1,0 +1,178 @@
+"""Flags made from settings models: `verb(TuneSettings)` turns a function of settings into a command."""
+
+import inspect
+import json as json_module
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional, TypeVar, get_args, get_origin
+
+from cyclopts import Group, Parameter
+from pydantic import BaseModel
+
+from weightwright import config
+from weightwright.cli import logs
+
+S = TypeVar("S", bound=BaseModel)
+
+EVERYWHERE = Group("Everywhere", sort_key=100)
+LogLevel = Literal["debug", "info", "warning", "error"]
+Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a verb found out: `data` is printed by --json, `view` (text or a rich renderable) otherwise."""
+
+    data: Mapping[str, Any]
+    view: Any = ""
+
+
+def verb(
+    settings_type: type[S], *, section: str, positional: Sequence[str] = ()
+) -> Callable[[Callable[[S], Outcome | None]], Callable[..., None]]:
+    """Make a command whose flags are the fields of `settings_type`.
+
+    `positional` names fields that may stand without a flag; a last one that is a tuple takes all the rest.
+    """
+
+    def decorate(function: Callable[[S], Outcome | None]) -> Callable[..., None]:
+        leaves = list(config.leaves(settings_type))
+        names = {_identifier(leaf): leaf for leaf in leaves}
+
+        def command(*rest: Any, **given: Any) -> None:
+            common = {p.name: given.pop(p.name, p.default) for p in _common_parameters()}
+            logs.configure(common["log_level"])
+            flags = {names[name].path: value for name, value in given.items() if value is not None}
+            if rest:
+                flags[(positional[-1],)] = rest
+            if common["device"] is not None:
+                flags.update(
+                    {
+                        l.path: common["device"]
+                        for l in leaves
+                        if l.path[-1] == "device" and l.path not in flags
+                    }
+                )
+            settings = config.load(settings_type, section=section, file=common["config"], flags=flags)
+            outcome = function(settings)
+            if outcome is not None:
+                show(outcome, as_json=bool(common["json"]))
+
+        command.__name__ = function.__name__
+        command.__doc__ = function.__doc__
+        command.__module__ = function.__module__
+        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [*_parameters(leaves, positional), *_common_parameters()]
+        )
+        return command
+
+    return decorate
+
+
+def show(outcome: Outcome, *, as_json: bool) -> None:
+    """Print a result to stdout: one JSON document, or the view for people."""
+    if as_json:
+        sys.stdout.write(json_module.dumps(outcome.data, ensure_ascii=False) + "\n")
+        return
+    if isinstance(outcome.view, str):
+        if outcome.view:
+            sys.stdout.write(outcome.view.rstrip("\n") + "\n")
+        return
+    from rich.console import Console
+
+    Console().print(outcome.view)
+
+
+def _parameters(leaves: list[config.Leaf], positional: Sequence[str]) -> list[inspect.Parameter]:
+    """One parameter for each option, positional ones first (as they must stand in a signature)."""
+    tails = Counter(leaf.path[-1] for leaf in leaves)
+    by_name = {leaf.key: leaf for leaf in leaves}
+    found = [_positional(by_name[name], last=name == positional[-1]) for name in positional]
+    for leaf in leaves:
+        if leaf.key in positional:
+            continue
+        flags = ["--" + leaf.key.replace("_", "-")]
+        if len(leaf.path) > 1 and tails[leaf.path[-1]] == 1:
+            flags.insert(0, "--" + leaf.path[-1].replace("_", "-"))
+        found.append(
+            inspect.Parameter(
+                _identifier(leaf),
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[
+                    Optional[_flag_type(leaf.field.annotation)],
+                    Parameter(
+                        name=flags,
+                        help=_help(leaf),
+                        show_default=False,
+                        negative_iterable="",
+                        group=_group(leaf),
+                    ),
+                ],
+            )
+        )
+    return found
+
+
+def _positional(leaf: config.Leaf, *, last: bool) -> inspect.Parameter:
+    annotation = leaf.field.annotation
+    help_text = Parameter(help=_help(leaf), show_default=False, negative_iterable="")
+    if last and get_origin(annotation) is tuple:
+        kind = inspect.Parameter.VAR_POSITIONAL
+        return inspect.Parameter(
+            leaf.path[-1], kind, annotation=Annotated[get_args(annotation)[0], help_text]
+        )
+    return inspect.Parameter(
+        _identifier(leaf),
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=None,
+        annotation=Annotated[Optional[_flag_type(annotation)], help_text],
+    )
+
+
+def _common_parameters() -> list[inspect.Parameter]:
+    """The flags that every verb has."""
+
+    def parameter(name: str, annotation: Any, help_text: str, default: Any = None) -> inspect.Parameter:
+        described = Annotated[
+            annotation, Parameter(help=help_text, group=EVERYWHERE, negative="", show_default=False)
+        ]
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=described)
+
+    return [
+        parameter("config", Optional[Path], "read settings from this YAML file"),
+        parameter("json", bool, "print the result as one JSON document", False),
+        parameter("device", Optional[Device], "auto (default), cpu, cuda, mps or xpu"),
+        parameter("log_level", Optional[LogLevel], "how much to log to stderr [default: warning]"),
+        parameter("debug", bool, "show the traceback of an error", False),
+    ]
+
+
+def _identifier(leaf: config.Leaf) -> str:
+    return "__".join(leaf.path)
+
+
+def _flag_type(annotation: Any) -> Any:
+    """The type of a flag: `X | None` is a flag of X; a tuple is a list that may be repeated."""
+    args = [a for a in get_args(annotation) if a is not type(None)]
+    if type(None) in get_args(annotation) and len(args) == 1:
+        annotation = args[0]
+    if get_origin(annotation) is tuple:
+        return list[get_args(annotation)[0]]  # type: ignore[misc]
+    return annotation
+
+
+def _help(leaf: config.Leaf) -> str:
+    text = leaf.field.description or ""
+    default = leaf.field.get_default(call_default_factory=True) if not leaf.field.is_required() else None
+    if default in (None, (), "", {}) or isinstance(default, BaseModel):
+        return text
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    return f"{text} [default: {shown}]"
+
+
+def _group(leaf: config.Leaf) -> str:
+    return "Options" if len(leaf.path) == 1 else leaf.path[0].replace("_", " ").capitalize()

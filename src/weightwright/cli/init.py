@@ -1,0 +1,1 @@
+"""`weightwright init`: a commented settings file to start from."""

@@ -1,0 +1,29 @@
+"""Logging to stderr; stdout belongs to results."""
+
+import logging
+import os
+import sys
+import warnings
+
+_NOISY = (
+    "httpx",
+    "httpcore",
+    "urllib3",
+    "filelock",
+    "transformers",
+    "sentence_transformers",
+    "huggingface_hub",
+)
+
+
+def configure(level: str | None) -> None:
+    """Log weightwright at `level` (default: warning), other packages only from warnings up."""
+    chosen = (level or os.environ.get("WEIGHTWRIGHT_LOG_LEVEL") or "warning").upper()
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True)
+    logging.getLogger("weightwright").setLevel(chosen)
+    if chosen != "DEBUG":
+        for name in _NOISY:
+            logging.getLogger(name).setLevel("ERROR")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        warnings.filterwarnings("ignore", module=r"(torch|transformers|peft|sentence_transformers)\b.*")

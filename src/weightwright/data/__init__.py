@@ -1,0 +1,1 @@
+"""Rows of data: formats, templates, checks, and the words of a prompt."""

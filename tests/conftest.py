@@ -1,0 +1,43 @@
+"""Shared fixtures: where the shared data is, tiny models, and no network."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED = REPOSITORY.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, visibly, the tests whose real data is not here."""
+    if not SHARED.is_dir():
+        mark = pytest.mark.skip(reason="the folder of shared data is not beside the repository")
+        for item in items:
+            if "shared" in item.keywords:
+                item.add_marker(mark)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared real data."""
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A seeded two-layer Llama with a byte tokenizer."""
+    from weightwright.testing.models import tiny_llama
+
+    return tiny_llama(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test has a WEIGHTWRIGHT_HOME of its own."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("WEIGHTWRIGHT_HOME", str(home))
+    return home
