@@ -6,7 +6,7 @@ name. This file is mechanism only; each part defines its own settings.
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -76,7 +76,7 @@ def load(
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
     if file is not None:
-        _lay(merged, origin, _flatten(read_yaml(file)), lambda path: str(file))
+        _lay(merged, origin, _flatten(read_yaml(file)), lambda _: str(file))
     variables = os.environ if environment is None else environment
     _lay(
         merged,
@@ -186,7 +186,10 @@ def _flatten(values: Mapping[str, Any], parents: tuple[str, ...] = ()) -> dict[t
 
 
 def _lay(
-    merged: dict[str, Any], origin: dict[str, str], values: Mapping[tuple[str, ...], Any], name: Any
+    merged: dict[str, Any],
+    origin: dict[str, str],
+    values: Mapping[tuple[str, ...], Any],
+    name: Callable[[tuple[str, ...]], str],
 ) -> None:
     """Lay `values` over `merged`, noting where each came from."""
     for path, value in values.items():

@@ -26,7 +26,9 @@ MetadataValue = str | int | float | bool
 class Progress(Protocol):
     """Told how far long work has come; `total` is None where the end is not known."""
 
-    def __call__(self, done: int, total: int | None, note: str = "") -> None: ...
+    def __call__(self, done: int, total: int | None, note: str = "") -> None:
+        """Say that `done` of `total` are done."""
+        ...
 
 
 def silent(done: int, total: int | None, note: str = "") -> None:
@@ -226,7 +228,8 @@ class Reply:
         position = 0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: position < len(self._pieces) or self._ended)
+                while position == len(self._pieces) and not self._ended:
+                    self._changed.wait()
                 fresh = self._pieces[position:]
                 error, ended = self._error, self._ended
             yield from fresh
@@ -296,7 +299,7 @@ class ChunkId(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """A text with the place it came from. `page_starts[i]` is where page i+1 begins; () where there are no pages."""
+    """A text with the place it came from. `page_starts[i]` is where page i+1 begins; () without pages."""
 
     id: str
     text: str

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _interrupt(signum: int, frame: object) -> None:
+def _interrupt(_signum: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -77,7 +77,7 @@ def _report(message: str, status: int) -> int:
 
 
 def _help_of(tokens: Sequence[str]) -> str:
-    verbs = []
+    verbs: list[str] = []
     for token in tokens:
         if token.startswith("-") or not token.isidentifier() or len(verbs) == 1:
             break

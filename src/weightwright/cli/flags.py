@@ -49,13 +49,8 @@ def verb(
             if rest:
                 flags[(positional[-1],)] = rest
             if common["device"] is not None:
-                flags.update(
-                    {
-                        l.path: common["device"]
-                        for l in leaves
-                        if l.path[-1] == "device" and l.path not in flags
-                    }
-                )
+                devices = [leaf.path for leaf in leaves if leaf.path[-1] == "device"]
+                flags = {path: common["device"] for path in devices} | flags
             settings = config.load(settings_type, section=section, file=common["config"], flags=flags)
             outcome = function(settings)
             if outcome is not None:
