@@ -1,1 +1,1 @@
-"""judge."""
+"""Scores of answers against references, with intervals."""

@@ -1,0 +1,108 @@
+"""What `compare` can be told."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from weightwright.compare.arms import ARMS, arm
+from weightwright.config import Settings, nearest
+from weightwright.data.grounded import PromptSettings
+from weightwright.judge.settings import Metrics
+
+
+class TuneOverrides(Settings):
+    """How the adapter of the arms that need one is tuned; what is left out is as `weightwright tune` has it."""
+
+    data: Path | None = Field(None, description="rows to tune the adapter on (needed without `adapter`)")
+    rank: int | None = Field(None, ge=1, description="LoRA rank")
+    alpha: float | None = Field(None, gt=0, description="LoRA alpha")
+    dropout: float | None = Field(None, ge=0, lt=1, description="LoRA dropout")
+    epochs: float | None = Field(None, gt=0, description="passes over the rows")
+    learning_rate: float | None = Field(None, gt=0, description="peak learning rate")
+    max_length: int | None = Field(None, ge=8, description="tokens at which a row is too long")
+    seed: int | None = Field(None, ge=0, description="seed of tuning")
+
+
+class CompareSettings(Settings):
+    """One comparison: a model, questions, the arms to try, and how they are scored.
+
+    Paths in a settings file are relative to that file.
+    """
+
+    model: str = Field(description="address of the model that all arms share")
+    questions: Path = Field(description="JSONL: question, reference, answers, documents, id, kind a line")
+    arms: tuple[str, ...] = Field(("base", "rag"), description=f"what is tried: {', '.join(ARMS)}")
+    documents: tuple[Path, ...] = Field((), description="files and folders to index for retrieval")
+    kb: str = Field("", description="an existing knowledge base instead of `documents`")
+    embedder: str = Field("minilm", description="address of the embedder")
+    k: int = Field(3, ge=1, description="passages in the context")
+    mode: Literal["dense", "terms", "hybrid"] = Field("hybrid", description="how passages are searched")
+    adapter: Path | None = Field(None, description="an adapter folder for the arms that need one")
+    tune: TuneOverrides = Field(default_factory=TuneOverrides)
+    prompt: PromptSettings = Field(default_factory=PromptSettings)
+    max_tokens: int = Field(64, ge=1, description="at most so many tokens an answer")
+    metrics: Metrics = Field(
+        ("f1", "exact_match", "contains", "no_answer"),
+        min_length=1,
+        description="reference metrics to report",
+    )
+    primary: str = Field("f1", description="the one metric that decides")
+    difference: float = Field(
+        0.1, gt=0, le=1, description="difference of the primary metric that matters to you"
+    )
+    alpha: float = Field(0.05, gt=0, lt=1, description="chance of a false difference that is accepted")
+    seed: int = Field(0, ge=0, description="seed of resampling")
+    concurrency: int = Field(16, ge=1, description="questions under way at once")
+    limit: int | None = Field(None, ge=1, description="only so many questions")
+    out: Path = Field(Path("runs/compare"), description="folder for report.html and the answers")
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _known_arms(cls, given: object) -> object:
+        names = given.split(",") if isinstance(given, str) else given
+        if not isinstance(names, list | tuple):
+            return given
+        flat = tuple(part.strip() for name in names for part in str(name).split(","))
+        for name in flat:
+            if name not in ARMS:
+                raise ValueError(f"unknown arm {name!r}{nearest(name, ARMS)}")
+        if len(set(flat)) < max(2, len(flat)):
+            raise ValueError("give at least two arms, each once")
+        return flat
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        arms = [arm(name) for name in self.arms]
+        if self.primary not in self.metrics:
+            raise ValueError(f"primary {self.primary!r} is not among metrics: {', '.join(self.metrics)}")
+        if any(a.context == "retrieved" for a in arms) and bool(self.kb) == bool(self.documents):
+            raise ValueError("an arm with retrieval needs either `documents` or `kb`")
+        if any(a.context == "gold" for a in arms) and not self.documents:
+            raise ValueError("an arm with the gold context needs `documents`")
+        if any(a.adapter for a in arms) and (self.adapter is None) == (self.tune.data is None):
+            raise ValueError("an arm with an adapter needs either `adapter` or `tune.data`")
+        return self
+
+    def placed(self, folder: Path) -> "CompareSettings":
+        """The same with relative paths and local addresses taken from `folder` on (`out` from here)."""
+
+        def path(value: Path | None) -> Path | None:
+            return None if value is None else folder / value.expanduser()
+
+        return self.model_copy(
+            update={
+                "model": _address(self.model, folder),
+                "embedder": _address(self.embedder, folder),
+                "kb": self.kb if "://" in self.kb or not self.kb else str(path(Path(self.kb))),
+                "questions": path(self.questions),
+                "documents": tuple(path(d) for d in self.documents),
+                "adapter": path(self.adapter),
+                "tune": self.tune.model_copy(update={"data": path(self.tune.data)}),
+            }
+        )
+
+
+def _address(text: str, folder: Path) -> str:
+    """A model address whose own path, if it begins with a dot, stands from `folder` on."""
+    return str((folder / text).absolute()) if text.startswith(("./", "../")) else text

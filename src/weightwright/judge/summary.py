@@ -1,0 +1,65 @@
+"""Many scored rows as means with intervals: rows that share a document are one cluster."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from weightwright.errors import SettingsError
+from weightwright.judge.metrics import score
+from weightwright.judge.rows import Row, read_rows
+from weightwright.judge.settings import JudgeSettings
+from weightwright.stats.clusters import by_shared
+from weightwright.stats.intervals import Interval, mean_interval
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Scores of every row, their means with intervals, and how many answers had failed."""
+
+    rows: tuple[Row, ...]
+    scores: tuple[Mapping[str, float], ...]
+    means: Mapping[str, Interval]
+    failed: int
+
+    def data(self) -> dict[str, Any]:
+        """As JSON: `{"scores": {metric: {"mean", "low", "high", "n", "clusters"}}, "rows": [...], "failed"}`."""
+        means = {
+            metric: {"mean": m.mean, "low": m.low, "high": m.high, "n": m.n, "clusters": m.clusters}
+            for metric, m in self.means.items()
+        }
+        rows = [
+            {"id": row.id, "question": row.question, "answer": row.answer, "failed": row.answer is None}
+            | {"references": list(row.references), "scores": dict(scores)}
+            for row, scores in zip(self.rows, self.scores, strict=True)
+        ]
+        return {"scores": means, "rows": rows, "failed": self.failed}
+
+
+def judge(settings: JudgeSettings) -> Judgement:
+    """Score the rows of a file. Raises DataError for a bad file, SettingsError for a grader."""
+    if settings.grader:
+        raise SettingsError(
+            f"--grader {settings.grader}: grading by a model is not available yet; "
+            "leave it out for the reference metrics"
+        )
+    return judge_rows(read_rows(settings.rows), settings)
+
+
+def judge_rows(rows: Sequence[Row], settings: JudgeSettings) -> Judgement:
+    """Score rows at hand."""
+    scores = tuple(
+        score(row.question, row.answer, row.references, settings.metrics, no_answer=settings.no_answer)
+        for row in rows
+    )
+    clusters = by_shared([row.documents for row in rows])
+    means = {
+        metric: mean_interval(
+            [s[metric] for s in scores],
+            clusters,
+            level=settings.level,
+            resamples=settings.resamples,
+            seed=settings.seed,
+        )
+        for metric in settings.metrics
+    }
+    return Judgement(tuple(rows), scores, means, sum(row.answer is None for row in rows))
