@@ -1,0 +1,184 @@
+"""From an address to a loaded model: safetensors or GGUF, through transformers, on one device.
+
+Adapters are not applied here: the engine does that, so that one set of weights serves many.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from weightwright.errors import ModelError, SettingsError
+from weightwright.model import hub, support, weights
+from weightwright.model.address import ModelAddress, parse_model
+from weightwright.model.device import default_precision, pick_device
+from weightwright.model.quiet import quiet
+from weightwright.ports import Progress, silent
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["Loaded", "Precision", "context_tokens", "load", "load_tokenizer", "pick_device"]
+
+Precision = Literal["auto", "f32", "bf16"]
+
+# what configs call the length of the context
+_CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length",
+                  "seq_length")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in eval mode on its device, with its tokenizer.
+
+    `name` is the address without its adapter, `path` its folder or GGUF file, `fingerprint` changes when its
+    weights, config or tokenizer do, `context_tokens` is how many tokens it can attend to.
+    """
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    name: str
+    path: Path
+    fingerprint: str
+    context_tokens: int
+
+
+def load(
+    address: str | ModelAddress,
+    *,
+    precision: Precision = "auto",
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    progress: Progress = silent,
+) -> Loaded:
+    """Load the model at `address`, which is pulled first when it is not on this machine.
+
+    A precision in the address (`:bf16`) goes before `precision`. Raises ModelError where the model cannot
+    be loaded, DownloadError where it cannot be pulled.
+    """
+    address = _in_process(address)
+    dtype_name = _precision(address, precision, device)
+    path = _files(address, progress)
+    files = weights.weight_files(path)
+    for file in files:
+        weights.check_whole(file)
+    support.require(path, trust_remote_code=trust_remote_code)
+    tokenizer = _tokenizer(path, trust_remote_code)
+    model = _model(path, dtype_name, trust_remote_code)
+    return Loaded(
+        model=model.to(pick_device(device)).eval(),
+        tokenizer=tokenizer,
+        name=str(ModelAddress(address.kind, address.base, address.name, address.tag)),
+        path=path,
+        fingerprint=weights.fingerprint(path),
+        context_tokens=context_tokens(model.config),
+    )
+
+
+def load_tokenizer(
+    address: str | ModelAddress, *, trust_remote_code: bool = False, progress: Progress = silent
+) -> "PreTrainedTokenizerBase":
+    """Only the tokenizer, with its chat template if it has one (`tokenizer.chat_template` is None if not)."""
+    return _tokenizer(_files(_in_process(address), progress), trust_remote_code)
+
+
+def context_tokens(config: Any) -> int:
+    """How many tokens a model can attend to, from its transformers config.
+
+    YaRN's and linear scaling's factor is multiplied in, as they count from the original length; other rope
+    types already say the scaled length.
+    """
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    values = (getattr(config, name, None) for name in _CONTEXT_NAMES)
+    found = next((value for value in values if isinstance(value, int) and value > 0), None)
+    if found is None:
+        raise ModelError(
+            f"the model's config says no context length; expected one of {', '.join(_CONTEXT_NAMES)}"
+        )
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kind = rope.get("rope_type", rope.get("type")) if isinstance(rope, dict) else None
+    if kind == "linear":
+        return int(found * float(rope.get("factor", 1)))
+    if kind == "yarn":
+        original = rope.get("original_max_position_embeddings") or found
+        return max(found, int(original * float(rope.get("factor", 1))))
+    return int(found)
+
+
+def _in_process(address: str | ModelAddress) -> ModelAddress:
+    address = parse_model(address) if isinstance(address, str) else address
+    if address.kind in ("extract", "server"):
+        raise ModelError(f"{address} has no weights to load; expected a hub id, a local path or a short name")
+    return address
+
+
+def _files(address: ModelAddress, progress: Progress) -> Path:
+    if address.path is not None and not address.path.exists():
+        raise ModelError(f"there is no {address.path}; a hub model is written OWNER/NAME without ./")
+    found = hub.locate(address) or (hub.pull(address, progress=progress) if address.hub_id else None)
+    if found is None:
+        raise ModelError(f"{address.path} holds no GGUF file for {address.tag}")
+    return found
+
+
+def _precision(address: ModelAddress, precision: Precision, device: str) -> Literal["f32", "bf16"]:
+    """The precision to compute in: the address's own, the setting's, or what is fast on the device."""
+    wanted = address.precision or precision
+    if wanted in ("int8", "int4"):
+        raise ModelError(f"{address}: this version serves f32 and bf16; leave out :{wanted} or write :bf16")
+    if wanted == "auto":
+        return default_precision(pick_device(device))
+    if wanted not in ("f32", "bf16"):
+        raise SettingsError(f"precision={wanted!r}: expected auto, f32 or bf16")
+    return "bf16" if wanted == "bf16" else "f32"
+
+
+def _tokenizer(path: Path, trust_remote_code: bool) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    folder, options = _place(path)
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=trust_remote_code, **options
+            )
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+        raise ModelError(f"the tokenizer of {path} cannot be loaded: {_first_line(error)}; the folder needs "
+                         "tokenizer.json or tokenizer.model") from error  # fmt: skip
+
+
+def _model(path: Path, dtype_name: str, trust_remote_code: bool) -> "PreTrainedModel":
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    dtype: torch.dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype_name]
+    folder, options = _place(path)
+    if options:
+        options["quantization_config"] = GgufConfig(dequantize=True)
+    try:
+        with quiet():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=None if path.is_file() else True,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
+                **options,
+            )
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be loaded: {_first_line(error)}") from error
+    missing = sorted(report["missing_keys"]) + sorted(str(key[0]) for key in report["mismatched_keys"])
+    if missing:
+        raise ModelError(f"{path} lacks {len(missing)} weights of its architecture (first {missing[0]}); "
+                         "pull or copy the model again")  # fmt: skip
+    return model
+
+
+def _place(path: Path) -> tuple[str, dict[str, Any]]:
+    """What from_pretrained wants: a folder, and the GGUF file in it if it is one."""
+    return (str(path.parent), {"gguf_file": path.name}) if path.is_file() else (str(path), {})
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
