@@ -242,7 +242,8 @@ def _server(text: str, what: str) -> tuple[str, str | None]:
         raise AddressError(f"{what} {text!r}: a server holds its adapters; write an adapter's name after #")
     _host_of(base, what, "http://HOST:PORT/v1#NAME")
     if "@" in urlsplit(base).netloc:
-        raise AddressError(f"{what} at {urlsplit(base).hostname}: an address must not hold a user or password, "
+        raise AddressError(f"{what} at {urlsplit(base).hostname}: an address must not hold a user or "
+                           f"password, "
                            "since it is written into reports; give the key as a setting")  # fmt: skip
     return word + base[len(word) :].rstrip("/"), name or None
 
@@ -277,7 +278,8 @@ def _unknown_name(name: str, what: str, known: Iterable[str]) -> str:
 
 def _embedded_path(text: str, scheme: Scheme, rest: str) -> Path:
     if not rest.startswith("/"):
-        raise AddressError(f"store {text!r}: {scheme} keeps a local file; write {scheme}:///{rest or 'kb.db'}, "
+        raise AddressError(f"store {text!r}: {scheme} keeps a local file; write "
+                           f"{scheme}:///{rest or 'kb.db'}, "
                            f"or {scheme}:////... for an absolute path")  # fmt: skip
     if rest == "/":
         raise AddressError(f"store {text!r} names no file; write {scheme}:///kb.db")

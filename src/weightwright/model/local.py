@@ -244,7 +244,8 @@ def _why_not_removable(address: ModelAddress) -> str:
     if address.kind == "short":
         packaged = packages.MODELS[address.base]
         if packages.files_of(packaged) is not None:
-            return (f"{address.base} comes from the Python package {packaged.distribution}; to remove it, run: "
+            return (f"{address.base} comes from the Python package {packaged.distribution}; to remove it, "
+                    f"run: "
                     f"pip uninstall {packaged.distribution}")  # fmt: skip
     if hub_cache_snapshot(address.hub_id) is not None:
         return (f"{address.hub_id} is in your Hugging Face cache, not in weightwright's store; to remove it, "

@@ -58,8 +58,10 @@ def weight_files(path: Path) -> list[Path]:
         return single or found
     pickled = sorted(file.name for file in path.iterdir() if file.suffix in PICKLE_SUFFIXES)
     if pickled:
-        raise ModelError(f"{path} holds only pickle weights ({pickled[0]}), which can run code when read; convert "
-                         "them to safetensors, or use a safetensors or GGUF version of the model")  # fmt: skip
+        raise ModelError(f"{path} holds only pickle weights ({pickled[0]}), which can run code when read; "
+                         f"convert "
+                         "them to safetensors, or use a safetensors or GGUF version of the model")  # "
+                         "fmt: skip
     raise ModelError(f"{path} holds no weights (*.safetensors); pull or copy the model again")
 
 
