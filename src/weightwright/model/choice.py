@@ -11,9 +11,8 @@ from weightwright.model.local import gguf_for
 from weightwright.model.weights import PICKLE_SUFFIXES
 
 # beside the weights; *.py runs only when the user trusts it (--trust-remote-code)
-SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.py", "*.tiktoken", "README.md", "LICENSE*", "
-               ""LICENCE*",
-               "additional_chat_templates/*.jinja", "[0-9]_*/*.json")  # fmt: skip
+SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.py", "*.tiktoken", "README.md", "LICENSE*",
+               "LICENCE*", "additional_chat_templates/*.jinja", "[0-9]_*/*.json")  # fmt: skip
 CARD_FILES = ("README.md", "LICENSE*", "LICENCE*")
 WEIGHTS = ("*.safetensors", "[0-9]_*/*.safetensors")
 # another layout of the same weights, for the author's own code

@@ -36,8 +36,9 @@ def check(path: Path, *, trust_remote_code: bool = False) -> Support:
     if "auto_map" in config and kind not in causal_model_types():
         if trust_remote_code:
             return Support(True, architecture)
-        why = f"{architecture} brings its own code, which would run here; if you trust it, add "
-              f"--trust-remote-code"
+        why = (
+            f"{architecture} brings its own code, which would run here; if you trust it: --trust-remote-code"
+        )
         return Support(False, architecture, why)
     return _known(kind, architecture)
 
