@@ -8,12 +8,17 @@ Context = Literal["none", "retrieved", "gold"]
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One alternative. `gold` context: the documents that the question names, as if retrieval were perfect."""
+    """One alternative. `gold` context: the documents that the question names, as if search were perfect."""
 
     name: str
     adapter: bool
     context: Context
     meaning: str
+
+    @property
+    def deployable(self) -> bool:
+        """Whether it could be put to work: nobody tells a deployed model the right document."""
+        return self.context != "gold"
 
 
 _ALL = (

@@ -12,16 +12,24 @@ from weightwright.judge.settings import Metrics
 
 
 class TuneOverrides(Settings):
-    """How the adapter of the arms that need one is tuned; what is left out is as `weightwright tune` has it."""
+    """How the adapter is tuned: options of `weightwright tune`, by its names; left out: its defaults."""
 
-    data: Path | None = Field(None, description="rows to tune the adapter on (needed without `adapter`)")
+    data: Path | None = Field(None, description="rows to tune the adapter on (unless `adapter` is given)")
     rank: int | None = Field(None, ge=1, description="LoRA rank")
-    alpha: float | None = Field(None, gt=0, description="LoRA alpha")
-    dropout: float | None = Field(None, ge=0, lt=1, description="LoRA dropout")
-    epochs: float | None = Field(None, gt=0, description="passes over the rows")
+    alpha: float | None = Field(None, gt=0, description="LoRA scale is alpha/rank")
+    dropout: float | None = Field(None, ge=0, lt=1, description="dropout before the adapter")
+    targets: str | None = Field(None, description="layers adapted: names (q_proj,v_proj) or all-linear")
+    epochs: int | None = Field(None, ge=1, description="times every row is read")
+    max_steps: int | None = Field(None, ge=1, description="stop after so many steps")
     learning_rate: float | None = Field(None, gt=0, description="peak learning rate")
-    max_length: int | None = Field(None, ge=8, description="tokens at which a row is too long")
-    seed: int | None = Field(None, ge=0, description="seed of tuning")
+    batch: int | None = Field(None, ge=1, description="rows a step")
+    micro_batch: int | None = Field(None, ge=1, description="rows a pass")
+    max_length: int | None = Field(None, ge=2, description="longest row in tokens")
+    too_long: Literal["error", "drop", "truncate"] | None = Field(
+        None, description="what to do with longer rows"
+    )
+    precision: Literal["auto", "f32", "bf16"] | None = Field(None, description="of the base model's weights")
+    seed: int | None = Field(None, ge=0, description="order of rows, first adapter weights, dropout")
 
 
 class CompareSettings(Settings):
@@ -38,7 +46,9 @@ class CompareSettings(Settings):
     embedder: str = Field("minilm", description="address of the embedder")
     k: int = Field(3, ge=1, description="passages in the context")
     mode: Literal["dense", "terms", "hybrid"] = Field("hybrid", description="how passages are searched")
-    adapter: Path | None = Field(None, description="an adapter folder for the arms that need one")
+    adapter: str = Field(
+        "", description="adapter of the arms that need one: a folder, or a server's name for it"
+    )
     tune: TuneOverrides = Field(default_factory=TuneOverrides)
     prompt: PromptSettings = Field(default_factory=PromptSettings)
     max_tokens: int = Field(64, ge=1, description="at most so many tokens an answer")
@@ -76,16 +86,19 @@ class CompareSettings(Settings):
         arms = [arm(name) for name in self.arms]
         if self.primary not in self.metrics:
             raise ValueError(f"primary {self.primary!r} is not among metrics: {', '.join(self.metrics)}")
-        if any(a.context == "retrieved" for a in arms) and bool(self.kb) == bool(self.documents):
-            raise ValueError("an arm with retrieval needs either `documents` or `kb`")
-        if any(a.context == "gold" for a in arms) and not self.documents:
-            raise ValueError("an arm with the gold context needs `documents`")
-        if any(a.adapter for a in arms) and (self.adapter is None) == (self.tune.data is None):
+        if any(a.context != "none" for a in arms) and bool(self.kb) == bool(self.documents):
+            raise ValueError("an arm with passages needs either `documents` or `kb`")
+        if any(a.adapter for a in arms) and bool(self.adapter) == (self.tune.data is not None):
             raise ValueError("an arm with an adapter needs either `adapter` or `tune.data`")
         return self
 
+    @property
+    def remote(self) -> bool:
+        """Whether the model answers from another process."""
+        return self.model.startswith(("http://", "https://"))
+
     def placed(self, folder: Path) -> "CompareSettings":
-        """The same with relative paths and local addresses taken from `folder` on (`out` from here)."""
+        """The same with relative paths and addresses taken from `folder` on; `out` stays as it is."""
 
         def path(value: Path | None) -> Path | None:
             return None if value is None else folder / value.expanduser()
@@ -97,10 +110,15 @@ class CompareSettings(Settings):
                 "kb": self.kb if "://" in self.kb or not self.kb else str(path(Path(self.kb))),
                 "questions": path(self.questions),
                 "documents": tuple(path(d) for d in self.documents),
-                "adapter": path(self.adapter),
+                "adapter": self._adapter_from(folder),
                 "tune": self.tune.model_copy(update={"data": path(self.tune.data)}),
             }
         )
+
+    def _adapter_from(self, folder: Path) -> str:
+        if not self.adapter or self.remote:
+            return self.adapter
+        return str((folder / Path(self.adapter).expanduser()).absolute())
 
 
 def _address(text: str, folder: Path) -> str:

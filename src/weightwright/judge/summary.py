@@ -22,7 +22,7 @@ class Judgement:
     failed: int
 
     def data(self) -> dict[str, Any]:
-        """As JSON: `{"scores": {metric: {"mean", "low", "high", "n", "clusters"}}, "rows": [...], "failed"}`."""
+        """As JSON: scores by metric with `mean`, `low`, `high` and `n`; every row; how many had failed."""
         means = {
             metric: {"mean": m.mean, "low": m.low, "high": m.high, "n": m.n, "clusters": m.clusters}
             for metric, m in self.means.items()

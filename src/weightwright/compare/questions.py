@@ -1,0 +1,52 @@
+"""The questions of a comparison, one JSON object a line."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from weightwright.errors import DataError
+from weightwright.judge.rows import explain_row, json_lines
+
+
+class Question(BaseModel):
+    """A question and what is expected; `documents` name where the answer stands (none: nowhere)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str = Field(coerce_numbers_to_str=True, min_length=1)
+    question: str = Field(min_length=1)
+    reference: str = Field(coerce_numbers_to_str=True, min_length=1)
+    answers: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
+    kind: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_answer_is_the_reference(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("reference") and values.get("answers"):
+            return {**values, "reference": values["answers"][0]}
+        return values
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """All accepted answers, the reference first."""
+        return tuple(dict.fromkeys((self.reference, *self.answers)))
+
+
+def read_questions(file: Path, limit: int | None = None) -> tuple[Question, ...]:
+    """The questions of a file, at most `limit`. Raises DataError with line, fault and remedy."""
+    found: list[Question] = []
+    seen: dict[str, int] = {}
+    for number, values in json_lines(file):
+        try:
+            question = Question.model_validate({"id": str(number), **values})
+        except ValidationError as error:
+            raise DataError(f"{file}:{number}: {explain_row(error)}") from error
+        if question.id in seen:
+            raise DataError(
+                f"{file}:{number}: id {question.id!r} stands on line {seen[question.id]} too; make it unique"
+            )
+        seen[question.id] = number
+        found.append(question)
+    return tuple(found[:limit])

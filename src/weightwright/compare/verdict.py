@@ -1,0 +1,182 @@
+"""Who wins? Scores of the same questions in; intervals, corrected p-values and a verdict with reasons out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from weightwright.stats.clusters import Floats, Labels
+from weightwright.stats.intervals import Interval, difference_interval, mean_interval
+from weightwright.stats.power import POWER, questions_needed, spread
+from weightwright.stats.tests import holm, sign_flip
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """An arm's scores of the primary metric, one for each question, and what a question costs."""
+
+    name: str
+    scores: Floats
+    seconds_per_question: float
+    deployable: bool = True
+
+    @property
+    def mean(self) -> float:
+        """The mean score."""
+        return float(self.scores.mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a verdict is reached: one metric, the error that is accepted, the difference that matters."""
+
+    metric: str
+    difference: float = 0.1
+    alpha: float = 0.05
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two arms: mean of a - b with its interval, and p-values before and after Holm's correction."""
+
+    a: str
+    b: str
+    difference: Interval
+    p_raw: float
+    p: float
+    questions_needed: int | None
+
+    def shown(self, alpha: float) -> bool:
+        """Whether the difference is real at this level."""
+        return self.p <= alpha
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome. `winner` is None unless the best arm is shown to beat the second."""
+
+    rule: Rule
+    means: Mapping[str, Interval]
+    pairs: tuple[Pair, ...]
+    winner: str | None
+    equals: tuple[str, ...]
+    cheapest: str | None
+    why: str
+
+
+def decide(contenders: Sequence[Contender], clusters: Labels, rule: Rule) -> Verdict:
+    """The verdict over at least two contenders with scores [n], cluster labels [n].
+
+    All pairs are tested on the one metric, Holm-corrected together. The winner is the best deployable arm if
+    it beats the second best one; else the arms not shown to be worse than the best are equals, and the
+    cheapest of them is named.
+    """
+    means = {c.name: mean_interval(c.scores, clusters, seed=rule.seed) for c in contenders}
+    pairs = _pairs(contenders, clusters, rule)
+    ranked = sorted((c for c in contenders if c.deployable), key=lambda c: -c.mean)
+    if len(ranked) < 2:
+        return Verdict(rule, means, pairs, None, (), None, "Fewer than two arms could be put to work.")
+    best, second = ranked[0], ranked[1]
+    deciding = pair_of(pairs, best.name, second.name)
+    if deciding.shown(rule.alpha):
+        why = _won(best, second, deciding, means, pairs, rule)
+        return Verdict(rule, means, pairs, best.name, (best.name,), best.name, why)
+    equals = [c for c in ranked if c is best or not pair_of(pairs, best.name, c.name).shown(rule.alpha)]
+    cheapest = min(equals, key=lambda c: c.seconds_per_question)
+    why = _not_shown(best, second, deciding, means, len(pairs), equals, cheapest, rule)
+    return Verdict(rule, means, pairs, None, tuple(c.name for c in equals), cheapest.name, why)
+
+
+def pair_of(pairs: Sequence[Pair], a: str, b: str) -> Pair:
+    """The pair of two arms, in whichever order."""
+    return next(p for p in pairs if {p.a, p.b} == {a, b})
+
+
+def _pairs(contenders: Sequence[Contender], clusters: Labels, rule: Rule) -> tuple[Pair, ...]:
+    """All pairs, the better arm first."""
+    ranked = sorted(contenders, key=lambda c: -c.mean)
+    couples = list(combinations(ranked, 2))
+    tests = [sign_flip(a.scores - b.scores, clusters, seed=rule.seed) for a, b in couples]
+    corrected = holm([test.p for test in tests])
+    planned = rule.alpha / len(couples)  # the strictest of Holm's levels: a promise that holds for any pair
+    return tuple(
+        Pair(
+            a.name,
+            b.name,
+            difference_interval(a.scores, b.scores, clusters, seed=rule.seed),
+            test.p,
+            p,
+            _needed(a.scores - b.scores, clusters, rule.difference, planned),
+        )
+        for (a, b), test, p in zip(couples, tests, corrected, strict=True)
+    )
+
+
+def _needed(differences: Floats, clusters: Labels, wanted: float, alpha: float) -> int | None:
+    """Questions that show the wanted difference; None where the scatter cannot be judged."""
+    if len(np.unique(clusters)) < 2 or not differences.any():
+        return None
+    return questions_needed(spread(differences, clusters), wanted, alpha=alpha)
+
+
+def _won(
+    best: Contender,
+    second: Contender,
+    pair: Pair,
+    means: Mapping[str, Interval],
+    pairs: Sequence[Pair],
+    rule: Rule,
+) -> str:
+    mean, gap = means[best.name], pair.difference
+    return (
+        f"{best.name} is best: {rule.metric} {mean.mean:.2f} "
+        f"(95% interval {mean.low:.2f} to {mean.high:.2f}), "
+        f"{gap.mean:.2f} above {second.name} ({_evidence(pair, len(pairs))})."
+    )
+
+
+def _not_shown(
+    best: Contender,
+    second: Contender,
+    pair: Pair,
+    means: Mapping[str, Interval],
+    pair_count: int,
+    equals: Sequence[Contender],
+    cheapest: Contender,
+    rule: Rule,
+) -> str:
+    gap = pair.difference
+    parts = [
+        f"No difference shown between {best.name} ({rule.metric} {means[best.name].mean:.2f}) and "
+        f"{second.name} ({means[second.name].mean:.2f}): {gap.mean:.2f} apart "
+        f"({_evidence(pair, pair_count)})."
+    ]
+    if 2.0 ** (1 - gap.clusters) * pair_count > rule.alpha:
+        parts.append(f"So few clusters could not show any difference at the level of {rule.alpha:g}.")
+    if pair.questions_needed is not None:
+        parts.append(
+            f"About {pair.questions_needed:,} questions would show a difference of {rule.difference:g} "
+            f"with a probability of {POWER:g}."
+        )
+    names = ", ".join(c.name for c in equals)
+    parts.append(
+        f"Of the arms that cannot be told apart ({names}), {cheapest.name} is the cheapest: "
+        f"{cheapest.seconds_per_question:.2g} s a question."
+    )
+    return " ".join(parts)
+
+
+def p_words(p: float) -> str:
+    """A p-value as people write it."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.0995 else f"p = {p:.2f}"
+
+
+def _evidence(pair: Pair, pairs: int) -> str:
+    gap = pair.difference
+    corrected = f" after Holm's correction over {pairs} pairs" if pairs > 1 else ""
+    return (
+        f"{gap.low:.2f} to {gap.high:.2f}; {p_words(pair.p)}{corrected}; "
+        f"{gap.n} questions in {gap.clusters} independent clusters"
+    )

@@ -1,0 +1,149 @@
+"""Every chart that a report or a terminal shows: one style, colours that colour-blind people can tell apart.
+
+Each function returns the bytes of an SVG. Figures are made without pyplot: nothing global is touched.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito 2008, "Color Universal Design"
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+_CJK_FONTS = (
+    "Noto Sans CJK SC",
+    "Source Han Sans SC",
+    "WenQuanYi Micro Hei",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "SimHei",
+    "Heiti SC",
+)
+_BAR_HEIGHT = 0.62
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A value with the ends of its interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+def interval_bars(bars: Sequence[Bar], *, label: str, dark: bool = False) -> bytes:
+    """Horizontal bars with error bars, the first on top; values from 0 to 1."""
+    figure, axes = _figure(7.2, 0.9 + 0.46 * len(bars), dark)
+    places = range(len(bars), 0, -1)
+    colours = [PALETTE[i % len(PALETTE)] for i in range(len(bars))]
+    values = [bar.value for bar in bars]
+    axes.barh(places, values, height=_BAR_HEIGHT, color=colours, zorder=2)
+    axes.errorbar(values, places, xerr=_error(bars), fmt="none", ecolor=_ink(dark), capsize=3, zorder=3)
+    for place, bar in zip(places, bars, strict=True):
+        axes.annotate(f"{bar.value:.2f}", (max(bar.high, bar.value), place), xytext=(6, 0),
+                      textcoords="offset points", va="center", color=_ink(dark))  # fmt: skip
+    axes.set_yticks(list(places), labels=readable([bar.name for bar in bars], "arm"))
+    axes.set_xlim(0, 1.08)
+    axes.set_xlabel(label)
+    return _svg(figure)
+
+
+def cost_against_score(
+    bars: Sequence[Bar], costs: Sequence[float], *, label: str, cost_label: str, dark: bool = False
+) -> bytes:
+    """Scores with error bars over cost, each point with its name; best is top left. Costs [len(bars)]."""
+    figure, axes = _figure(7.2, 3.6, dark)
+    names = readable([bar.name for bar in bars], "arm")
+    for i, (bar, cost) in enumerate(zip(bars, costs, strict=True)):
+        colour = PALETTE[i % len(PALETTE)]
+        axes.errorbar([cost], [bar.value], yerr=_error([bar]), fmt="o", color=colour, capsize=3, markersize=8)
+        left = cost > 0.75 * max(costs)
+        axes.annotate(names[i], (cost, bar.value), xytext=(-9 if left else 9, 7), textcoords="offset points",
+                      ha="right" if left else "left", color=_ink(dark))  # fmt: skip
+    axes.set_xlim(0, 1.1 * max([*costs, 1e-9]))
+    axes.set_ylim(0, 1.05)
+    axes.set_xlabel(cost_label)
+    axes.set_ylabel(label)
+    return _svg(figure)
+
+
+def grouped_bars(groups: Mapping[str, Sequence[Bar]], *, label: str, dark: bool = False) -> bytes:
+    """One group of vertical bars with error bars for each key; every group has the same names in order."""
+    rows = list(groups.values())
+    names = [bar.name for bar in rows[0]]
+    figure, axes = _figure(7.2, 3.4, dark)
+    width = 0.8 / len(names)
+    for i, name in enumerate(readable(names, "arm")):
+        places = [g + (i - (len(names) - 1) / 2) * width for g in range(len(rows))]
+        bars = [row[i] for row in rows]
+        values = [bar.value for bar in bars]
+        axes.bar(places, values, width * 0.9, color=PALETTE[i % len(PALETTE)], label=name, zorder=2)
+        axes.errorbar(places, values, yerr=_error(bars), fmt="none", ecolor=_ink(dark), capsize=2, zorder=3)
+    axes.set_xticks(range(len(rows)), labels=readable(list(groups), "kind"))
+    axes.set_ylim(0, 1.05)
+    axes.set_ylabel(label)
+    axes.grid(visible=False, axis="x")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=len(names), frameon=False,
+                labelcolor=_ink(dark))  # fmt: skip
+    return _svg(figure)
+
+
+def readable(labels: Sequence[str], word: str) -> list[str]:
+    """Labels that the fonts of this machine can draw; one that they cannot becomes `word` and its number."""
+    fonts = _fonts()
+    plain = all(label.isascii() for label in labels) or len(fonts) > 1
+    return [label if plain or label.isascii() else f"{word} {i}" for i, label in enumerate(labels, 1)]
+
+
+def _figure(width_in: float, height_in: float, dark: bool) -> "tuple[Figure, Axes]":
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context({"font.family": _fonts(), "font.size": 10.5}):
+        figure = Figure(figsize=(width_in, height_in), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+    ink = _ink(dark)
+    figure.patch.set_alpha(0)
+    axes.patch.set_alpha(0)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(ink)
+    axes.tick_params(colors=ink)
+    axes.xaxis.label.set_color(ink)
+    axes.yaxis.label.set_color(ink)
+    axes.grid(visible=True, alpha=0.25, zorder=0)
+    return figure, axes
+
+
+def _svg(figure: "Figure") -> bytes:
+    from matplotlib import rc_context
+
+    stream = io.BytesIO()
+    # fixed ids and no date: the same numbers give the same bytes
+    with rc_context({"font.family": _fonts(), "svg.hashsalt": "weightwright", "svg.fonttype": "path"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
+
+
+def _error(bars: Sequence[Bar]) -> Any:
+    return [[max(0.0, b.value - b.low) for b in bars], [max(0.0, b.high - b.value) for b in bars]]
+
+
+def _ink(dark: bool) -> str:
+    return "#e6e6e6" if dark else "#222222"
+
+
+def _fonts() -> list[str]:
+    """DejaVu (comes with matplotlib) and the first Chinese font that this machine has."""
+    from matplotlib.font_manager import fontManager
+
+    known = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *[name for name in _CJK_FONTS if name in known][:1]]

@@ -1,0 +1,54 @@
+"""Charts are whole SVGs, the same bytes each time, and never fail on a label."""
+
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+from weightwright import plots
+from weightwright.plots import Bar
+
+BARS = [Bar("base", 0.1, 0.05, 0.2), Bar("lora+rag", 0.6, 0.5, 0.7), Bar("<b>&", 0.0, 0.0, 0.0)]
+
+
+def drawn(svg: bytes) -> ElementTree.Element:
+    root = ElementTree.fromstring(svg)
+    assert root.tag.endswith("svg")
+    return root
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_chart_is_a_whole_svg(dark: bool) -> None:
+    drawn(plots.interval_bars(BARS, label="F1", dark=dark))
+    drawn(plots.cost_against_score(BARS, [0.1, 2.0, 0.0], label="F1", cost_label="s", dark=dark))
+    drawn(plots.grouped_bars({"one": BARS, "none": BARS}, label="F1", dark=dark))
+
+
+def test_longer_bars_for_higher_scores() -> None:
+    root = drawn(plots.interval_bars(BARS[:2], label="F1"))
+    space = "{http://www.w3.org/2000/svg}"
+    paths = {
+        path.get("style", "").lower(): path.get("d", "")
+        for path in root.iter(f"{space}path")
+        if any(colour.lower() in path.get("style", "").lower() for colour in plots.PALETTE[:2])
+    }
+    widths = {}
+    for style, d in paths.items():
+        xs = [float(d.split()[i + 1]) for i, part in enumerate(d.split()) if part in "ML"]
+        widths[style.partition("#")[2][:6].upper()] = max(xs) - min(xs)
+    assert widths["E69F00"] == pytest.approx(6 * widths["0072B2"], rel=0.01)
+
+
+def test_the_same_numbers_give_the_same_bytes() -> None:
+    assert plots.interval_bars(BARS, label="F1") == plots.interval_bars(BARS, label="F1")
+
+
+def test_labels_that_no_font_can_draw_are_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "_fonts", lambda: ["DejaVu Sans"])
+    assert plots.readable(["一", "two"], "kind") == ["kind 1", "two"]
+    drawn(plots.grouped_bars({"一": BARS, "无": BARS}, label="F1"))
+
+
+def test_no_global_plotting_state_is_touched() -> None:
+    plots.interval_bars(BARS, label="F1")
+    assert "matplotlib.pyplot" not in sys.modules
