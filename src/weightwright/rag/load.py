@@ -1,0 +1,180 @@
+"""Files to documents; what cannot be read is refused with a reason, never guessed at.
+
+`sources` walks what the user gave, in sorted order, and `load` reads one file, choosing the reader by its
+first bytes and its name. Hidden files are left out of folders. A document's id is its path relative to
+what the user gave; its path is absolute.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from weightwright.errors import DataError
+from weightwright.ports import Document
+from weightwright.rag.readers import corpus, html, pdf, text
+from weightwright.rag.settings import LoadSettings
+
+Reader = Callable[[bytes, LoadSettings], text.Content]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file to read, and the id that its document gets."""
+
+    path: Path
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that was not read. `keep`: it may still hold what an older version of its document says."""
+
+    path: str
+    reason: str
+    keep: bool = False
+
+
+READERS: dict[str, Reader] = {
+    ".md": text.read_markdown,
+    ".markdown": text.read_markdown,
+    ".html": html.read_html,
+    ".htm": html.read_html,
+    ".xhtml": html.read_html,
+    ".pdf": pdf.read_pdf,
+    ".ipynb": text.read_notebook,
+}
+OFFICE = [".docx", ".xlsx", ".pptx", ".epub", ".odt", ".ods", ".odp", ".doc", ".xls", ".ppt", ".rtf"]
+# first bytes → what it is; a file that begins so is refused whatever its name is
+FOREIGN: tuple[tuple[bytes, str], ...] = (
+    (b"PK\x03\x04", "a ZIP archive; unpack it and add what is in it"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Outlook message or old Office file; save it as text or PDF"),
+    (b"\x89PNG", "an image; it has no text to read"),
+    (b"\xff\xd8\xff", "an image; it has no text to read"),
+    (b"GIF8", "an image; it has no text to read"),
+    (b"II*\x00", "an image; it has no text to read"),
+    (b"MM\x00*", "an image; it has no text to read"),
+    (b"\x1f\x8b", "compressed (gzip); unpack it first"),
+    (b"BZh", "compressed (bzip2); unpack it first"),
+    (b"\xfd7zXZ\x00", "compressed (xz); unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it and add what is in it"),
+    (b"Rar!", "a RAR archive; unpack it and add what is in it"),
+    (b"SQLite format 3\x00", "an SQLite database, no document"),
+    (b"\x7fELF", "a program, no document"),
+    (b"GGUF", "a model, no document"),
+    (
+        b"{\\rtf",
+        "an RTF file; it needs the office extra, which is not in this version; save it as text or PDF",
+    ),
+)
+
+
+def sources(paths: Sequence[str | Path]) -> Iterator[Source | Skipped]:
+    """The files that `paths` name, folders opened, in sorted order, each file once."""
+    seen: set[tuple[int, int]] = set()
+    for given in paths:
+        path = Path(given)
+        if path.is_dir():
+            yield from _walk(path, path, seen)
+        else:
+            yield Source(path, path.name)
+
+
+def load(source: Source, settings: LoadSettings) -> Iterator[Document | Skipped]:
+    """The documents in one file (a corpus.jsonl has many), or why it was not read."""
+    shown = absolute(source.path)
+    try:
+        _check_kind(source.path)
+        if source.path.suffix.lower() == ".jsonl":
+            yield from _load_corpus(source.path, shown, settings)
+            return
+        content = _read(source.path, settings)
+        yield Document(
+            id=source.id,
+            text=content.text,
+            path=shown,
+            title=content.title,
+            page_starts=content.page_starts,
+            metadata={"format": content.format},
+        )
+    except DataError as error:
+        yield Skipped(shown, str(error))
+    except OSError as error:
+        yield Skipped(shown, f"cannot be read: {error.strerror or error}; check its rights", keep=True)
+
+
+def absolute(path: Path) -> str:
+    """The absolute path with forward slashes; links stay as the user wrote them."""
+    return Path(os.path.abspath(path)).as_posix()  # noqa: PTH100
+
+
+def _walk(folder: Path, root: Path, seen: set[tuple[int, int]]) -> Iterator[Source | Skipped]:
+    try:
+        status = folder.stat()
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    except OSError as error:
+        yield Skipped(absolute(folder), f"cannot be opened: {error.strerror or error}", keep=True)
+        return
+    place = (status.st_dev, status.st_ino)
+    if place in seen:
+        yield Skipped(absolute(folder), "a link to a folder that was read already", keep=True)
+        return
+    seen.add(place)
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry, root, seen)
+        else:
+            yield Source(entry, entry.relative_to(root).as_posix())
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what must not be opened: a pipe would wait for ever."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise DataError("a folder, expected a file")
+    if not stat.S_ISREG(mode):
+        raise DataError("not an ordinary file (a pipe, a socket or a device)")
+
+
+def _load_corpus(path: Path, shown: str, settings: LoadSettings) -> Iterator[Document | Skipped]:
+    for item in corpus.read_corpus(path, shown, settings):
+        if isinstance(item, Document):
+            yield item
+        else:
+            number, reason = item
+            yield Skipped(f"{shown}:{number}", reason)
+
+
+def _read(path: Path, settings: LoadSettings) -> text.Content:
+    size = path.stat().st_size
+    if size == 0:
+        raise DataError("empty")
+    if size > settings.max_file_mb * 1_000_000:
+        raise DataError(
+            f"{size / 1e6:.0f} MB, more than max_file_mb={settings.max_file_mb}; split it, "
+            "or raise --max-file-mb"
+        )
+    data = path.read_bytes()
+    suffix = path.suffix.lower()
+    if suffix in OFFICE:
+        raise DataError(
+            f"{suffix} needs the office extra, which is not in this version; save it as PDF, HTML or text"
+        )
+    for start, reason in FOREIGN:
+        if data.startswith(start):
+            raise DataError(reason)
+    reader = READERS.get(suffix, text.read_plain)
+    if data.startswith(b"%PDF-"):
+        reader = pdf.read_pdf
+    content = reader(data, settings)
+    if not content.text.strip():
+        raise DataError("holds no text")
+    if len(content.text) > settings.max_characters:
+        raise DataError(
+            f"{len(content.text)} characters, more than max_characters={settings.max_characters}; split it "
+            "or raise --max-characters"
+        )
+    return content

@@ -1,0 +1,81 @@
+"""From a question to chunks: dense, terms, or both fused by reciprocal ranks."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from weightwright.errors import SettingsError
+from weightwright.ports import Embedder, Hit
+from weightwright.rag.settings import RetrieveSettings
+from weightwright.rag.stores.base import Store
+from weightwright.rag.stores.filters import Filter
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def retrieve(
+    store: Store,
+    embedder: Embedder | None,
+    question: str,
+    k: int,
+    settings: RetrieveSettings | None = None,
+    where: Filter | None = None,
+) -> list[Hit]:
+    """The k best chunks for a question, best first; their scores are comparable within one call only."""
+    settings = settings or RetrieveSettings()
+    if not question.strip():
+        return []
+    depth = max(k, settings.candidates)
+    if settings.mode == "terms":
+        return store.search_terms(question, k, where)
+    if embedder is None:
+        raise SettingsError(f"mode={settings.mode} needs an embedder; name one, or use mode=terms")
+    vector = embedder.embed([question], kind="query")[0]
+    if settings.mode == "dense":
+        return store.search_vector(vector, k, where)
+    dense = store.search_vector(vector, depth, where)
+    terms = store.search_terms(question, depth, where)
+    return fuse_hits([dense, terms], settings.rrf_k)[:k]
+
+
+def retrieve_documents(
+    store: Store,
+    embedder: Embedder | None,
+    question: str,
+    k: int,
+    settings: RetrieveSettings | None = None,
+    where: Filter | None = None,
+) -> list[tuple[str, float]]:
+    """The k best documents and their best chunk's score, best first.
+
+    Chunks are fetched deeper and deeper until k documents are among them or there are no more.
+    """
+    depth = k
+    while True:
+        hits = retrieve(store, embedder, question, depth, settings, where)
+        best: dict[str, float] = {}
+        for hit in hits:
+            best.setdefault(hit.chunk.document_id, hit.score)
+        if len(best) >= k or len(hits) < depth:
+            return list(best.items())[:k]
+        depth *= 4
+
+
+def reciprocal_rank_fusion(rankings: Sequence[Sequence[Key]], k: int = 60) -> list[tuple[Key, float]]:
+    """Items with the sum of 1 / (k + rank) over the rankings that hold them, best first.
+
+    Cormack, Clarke, Büttcher 2009, "Reciprocal rank fusion outperforms Condorcet ...", ranks from 1.
+    Equal sums stand in the order in which they first came up.
+    """
+    scores: dict[Key, float] = {}
+    for ranking in rankings:
+        for rank, key in enumerate(ranking, 1):
+            scores[key] = scores.get(key, 0.0) + 1 / (k + rank)
+    return sorted(scores.items(), key=lambda item: -item[1])
+
+
+def fuse_hits(rankings: Sequence[Sequence[Hit]], k: int = 60) -> list[Hit]:
+    """Hits of several rankings fused, each with its fused score."""
+    by_id = {hit.chunk.id: hit for ranking in rankings for hit in ranking}
+    fused = reciprocal_rank_fusion([[hit.chunk.id for hit in ranking] for ranking in rankings], k)
+    return [replace(by_id[chunk_id], score=score) for chunk_id, score in fused]

@@ -1,0 +1,185 @@
+"""The file under the SQLite store: its tables, how it is opened, and what can be wrong with it."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from weightwright.errors import StoreError
+from weightwright.rag.settings import ChunkSettings
+from weightwright.rag.stores.base import SCHEMA_VERSION, StoreMeta
+
+APPLICATION_ID = 0x7765_6967  # "weig": marks the file as ours
+_HEADER = b"SQLite format 3\x00"
+_BUSY_S = 30.0  # how long a writer waits for another process's writer
+
+# Ids are never used again (AUTOINCREMENT), so that a cached vector cannot stand for another chunk.
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE documents (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  document_id TEXT NOT NULL UNIQUE,
+  version TEXT NOT NULL,
+  path TEXT NOT NULL,
+  title TEXT NOT NULL,
+  page_starts TEXT NOT NULL,
+  metadata TEXT NOT NULL,
+  chunks INTEGER NOT NULL
+);
+CREATE TABLE chunks (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  document INTEGER NOT NULL REFERENCES documents (id),
+  start INTEGER NOT NULL,
+  end INTEGER NOT NULL,
+  text TEXT NOT NULL,
+  page INTEGER,
+  heading TEXT NOT NULL,
+  UNIQUE (document, start, end)
+);
+CREATE TABLE vectors (chunk INTEGER PRIMARY KEY REFERENCES chunks (id), vector BLOB NOT NULL);
+CREATE VIRTUAL TABLE terms USING fts5 (words, tokenize = "ascii tokenchars '.'");
+"""
+
+
+def open_file(path: Path, *, new: StoreMeta | None, create: bool) -> tuple[sqlite3.Connection, StoreMeta]:
+    """The connection and what the file was made with; with `create`, tables for `new` where there are none.
+
+    Raises StoreError where the file is absent, foreign, broken or newer than this version.
+    """
+    shown = str(path)
+    fresh = _look(path, create)
+    if fresh and new is None:
+        raise StoreError(f"{shown} would be new and needs an embedder; name one, for example minilm")
+    try:
+        connection = _connect(path)
+    except sqlite3.Error as error:
+        raise explain(error, shown) from error
+    try:
+        return connection, _read_or_create(connection, new, shown)
+    except sqlite3.Error as error:
+        connection.close()
+        raise explain(error, shown) from error
+    except BaseException:
+        connection.close()
+        raise
+
+
+def reader(shown: str) -> sqlite3.Connection:
+    """A second connection, for reading a long time without holding up the first."""
+    return sqlite3.connect(Path(shown), isolation_level=None, check_same_thread=False)
+
+
+def explain(error: sqlite3.Error, shown: str) -> StoreError:
+    """An SQLite error as one line with its remedy."""
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return StoreError(
+            f"{shown}: another process has been writing for {_BUSY_S:.0f} s; try again when it is done"
+        )
+    if "full" in text:
+        return StoreError(f"{shown}: the disk is full; free some space and run the same command again")
+    if "readonly" in text or "unable to open" in text:
+        return StoreError(
+            f"{shown}: cannot be opened for writing; check the rights of the file and its folder"
+        )
+    if "not a database" in text or "malformed" in text:
+        return StoreError(f"{shown} is damaged ({text}); make it again from its documents")
+    return StoreError(f"{shown}: {text}")
+
+
+def _look(path: Path, create: bool) -> bool:
+    """Whether the file is still to be made. Raises StoreError where it cannot be a knowledge base."""
+    if path.is_dir():
+        raise StoreError(
+            f"{path} is a folder, expected the file of a knowledge base, for example {path / 'kb.db'}"
+        )
+    if not path.exists():
+        if not create:
+            raise StoreError(
+                f"there is no knowledge base at {path}; make one: weightwright kb add {path} PATH"
+            )
+        if not path.parent.is_dir():
+            raise StoreError(f"{path}: the folder {path.parent} does not exist; create it first")
+        return True
+    if not path.is_file():
+        raise StoreError(f"{path} is not a file; choose another place for the knowledge base")
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_HEADER))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}; check its rights") from error
+    if start and start != _HEADER:
+        raise StoreError(f"{path} is not a knowledge base (no SQLite file); choose another file")
+    if not start and not create:
+        raise StoreError(f"{path} is empty, no knowledge base; make one: weightwright kb add {path} PATH")
+    return not start
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def _read_or_create(connection: sqlite3.Connection, new: StoreMeta | None, shown: str) -> StoreMeta:
+    _check_owner(connection, shown)
+    if not _has_tables(connection):
+        if new is None:
+            raise StoreError(
+                f"{shown} is empty, no knowledge base; make one: weightwright kb add {shown} PATH"
+            )
+        _create(connection, new)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{shown} was written by a newer version (format {version}, this one reads "
+            f"up to {SCHEMA_VERSION}); "
+            "run: pip install --upgrade weightwright"
+        )
+    _use_wal(connection)
+    values = dict(connection.execute("SELECT key, value FROM meta"))
+    return StoreMeta(
+        embedder=values["embedder"],
+        width=int(values["width"]),
+        chunks=ChunkSettings.model_validate_json(values["chunks"]),
+        embedder_address=values["embedder_address"],
+        schema_version=version,
+    )
+
+
+def _check_owner(connection: sqlite3.Connection, shown: str) -> None:
+    owner = connection.execute("PRAGMA application_id").fetchone()[0]
+    if owner != APPLICATION_ID and (owner != 0 or _has_tables(connection)):
+        raise StoreError(f"{shown} is another program's SQLite file, no knowledge base; choose another file")
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+
+
+def _create(connection: sqlite3.Connection, meta: StoreMeta) -> None:
+    """Make the tables in one transaction, unless another process has just done so."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not _has_tables(connection):
+            for statement in _SCHEMA.split(";\n"):
+                if statement.strip():
+                    connection.execute(statement)
+            values = {
+                "embedder": meta.embedder,
+                "width": str(meta.width),
+                "chunks": meta.chunks.model_dump_json(),
+                "embedder_address": meta.embedder_address,
+            }
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.commit()
+    finally:
+        if connection.in_transaction:
+            connection.rollback()
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Readers go on while one process writes. A power cut may lose the last documents but halves none."""
+    with closing(connection.execute("PRAGMA journal_mode = WAL")):
+        connection.execute("PRAGMA synchronous = NORMAL")
