@@ -89,7 +89,7 @@ def _reporter(moved: Callable[[int], None]) -> Any:
     """A class that the client takes for tqdm, and that hands on how many bytes came."""
     from tqdm import tqdm
 
-    class Reporter(tqdm):  # type: ignore[misc]
+    class Reporter(tqdm):  # type: ignore[type-arg,misc,unused-ignore]
         def __init__(self, *args: Any, **options: Any) -> None:
             options.pop("name", None)
             super().__init__(*args, **{**options, "disable": True})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from weightwright.errors import ModelError, SettingsError
-from weightwright.model import hub, support, weights
+from weightwright.model import gguf_file, hub, support, weights
 from weightwright.model.address import ModelAddress, parse_model
 from weightwright.model.device import default_precision, pick_device
 from weightwright.model.quiet import quiet
@@ -135,11 +135,11 @@ def _precision(address: ModelAddress, precision: Precision, device: str) -> Lite
 def _tokenizer(path: Path, trust_remote_code: bool) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
-    folder, options = _place(path)
     try:
+        folder = gguf_file.side_folder(path) if path.is_file() else path
         with quiet():
             return AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=trust_remote_code, **options
+                str(folder), local_files_only=True, trust_remote_code=trust_remote_code
             )
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
         raise ModelError(f"the tokenizer of {path} cannot be loaded: {_first_line(error)}; the folder needs "
@@ -149,23 +149,26 @@ def _tokenizer(path: Path, trust_remote_code: bool) -> "PreTrainedTokenizerBase"
 def _model(path: Path, dtype_name: str, trust_remote_code: bool) -> "PreTrainedModel":
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, GgufConfig
+    from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 
     dtype: torch.dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype_name]
-    folder, options = _place(path)
-    if options:
-        options["quantization_config"] = GgufConfig(dequantize=True)
+    options: dict[str, Any] = {
+        "dtype": dtype, "local_files_only": True, "output_loading_info": True,
+        "trust_remote_code": trust_remote_code,
+    }  # fmt: skip
     try:
-        with quiet():
-            model, report = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=dtype,
-                local_files_only=True,
-                use_safetensors=None if path.is_file() else True,
-                trust_remote_code=trust_remote_code,
-                output_loading_info=True,
-                **options,
-            )
+        if path.is_file():
+            config = AutoConfig.from_pretrained(str(gguf_file.side_folder(path)), local_files_only=True)
+            options |= {"gguf_file": path.name, "config": config}
+            with gguf_file.quick_reader(keep_tokenizer=False), quiet():
+                model, report = AutoModelForCausalLM.from_pretrained(
+                    str(path.parent), quantization_config=GgufConfig(dequantize=True), **options
+                )
+        else:
+            with quiet():
+                model, report = AutoModelForCausalLM.from_pretrained(
+                    str(path), use_safetensors=True, **options
+                )
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{path} cannot be loaded: {_first_line(error)}") from error
     missing = sorted(report["missing_keys"]) + sorted(str(key[0]) for key in report["mismatched_keys"])
@@ -173,11 +176,6 @@ def _model(path: Path, dtype_name: str, trust_remote_code: bool) -> "PreTrainedM
         raise ModelError(f"{path} lacks {len(missing)} weights of its architecture (first {missing[0]}); "
                          "pull or copy the model again")  # fmt: skip
     return model
-
-
-def _place(path: Path) -> tuple[str, dict[str, Any]]:
-    """What from_pretrained wants: a folder, and the GGUF file in it if it is one."""
-    return (str(path.parent), {"gguf_file": path.name}) if path.is_file() else (str(path), {})
 
 
 def _first_line(error: BaseException) -> str:

@@ -59,7 +59,7 @@ def weight_files(path: Path) -> list[Path]:
     pickled = sorted(file.name for file in path.iterdir() if file.suffix in PICKLE_SUFFIXES)
     if pickled:
         raise ModelError(f"{path} holds only pickle weights ({pickled[0]}), which can run code when read; "
-                         "convert them to safetensors, or use a safetensors or GGUF version of it")  # fmt: skip
+                         "convert them to safetensors, or use a safetensors or GGUF version")  # fmt: skip
     raise ModelError(f"{path} holds no weights (*.safetensors); pull or copy the model again")
 
 
