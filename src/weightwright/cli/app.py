@@ -15,9 +15,22 @@ MODELS, DATA, ASK, MEASURE, MACHINE = "Models", "Tuning", "Documents", "Measurin
 # verb, where it stands (imported only when it is called), group, what it does
 VERBS: tuple[tuple[str, str, str, str], ...] = (
     ("doctor", "doctor:doctor", MACHINE, "Say what this machine has and what will be fast on it."),
+    ("judge", "judge:judge", MEASURE, "Score answers against references, with intervals."),
+    ("compare", "compare:compare", MEASURE, "Which is better on your questions, by how much, how sure, at what cost."),
+    ("plan", "plan:plan", MODELS, "Does it fit, what will it cost, which settings."),
+    ("tune", "tune:tune", DATA, "Train an adapter, or every weight, on your rows."),
+    ("chat", "chat:chat", MODELS, "Talk with a model in the terminal."),
+    ("serve", "serve:serve", MODELS, "Serve a model, its adapters and knowledge bases over HTTP."),
     ("init", "init:init", MACHINE, "Write a commented settings file to start from."),
 )
-GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = ()
+GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
+    (
+        "data",
+        DATA,
+        "Look at rows before they are learnt.",
+        (("show", "data:show", "Print rows with the tokens that carry loss in colour."),),
+    ),
+)
 
 
 def build() -> App:

@@ -1,1 +1,1 @@
-"""engine."""
+"""The in-process engine: many requests at once over one set of weights."""

@@ -1,1 +1,1 @@
-"""remote."""
+"""Chat and Embedder over HTTP: any server that speaks OpenAI's API."""

@@ -1,1 +1,1 @@
-"""serve."""
+"""The HTTP server: OpenAI's API over models, adapters and knowledge bases."""

@@ -1,0 +1,59 @@
+"""`weightwright serve`: the HTTP server."""
+
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from weightwright.cli.flags import verb
+from weightwright.cli.progress import bar
+from weightwright.errors import SettingsError
+from weightwright.serve.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from weightwright.serve.offers import Offers
+
+
+@verb(ServeSettings, section="serve", positional=("model",))
+def serve(settings: ServeSettings) -> None:
+    """Serve a model, its adapters and knowledge bases over OpenAI's API."""
+    listening = _listen(settings.host, settings.port)  # before minutes of loading, so that it fails at once
+    try:
+        with bar("loading") as progress:
+            from weightwright.serve.offers import open_offers
+
+            offers = open_offers(settings, progress)
+        try:
+            _run(offers, settings, listening)
+        finally:
+            offers.close()
+    finally:
+        listening.close()
+
+
+def _run(offers: "Offers", settings: ServeSettings, listening: socket.socket) -> None:
+    import uvicorn
+
+    from weightwright.serve.app import create_app
+
+    app = create_app(offers, settings)
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    sys.stderr.write(f"listening on http://{shown}:{port}/v1 (Ctrl-C stops)\n")
+    for offer in offers:
+        sys.stderr.write(f"  model {offer.name}\n")
+    sys.stderr.flush()
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(place)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
+        ) from error
+    return listening

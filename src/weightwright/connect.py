@@ -1,0 +1,89 @@
+"""The one place where an address becomes a Chat, an Embedder or a Store."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weightwright.errors import AddressError
+from weightwright.model.address import ModelAddress, parse_embedder, parse_model, parse_store
+from weightwright.ports import Chat, Embedder, Progress, silent
+
+if TYPE_CHECKING:
+    from weightwright.engine.settings import EngineSettings
+    from weightwright.rag.settings import ChunkSettings
+    from weightwright.rag.stores.base import Store
+
+
+def open_chat(
+    address: str,
+    *,
+    adapters: Mapping[str, Path] | None = None,
+    settings: "EngineSettings | None" = None,
+    progress: Progress = silent,
+) -> Chat:
+    """The Chat at a model address, with LoRA adapters by name (in-process models only)."""
+    parsed = parse_model(address)
+    if parsed.kind in ("server", "extract") and adapters:
+        raise AddressError(
+            f"{address!r} takes no adapter folders; load adapters where the model runs and name them there"
+        )
+    if parsed.kind == "server":
+        from weightwright.remote.chat import RemoteChat
+
+        return RemoteChat(parsed.base, parsed.name)
+    if parsed.kind == "extract":
+        from weightwright.rag.extract import Extract
+
+        return Extract()
+    return _open_engine(parsed, dict(adapters or {}), settings, progress)
+
+
+def open_embedder(address: str, *, progress: Progress = silent) -> Embedder:
+    """The Embedder at an embedder address."""
+    parsed = parse_embedder(address)
+    if parsed.kind == "server":
+        from weightwright.remote.embed import RemoteEmbedder
+
+        return RemoteEmbedder(parsed.base, parsed.name)
+    from weightwright.model.hub import pull
+    from weightwright.rag.embed import SentenceTransformerEmbedder
+
+    return SentenceTransformerEmbedder(pull(parsed, progress=progress))
+
+
+def open_store(
+    address: str,
+    *,
+    embedder: Embedder | None = None,
+    chunks: "ChunkSettings | None" = None,
+    create: bool = False,
+) -> "Store":
+    """The Store at a store address; `create` makes one for `embedder` when it is not there."""
+    from weightwright.rag.stores import open_store as open_parsed
+
+    return open_parsed(parse_store(address), embedder=embedder, chunks=chunks, create=create)
+
+
+def _open_engine(
+    address: ModelAddress,
+    adapters: dict[str, Path],
+    settings: "EngineSettings | None",
+    progress: Progress,
+) -> Chat:
+    from weightwright.engine.engine import Engine
+    from weightwright.engine.settings import EngineSettings
+    from weightwright.model.load import load
+
+    settings = settings or EngineSettings()
+    default = None
+    if address.adapter is not None:
+        default = "default"
+        adapters[default] = address.adapter
+    loaded = load(
+        address,
+        precision=settings.precision,
+        device=settings.device,
+        trust_remote_code=settings.trust_remote_code,
+        progress=progress,
+    )
+    return Engine(loaded, adapters=adapters, default_adapter=default, settings=settings)

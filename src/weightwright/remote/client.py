@@ -1,0 +1,100 @@
+"""One HTTP client for a server that speaks OpenAI's API, with errors that say what to do."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import httpx
+
+from weightwright.errors import RemoteError
+
+T = TypeVar("T")
+KEY_VARIABLES = ("WEIGHTWRIGHT_API_KEY", "OPENAI_API_KEY")
+
+
+class Client:
+    """An async client on a loop of its own, so that hundreds of requests need no thread each."""
+
+    def __init__(self, url: str, *, timeout_s: float = 600.0) -> None:
+        self.url = url.rstrip("/")
+        key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
+        self._loop = asyncio.new_event_loop()
+        self.http = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(timeout_s, connect=10.0),
+            limits=httpx.Limits(max_connections=None),
+        )
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="weightwright-remote", daemon=True
+        )
+        self._thread.start()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Run a coroutine on the client's loop; returns a concurrent future."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def only_model(self) -> str:
+        """The name of the server's one model. Raises RemoteError listing them when there are more."""
+        names = [model["id"] for model in self.start(self._request("GET", "/models")).result()["data"]]
+        if len(names) != 1:
+            self.close()
+            raise RemoteError(
+                f"{self.url} offers {', '.join(names) or 'no model'}; add '#NAME' to the address"
+            )
+        return str(names[0])
+
+    async def post(self, path: str, body: dict[str, Any]) -> Any:
+        """POST JSON, return JSON. Raises RemoteError."""
+        return await self._request("POST", path, body)
+
+    async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        try:
+            response = await self.http.request(method, self.url + path, json=body)
+        except httpx.HTTPError as error:
+            raise self.unreachable(error) from error
+        self.check(response)
+        return response.json()
+
+    def check(self, response: httpx.Response) -> None:
+        """Raise RemoteError for an error status (the body must have been read)."""
+        if response.is_success:
+            return
+        remedy = {
+            401: f"; set {KEY_VARIABLES[0]} to the server's key",
+            404: "; write the server's model name after '#' in the address",
+        }.get(response.status_code, "")
+        raise RemoteError(f"{self.url} answered {response.status_code}: {_message(response)}{remedy}")
+
+    def unreachable(self, error: httpx.HTTPError) -> RemoteError:
+        """The RemoteError for a server that did not answer."""
+        return RemoteError(
+            f"no answer from {self.url} ({error or type(error).__name__}); is the server running?"
+        )
+
+    def close(self) -> None:
+        """Close connections and stop the loop; work under way is cancelled."""
+        if self._loop.is_closed():
+            return
+        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _shut(self) -> None:
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self.http.aclose()
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        body = response.json()
+        error = body.get("error", body)
+        return str(error.get("message", error) if isinstance(error, dict) else error)
+    except (ValueError, AttributeError):
+        return response.text[:300].strip() or response.reason_phrase

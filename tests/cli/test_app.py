@@ -1,0 +1,82 @@
+"""The command line as a whole: exit statuses, one clear line, nothing on stdout but results."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from weightwright.cli.app import GROUPS, VERBS, main
+
+
+def run(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "weightwright", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["nope"], 2, 'Unknown command "nope"'),
+        (["doctor", "--nope"], 2, "Unknown option: --nope"),
+        (["serve"], 2, "model is required; see weightwright serve --help"),
+        (["serve", "x", "--port", "many"], 2, "port"),
+        (["serve", "x", "--port", "99999"], 1, "port=99999: Input should be less than or equal to 65535"),
+        (["serve", "x", "--host", "0.0.0.0"], 1, "set api_key"),
+        (["doctor", "--config", "absent.yaml"], 1, "cannot read settings from absent.yaml"),
+        (["chat", "ftp://x"], 1, "ftp"),
+    ],
+)
+def test_wrong_input_gives_one_clear_line(arguments: list[str], status: int, message: str) -> None:
+    shown = run(*arguments)
+    assert shown.returncode == status
+    assert shown.stderr.startswith("error: ")
+    assert message in shown.stderr
+    assert "Traceback" not in shown.stderr
+    assert shown.stdout == ""
+
+
+def test_debug_shows_the_traceback() -> None:
+    assert "Traceback" in run("chat", "ftp://x", "--debug").stderr
+
+
+def test_json_is_one_document_on_stdout() -> None:
+    assert json.loads(run("doctor", "--json").stdout)
+
+
+def test_every_verb_has_help() -> None:
+    names = [[name] for name, *_ in VERBS]
+    names += [[group, verb] for group, _, _, verbs in GROUPS for verb, *_ in verbs]
+    for name in names:
+        assert main([*name, "--help"]) == 0
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_server_stops_with_130(tiny_model: Path, signum: int) -> None:
+    command = [sys.executable, "-m", "weightwright", "serve", str(tiny_model), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+        for line in process.stderr:
+            if line.startswith("listening on http://127.0.0.1:"):
+                break
+        assert process.stderr.readline() == f"  model {tiny_model}\n"
+        process.send_signal(signum)
+        assert process.wait(60) == 130
+
+
+def test_a_port_in_use_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        shown = run("serve", "./absent", "--port", str(taken.getsockname()[1]), cwd=tmp_path)
+    assert shown.returncode == 1
+    assert "choose another --port" in shown.stderr
+
+
+def test_a_question_on_stdin_is_answered_on_stdout(tiny_model: Path) -> None:
+    shown = run("chat", str(tiny_model), "--max-tokens", "5", input="Hello")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.endswith("\n")
+    assert run("chat", str(tiny_model), input="").returncode == 1

@@ -1,0 +1,212 @@
+"""The engine against transformers' own generation, and what many requests at once must not change."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from weightwright.engine.engine import Engine
+from weightwright.engine.settings import EngineSettings
+from weightwright.errors import ModelError, RequestError
+from weightwright.model.load import load
+from weightwright.ports import ChatRequest, Message, Piece, SamplingParams
+
+PROMPTS = ["Hello", "The quick brown fox jumps over", "a", "Zwölf Boxkämpfer jagen Viktor", "你好，世界"]
+GREEDY = SamplingParams(max_tokens=24, temperature=0, ignore_eos=True)
+
+
+@pytest.fixture(scope="module")
+def lora(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random rank-4 adapter for the tiny model, in PEFT's format."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(1)
+    config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+    folder = tmp_path_factory.mktemp("adapter")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path, lora: Path) -> Iterator[Engine]:
+    opened = Engine(
+        load(str(tiny_model), precision="f32"),
+        adapters={"one": lora},
+        settings=EngineSettings(max_sequences=4, prefill_tokens=64),
+    )
+    yield opened
+    opened.close()
+
+
+def reference(folder: Path, prompt: str, adapter: Path | None = None) -> list[int]:
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter)
+    ids = AutoTokenizer.from_pretrained(folder)(prompt, return_tensors="pt")
+    out = model.generate(**ids, do_sample=False, max_new_tokens=24, eos_token_id=None, pad_token_id=0)
+    return out[0, ids["input_ids"].shape[1] :].tolist()
+
+
+def test_batched_greedy_equals_transformers_one_by_one(engine: Engine, tiny_model: Path, lora: Path) -> None:
+    requests = [ChatRequest(prompt=p, params=GREEDY) for p in PROMPTS]
+    requests += [ChatRequest(prompt=p, adapter="one", params=GREEDY) for p in PROMPTS]
+    replies = [engine.submit(request) for request in requests]
+    got = [list(reply.result(60).completions[0].token_ids) for reply in replies]
+    expected = [reference(tiny_model, p) for p in PROMPTS] + [reference(tiny_model, p, lora) for p in PROMPTS]
+    assert got == expected
+    assert got[: len(PROMPTS)] != got[len(PROMPTS) :]
+
+
+def test_a_seeded_sample_does_not_depend_on_what_runs_beside_it(engine: Engine) -> None:
+    params = SamplingParams(max_tokens=20, temperature=1.0, top_p=0.9, top_k=50, seed=7, ignore_eos=True)
+    alone = engine.submit(ChatRequest(prompt="Hello", params=params)).result(60)
+    others = [engine.submit(ChatRequest(prompt=p, params=SamplingParams(max_tokens=30))) for p in PROMPTS]
+    beside = engine.submit(ChatRequest(prompt="Hello", params=params)).result(60)
+    assert beside.completions[0].token_ids == alone.completions[0].token_ids
+    for other in others:
+        other.result(60)
+
+
+def test_n_completions_have_their_own_indices_and_differ(engine: Engine) -> None:
+    params = SamplingParams(max_tokens=12, n=3, seed=1, ignore_eos=True)
+    result = engine.submit(ChatRequest(prompt="Hello", params=params)).result(60)
+    assert [c.index for c in result.completions] == [0, 1, 2]
+    assert len({c.token_ids for c in result.completions}) == 3
+    assert result.usage.completion_tokens == 36
+
+
+def test_the_last_stream_begins_before_the_first_ends(engine: Engine) -> None:
+    params = SamplingParams(max_tokens=40, temperature=0, ignore_eos=True)
+    order: list[tuple[int, str]] = []
+    replies = [engine.submit(ChatRequest(prompt=p, params=params)) for p in PROMPTS[:4]]
+    for number, reply in enumerate(replies):
+        reply.on_piece(lambda piece, n=number: order.append((n, piece.finish_reason or "")))
+    for reply in replies:
+        reply.result(60)
+    first_end = next(i for i, (_, reason) in enumerate(order) if reason)
+    assert {n for n, _ in order[:first_end]} == {0, 1, 2, 3}
+
+
+def test_cancelling_ends_one_request_and_frees_its_row(engine: Engine) -> None:
+    long = SamplingParams(max_tokens=400, temperature=0, ignore_eos=True)
+    begun = threading.Event()
+    reply = engine.submit(ChatRequest(prompt="Hello", params=long))
+    reply.on_piece(lambda _: begun.set())
+    assert begun.wait(60)
+    reply.cancel()
+    result = reply.result(60)
+    assert result.completions[0].finish_reason == "cancelled"
+    assert 0 < len(result.completions[0].token_ids) < 400
+    engine.score("a", ["b"])  # runs in the engine's thread, after the row was dropped
+    assert engine._rows == []
+    assert engine._runner._cache is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (ChatRequest(prompt="x" * 600), "600 prompt tokens do not fit into the context of 512"),
+        (ChatRequest(prompt="x" * 500), "500 prompt \\+ 16 new tokens do not fit"),
+        (ChatRequest(prompt=""), "prompt is empty"),
+        (ChatRequest(prompt_token_ids=(5, 99999)), "token id 99999 is outside the vocabulary"),
+        (ChatRequest(prompt="x", adapter="two"), "no adapter 'two'; adapters: one"),
+    ],
+)
+def test_a_wrong_request_fails_alone(engine: Engine, request_: ChatRequest, message: str) -> None:
+    good = engine.submit(ChatRequest(prompt="Hello", params=GREEDY))
+    with pytest.raises(RequestError, match=message):
+        engine.submit(request_).result(60)
+    assert len(good.result(60).completions[0].token_ids) == 24
+
+
+def test_messages_go_through_the_template(engine: Engine) -> None:
+    turns = (Message("user", "Hello"),)
+    by_template = engine.submit(ChatRequest(messages=turns, params=GREEDY)).result(60)
+    written = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+    by_hand = engine.submit(ChatRequest(prompt=written, params=GREEDY)).result(60)
+    assert by_template.completions == by_hand.completions
+    assert by_template.usage == by_hand.usage
+
+
+def test_stop_token_and_stop_text_end_a_completion(engine: Engine) -> None:
+    free = engine.submit(ChatRequest(prompt="Hello", params=GREEDY)).result(60).completions[0]
+    token = free.token_ids[5]
+    first = free.token_ids.index(token)
+    params = GREEDY.model_copy(update={"stop_token_ids": (token,)})
+    ended = engine.submit(ChatRequest(prompt="Hello", params=params)).result(60).completions[0]
+    assert ended.finish_reason == "stop"
+    assert ended.token_ids == free.token_ids[: first + 1]
+
+
+def test_logprobs_are_those_of_the_model(engine: Engine, tiny_model: Path) -> None:
+    params = GREEDY.model_copy(update={"logprobs": 2, "max_tokens": 4})
+    shown = engine.submit(ChatRequest(prompt="Hello", params=params)).result(60).completions[0]
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    ids = AutoTokenizer.from_pretrained(tiny_model)("Hello")["input_ids"]
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids + list(shown.token_ids)])).logits[0].log_softmax(-1)
+    for step, entry in enumerate(shown.logprobs):
+        expected = logits[len(ids) - 1 + step]
+        assert entry.logprob == pytest.approx(float(expected[entry.token_id]), abs=1e-4)
+        assert [t for t, _, _ in entry.top] == expected.topk(2).indices.tolist()
+
+
+def test_scores_equal_the_sum_of_the_models_logprobs(engine: Engine, tiny_model: Path) -> None:
+    scores = engine.score("Hello", [" world", "!", " 世界"])
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    start = len(tokenizer("Hello")["input_ids"])
+    for completion, score in zip([" world", "!", " 世界"], scores, strict=True):
+        ids = torch.tensor(tokenizer("Hello" + completion)["input_ids"])
+        with torch.inference_mode():
+            logprobs = model(ids[None]).logits[0].log_softmax(-1)
+        expected = sum(float(logprobs[i - 1, ids[i]]) for i in range(start, len(ids)))
+        assert score.log_likelihood == pytest.approx(expected, abs=1e-4)
+        assert score.tokens == len(ids) - start
+
+
+def test_a_model_that_fails_in_a_step_fails_its_requests_and_serves_the_next(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    forward = engine._adapters.forward
+    monkeypatch.setattr(engine._adapters, "forward", lambda *_, **__: 1 / 0)
+    with pytest.raises(ModelError, match="the model failed: division by zero"):
+        engine.submit(ChatRequest(prompt="Hello", params=GREEDY)).result(60)
+    monkeypatch.setattr(engine._adapters, "forward", forward)
+    assert engine.submit(ChatRequest(prompt="Hello", params=GREEDY)).result(60).usage.completion_tokens == 24
+
+
+def test_closing_ends_what_is_under_way(tiny_model: Path) -> None:
+    engine = Engine(load(str(tiny_model), precision="f32"))
+    begun = threading.Event()
+    pieces: list[Piece] = []
+    reply = engine.submit(ChatRequest(prompt="x", params=SamplingParams(max_tokens=480, ignore_eos=True)))
+    reply.on_piece(lambda piece: (pieces.append(piece), begun.set()))
+    assert begun.wait(60)
+    engine.close()
+    assert reply.result(1).completions[0].finish_reason == "cancelled"
+    with pytest.raises(RequestError, match="closed"):
+        engine.submit(ChatRequest(prompt="x")).result(1)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "holds no adapter_config.json"),
+        ({"adapter_config.json": '{"peft_type": "LORA"}'}, "holds no adapter_model.safetensors"),
+        ({"adapter_config.json": "[]", "adapter_model.safetensors": ""}, "is not PEFT's"),
+        ({"adapter_config.json": '{"peft_type": "IA3"}', "adapter_model.safetensors": ""}, "of kind IA3"),
+    ],
+)
+def test_a_folder_that_is_no_lora_adapter_is_refused(
+    tiny_model: Path, tmp_path: Path, files: dict[str, str], message: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ModelError, match=message):
+        Engine(load(str(tiny_model), precision="f32"), adapters={"bad": tmp_path})

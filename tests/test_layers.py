@@ -1,0 +1,53 @@
+"""What must stay light, and what it must not import."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = ("torch", "transformers", "gradio", "sentence_transformers", "scipy", "fastapi", "matplotlib")
+
+LIGHT_MODULES = [
+    "weightwright",
+    "weightwright.cli.app",
+    "weightwright.config",
+    "weightwright.ports",
+    "weightwright.connect",
+    "weightwright.model.address",
+    "weightwright.data.grounded",
+    "weightwright.data.formats",
+    "weightwright.plan.params",
+    "weightwright.plan.memory",
+    "weightwright.engine.settings",
+    "weightwright.serve.settings",
+    "weightwright.tune.settings",
+    "weightwright.rag.settings",
+    "weightwright.compare.settings",
+]
+
+
+def imported(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint('\\n'.join(sys.modules), file=sys.stderr)"
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    return {name.split(".")[0] for name in shown.stderr.splitlines()}
+
+
+@pytest.mark.parametrize("module", LIGHT_MODULES)
+def test_light_modules_import_nothing_heavy(module: str) -> None:
+    assert imported(f"import {module}") & set(HEAVY[:4]) == set()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["tune", "--help"], ["serve", "--help"], ["nope"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = f"from weightwright.cli.app import main\nmain({arguments!r})"
+    assert imported(code) & set(HEAVY) == set()
+
+
+def test_help_answers_within_half_a_second() -> None:
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "weightwright", "--help"], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5, f"{seconds} s"
