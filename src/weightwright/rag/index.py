@@ -53,7 +53,7 @@ def add(
 
     Raises DataError where a path does not exist; a file that cannot be read is reported as skipped.
     """
-    _must_exist(paths)
+    must_exist(paths)
     report = Report()
     _add(store, embedder, _loaded(paths, settings or LoadSettings(), report), report, progress)
     return report
@@ -196,7 +196,8 @@ def _loaded(paths: Sequence[str | Path], settings: LoadSettings, report: Report)
                 yield item
 
 
-def _must_exist(paths: Sequence[str | Path]) -> None:
+def must_exist(paths: Sequence[str | Path]) -> None:
+    """Raise DataError where a path does not exist."""
     for path in paths:
         if not os.path.lexists(path):
             raise DataError(f"{path} does not exist; give files or folders")

@@ -1,0 +1,75 @@
+"""`weightwright ask`: one question to a knowledge base, answered with checked citations."""
+
+from contextlib import closing
+from typing import Any
+
+from pydantic import Field
+
+from weightwright.cli.flags import Outcome, verb
+from weightwright.cli.kb import one_line, place, reading, where_of
+from weightwright.cli.progress import bar
+from weightwright.config import Settings
+from weightwright.errors import RequestError
+from weightwright.ports import Answer
+from weightwright.rag.settings import AnswerSettings
+
+
+class AskSettings(Settings):
+    """Who is asked what."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    question: str = Field(description="the question")
+    model: str = Field(description="model address; `extract` quotes the best sentences without a model")
+    embedder: str = Field("", description="embedder address; default: the knowledge base's own")
+    where: str = Field("", description="only documents for which this holds, e.g. format = 'pdf'")
+    answer: AnswerSettings = AnswerSettings()
+
+
+@verb(AskSettings, section="ask", positional=("kb", "question"))
+def ask(settings: AskSettings) -> Outcome:
+    """Answer a question from a knowledge base, with citations that were checked."""
+    from weightwright.connect import open_chat
+    from weightwright.rag.answer import KnowledgeBase
+
+    if not settings.question.strip():
+        raise RequestError("the question is empty; write what you want to know")
+    where = where_of(settings.where)
+    mode = settings.answer.retrieve.mode
+    with bar("opening") as progress, reading(settings.kb, settings.embedder, mode) as (store, embedder):
+        knowledge = KnowledgeBase(store, embedder, settings.answer)
+        with closing(open_chat(settings.model, progress=progress)) as chat:
+            answer = knowledge.submit(chat, settings.question, where=where).answer()
+    return Outcome(_data(answer), _view(answer))
+
+
+def _data(answer: Answer) -> dict[str, Any]:
+    return {
+        "answer": answer.text,
+        "citations": [
+            {
+                "n": citation.n,
+                "document": citation.document,
+                "path": citation.path,
+                "page": citation.page,
+                "start": citation.start,
+                "end": citation.end,
+                "quote": citation.quote,
+            }
+            for citation in answer.citations
+        ],
+        "usage": {
+            "prompt_tokens": answer.usage.prompt_tokens,
+            "completion_tokens": answer.usage.completion_tokens,
+        },
+        "trace": dict(answer.trace),
+    }
+
+
+def _view(answer: Answer) -> str:
+    lines = [answer.text]
+    if answer.citations:
+        lines.append("")
+    for citation in answer.citations:
+        lines.append(f"[{citation.n}] {place(citation.path or citation.document, citation.page)}")
+        lines.append(f'    "{one_line(citation.quote)}"')
+    return "\n".join(lines)

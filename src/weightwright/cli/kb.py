@@ -1,0 +1,312 @@
+"""`weightwright kb …`: knowledge bases: add, remove, list, sync, search, eval."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from weightwright.cli.flags import Outcome, verb
+from weightwright.cli.progress import bar
+from weightwright.config import Settings
+from weightwright.errors import DataError, SettingsError
+from weightwright.ports import Embedder, Hit
+from weightwright.rag.settings import ChunkSettings, LoadSettings, Mode, RetrieveSettings
+from weightwright.rag.stores.base import Store
+
+DEFAULT_EMBEDDER = "minilm"
+_EMBEDDER_HELP = "embedder address; default: the knowledge base's own, minilm for a new one"
+_SHOWN_CHARACTERS = 300
+_REASONS_SHOWN = 5
+
+
+class KbAddSettings(Settings):
+    """What is added, and how."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    paths: tuple[str, ...] = Field(description="files and folders")
+    embedder: str = Field("", description=_EMBEDDER_HELP)
+    chunk: ChunkSettings = ChunkSettings()
+    load: LoadSettings = LoadSettings()
+
+
+class KbSyncSettings(Settings):
+    """Which folder the knowledge base follows."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    folder: str = Field(description="folder; documents that came from it and are gone are deleted")
+    embedder: str = Field("", description=_EMBEDDER_HELP)
+    chunk: ChunkSettings = ChunkSettings()
+    load: LoadSettings = LoadSettings()
+
+
+class KbRmSettings(Settings):
+    """What is removed."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    paths: tuple[str, ...] = Field(description="document ids, files or folders")
+
+
+class KbListSettings(Settings):
+    """Which knowledge base is listed."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    where: str = Field("", description="only documents for which this holds, e.g. format = 'pdf'")
+
+
+class KbSearchSettings(Settings):
+    """What is searched, and how."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    query: str = Field(description="what is looked for")
+    k: int = Field(10, ge=1, description="hits, at most")
+    where: str = Field("", description="only documents for which this holds, e.g. format = 'pdf'")
+    embedder: str = Field("", description=_EMBEDDER_HELP)
+    retrieve: RetrieveSettings = RetrieveSettings()
+
+
+class KbEvalSettings(Settings):
+    """What retrieval is measured with."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    queries: Path = Field(description='BEIR lines {"_id", "text"}')
+    qrels: Path = Field(description="TREC lines: query 0 document relevance")
+    metrics: tuple[str, ...] = Field(
+        ("nDCG@10", "Recall@5", "Recall@100", "RR@10"),
+        description="ir-measures' names, e.g. nDCG@10,Recall@5",
+    )
+    embedder: str = Field("", description=_EMBEDDER_HELP)
+    retrieve: RetrieveSettings = RetrieveSettings()
+
+
+@verb(KbAddSettings, section="kb_add", positional=("kb", "paths"))
+def add(settings: KbAddSettings) -> Outcome:
+    """Read files and folders into a knowledge base, which is made where there is none."""
+    from weightwright.rag import index
+
+    if not settings.paths:
+        raise DataError("nothing to add; give files or folders")
+    index.must_exist(settings.paths)  # before the seconds that the embedder takes
+    with (
+        bar("indexing") as progress,
+        writing(settings.kb, settings.embedder, settings.chunk) as (store, embedder),
+    ):
+        report = index.add(store, embedder, settings.paths, settings=settings.load, progress=progress)
+    return _reported(report, "added")
+
+
+@verb(KbSyncSettings, section="kb_sync", positional=("kb", "folder"))
+def sync(settings: KbSyncSettings) -> Outcome:
+    """Add what is new or changed in a folder, and delete what is gone from it."""
+    from weightwright.rag import index
+
+    if not Path(settings.folder).is_dir():
+        raise DataError(f"{settings.folder} is not a folder; sync takes one, kb add takes files too")
+    with (
+        bar("indexing") as progress,
+        writing(settings.kb, settings.embedder, settings.chunk) as (store, embedder),
+    ):
+        report = index.sync(store, embedder, settings.folder, settings=settings.load, progress=progress)
+    return _reported(report, "added")
+
+
+@verb(KbRmSettings, section="kb_rm", positional=("kb", "paths"))
+def rm(settings: KbRmSettings) -> Outcome:
+    """Remove documents by id, file or folder."""
+    from weightwright.rag import index
+
+    if not settings.paths:
+        raise DataError("nothing to remove; give document ids, files or folders")
+    with opened(settings.kb) as store:
+        report = index.remove(store, settings.paths)
+    return _reported(report, "removed")
+
+
+@verb(KbListSettings, section="kb_list", positional=("kb",))
+def list_documents(settings: KbListSettings) -> Outcome:
+    """List the documents of a knowledge base."""
+    with opened(settings.kb) as store:
+        found = list(store.documents(where_of(settings.where)))
+        meta = store.meta
+    data = {
+        "documents": len(found),
+        "chunks": sum(info.chunks for info in found),
+        "unchanged": 0,
+        "skipped": [],
+        "embedder": meta.embedder,
+        "items": [
+            {
+                "document": info.id,
+                "version": info.version,
+                "path": info.path,
+                "title": info.title,
+                "chunks": info.chunks,
+                "pages": len(info.page_starts) or None,
+            }
+            for info in found
+        ],
+    }
+    lines = [f"{info.chunks:6}  {info.id}  {info.title}".rstrip() for info in found]
+    return Outcome(data, "\n".join([*lines, f"{len(found)} documents, {data['chunks']} chunks"]))
+
+
+@verb(KbSearchSettings, section="kb_search", positional=("kb", "query"))
+def search(settings: KbSearchSettings) -> Outcome:
+    """Search a knowledge base."""
+    from weightwright.rag.retrieve import retrieve
+
+    where = where_of(settings.where)
+    with reading(settings.kb, settings.embedder, settings.retrieve.mode) as (store, embedder):
+        hits = retrieve(store, embedder, settings.query, settings.k, settings.retrieve, where)
+    lines = [
+        f"{n}. {place(hit.chunk.document_id, hit.chunk.page)}  {hit.chunk.heading}".rstrip()
+        + f"\n   {one_line(hit.chunk.text)}"
+        for n, hit in enumerate(hits, 1)
+    ]
+    return Outcome({"hits": [_hit(hit) for hit in hits]}, "\n".join(lines) or "nothing found")
+
+
+@verb(KbEvalSettings, section="kb_eval", positional=("kb",))
+def evaluate(settings: KbEvalSettings) -> Outcome:
+    """Measure how well the documents that queries need are found."""
+    from weightwright.rag import evaluate as evaluation
+
+    metrics = tuple(name.strip() for item in settings.metrics for name in item.split(",") if name.strip())
+    for name in metrics:
+        evaluation.parse_metric(name)
+    queries = evaluation.read_queries(settings.queries)
+    qrels = evaluation.read_qrels(settings.qrels)
+    with (
+        bar("searching") as progress,
+        reading(settings.kb, settings.embedder, settings.retrieve.mode) as (store, embedder),
+    ):
+        values = evaluation.evaluate(
+            store, embedder, queries, qrels, metrics, settings.retrieve, progress=progress
+        )
+    return Outcome(values, "\n".join(f"{name:12} {value:.4f}" for name, value in values.items()))
+
+
+# --- opening, also for `ask` ------------------------------------------------------------------------
+
+
+@contextmanager
+def opened(kb: str) -> Iterator[Store]:
+    """An existing knowledge base without its embedder."""
+    from weightwright.model.address import parse_store
+    from weightwright.rag.stores import open_store
+
+    store = open_store(parse_store(kb))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def reading(kb: str, embedder_address: str, mode: Mode) -> Iterator[tuple[Store, Embedder | None]]:
+    """An existing knowledge base with the embedder that searching it takes (none for terms)."""
+    from weightwright.connect import open_embedder
+    from weightwright.rag.stores.base import check_embedder
+
+    with opened(kb) as store:
+        if mode == "terms":
+            yield store, None
+            return
+        embedder = open_embedder(_embedder_for(embedder_address, store.meta.embedder_address))
+        try:
+            check_embedder(store.meta, embedder, kb)
+            yield store, embedder
+        finally:
+            embedder.close()
+
+
+@contextmanager
+def writing(kb: str, embedder_address: str, chunk: ChunkSettings) -> Iterator[tuple[Store, Embedder]]:
+    """A knowledge base to add to, made where there is none. Chunk settings not given are its own."""
+    from weightwright.connect import open_embedder
+    from weightwright.errors import StoreError
+    from weightwright.model.address import parse_store
+    from weightwright.rag.stores import open_store
+
+    address = parse_store(kb)
+    own_embedder, chunks = "", chunk
+    if address.path is None or (address.path.is_file() and address.path.stat().st_size):
+        with opened(kb) as store:
+            own_embedder = store.meta.embedder_address
+            given = {name: getattr(chunk, name) for name in chunk.model_fields_set}
+            chunks = store.meta.chunks.model_copy(update=given)
+    elif address.path.is_dir() or not address.path.parent.is_dir():
+        open_store(address)  # says what is wrong, before the seconds that the embedder takes
+        raise StoreError(f"{kb} cannot be made")
+    chosen = _embedder_for(embedder_address, own_embedder)
+    embedder = open_embedder(chosen)
+    try:
+        store = open_store(address, embedder=embedder, chunks=chunks, create=True, embedder_address=chosen)
+        try:
+            yield store, embedder
+        finally:
+            store.close()
+    finally:
+        embedder.close()
+
+
+def _embedder_for(given: str, own: str) -> str:
+    """The embedder asked for, else the knowledge base's own, which may not send queries to a server unasked."""
+    if given:
+        return given
+    if "://" in own:
+        raise SettingsError(
+            f"this knowledge base was made with the embedder at {own}; allow it: --embedder {own}"
+        )
+    return own or DEFAULT_EMBEDDER
+
+
+def where_of(text: str) -> Any:
+    """The condition in `--where`, or None."""
+    from weightwright.rag.stores.filters import parse
+
+    return parse(text) if text.strip() else None
+
+
+# --- showing ----------------------------------------------------------------------------------------
+
+
+def place(document: str, page: int | None) -> str:
+    """A document and, where it has any, the page."""
+    return f"{document}, page {page}" if page is not None else document
+
+
+def one_line(text: str) -> str:
+    """The text on one line, cut where it is long."""
+    joined = " ".join(text.split())
+    return joined if len(joined) <= _SHOWN_CHARACTERS else joined[: _SHOWN_CHARACTERS - 1] + "…"
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    chunk = hit.chunk
+    return {
+        "document": chunk.document_id,
+        "version": chunk.version,
+        "path": hit.path,
+        "page": chunk.page,
+        "start": chunk.start,
+        "end": chunk.end,
+        "score": hit.score,
+        "heading": chunk.heading,
+        "text": chunk.text,
+    }
+
+
+def _reported(report: Any, done: str) -> Outcome:
+    """What was done. Raises DataError where nothing was and something was refused."""
+    lines = [f"skipped {item.path}: {item.reason}" for item in report.skipped]
+    if report.skipped and not (report.documents or report.unchanged or report.removed):
+        more = f" (and {len(lines) - _REASONS_SHOWN} more)" if len(lines) > _REASONS_SHOWN else ""
+        raise DataError(f"nothing was {done}: " + "; ".join(lines[:_REASONS_SHOWN]) + more)
+    summary = f"{done} {report.documents} documents ({report.chunks} chunks), {report.unchanged} unchanged"
+    if report.removed:
+        summary += f", {report.removed} deleted"
+    if report.skipped:
+        summary += f", {len(report.skipped)} skipped"
+    return Outcome(report.to_json(), "\n".join([*lines, summary]))
