@@ -1,1 +1,122 @@
-"""`weightwright init`: a commented settings file to start from."""
+"""`weightwright init`: a commented settings file to start from, made from the settings themselves."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
+
+from weightwright import config
+from weightwright.cli.flags import Outcome, verb
+from weightwright.config import Settings
+from weightwright.errors import SettingsError
+
+# what each file configures: where its settings stand, and the command that reads it
+TEMPLATES: dict[str, str] = {
+    "tune": "weightwright.tune.settings:TuneSettings",
+    "compare": "weightwright.compare.settings:CompareSettings",
+    "serve": "weightwright.serve.settings:ServeSettings",
+}
+_COMMENT_COLUMN = 34
+
+
+class InitSettings(Settings):
+    """Which file to write."""
+
+    what: Literal["tune", "compare", "serve", "schema"] = Field(
+        description="tune, compare or serve; `schema NAME` prints the JSON Schema of one of them"
+    )
+    name: Literal["", "tune", "compare", "serve"] = Field("", description="whose schema, after `schema`")
+    out: Path | None = Field(None, description="file to write [default: tune.yaml and so on]")
+
+
+@verb(InitSettings, section="init", positional=("what", "name"))
+def init(settings: InitSettings) -> Outcome:
+    """Write a commented YAML file to start from, or print a JSON Schema."""
+    if settings.what == "schema":
+        if not settings.name:
+            raise SettingsError(f"init schema needs a name: {', '.join(TEMPLATES)}")
+        schema = settings_type(settings.name).model_json_schema(by_alias=True)
+        return Outcome(schema, _as_json(schema))
+    if settings.name:
+        raise SettingsError(f"init {settings.what} takes no second word, got {settings.name!r}")
+    file = settings.out or Path(f"{settings.what}.yaml")
+    text = template(settings_type(settings.what), settings.what)
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError as error:
+        raise SettingsError(f"{file} exists already; choose another name with --out") from error
+    return Outcome(
+        {"file": str(file)}, f"wrote {file}; edit it, then: weightwright {settings.what} --config {file}"
+    )
+
+
+def settings_type(name: str) -> type[BaseModel]:
+    """The settings model behind a template."""
+    module, _, attribute = TEMPLATES[name].partition(":")
+    found: type[BaseModel] = getattr(import_module(module), attribute)
+    return found
+
+
+def template(settings: type[BaseModel], name: str) -> str:
+    """The settings as YAML: descriptions as comments, defaults as values, required ones commented out."""
+    head = [
+        f"# Settings of `weightwright {name} --config FILE`.",
+        f"# Flags (--key) and the environment (WEIGHTWRIGHT_{name.upper()}__KEY) go before this file.",
+        "# Lines marked (required) have no default: take the # before the key away and fill them in.",
+        "",
+    ]
+    return "\n".join([*head, *_lines(settings, 0)]) + "\n"
+
+
+def _lines(settings: type[BaseModel], depth: int) -> list[str]:
+    lines: list[str] = []
+    indent = "  " * depth
+    for name, field in settings.model_fields.items():
+        nested = config.nested_settings(field.annotation)
+        if nested is None:
+            lines.append(_line(indent, field.alias or name, field))
+        else:
+            lines += ["", f"{indent}{name}:", *_lines(nested, depth + 1)]
+    return lines
+
+
+def _line(indent: str, name: str, field: FieldInfo) -> str:
+    comment = f"# {field.description}" if field.description else ""
+    choices = _choices(field.annotation)
+    if choices and not all(choice in comment for choice in choices):
+        comment = f"{comment or '#'} ({' | '.join(choices)})"
+    if field.is_required():
+        entry = f"{indent}# {name}:"
+        comment = f"{comment} (required)" if comment else "# required"
+    else:
+        default = field.get_default(call_default_factory=True)
+        entry = f"{indent}{name}: {_value(default)}"
+    return f"{entry:<{_COMMENT_COLUMN}} {comment}".rstrip()
+
+
+def _value(default: Any) -> str:
+    """A default as YAML on one line."""
+    if isinstance(default, Path):
+        default = str(default)
+    if isinstance(default, tuple):
+        default = [str(item) if isinstance(item, Path) else item for item in default]
+    text = yaml.safe_dump(default, default_flow_style=True, allow_unicode=True, width=10_000)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _choices(annotation: Any) -> list[str]:
+    found = []
+    for candidate in (annotation, *get_args(annotation)):
+        if getattr(candidate, "__origin__", None) is Literal:
+            found += [str(choice) for choice in get_args(candidate) if choice != ""]
+    return found
+
+
+def _as_json(schema: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(schema, indent=2, ensure_ascii=False)

@@ -1,9 +1,10 @@
 """The Hugging Face hub, through its own client: endpoint or mirror, token, proxy and offline mode are its."""
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from weightwright.errors import DownloadError
 from weightwright.model.download import Listing, RemoteFile
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LIST_TIMEOUT_S = 30.0
+_IDLE_TRIES = 5  # connections in a row that bring nothing, before giving up
+_IDLE_WAIT_S = 1.0
 
 
 class HuggingFace:
@@ -33,25 +36,53 @@ class HuggingFace:
         return Listing(hub_id, commit, files)
 
     def fetch(self, listing: Listing, file: RemoteFile, part: Path, moved: Callable[[int], None]) -> None:
-        """Fetch a file into `part`, asking only for what is missing in it."""
+        """Fetch a file into `part`, asking only for what is missing in it, also after a dropped connection.
+
+        The client's own downloads start again at zero in each process, hence the loop here over its session.
+        """
         from huggingface_hub import constants, hf_hub_url
-        from huggingface_hub.file_download import http_get
-        from huggingface_hub.utils import build_hf_headers
 
         url = hf_hub_url(listing.hub_id, file.name, revision=listing.commit, endpoint=constants.ENDPOINT)
+        idle = 0
         try:
             with part.open("ab") as stream:
-                http_get(
-                    url,
-                    stream,
-                    resume_size=stream.tell(),
-                    headers=build_hf_headers() | {"Accept-Encoding": "identity"},
-                    expected_size=file.size_bytes,
-                    displayed_filename=file.name,
-                    tqdm_class=_reporter(moved),
-                )
+                while stream.tell() < file.size_bytes:
+                    before = stream.tell()
+                    try:
+                        _continue(url, stream, moved)
+                        if stream.tell() == before:
+                            break  # the server has no more: the check will say what is wrong
+                    except _transport_error():
+                        idle = 0 if stream.tell() > before else idle + 1
+                        if idle == _IDLE_TRIES:
+                            raise
+                        time.sleep(_IDLE_WAIT_S if idle else 0)
         except (OSError, ValueError, _http_error()) as error:
             raise _explained(error, listing.hub_id, file.name) from error
+
+
+def _continue(url: str, stream: BinaryIO, moved: Callable[[int], None]) -> None:
+    """One request for the rest of a file; a server that ignores Range sends it whole and it is kept whole."""
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    have = stream.tell()
+    headers = build_hf_headers() | {"Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with get_session().stream(
+        "GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+    ) as response:
+        if response.status_code >= 400:
+            response.read()
+        hf_raise_for_status(response)
+        if have and response.status_code != 206:
+            stream.truncate(0)
+            stream.seek(0)
+            moved(-have)
+        for block in response.iter_bytes():
+            stream.write(block)
+            moved(len(block))
 
 
 def _api() -> "HfApi":
@@ -66,6 +97,13 @@ def _http_error() -> type[Exception]:
 
     root: type[Exception] = errors.HTTPError
     return root
+
+
+def _transport_error() -> type[Exception]:
+    """What the HTTP library raises when the connection, not the server, fails."""
+    import httpx2
+
+    return httpx2.TransportError
 
 
 def _remote(api: "HfApi", hub_id: str, commit: str, sibling: Any) -> RemoteFile:
@@ -83,22 +121,6 @@ def _remote(api: "HfApi", hub_id: str, commit: str, sibling: Any) -> RemoteFile:
                             "set HF_ENDPOINT to another mirror")  # fmt: skip
     kind: Literal["sha256", "git"] = "sha256" if _SHA256.fullmatch(head.etag) else "git"
     return RemoteFile(sibling.rfilename, head.size, head.etag, kind)
-
-
-def _reporter(moved: Callable[[int], None]) -> Any:
-    """A class that the client takes for tqdm, and that hands on how many bytes came."""
-    from tqdm import tqdm
-
-    class Reporter(tqdm):  # type: ignore[type-arg,misc,unused-ignore]
-        def __init__(self, *args: Any, **options: Any) -> None:
-            options.pop("name", None)
-            super().__init__(*args, **{**options, "disable": True})
-
-        def update(self, n: float | None = 1) -> bool | None:
-            moved(int(n or 0))
-            return None
-
-    return Reporter
 
 
 def _explained(error: Exception, hub_id: str, name: str = "") -> DownloadError:

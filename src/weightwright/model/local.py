@@ -80,8 +80,7 @@ def locate(address: str | ModelAddress | EmbedderAddress) -> Path | None:
     if address.path is not None:
         return _choose(address.path, address) if address.path.exists() else None
     if address.kind == "short":
-        table = packages.EMBEDDERS if isinstance(address, EmbedderAddress) else packages.MODELS
-        found = packages.files_of(table[address.base])
+        found = packages.files_of(_packaged(address))
         if found is not None and _fits(found, address):
             return found
     if address.hub_id is None:
@@ -119,7 +118,7 @@ def list_models() -> list[StoredModel]:
     return sorted(found, key=lambda stored: (stored.hub_id.lower(), stored.source))
 
 
-def remove(address: str | ModelAddress) -> int:
+def remove(address: str | ModelAddress | EmbedderAddress) -> int:
     """Delete a model from the store and return the bytes freed.
 
     Raises ModelError where it is not in the store: a package, a folder of the user's own, the
@@ -129,13 +128,14 @@ def remove(address: str | ModelAddress) -> int:
         address = parse_model(address)
     if address.kind not in ("hub", "short"):
         raise ModelError(f"{address} is not in the store; only models that were pulled can be removed")
-    assert address.hub_id is not None
+    if address.hub_id is None:
+        raise ModelError(f"{address} has no hub id")
     folders = [folder for source in SOURCES if (folder := folder_of(address.hub_id, source)).is_dir()]
     if not folders:
         raise ModelError(_why_not_removable(address))
     freed = sum(_remove_from(folder, address) for folder in folders)
     if not freed:
-        raise ModelError(f"{address.hub_id} holds no {address.tag} file; weightwright list shows the files")
+        raise ModelError(f"{address} is not in the store; weightwright list shows what is")
     return freed
 
 
@@ -193,6 +193,11 @@ def gguf_for(names: Sequence[str], tag: str | None) -> str | None:
     return files[0] if len(files) == 1 and tag is None else None
 
 
+def _packaged(address: ModelAddress | EmbedderAddress) -> packages.Packaged:
+    table = packages.EMBEDDERS if isinstance(address, EmbedderAddress) else packages.MODELS
+    return table[address.base]
+
+
 def _has_tag(name: str, tag: str) -> bool:
     """Whether `Model-Q4_K_M.gguf` or `model.q4_k_m.gguf` carries the tag as a whole word."""
     stem = name.rsplit("/", 1)[-1].lower().removesuffix(".gguf")
@@ -239,26 +244,26 @@ def _fits(found: Path, address: ModelAddress | EmbedderAddress) -> bool:
     return wanted is None or _has_tag(found.name, wanted)
 
 
-def _why_not_removable(address: ModelAddress) -> str:
-    assert address.hub_id is not None
+def _why_not_removable(address: ModelAddress | EmbedderAddress) -> str:
     if address.kind == "short":
-        packaged = packages.MODELS[address.base]
+        packaged = _packaged(address)
         if packages.files_of(packaged) is not None:
             return (f"{address.base} comes from the Python package {packaged.distribution}; to remove it, "
                     f"run: "
                     f"pip uninstall {packaged.distribution}")  # fmt: skip
-    if hub_cache_snapshot(address.hub_id) is not None:
+    if address.hub_id and hub_cache_snapshot(address.hub_id) is not None:
         return (f"{address.hub_id} is in your Hugging Face cache, not in weightwright's store; to remove it, "
                 f"run: hf cache rm model/{address.hub_id}")  # fmt: skip
     return f"{address.hub_id} is not on this machine; weightwright list shows what is"
 
 
-def _remove_from(folder: Path, address: ModelAddress) -> int:
+def _remove_from(folder: Path, address: ModelAddress | EmbedderAddress) -> int:
     """Delete the whole folder, or only the GGUF file that the tag names; bytes freed."""
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     stored = read_manifest(folder)
-    if address.quantisation and stored is not None:
-        name = gguf_for(list(stored.files), address.tag)
+    tag = address.quantisation if isinstance(address, ModelAddress) else None
+    if tag and stored is not None:
+        name = gguf_for(list(stored.files), tag)
         if name is None:
             return 0
         rest = {other: file for other, file in stored.files.items() if other != name}

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightwright.errors import ModelError
-from weightwright.model import weights
+from weightwright.model import gguf_file, weights
+
+# in transformers' table of GGUF architectures, but groups of keys or encoder-decoders
+_NOT_MODELS = {"general", "tokenizer", "t5", "umt5"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +27,9 @@ def require(path: Path, *, trust_remote_code: bool = False) -> None:
 
 
 def check(path: Path, *, trust_remote_code: bool = False) -> Support:
-    """Judge a folder with a config.json. GGUF files are judged by transformers when it reads them."""
+    """Judge a folder with a config.json, or a GGUF file."""
     if path.is_file():
-        return Support(True, "gguf")
+        return check_gguf(str(gguf_file.metadata(path).get("general.architecture", "")))
     if not (path / "config.json").is_file():
         return Support(False, "", "no config.json in the folder; expected one as save_pretrained writes it")
     config = weights.read_json(path / "config.json")
@@ -43,11 +46,28 @@ def check(path: Path, *, trust_remote_code: bool = False) -> Support:
     return _known(kind, architecture)
 
 
+def check_gguf(architecture: str) -> Support:
+    """Judge the architecture that a GGUF file names."""
+    from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
+
+    known = {_plain(name) for name in GGUF_SUPPORTED_ARCHITECTURES} - _NOT_MODELS
+    if _plain(architecture) in known:
+        return Support(True, architecture)
+    why = (
+        f"transformers cannot read GGUF files of the architecture {architecture or '(none)'}; use safetensors"
+    )
+    return Support(False, architecture, why)
+
+
 def causal_model_types() -> frozenset[str]:
     """The model types that transformers can load as language models."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     return frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+
+def _plain(architecture: str) -> str:
+    return architecture.replace("-", "").replace("_", "").lower()
 
 
 def _known(kind: str, architecture: str) -> Support:
