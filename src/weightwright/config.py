@@ -43,11 +43,14 @@ class Leaf:
 
 
 def leaves(settings_type: type[BaseModel], parents: tuple[str, ...] = ()) -> Iterator[Leaf]:
-    """Every option of a settings model, nested models opened, in order of definition."""
+    """Every option of a settings model, nested models opened, in order of definition.
+
+    An alias (`from`, which Python does not allow as a field's name) stands for the field everywhere outside.
+    """
     for name, field in settings_type.model_fields.items():
         nested = nested_settings(field.annotation)
         if nested is None:
-            yield Leaf((*parents, name), field)
+            yield Leaf((*parents, field.alias or name), field)
         else:
             yield from leaves(nested, (*parents, name))
 
@@ -143,7 +146,8 @@ def explain(
             lines.append(f"{prefix}unknown key {key!r}{nearest(path[-1], _names(settings_type, path))}")
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{prefix}{key or 'settings'}={problem['input']!r}: {message}")
+            value = f"{key}={problem['input']!r}: " if key else ""
+            lines.append(f"{prefix}{value}{message}")
     return (UsageError if only_missing else SettingsError)("; ".join(lines))
 
 
@@ -158,7 +162,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def to_yaml(settings: BaseModel) -> str:
     """The settings as YAML that `load` reads back."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    values = settings.model_dump(mode="json", by_alias=True)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def _names(settings_type: type[BaseModel], path: tuple[str, ...]) -> list[str]:

@@ -1,17 +1,22 @@
 """The one place where an address becomes a Chat, an Embedder or a Store."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightwright.errors import AddressError
+from weightwright.errors import AddressError, SettingsError
 from weightwright.model.address import ModelAddress, parse_embedder, parse_model, parse_store
 from weightwright.ports import Chat, Embedder, Progress, silent
 
 if TYPE_CHECKING:
     from weightwright.engine.settings import EngineSettings
-    from weightwright.rag.settings import ChunkSettings
+    from weightwright.rag.answer import KnowledgeBase
+    from weightwright.rag.settings import AnswerSettings, ChunkSettings
     from weightwright.rag.stores.base import Store
+
+
+DEFAULT_EMBEDDER = "minilm"
 
 
 def open_chat(
@@ -62,6 +67,41 @@ def open_store(
     from weightwright.rag.stores import open_store as open_parsed
 
     return open_parsed(parse_store(address), embedder=embedder, chunks=chunks, create=create)
+
+
+def open_knowledge(
+    address: str, *, embedder: str = "", settings: "AnswerSettings | None" = None, progress: Progress = silent
+) -> "KnowledgeBase":
+    """An existing knowledge base with the embedder that searching it takes (none where it has only terms).
+
+    `embedder` is an address; by default the one that the knowledge base was made with.
+    """
+    from weightwright.rag.answer import KnowledgeBase
+    from weightwright.rag.settings import AnswerSettings
+    from weightwright.rag.stores.base import check_embedder
+
+    settings = settings or AnswerSettings()
+    with ExitStack() as stack:
+        store = open_store(address)
+        stack.callback(store.close)
+        opened = None
+        if settings.retrieve.mode != "terms":
+            opened = open_embedder(embedder_for(embedder, store.meta.embedder_address), progress=progress)
+            stack.callback(opened.close)
+            check_embedder(store.meta, opened, address)
+        stack.pop_all()
+    return KnowledgeBase(store, opened, settings)
+
+
+def embedder_for(given: str, own: str) -> str:
+    """The embedder asked for, else the knowledge base's own; a server is not sent texts unasked."""
+    if given:
+        return given
+    if "://" in own:
+        raise SettingsError(
+            f"this knowledge base was made with the embedder at {own}; allow it: --embedder {own}"
+        )
+    return own or DEFAULT_EMBEDDER
 
 
 def _open_engine(

@@ -20,7 +20,8 @@ def run(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["nope"], 2, 'Unknown command "nope"'),
+        (["tuna"], 2, "unknown verb 'tuna'; did you mean tune?"),
+        (["data", "shw"], 2, "unknown verb 'shw'; did you mean show?"),
         (["doctor", "--nope"], 2, "Unknown option: --nope"),
         (["serve"], 2, "model is required; see weightwright serve --help"),
         (["serve", "x", "--port", "many"], 2, "port"),

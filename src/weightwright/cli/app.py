@@ -5,9 +5,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownCommandError
 
 import weightwright
+from weightwright.config import nearest
 from weightwright.errors import UsageError, WeightwrightError
 
 MODELS, DATA, ASK, MEASURE, MACHINE = "Models", "Tuning", "Documents", "Measuring", "This machine"
@@ -16,14 +17,37 @@ MODELS, DATA, ASK, MEASURE, MACHINE = "Models", "Tuning", "Documents", "Measurin
 VERBS: tuple[tuple[str, str, str, str], ...] = (
     ("doctor", "doctor:doctor", MACHINE, "Say what this machine has and what will be fast on it."),
     ("judge", "judge:judge", MEASURE, "Score answers against references, with intervals."),
-    ("compare", "compare:compare", MEASURE, "Which is better on your questions, by how much, how sure, at what cost."),
+    (
+        "compare",
+        "compare:compare",
+        MEASURE,
+        "Which is better on your questions, by how much, how sure, at what cost.",
+    ),
     ("plan", "plan:plan", MODELS, "Does it fit, what will it cost, which settings."),
     ("tune", "tune:tune", DATA, "Train an adapter, or every weight, on your rows."),
     ("chat", "chat:chat", MODELS, "Talk with a model in the terminal."),
     ("serve", "serve:serve", MODELS, "Serve a model, its adapters and knowledge bases over HTTP."),
+    ("ask", "ask:ask", ASK, "Answer a question from a knowledge base, with checked citations."),
+    ("pull", "models:pull", MODELS, "Download a model, or bring it up to date."),
+    ("list", "models:list_models", MODELS, "List the models on this machine."),
+    ("show", "models:show", MODELS, "Say whether a model can be used here, and what it is."),
+    ("rm", "models:remove", MODELS, "Delete a model from the store."),
     ("init", "init:init", MACHINE, "Write a commented settings file to start from."),
 )
 GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
+    (
+        "kb",
+        ASK,
+        "Knowledge bases: your documents, ready to be asked.",
+        (
+            ("add", "kb:add", "Read files and folders into a knowledge base."),
+            ("rm", "kb:rm", "Remove documents by id, file or folder."),
+            ("list", "kb:list_documents", "List the documents."),
+            ("sync", "kb:sync", "Follow a folder: add what is new or changed, delete what is gone."),
+            ("search", "kb:search", "Search."),
+            ("eval", "kb:evaluate", "Measure retrieval with queries and judgements."),
+        ),
+    ),
     (
         "data",
         DATA,
@@ -60,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)  # a polite kill leaves files as whole as Ctrl-C does
     try:
         build()(tokens)
+    except UnknownCommandError as error:
+        return _report(_unknown_verb(tokens, error), 2)
     except CycloptsError as error:
         return _report(str(error), 2)
     except UsageError as error:
@@ -78,6 +104,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _report("interrupted", 130)
     return 0
+
+
+def _unknown_verb(tokens: Sequence[str], error: UnknownCommandError) -> str:
+    """The nearest verb; cyclopts' own message would import every verb to find it."""
+    groups = {name: [verb for verb, *_ in verbs] for name, _, _, verbs in GROUPS}
+    unknown = (error.unused_tokens or ["?"])[0]
+    group = tokens[0] if tokens[0] in groups and unknown != tokens[0] else ""
+    known = groups.get(group) or [*groups, *(name for name, *_ in VERBS)]
+    return f"unknown verb {unknown!r}{nearest(unknown, known)}; see weightwright --help"
 
 
 def _interrupt(_signum: int, _frame: object) -> None:

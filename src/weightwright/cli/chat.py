@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pydantic import Field
@@ -12,7 +12,8 @@ from weightwright.cli.progress import bar
 from weightwright.config import Settings
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import RequestError
-from weightwright.ports import Chat, ChatRequest, Message, Progress, SamplingParams
+from weightwright.ports import Chat, ChatRequest, Citation, Message, Reply, SamplingParams
+from weightwright.rag.settings import AnswerSettings
 
 _HELP = '''/reset   forget the conversation
 /exit    leave (Ctrl-D does too); Ctrl-C stops an answer
@@ -25,21 +26,20 @@ class ChatSettings(Settings):
     model: str = Field(description="model address")
     kb: str = Field("", description="answer from this knowledge base, with citations")
     adapter: Path | None = Field(None, description="folder of a LoRA adapter")
-    embedder: str = Field("minilm", description="embedder of the knowledge base")
+    embedder: str = Field("", description="embedder of the knowledge base; default: its own")
     system: str = Field("", description="system message")
     max_tokens: int | None = Field(None, ge=1, description="limit of an answer; default: the context")
     temperature: float = Field(0.0, ge=0, description="0 always takes the likeliest token")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling")
     seed: int | None = Field(None, description="same seed, same answer")
     engine: EngineSettings = EngineSettings()
+    answer: AnswerSettings = AnswerSettings()
 
 
 @verb(ChatSettings, section="chat", positional=("model",))
 def chat(settings: ChatSettings) -> Outcome | None:
     """Talk with a model in the terminal; a question on stdin is answered and that is all."""
-    with bar("loading") as progress:
-        opened = _open(settings, progress)
-    with closing(opened):
+    with _opened(settings) as opened:
         conversation = Conversation(opened, settings)
         if not sys.stdin.isatty():
             question = sys.stdin.read().strip()
@@ -98,14 +98,37 @@ class Conversation:
             sys.stderr.write(f"error: {error}\n")
             return
         sys.stdout.write("\n")
+        for citation in citations_of(reply):
+            page = f", page {citation.page}" if citation.page is not None else ""
+            sys.stdout.write(f"  [{citation.n}] {citation.path or citation.document}{page}\n")
         self._turns = (*turns, Message("assistant", said))
 
 
-def _open(settings: ChatSettings, progress: Progress) -> Chat:
-    from weightwright.connect import open_chat
+def citations_of(reply: Reply) -> tuple[Citation, ...]:
+    """The citations of a knowledge base's answer; none of a model's own."""
+    from weightwright.rag.answer import GroundedReply
+
+    return reply.answer().citations if isinstance(reply, GroundedReply) else ()
+
+
+@contextmanager
+def _opened(settings: ChatSettings) -> Iterator[Chat]:
+    from weightwright.connect import open_chat, open_knowledge
+    from weightwright.rag.answer import KnowledgeChat
 
     adapters = {"adapter": settings.adapter} if settings.adapter is not None else {}
-    return open_chat(settings.model, adapters=adapters, settings=settings.engine, progress=progress)
+    with ExitStack() as stack:
+        with bar("loading") as progress:
+            chat: Chat = open_chat(
+                settings.model, adapters=adapters, settings=settings.engine, progress=progress
+            )
+            stack.callback(chat.close)
+            if settings.kb:
+                knowledge = open_knowledge(settings.kb, embedder=settings.embedder, settings=settings.answer)
+                stack.callback(knowledge.close)
+                chat = KnowledgeChat(knowledge, chat)
+                stack.callback(chat.close)
+        yield chat
 
 
 def _typed() -> Iterator[str]:

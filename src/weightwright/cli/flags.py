@@ -2,10 +2,12 @@
 
 import inspect
 import json as json_module
+import keyword
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, TypeVar, get_args, get_origin
 
@@ -17,7 +19,9 @@ from weightwright.cli import logs
 
 S = TypeVar("S", bound=BaseModel)
 
-EVERYWHERE = Group("Everywhere", sort_key=100)
+ARGUMENTS = Group("Subject", sort_key=1)
+OPTIONS = Group("Options", sort_key=2)
+EVERYWHERE = Group("Everywhere", sort_key=9)
 LogLevel = Literal["debug", "info", "warning", "error"]
 Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
 
@@ -46,11 +50,10 @@ def verb(
             common = {p.name: given.pop(p.name, p.default) for p in _common_parameters()}
             logs.configure(common["log_level"])
             flags = {names[name].path: value for name, value in given.items() if value is not None}
-            if rest:
-                flags[(positional[-1],)] = rest
+            flags |= _positional_values(rest, positional, settings_type)
             if common["device"] is not None:
                 devices = [leaf.path for leaf in leaves if leaf.path[-1] == "device"]
-                flags = {path: common["device"] for path in devices} | flags
+                flags = dict.fromkeys(devices, common["device"]) | flags
             settings = config.load(settings_type, section=section, file=common["config"], flags=flags)
             outcome = function(settings)
             if outcome is not None:
@@ -65,6 +68,18 @@ def verb(
         return command
 
     return decorate
+
+
+def _positional_values(
+    values: tuple[Any, ...], names: Sequence[str], settings_type: type[BaseModel]
+) -> dict[tuple[str, ...], Any]:
+    """What stood without a flag, by the field it is for; a last field that is a tuple takes the rest."""
+    found: dict[tuple[str, ...], Any] = {
+        (name,): value for name, value in zip(names, values, strict=False) if value is not None
+    }
+    if names and values and get_origin(settings_type.model_fields[names[-1]].annotation) is tuple:
+        found[(names[-1],)] = values[len(names) - 1 :]
+    return found
 
 
 def show(outcome: Outcome, *, as_json: bool) -> None:
@@ -84,14 +99,14 @@ def show(outcome: Outcome, *, as_json: bool) -> None:
 def _parameters(leaves: list[config.Leaf], positional: Sequence[str]) -> list[inspect.Parameter]:
     """One parameter for each option, positional ones first (as they must stand in a signature)."""
     tails = Counter(leaf.path[-1] for leaf in leaves)
+    common = {parameter.name for parameter in _common_parameters()}
     by_name = {leaf.key: leaf for leaf in leaves}
     found = [_positional(by_name[name], last=name == positional[-1]) for name in positional]
     for leaf in leaves:
-        if leaf.key in positional:
+        if leaf.key in positional or leaf.key == "device":  # --device stands among the common flags
             continue
-        flags = ["--" + leaf.key.replace("_", "-")]
-        if len(leaf.path) > 1 and tails[leaf.path[-1]] == 1:
-            flags.insert(0, "--" + leaf.path[-1].replace("_", "-"))
+        unique = tails[leaf.path[-1]] == 1 and leaf.path[-1] not in common
+        flag = "--" + (leaf.path[-1] if unique else leaf.key).replace("_", "-")
         found.append(
             inspect.Parameter(
                 _identifier(leaf),
@@ -100,7 +115,7 @@ def _parameters(leaves: list[config.Leaf], positional: Sequence[str]) -> list[in
                 annotation=Annotated[
                     Optional[_flag_type(leaf.field.annotation)],
                     Parameter(
-                        name=flags,
+                        name=flag,
                         help=_help(leaf),
                         show_default=False,
                         negative_iterable="",
@@ -114,7 +129,7 @@ def _parameters(leaves: list[config.Leaf], positional: Sequence[str]) -> list[in
 
 def _positional(leaf: config.Leaf, *, last: bool) -> inspect.Parameter:
     annotation = leaf.field.annotation
-    help_text = Parameter(help=_help(leaf), show_default=False, negative_iterable="")
+    help_text = Parameter(help=_help(leaf), show_default=False, negative_iterable="", group=ARGUMENTS)
     if last and get_origin(annotation) is tuple:
         kind = inspect.Parameter.VAR_POSITIONAL
         return inspect.Parameter(
@@ -147,7 +162,8 @@ def _common_parameters() -> list[inspect.Parameter]:
 
 
 def _identifier(leaf: config.Leaf) -> str:
-    return "__".join(leaf.path)
+    name = "__".join(leaf.path)
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def _flag_type(annotation: Any) -> Any:
@@ -169,5 +185,12 @@ def _help(leaf: config.Leaf) -> str:
     return f"{text} [default: {shown}]"
 
 
-def _group(leaf: config.Leaf) -> str:
-    return "Options" if len(leaf.path) == 1 else leaf.path[0].replace("_", " ").capitalize()
+def _group(leaf: config.Leaf) -> Group:
+    if len(leaf.path) == 1:
+        return OPTIONS
+    return _nested_group(leaf.path[0].replace("_", " ").capitalize())
+
+
+@cache
+def _nested_group(name: str) -> Group:
+    return Group(name, sort_key=3)

@@ -1,15 +1,18 @@
 """What the server offers by name: the base model, its adapters, and knowledge bases."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from weightwright.config import nearest
 from weightwright.errors import SettingsError, WeightwrightError
-from weightwright.ports import Chat, Progress, Reply
+from weightwright.ports import Answer, Chat, Progress, Reply, SamplingParams
 from weightwright.serve.settings import ServeSettings
+
+
+_OPEN = SamplingParams(max_tokens=None)  # OpenAI's defaults: the answer may fill the context
 
 
 class NoSuchModelError(WeightwrightError):
@@ -24,16 +27,15 @@ class Offer:
     chat: Chat
     adapter: str | None = None
     parent: str | None = None
-    beside: Callable[[Reply], Mapping[str, Any]] | None = None
+    grounded: bool = False  # answers from a knowledge base, with citations
+    params: SamplingParams = _OPEN  # what a request leaves open
 
-    @property
-    def grounded(self) -> bool:
-        """Whether it answers from a knowledge base, with citations."""
-        return self.beside is not None
-
-    def extras(self, reply: Reply) -> dict[str, Any]:
-        """Fields beside the message of a finished reply: the citations of a knowledge base."""
-        return dict(self.beside(reply)) if self.beside is not None else {}
+    def beside(self, reply: Reply, index: int) -> dict[str, Any]:
+        """Fields beside the message of an ended reply: the citations of a knowledge base."""
+        if not self.grounded:
+            return {}
+        answer: Answer = reply.answers(0)[index]  # type: ignore[attr-defined]
+        return {"citations": [asdict(citation) for citation in answer.citations]}
 
 
 class Offers:
@@ -75,6 +77,19 @@ def open_offers(settings: ServeSettings, progress: Progress) -> Offers:
         offers += [_knowledge(name, kb, chat, base, settings, stack) for name, kb in bases.items()]
         return Offers(offers, stack.pop_all().close)
     raise AssertionError("an ExitStack of closers swallows nothing")
+
+
+def _knowledge(
+    name: str, address: str, chat: Chat, parent: str, settings: ServeSettings, stack: ExitStack
+) -> Offer:
+    from weightwright.connect import open_knowledge
+    from weightwright.rag.answer import KnowledgeChat
+
+    knowledge = open_knowledge(address, embedder=settings.embedder, settings=settings.answer)
+    stack.callback(knowledge.close)
+    grounded = KnowledgeChat(knowledge, chat)
+    stack.callback(grounded.close)
+    return Offer(name, grounded, parent=parent, grounded=True, params=knowledge.params)
 
 
 def _named(entries: Sequence[str], option: str) -> Iterator[tuple[str, str]]:

@@ -36,7 +36,7 @@ def router(offers: Offers) -> APIRouter:
     @api.post("/chat/completions")
     async def chat_completions(body: ChatCompletionRequest, request: Request) -> Response:
         offer = offers.named(body.model)
-        reply = await submit(offer.chat, body.request(offer.adapter))
+        reply = await submit(offer.chat, body.request(offer.adapter, offer.params))
         head = shapes.envelope("chat.completion", "chatcmpl", body.model)
         if body.stream:
             events = _chat_events(reply, head | {"object": "chat.completion.chunk"}, offer, body)
@@ -44,7 +44,7 @@ def router(offers: Offers) -> APIRouter:
         result = await whole(reply, request)
         if result is None:
             return Response(status_code=_CLIENT_GONE)
-        choices = [shapes.chat_choice(c) | offer.extras(reply) for c in result.completions]
+        choices = [shapes.chat_choice(c) | offer.beside(reply, c.index) for c in result.completions]
         return JSONResponse(head | {"choices": choices, "usage": shapes.usage_of(result.usage)})
 
     @api.post("/completions")
@@ -52,7 +52,7 @@ def router(offers: Offers) -> APIRouter:
         offer = offers.named(body.model)
         if offer.grounded:
             raise RequestError(f"{body.model} answers conversations; use /v1/chat/completions")
-        replies = [await submit(offer.chat, one) for one in body.requests(offer.adapter)]
+        replies = [await submit(offer.chat, one) for one in body.requests(offer.adapter, offer.params)]
         head = shapes.envelope("text_completion", "cmpl", body.model)
         if body.stream:
             return await _streamed(_text_events(replies, head, body))
@@ -101,20 +101,24 @@ async def _chat_events(
 ) -> AsyncIterator[dict[str, Any]]:
     """The chunks of a chat completion: a role first, then text, a finish reason, the usage if asked."""
     begun: set[int] = set()
+    last: list[dict[str, Any]] = []
     async for piece in pieces(reply):
         delta: dict[str, Any] = {"content": piece.text}
         if piece.index not in begun:
             begun.add(piece.index)
             delta = {"role": "assistant", **delta}
-        choice = {
+        choice: dict[str, Any] = {
             "index": piece.index,
             "delta": delta,
             "finish_reason": shapes.finish_of(piece.finish_reason),
             "logprobs": shapes.chat_logprobs(piece.logprobs),
         }
-        if piece.finish_reason is not None:
-            choice |= offer.extras(reply)
+        if piece.finish_reason is not None and offer.grounded:
+            last.append(choice)  # its citations are there when the whole reply has ended
+            continue
         yield head | {"choices": [choice]}
+    for choice in last:
+        yield head | {"choices": [choice | offer.beside(reply, choice["index"])]}
     if body.include_usage:
         yield head | {"choices": [], "usage": shapes.usage_of(reply.usage)}
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from weightwright.config import Settings
 from weightwright.engine.settings import EngineSettings
+from weightwright.rag.settings import AnswerSettings
 
 
 class ServeSettings(Settings):
@@ -16,12 +17,13 @@ class ServeSettings(Settings):
     adapter: tuple[str, ...] = Field((), description="NAME=DIR: offer a LoRA adapter as model NAME")
     kb: tuple[str, ...] = Field((), description="NAME=KB: offer a knowledge base as model NAME")
     name: str = Field("", description="name of the base model in the API; default: its address")
-    embedder: str = Field("minilm", description="embedder of the knowledge bases")
+    embedder: str = Field("", description="embedder of the knowledge bases; default: their own")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     api_key: str = Field("", description="key that clients must send; needed on a public address")
     max_waiting: int = Field(512, ge=1, description="requests under way before new ones get 503")
     engine: EngineSettings = EngineSettings()
+    answer: AnswerSettings = AnswerSettings()
 
     @model_validator(mode="after")
     def _public_needs_a_key(self) -> Self:

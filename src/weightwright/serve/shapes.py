@@ -15,7 +15,7 @@ class _Request(BaseModel):
 
     model: str
     max_tokens: int | None = Field(None, ge=1)
-    temperature: float = Field(1.0, ge=0)
+    temperature: float | None = Field(None, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     n: int = Field(1, ge=1, le=128)
     seed: int | None = None
@@ -42,10 +42,12 @@ class _Request(BaseModel):
         """Whether a stream ends with a chunk that carries the usage."""
         return bool((self.stream_options or {}).get("include_usage"))
 
-    def _params(self, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
+    def _params(
+        self, max_tokens: int | None, logprobs: int | None, defaults: SamplingParams
+    ) -> SamplingParams:
         return SamplingParams(
             max_tokens=max_tokens,
-            temperature=self.temperature,
+            temperature=defaults.temperature if self.temperature is None else self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,
             min_p=self.min_p,
@@ -94,10 +96,10 @@ class ChatCompletionRequest(_Request):
     tools: None = None
     tool_choice: Literal["none", "auto"] | None = None
 
-    def request(self, adapter: str | None) -> ChatRequest:
-        """As a request to a Chat; without a limit the answer may fill the context."""
-        limit = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
-        params = self._params(limit, (self.top_logprobs or 0) if self.logprobs else None)
+    def request(self, adapter: str | None, defaults: SamplingParams) -> ChatRequest:
+        """As a request to a Chat; `defaults` stand where the request leaves something open."""
+        limit = self.max_completion_tokens or self.max_tokens or defaults.max_tokens
+        params = self._params(limit, (self.top_logprobs or 0) if self.logprobs else None, defaults)
         messages = tuple(turn.message() for turn in self.messages)
         return ChatRequest(messages=messages, adapter=adapter, params=params)
 
@@ -111,9 +113,9 @@ class CompletionRequest(_Request):
     best_of: Literal[1] | None = None
     suffix: Literal[""] | None = None
 
-    def requests(self, adapter: str | None) -> list[ChatRequest]:
+    def requests(self, adapter: str | None, defaults: SamplingParams) -> list[ChatRequest]:
         """One request per prompt; OpenAI's default limit of 16 tokens."""
-        params = self._params(self.max_tokens or 16, self.logprobs)
+        params = self._params(self.max_tokens or 16, self.logprobs, defaults)
         prompts: list[Any] = (
             [self.prompt]
             if isinstance(self.prompt, str) or (self.prompt and isinstance(self.prompt[0], int))
