@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,7 +42,6 @@ class Record:
     passages: tuple[dict[str, Any], ...] = ()
     citations: tuple[dict[str, Any], ...] = ()
     dropped_marks: int = 0
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class Answers:
@@ -75,10 +74,14 @@ class Answers:
 
     def keep(self, key: str, record: Record) -> None:
         """Store a finished record durably; when this returns, a kill cannot lose it."""
-        text = json.dumps(asdict(record), ensure_ascii=False)
         self._run(
             "INSERT OR REPLACE INTO answers (key, arm, question, record) VALUES (?, ?, ?, ?)",
-            (key, record.arm, record.question, text),
+            (
+                key,
+                record.arm,
+                record.question.encode("utf-8", "replace").decode(),
+                json.dumps(asdict(record)),
+            ),
         )
 
     def keep_peak(self, arm: str, settings: str, peak_bytes: int | None) -> None:

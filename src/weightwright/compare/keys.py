@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,7 @@ from weightwright.compare.arms import Arm
 from weightwright.compare.questions import Question
 from weightwright.compare.settings import CompareSettings
 from weightwright.data.grounded import messages
-
-_WHOLE_BYTES = 64 << 20
-_SAMPLE_BYTES = 1 << 16
-_SAMPLES = 64
+from weightwright.model.weights import sha256_of
 
 
 def digest(value: Any) -> str:
@@ -23,16 +19,10 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
-def of_files(files: Iterable[Path]) -> str:
-    """A hash of files by name, size and content; large ones (weights) by 64 samples spread over them."""
-    return digest([(file.name, file.stat().st_size, _content(file)) for file in sorted(files)])
-
-
 def of_folder(folder: Path) -> str:
-    """`of_files` of everything in a folder (or of one file)."""
-    if folder.is_file():
-        return of_files([folder])
-    return of_files(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    """A hash of all files in a folder (an adapter), by name and content."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    return digest([(file.relative_to(folder).as_posix(), sha256_of(file)) for file in files])
 
 
 def of_arm(
@@ -47,13 +37,12 @@ def of_arm(
             "adapter": adapter if arm.adapter else None,
             "context": arm.context,
             "kb": knowledge_base if grounded else None,
-            "search": (settings.k, settings.mode) if grounded else None,
+            "answer": _answering(settings, grounded),
             # the words themselves, in both languages, so that a change of a standing instruction counts
             "prompt": [
-                [m.content for m in messages(q, ("passage",) if grounded else (), settings.prompt)]
+                [m.content for m in messages(q, ("passage",) if grounded else (), settings.answer.prompt)]
                 for q in ("question", "问题")
             ],
-            "max_tokens": settings.max_tokens,
         }
     )
 
@@ -64,20 +53,7 @@ def of_answer(arm_key: str, arm: Arm, question: Question) -> str:
     return digest([arm_key, question.question, documents])
 
 
-def _content(file: Path) -> str:
-    size = file.stat().st_size
-    hashed = hashlib.sha256()
-    with file.open("rb") as stream:
-        if size <= _WHOLE_BYTES:
-            for block in iter(lambda: stream.read(1 << 20), b""):
-                hashed.update(block)
-        else:
-            for start in _spread(size):
-                stream.seek(start)
-                hashed.update(stream.read(_SAMPLE_BYTES))
-    return hashed.hexdigest()
-
-
-def _spread(size: int) -> Iterator[int]:
-    for i in range(_SAMPLES):
-        yield (size - _SAMPLE_BYTES) * i // (_SAMPLES - 1)
+def _answering(settings: CompareSettings, grounded: bool) -> Any:
+    """The answer settings that matter: without passages, only how long and how warm."""
+    values = settings.answer.model_dump(mode="json")
+    return values if grounded else {name: values[name] for name in ("max_tokens", "temperature")}

@@ -7,8 +7,8 @@ from pydantic import Field, field_validator, model_validator
 
 from weightwright.compare.arms import ARMS, arm
 from weightwright.config import Settings, nearest
-from weightwright.data.grounded import PromptSettings
 from weightwright.judge.settings import Metrics
+from weightwright.rag.settings import AnswerSettings, ChunkSettings
 
 
 class TuneOverrides(Settings):
@@ -44,14 +44,12 @@ class CompareSettings(Settings):
     documents: tuple[Path, ...] = Field((), description="files and folders to index for retrieval")
     kb: str = Field("", description="an existing knowledge base instead of `documents`")
     embedder: str = Field("minilm", description="address of the embedder")
-    k: int = Field(3, ge=1, description="passages in the context")
-    mode: Literal["dense", "terms", "hybrid"] = Field("hybrid", description="how passages are searched")
+    chunks: ChunkSettings = Field(default_factory=ChunkSettings)
+    answer: AnswerSettings = Field(default_factory=AnswerSettings)
     adapter: str = Field(
         "", description="adapter of the arms that need one: a folder, or a server's name for it"
     )
     tune: TuneOverrides = Field(default_factory=TuneOverrides)
-    prompt: PromptSettings = Field(default_factory=PromptSettings)
-    max_tokens: int = Field(64, ge=1, description="at most so many tokens an answer")
     metrics: Metrics = Field(
         ("f1", "exact_match", "contains", "no_answer"),
         min_length=1,
@@ -98,7 +96,7 @@ class CompareSettings(Settings):
         return self.model.startswith(("http://", "https://"))
 
     def placed(self, folder: Path) -> "CompareSettings":
-        """The same with relative paths and addresses taken from `folder` on; `out` stays as it is."""
+        """The same with relative paths and addresses taken from `folder` on."""
 
         def path(value: Path | None) -> Path | None:
             return None if value is None else folder / value.expanduser()
@@ -109,6 +107,7 @@ class CompareSettings(Settings):
                 "embedder": _address(self.embedder, folder),
                 "kb": self.kb if "://" in self.kb or not self.kb else str(path(Path(self.kb))),
                 "questions": path(self.questions),
+                "out": path(self.out) if "out" in self.model_fields_set else self.out,
                 "documents": tuple(path(d) for d in self.documents),
                 "adapter": self._adapter_from(folder),
                 "tune": self.tune.model_copy(update={"data": path(self.tune.data)}),

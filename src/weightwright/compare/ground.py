@@ -1,0 +1,138 @@
+"""The passages of a comparison: a knowledge base brought up to date, searched or opened where it matters."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from weightwright import connect
+from weightwright.compare.keys import digest
+from weightwright.compare.questions import Question
+from weightwright.compare.settings import CompareSettings
+from weightwright.config import nearest
+from weightwright.errors import DataError
+from weightwright.ports import Chunk, Document, Embedder, Hit, Progress
+from weightwright.rag.answer import KnowledgeBase
+from weightwright.rag.context import Passage, passages_of, with_pages
+from weightwright.rag.index import add_documents
+from weightwright.rag.load import Skipped, load, sources
+from weightwright.rag.settings import LoadSettings
+from weightwright.rag.stores.base import Store
+from weightwright.rag.stores.filters import Compare
+
+
+@dataclass
+class Ground:
+    """A knowledge base and how passages are found in it; `skipped` lists files that could not be read."""
+
+    knowledge: KnowledgeBase
+    embedder: Embedder
+    skipped: list[Skipped] = field(default_factory=list)
+
+    @property
+    def store(self) -> Store:
+        """The store behind it."""
+        return self.knowledge.store
+
+    @cached_property
+    def version(self) -> str:
+        """A hash of what the knowledge base holds: documents, how they were cut, the embedder."""
+        meta = self.store.meta
+        held = sorted((info.id, info.version) for info in self.store.documents())
+        return digest([meta.embedder, meta.chunks.model_dump(), held])
+
+    def search(self, question: str) -> list[Passage]:
+        """The passages that retrieval finds, as `ask` shows them to a model."""
+        return self.knowledge.passages(question)
+
+    def gold(self, question: Question) -> list[Passage]:
+        """The documents that the question names, whole where they fit, else their best chunks.
+
+        A question that names none gets what retrieval finds: its right answer is that nothing is said.
+        """
+        if not question.documents:
+            return self.search(question.question)
+        ids = [self._id_of(name) for name in question.documents]
+        limit, count = self.knowledge.settings.context_tokens, self.embedder.count_tokens
+        whole = [self._texts[i] for i in ids]
+        if sum(count([hit.chunk.text for hit in whole])) <= limit:
+            return with_pages(passages_of(whole, limit, count), self.store)
+        return self.knowledge.passages(question.question, Compare("document", "in", tuple(ids)))
+
+    def check_named(self, questions: tuple[Question, ...]) -> None:
+        """Raise DataError when a question names a document that the knowledge base does not hold."""
+        for question in questions:
+            for name in question.documents:
+                self._id_of(name)
+
+    def _id_of(self, name: str) -> str:
+        if name in self._texts:
+            return name
+        inside = [i for i in self._texts if i.endswith("/" + name)]
+        if len(inside) != 1:
+            problem = "does not hold" if not inside else f"holds {len(inside)} times"
+            raise DataError(
+                f"a question names document {name!r}, which the knowledge base {problem}"
+                f"{nearest(name, self._texts)}"
+            )
+        return inside[0]
+
+    @cached_property
+    def _texts(self) -> dict[str, Hit]:
+        """Each document's whole text as one passage, put together from its chunks."""
+        chunks: dict[str, list[Chunk]] = {}
+        for chunk, _ in self.store.scan():
+            chunks.setdefault(chunk.document_id, []).append(chunk)
+        info = {i.id: i for i in self.store.documents()}
+        return {i: _whole(parts, info[i].path, info[i].title) for i, parts in chunks.items()}
+
+
+def ready_ground(settings: CompareSettings, things: ExitStack, progress: Progress) -> Ground:
+    """The knowledge base of the settings, closed with `things`.
+
+    One made from `documents` lies in the out folder, is kept, and follows the files as they change.
+    Raises DataError where a path does not exist or nothing could be read.
+    """
+    for path in settings.documents:
+        if not path.exists():
+            raise DataError(f"documents: {path} does not exist; give files or folders")
+    embedder = connect.open_embedder(settings.embedder)
+    things.callback(embedder.close)
+    if settings.kb:
+        store = connect.open_store(settings.kb, embedder=embedder)
+        things.callback(store.close)
+        return Ground(KnowledgeBase(store, embedder, settings.answer), embedder)
+    made_with = digest([embedder.name, embedder.width, settings.chunks.model_dump()])[:8]
+    file = settings.out / f"kb-{made_with}.db"
+    store = connect.open_store(str(file), embedder=embedder, chunks=settings.chunks, create=True)
+    things.callback(store.close)
+    ground = Ground(KnowledgeBase(store, embedder, settings.answer), embedder)
+    seen: set[str] = set()
+    add_documents(store, embedder, _noted(settings.documents, seen, ground.skipped), progress=progress)
+    if not seen:
+        raise DataError(f"none of {', '.join(map(str, settings.documents))} could be read as a document")
+    for gone in [info.id for info in store.documents() if info.id not in seen]:
+        store.delete(gone)
+    return ground
+
+
+def _noted(paths: tuple[Path, ...], seen: set[str], skipped: list[Skipped]) -> Iterator[Document]:
+    for source in sources(paths):
+        for item in [source] if isinstance(source, Skipped) else load(source, LoadSettings()):
+            if isinstance(item, Skipped):
+                skipped.append(item)
+            else:
+                seen.add(item.id)
+                yield item
+
+
+def _whole(parts: list[Chunk], path: str, title: str) -> Hit:
+    """One passage over all of a document's chunks; what lies between two chunks is white space."""
+    text = ""
+    first = min(part.start for part in parts)
+    for part in sorted(parts, key=lambda part: part.start):
+        text = text.ljust(part.start - first)
+        text += part.text[first + len(text) - part.start :]
+    chunk = Chunk(parts[0].document_id, parts[0].version, first, first + len(text), text, parts[0].page)
+    return Hit(chunk, 1.0, path, title)

@@ -1,0 +1,207 @@
+"""The outcome for people: one self-contained report.html and a table for the terminal."""
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weightwright.compare.result import ArmResult, Comparison
+from weightwright.config import to_yaml
+from weightwright.judge.metrics import MEANING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+_HERE = Path(__file__).parent
+
+
+def write_report(comparison: Comparison, file: Path) -> None:
+    """Write report.html whole: beside, then renamed."""
+    from weightwright.model.local import write_whole
+
+    write_whole(file, render(comparison))
+
+
+def render(comparison: Comparison) -> str:
+    """The report as one HTML page: no address in it is ever fetched, and all text is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"seconds": seconds, "size": size}
+    script = (_HERE / "report.js").read_text(encoding="utf-8")
+    page = environment.get_template("report.html.j2").render(
+        headline=headline(comparison),
+        cautions=list(cautions(comparison)),
+        verdict=comparison.verdict,
+        settings=comparison.settings,
+        arms=comparison.arms,
+        colour=_colours(comparison),
+        meaning=MEANING,
+        charts=list(_charts(comparison)),
+        kinds=list(dict.fromkeys(q.kind for q in comparison.questions if q.kind)),
+        questions=list(_questions(comparison)),
+        n_questions=len(comparison.questions),
+        n_clusters=len(set(comparison.clusters.tolist())),
+        provenance=comparison.provenance,
+        facts=list(_facts(comparison)),
+        settings_yaml=to_yaml(comparison.settings),
+        style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    return page.encode("utf-8", "replace").decode()  # a model may have written half a surrogate pair
+
+
+def headline(comparison: Comparison) -> str:
+    """The verdict in a few words."""
+    verdict = comparison.verdict
+    if verdict.winner:
+        return f"{verdict.winner} wins"
+    if verdict.cheapest:
+        return f"No difference shown; {verdict.cheapest} is the cheapest"
+    return "No winner"
+
+
+def cautions(comparison: Comparison) -> Iterator[str]:
+    """What a reader should know before believing the numbers."""
+    for result in comparison.arms:
+        if result.failed:
+            n = len(result.records)
+            yield f"{result.arm.name}: {result.failed} of {n} questions failed and score 0."
+    few = next(iter(comparison.verdict.means.values())).caution
+    if few:
+        yield few[0].upper() + few[1:] + "."
+    yield from comparison.provenance.get("notes", ())
+
+
+def table(comparison: Comparison) -> "Table":
+    """The arms as a rich table."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    settings = comparison.settings
+    shown = Table(
+        title=f"{escape(settings.model)} on {len(comparison.questions)} questions", title_justify="left"
+    )
+    shown.add_column("arm")
+    for metric in settings.metrics:
+        shown.add_column(metric + (" ★" if metric == settings.primary else ""), justify="right")
+    for heading in ("s/question", "tokens in/out", "peak", "tuning", "failed"):
+        shown.add_column(heading, justify="right")
+    for result in comparison.arms:
+        won = result.arm.name == comparison.verdict.winner
+        means = [
+            f"{m.mean:.2f}" + (f" [dim]{m.low:.2f}–{m.high:.2f}[/]" if metric == settings.primary else "")
+            for metric, m in result.means.items()
+        ]
+        cost = result.cost
+        shown.add_row(
+            result.arm.name,
+            *means,
+            seconds(cost.seconds_per_question),
+            f"{cost.prompt_tokens:.0f}/{cost.completion_tokens:.0f}",
+            size(cost.peak_bytes),
+            seconds(cost.tuning_s),
+            str(result.failed),
+            style="bold green" if won else "",
+        )
+    return shown
+
+
+def lines(comparison: Comparison) -> list["Text"]:
+    """The verdict and what to keep in mind, as plain text for the terminal."""
+    from rich.text import Text
+
+    return [Text(comparison.verdict.why), *[Text(f"caution: {note}") for note in cautions(comparison)]]
+
+
+def seconds(value: float | None) -> str:
+    """A duration for people: `0.21 s`, `14 s`, `12 min`."""
+    if value is None:
+        return "–"
+    if value >= 120:
+        return f"{value / 60:.0f} min"
+    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
+
+
+def size(value: int | None) -> str:
+    """Bytes for people: `540 MB`, `2.1 GB`."""
+    if value is None:
+        return "–"
+    return f"{value / 1e9:.1f} GB" if value >= 1e9 else f"{value / 1e6:.0f} MB"
+
+
+def _colours(comparison: Comparison) -> dict[str, str]:
+    from weightwright.plots import PALETTE
+
+    return {result.arm.name: PALETTE[i % len(PALETTE)] for i, result in enumerate(comparison.arms)}
+
+
+def _charts(comparison: Comparison) -> Iterator[dict[str, str]]:
+    from weightwright import plots
+
+    primary = comparison.settings.primary
+
+    def bar(result: ArmResult, mean: Any) -> plots.Bar:
+        return plots.Bar(result.arm.name, mean.mean, mean.low, mean.high)
+
+    bars = [bar(result, result.means[primary]) for result in comparison.arms]
+    costs = [result.cost.seconds_per_question for result in comparison.arms]
+    kinds = list(comparison.arms[0].by_kind)
+    groups = {kind or "all": [bar(r, r.by_kind[kind]) for r in comparison.arms] for kind in kinds}
+
+    def chart(title: str, draw: Any) -> dict[str, str]:
+        return {"title": title, "light": _uri(draw(dark=False)), "dark": _uri(draw(dark=True))}
+
+    yield chart(
+        f"{primary} with 95% intervals", lambda dark: plots.interval_bars(bars, label=primary, dark=dark)
+    )
+    yield chart(
+        f"{primary} against cost",
+        lambda dark: plots.cost_against_score(
+            bars, costs, label=primary, cost_label="seconds a question", dark=dark
+        ),
+    )
+    if len(kinds) > 1:
+        yield chart(
+            f"{primary} by kind of question",
+            lambda dark: plots.grouped_bars(groups, label=primary, dark=dark),
+        )
+
+
+def _uri(svg: bytes) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
+
+
+def _questions(comparison: Comparison) -> Iterator[dict[str, Any]]:
+    primary = comparison.settings.primary
+    for i, question in enumerate(comparison.questions):
+        answers = [
+            {"arm": r.arm.name, "record": r.records[i], "score": r.scores[i][primary]}
+            for r in comparison.arms
+        ]
+        yield {
+            "id": question.id,
+            "kind": question.kind,
+            "documents": question.documents,
+            "question": question.question,
+            "references": question.references,
+            "answers": answers,
+            "primary": [round(r.scores[i][primary], 4) for r in comparison.arms],
+            "failed": sum(r.records[i].answer is None for r in comparison.arms),
+        }
+
+
+def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    for name, value in comparison.provenance.items():
+        if name == "notes" or value in (None, "", (), []):
+            continue
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+        yield name.replace("_", " "), shown
+    yield "CPUs", str(os.cpu_count())
