@@ -147,3 +147,28 @@ def _fonts() -> list[str]:
 
     known = {font.name for font in fontManager.ttflist}
     return ["DejaVu Sans", *[name for name in _CJK_FONTS if name in known][:1]]
+
+
+def loss_curve(losses: Sequence[float], evals: Sequence[tuple[int, float]]) -> bytes:
+    """A PNG: the loss per labelled token of each step, and of each evaluation (steps done, loss)."""
+    figure, axes = _figure(7, 4, dark=False)
+    figure.patch.set_alpha(1)  # image viewers show what is transparent as black
+    steps = range(1, len(losses) + 1)
+    axes.plot(steps, losses, color=PALETTE[4], linewidth=0.8, alpha=0.7, label="each step")
+    axes.plot(steps, _smooth(losses), color=PALETTE[0], linewidth=2, label="training, smoothed")
+    if evals:
+        axes.plot(*zip(*evals, strict=True), "o-", color=PALETTE[5], linewidth=2, label="held out")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss per labelled token")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """The mean of each value and those shortly before it."""
+    width = max(1, len(values) // 20)
+    starts = (max(0, i + 1 - width) for i in range(len(values)))
+    return [sum(values[s : i + 1]) / (i + 1 - s) for i, s in enumerate(starts)]

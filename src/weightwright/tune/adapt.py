@@ -1,0 +1,77 @@
+"""Put a LoRA adapter into a model, and take it out again: peft injects and writes."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from weightwright.config import nearest
+from weightwright.errors import SettingsError
+from weightwright.tune.settings import TuneSettings
+
+ALL_LINEAR = "all-linear"
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """A model ready to train: `whole` is the peft model (or the model itself for full tuning)."""
+
+    model: Any  # the transformers model, whose layers were exchanged in place
+    whole: Any
+    trainable: dict[str, nn.Parameter]
+
+
+@contextmanager
+def adapted(model: Any, settings: TuneSettings, base_name: str) -> Iterator[Adapted]:
+    """The model made trainable as `settings` say; LoRA layers are taken out again at the end."""
+    if settings.method == "full":
+        model.requires_grad_(True)
+        yield Adapted(model, model, dict(_trainable(model)))
+        return
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.dropout,
+        target_modules=target_names(model, settings.targets),
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():  # peft asks transformers for a name that it is about to rename
+        warnings.simplefilter("ignore", FutureWarning)
+        whole = get_peft_model(model, config)  # adapter weights are f32, whatever the base is
+    whole.peft_config["default"].base_model_name_or_path = base_name  # peft puts the folder's name here
+    whole.peft_config["default"].target_modules = sorted(config.target_modules)  # the same file each time
+    try:
+        yield Adapted(model, whole, dict(_trainable(whole)))
+    finally:
+        whole.unload()
+
+
+def target_names(model: Any, targets: str) -> list[str]:
+    """The names of the layers that `targets` means (`q_proj,v_proj`, `all-linear`, `all-linear,lm_head`).
+
+    Raises SettingsError naming the layers that there are.
+    """
+    head = model.get_output_embeddings()
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    known = {name.rpartition(".")[2] for name in linear}
+    inner = {name.rpartition(".")[2] for name, module in linear.items() if module is not head}
+    chosen: set[str] = set()
+    for target in filter(None, (part.strip() for part in targets.split(","))):
+        if target == ALL_LINEAR:
+            chosen |= inner
+        elif target in known:
+            chosen.add(target)
+        else:
+            raise SettingsError(f"targets: the model has no layer {target!r}{nearest(target, known)}")
+    if not chosen:
+        raise SettingsError(f"targets={targets!r} names no layer; known: {', '.join(sorted(known))}")
+    return sorted(chosen)
+
+
+def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)

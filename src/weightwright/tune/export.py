@@ -1,0 +1,53 @@
+"""Write what a run has learnt: an adapter folder in PEFT's own format, or a whole model."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from weightwright.tune import checkpoint
+
+TEMPLATE_FILE = "chat_template.jinja"
+ORIGIN_FILE = "weightwright.json"
+
+
+def save_adapter(whole: Any, tokenizer: Any, target: Path, *, base_fingerprint: str) -> Path:
+    """Write the adapter of a peft model to `target`, with the chat template that it was trained with.
+
+    `weightwright.json` beside it holds the template's hash and the base model's fingerprint, so that
+    whoever loads the adapter can see whether it stands on the same ground.
+    """
+    beside = _fresh(target)
+    whole.save_pretrained(str(beside), save_embedding_layers=False)
+    (beside / "README.md").unlink(missing_ok=True)
+    template = tokenizer.chat_template or ""
+    (beside / TEMPLATE_FILE).write_text(template, encoding="utf-8")
+    origin = {
+        "template_sha256": hashlib.sha256(template.encode()).hexdigest(),
+        "base_fingerprint": base_fingerprint,
+    }
+    (beside / ORIGIN_FILE).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+    return _put(beside, target)
+
+
+def save_model(model: Any, tokenizer: Any, target: Path) -> Path:
+    """Write a whole model with its tokenizer to `target`."""
+    beside = _fresh(target)
+    model.save_pretrained(str(beside))
+    tokenizer.save_pretrained(str(beside))
+    return _put(beside, target)
+
+
+def _fresh(target: Path) -> Path:
+    beside = target.with_name(f".{target.name}.unfinished")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    return beside
+
+
+def _put(beside: Path, target: Path) -> Path:
+    checkpoint.sync_tree(beside)
+    shutil.rmtree(target, ignore_errors=True)
+    beside.rename(target)
+    return target

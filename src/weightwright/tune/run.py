@@ -1,0 +1,243 @@
+"""One training run from settings to result: read, check, train, write."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from weightwright import config
+from weightwright.data.formats import Sample, read_samples
+from weightwright.data.pack import fit, step_count
+from weightwright.data.template import Encoded, encode
+from weightwright.errors import TuneError
+from weightwright.plan import advice
+from weightwright.ports import Progress, silent
+from weightwright.tune import checkpoint, export, loop
+from weightwright.tune.adapt import adapted
+from weightwright.tune.loss import VocabularyLoss
+from weightwright.tune.settings import FREE_FIELDS, TuneSettings
+
+if TYPE_CHECKING:
+    from weightwright.model.load import Loaded
+
+_RUN_FILE, _RESULT_FILE = "run.json", "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class TuneResult:
+    """What a run ended with; losses are per labelled token, `peak_bytes` of the process or the GPU."""
+
+    adapter: Path | None
+    model: Path | None
+    steps: int
+    train_loss: float
+    eval_loss: float | None
+    tokens_per_s: float
+    peak_bytes: int
+    diagnosis: tuple[str, ...]
+    finished_before: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as the command line prints it."""
+        return {
+            "adapter": str(self.adapter) if self.adapter else None,
+            "model": str(self.model) if self.model else None,
+            "steps": self.steps,
+            "train_loss": self.train_loss,
+            "eval_loss": self.eval_loss,
+            "tokens_per_s": self.tokens_per_s,
+            "peak_bytes": self.peak_bytes,
+            "diagnosis": list(self.diagnosis),
+        }
+
+
+def tune(
+    settings: TuneSettings, *, loaded: "Loaded | None" = None, progress: Progress = silent
+) -> TuneResult:
+    """Train as `settings` say, or go on where an earlier run of the same settings stopped.
+
+    `loaded` is the base model where it is already in memory; LoRA layers are taken out of it again.
+    Raises DataError for rows, TuneError where a run cannot start or go on, KeyboardInterrupt after a
+    checkpoint when interrupted.
+    """
+    refuse_unbuilt(settings)
+    samples = read_samples(settings.data, settings.prompt)
+    held_out = read_samples(settings.eval_data, settings.prompt) if settings.eval_data else []
+    if loaded is None:
+        from weightwright.model.load import load
+
+        precision = "f32" if settings.method == "full" else settings.precision
+        loaded = load(settings.model, precision=precision, device=settings.device)
+    course = plan_course(settings, samples, held_out, loaded)
+    claim(settings, course, loaded.fingerprint)
+    finished = read_result(settings.out)
+    if finished is not None:
+        return finished
+    torch.manual_seed(settings.seed)
+    with adapted(loaded.model, settings, loaded.name) as ready:
+        run = prepare(course, ready.model, ready.trainable, settings.out)
+        loop.resume(run)
+        try:
+            loop.train(run, progress)
+        finally:
+            draw(run)
+            ready.model.eval()
+        return _finish(run, ready.whole, loaded)
+
+
+def refuse_unbuilt(settings: TuneSettings) -> None:
+    """Raise TuneError for what this version cannot do yet, with what can be done instead."""
+    if settings.method == "qlora":
+        raise TuneError("method=qlora needs the extra [qlora], which comes later; use --method lora")
+    if settings.objective != "sft":
+        raise TuneError(f"objective={settings.objective} comes later; use --objective sft")
+    if settings.fsdp:
+        raise TuneError("fsdp=true needs several GPUs under torchrun, which comes later; set fsdp: false")
+
+
+def plan_course(
+    settings: TuneSettings, samples: Sequence[Sample], held_out: Sequence[Sample], loaded: "Loaded"
+) -> loop.Course:
+    """Encode the rows and decide batch, steps and warm-up. Raises DataError and TuneError."""
+    rows = _encode_all(samples, loaded, settings)
+    eval_rows = _encode_all(held_out, loaded, settings) if held_out else ()
+    batch = settings.batch or advice.batch_rows(len(rows), settings.epochs)
+    steps = step_count(len(rows), settings.epochs, batch)
+    steps = min(steps, settings.max_steps or steps)
+    return loop.Course(
+        rows=rows,
+        eval_rows=eval_rows,
+        steps=steps,
+        batch=batch,
+        warmup=advice.warmup_steps(steps, asked=settings.warmup_steps, share=settings.warmup_ratio),
+        eval_every=settings.eval_every or max(1, -(-steps // 4)),
+        pass_tokens=1024 if loaded.model.device.type == "cpu" else 8192,
+        settings=settings,
+    )
+
+
+def _encode_all(samples: Sequence[Sample], loaded: "Loaded", settings: TuneSettings) -> tuple[Encoded, ...]:
+    encoded = [encode(sample, loaded.tokenizer, settings.train_on) for sample in samples]
+    bare = [row for row in encoded if not row.labelled_tokens]
+    if bare:
+        raise TuneError(
+            f"{len(bare)} of {len(encoded)} rows have no labelled token, the first is {bare[0].place}; "
+            "each row needs an answer to learn, see: weightwright data show"
+        )
+    fitted = fit(encoded, min(settings.max_length, loaded.context_tokens), settings.too_long)
+    if not fitted.rows:
+        raise TuneError(f"no row is left within {settings.max_length} tokens; raise --max-length")
+    return fitted.rows
+
+
+def claim(settings: TuneSettings, course: loop.Course, model_fingerprint: str) -> None:
+    """Make `out` this run's folder. Raises TuneError when it is another run's: runs are never mixed."""
+    identity = _identity(settings, course, model_fingerprint)
+    file = settings.out / _RUN_FILE
+    if file.is_file():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        changed = [
+            f"{key} was {before.get(key)!r}, is {identity.get(key)!r}"
+            for key in sorted(before.keys() | identity.keys())
+            if before.get(key) != identity.get(key)
+        ]
+        if changed:
+            raise TuneError(
+                f"{settings.out} holds a run with other settings ({'; '.join(changed)}); "
+                "choose another --out, or remove that folder"
+            )
+        return
+    if settings.out.exists() and (not settings.out.is_dir() or any(settings.out.iterdir())):
+        raise TuneError(f"{settings.out} exists and is no run of this program; choose another --out")
+    settings.out.mkdir(parents=True, exist_ok=True)
+    (settings.out / "settings.yaml").write_text(config.to_yaml(settings), encoding="utf-8")
+    checkpoint.write_whole(file, json.dumps(identity, indent=2).encode())
+
+
+def _identity(settings: TuneSettings, course: loop.Course, model_fingerprint: str) -> dict[str, Any]:
+    """All that the weights which come out depend on."""
+    values = settings.model_dump(mode="json", exclude={"out", "data", "eval_data", *FREE_FIELDS})
+    values["data_sha256"] = hashlib.sha256(settings.data.read_bytes()).hexdigest()
+    if settings.eval_data is not None:
+        values["eval_data_sha256"] = hashlib.sha256(settings.eval_data.read_bytes()).hexdigest()
+    return values | {"model_fingerprint": model_fingerprint, "steps": course.steps, "rows": len(course.rows)}
+
+
+def prepare(course: loop.Course, model: Any, trainable: dict[str, Any], folder: Path) -> loop.Run:
+    """The run before its first step: optimizer, loss, precision, checkpointing."""
+    settings = course.settings
+    model.train()
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if model.device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = settings.tf32
+    optimizer = torch.optim.AdamW(
+        trainable.values(), lr=settings.peak_learning_rate, weight_decay=settings.weight_decay
+    )
+    return loop.Run(
+        course=course,
+        model=model,
+        trainable=trainable,
+        optimizer=optimizer,
+        loss=VocabularyLoss(model),
+        folder=folder,
+        autocast=settings.method == "full" and settings.precision == "bf16",
+    )
+
+
+def read_result(folder: Path) -> TuneResult | None:
+    """The result of a run that has ended, None while it has not."""
+    file = folder / _RESULT_FILE
+    if not file.is_file():
+        return None
+    values = json.loads(file.read_text(encoding="utf-8"))
+    for name in ("adapter", "model"):
+        values[name] = Path(values[name]) if values[name] else None
+    return TuneResult(**{**values, "diagnosis": tuple(values["diagnosis"])}, finished_before=True)
+
+
+def draw(run: loop.Run) -> None:
+    """Draw the loss curve of the steps so far."""
+    if run.notes.losses:
+        from weightwright.plots import loss_curve
+
+        picture = loss_curve(run.notes.losses, run.notes.evals)
+        checkpoint.write_whole(run.folder / "loss.png", picture)
+
+
+def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
+    adapter = model = None
+    if run.course.settings.method == "full":
+        model = export.save_model(run.model, loaded.tokenizer, run.folder / "model")
+    else:
+        adapter = export.save_adapter(
+            whole, loaded.tokenizer, run.folder / "adapter", base_fingerprint=loaded.fingerprint
+        )
+    last = run.notes.losses[-max(1, len(run.notes.losses) // 10) :]
+    result = TuneResult(
+        adapter=adapter,
+        model=model,
+        steps=run.done,
+        train_loss=sum(last) / len(last),
+        eval_loss=run.notes.evals[-1][1] if run.notes.evals else None,
+        tokens_per_s=round(run.notes.tokens_per_s, 1),
+        peak_bytes=peak_bytes(run.device),
+        diagnosis=(),
+    )
+    checkpoint.write_whole(run.folder / _RESULT_FILE, json.dumps(result.to_json(), indent=2).encode())
+    return result
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory held so far: of the GPU's allocator, or of this process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
