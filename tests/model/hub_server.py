@@ -85,9 +85,8 @@ class Handler(BaseHTTPRequestHandler):
         if given is not None and not good:
             self._send(401, {"error": "Invalid credentials in Authorization header"}, {})
         elif repo is None or (repo.private and not good):
-            self._send(
-                401 if not good else 404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"}
-            )
+            status = 404 if good else 401
+            self._send(status, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
         elif repo.gated and not good:
             self._send(403, {"error": "gated"}, {"X-Error-Code": "GatedRepo"})
         else:
@@ -126,9 +125,9 @@ class Handler(BaseHTTPRequestHandler):
         content = repo.files[file]
         headers = {"X-Repo-Commit": repo.commit}
         if len(content) >= LFS_FROM_BYTES:
-            headers |= {"X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"',
-                        "X-Linked-Size": str(len(content)),
-                        "Location": f"{self.hub.url.replace('127.0.0.1', 'localhost')}/cdn/{name}/{file}"}  # fmt: skip
+            cdn = self.hub.url.replace("127.0.0.1", "localhost")  # another host: credentials stay behind
+            headers["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
+            headers |= {"X-Linked-Size": str(len(content)), "Location": f"{cdn}/cdn/{name}/{file}"}
             self._send(302, None, headers)
         elif self.command == "HEAD":
             self._send(200, None, headers | {"ETag": f'"{git_sha1(content)}"'}, length=len(content))

@@ -17,8 +17,8 @@ from weightwright.model import local, packages, weights
 from weightwright.model.address import parse_embedder, parse_model
 
 TINY = "acme/tiny-llama"
-NEEDED = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-          "chat_template.jinja", "README.md"}  # fmt: skip
+NEEDED = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+          "tokenizer_config.json", "chat_template.jinja", "README.md"}  # fmt: skip
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_names_that_lead_outside_are_refused(tiny: Any, own_home: Path, tmp_path
         store.pull(TINY)
     except DownloadError as error:
         assert "outside its folder" in str(error)  # noqa: PT017
-    written = {path for path in own_home.parent.rglob("*outside.json")}
+    written = set(own_home.parent.rglob("*outside.json"))
     assert written == set()
 
 

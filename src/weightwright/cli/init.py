@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from weightwright import config
 from weightwright.cli.flags import Outcome, verb
 from weightwright.config import Settings
-from weightwright.errors import SettingsError
+from weightwright.errors import SettingsError, UsageError
 
 # what each file configures: where its settings stand, and the command that reads it
 TEMPLATES: dict[str, str] = {
@@ -37,11 +37,11 @@ def init(settings: InitSettings) -> Outcome:
     """Write a commented YAML file to start from, or print a JSON Schema."""
     if settings.what == "schema":
         if not settings.name:
-            raise SettingsError(f"init schema needs a name: {', '.join(TEMPLATES)}")
+            raise UsageError(f"init schema needs a name: {', '.join(TEMPLATES)}")
         schema = settings_type(settings.name).model_json_schema(by_alias=True)
         return Outcome(schema, _as_json(schema))
     if settings.name:
-        raise SettingsError(f"init {settings.what} takes no second word, got {settings.name!r}")
+        raise UsageError(f"init {settings.what} takes no second word, got {settings.name!r}")
     file = settings.out or Path(f"{settings.what}.yaml")
     text = template(settings_type(settings.what), settings.what)
     try:
@@ -69,22 +69,30 @@ def template(settings: type[BaseModel], name: str) -> str:
         "# Lines marked (required) have no default: take the # before the key away and fill them in.",
         "",
     ]
-    return "\n".join([*head, *_lines(settings, 0)]) + "\n"
+    return "\n".join([*head, *_lines(settings, None, 0)]) + "\n"
 
 
-def _lines(settings: type[BaseModel], depth: int) -> list[str]:
-    lines: list[str] = []
+def _lines(settings: type[BaseModel], defaults: BaseModel | None, depth: int) -> list[str]:
+    """One line a field; `defaults`: what the field above puts here, which may differ from the model's own."""
+    plain: list[str] = []
+    opened: list[str] = []
     indent = "  " * depth
     for name, field in settings.model_fields.items():
+        default = _default(field) if defaults is None else getattr(defaults, name)
         nested = config.nested_settings(field.annotation)
         if nested is None:
-            lines.append(_line(indent, field.alias or name, field))
+            plain.append(_line(indent, field.alias or name, field, default))
         else:
-            lines += ["", f"{indent}{name}:", *_lines(nested, depth + 1)]
-    return lines
+            inner = default if isinstance(default, BaseModel) else None
+            opened += ["", f"{indent}{name}:", *_lines(nested, inner, depth + 1)]
+    return plain + opened
 
 
-def _line(indent: str, name: str, field: FieldInfo) -> str:
+def _default(field: FieldInfo) -> Any:
+    return None if field.is_required() else field.get_default(call_default_factory=True)
+
+
+def _line(indent: str, name: str, field: FieldInfo, default: Any) -> str:
     comment = f"# {field.description}" if field.description else ""
     choices = _choices(field.annotation)
     if choices and not all(choice in comment for choice in choices):
@@ -93,7 +101,6 @@ def _line(indent: str, name: str, field: FieldInfo) -> str:
         entry = f"{indent}# {name}:"
         comment = f"{comment} (required)" if comment else "# required"
     else:
-        default = field.get_default(call_default_factory=True)
         entry = f"{indent}{name}: {_value(default)}"
     return f"{entry:<{_COMMENT_COLUMN}} {comment}".rstrip()
 

@@ -273,7 +273,7 @@ def _hub_id(base: str, text: str) -> str:
 
 def _unknown_name(name: str, what: str, known: Iterable[str]) -> str:
     remedy = f"a hub id is OWNER/NAME, a local path begins with ./ (./{name})"
-    return f"unknown {what} name {name!r}{nearest(name, known)}; {remedy}"
+    return f"unknown {what} name {name!r}: {remedy}{nearest(name, known)}"
 
 
 def _embedded_path(text: str, scheme: Scheme, rest: str) -> Path:

@@ -1,6 +1,9 @@
 """ModelScope, through its own client (extra `modelscope`)."""
 
+import functools
 import hashlib
+import importlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ class ModelScope:
     def __init__(self) -> None:
         self._client = require("modelscope_hub", extra="modelscope")
         self._api: Any = self._client.HubApi()
+        logging.getLogger("modelscope_hub").setLevel(logging.ERROR)  # what fails is said once, by us
 
     def listing(self, hub_id: str) -> Listing:
         """Names, sizes and digests of the newest version. Raises DownloadError with the remedy."""
@@ -39,6 +43,11 @@ class ModelScope:
     def fetch(self, listing: Listing, file: RemoteFile, part: Path, moved: Callable[[int], None]) -> None:
         """Fetch a file into `part`; the client keeps its own half-way file beside and goes on from it."""
         beside = part.with_suffix(".modelscope")
+        from tqdm import tqdm
+
+        downloads: Any = importlib.import_module("modelscope_hub._download")
+        shown = downloads.tqdm
+        downloads.tqdm = functools.partial(tqdm, disable=True)  # one bar is enough: the caller's
         try:
             arrived = self._api.downloader.download_file(
                 listing.hub_id,
@@ -51,6 +60,8 @@ class ModelScope:
             )
         except (OSError, ValueError, self._client.HubError) as error:
             raise self._explained(error, f"{listing.hub_id}/{file.name}") from error
+        finally:
+            downloads.tqdm = shown
         Path(arrived).replace(part)
 
     def _explained(self, error: Exception, what: str) -> DownloadError:
@@ -69,6 +80,9 @@ class ModelScope:
             )
         if isinstance(error, errors.FileIntegrityError):
             return DownloadError(f"{what} arrived damaged ({reason}); run the same command again")
+        if isinstance(error, errors.NetworkError):
+            return DownloadError(f"cannot reach {endpoint} for {what}; check the network and HTTPS_PROXY, "
+                                 "then run the same command again")  # fmt: skip
         return DownloadError(f"cannot download {what} from {endpoint} ({reason}); check the network and "
                              f"HTTPS_PROXY, "
                              "then run the same command again")  # fmt: skip
