@@ -252,7 +252,7 @@ def writing(kb: str, embedder_address: str, chunk: ChunkSettings) -> Iterator[tu
 
 
 def _embedder_for(given: str, own: str) -> str:
-    """The embedder asked for, else the knowledge base's own, which may not send queries to a server unasked."""
+    """The embedder asked for, else the knowledge base's own; a server is not sent texts unasked."""
     if given:
         return given
     if "://" in own:

@@ -7,7 +7,7 @@ from typing import Any
 
 from weightwright.errors import DataError, SettingsError
 from weightwright.ports import Embedder, Progress, silent
-from weightwright.rag.retrieve import retrieve_documents
+from weightwright.rag.retrieve import query_vectors, retrieve_documents
 from weightwright.rag.settings import RetrieveSettings
 from weightwright.rag.stores.base import Store
 from weightwright.rag.stores.filters import Filter
@@ -35,9 +35,12 @@ def evaluate(
     judged = {query: text for query, text in queries.items() if query in qrels}
     _check_match(store, queries, qrels, judged)
     depth = max([DEPTH, *(cutoff for _, cutoff in map(parse_metric, metrics) if cutoff)])
+    settings = settings or RetrieveSettings()
+    vectors = query_vectors(embedder, list(judged.values()), settings)
     run: dict[str, dict[str, float]] = {}
     for done, (query, text) in enumerate(judged.items(), 1):
-        found = retrieve_documents(store, embedder, text, depth, settings, where)
+        vector = None if vectors is None else vectors[done - 1]
+        found = retrieve_documents(store, embedder, text, depth, settings, where, vector)
         run[query] = ranked(found)
         progress(done, len(judged))
     return score_run(run, {query: qrels[query] for query in judged}, metrics)

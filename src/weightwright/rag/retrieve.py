@@ -4,8 +4,11 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from weightwright.errors import SettingsError
-from weightwright.ports import Embedder, Hit
+from weightwright.ports import Embedder, Hit, Vectors
 from weightwright.rag.settings import RetrieveSettings
 from weightwright.rag.stores.base import Store
 from weightwright.rag.stores.filters import Filter
@@ -20,19 +23,23 @@ def retrieve(
     k: int,
     settings: RetrieveSettings | None = None,
     where: Filter | None = None,
+    vector: NDArray[np.float32] | None = None,
 ) -> list[Hit]:
-    """The k best chunks for a question, best first; their scores are comparable within one call only."""
+    """The k best chunks for a question, best first; their scores are comparable within one call only.
+
+    `vector` [width] is the question's, where it is known already. A hybrid search leaves vectors out for a
+    question that the embedder cannot read (Chinese for an English model): its ranking would be noise.
+    """
     settings = settings or RetrieveSettings()
     if not question.strip():
         return []
-    depth = max(k, settings.candidates)
-    if settings.mode == "terms":
+    if settings.mode == "terms" or (settings.mode == "hybrid" and not reads(embedder, question)):
         return store.search_terms(question, k, where)
-    if embedder is None:
-        raise SettingsError(f"mode={settings.mode} needs an embedder; name one, or use mode=terms")
-    vector = embedder.embed([question], kind="query")[0]
+    if vector is None:
+        vector = _needed(embedder, settings).embed([question], kind="query")[0]
     if settings.mode == "dense":
         return store.search_vector(vector, k, where)
+    depth = max(k, settings.candidates)
     dense = store.search_vector(vector, depth, where)
     terms = store.search_terms(question, depth, where)
     return fuse_hits([dense, terms], settings.rrf_k)[:k]
@@ -45,6 +52,7 @@ def retrieve_documents(
     k: int,
     settings: RetrieveSettings | None = None,
     where: Filter | None = None,
+    vector: NDArray[np.float32] | None = None,
 ) -> list[tuple[str, float]]:
     """The k best documents and their best chunk's score, best first.
 
@@ -52,13 +60,34 @@ def retrieve_documents(
     """
     depth = k
     while True:
-        hits = retrieve(store, embedder, question, depth, settings, where)
+        hits = retrieve(store, embedder, question, depth, settings, where, vector)
         best: dict[str, float] = {}
         for hit in hits:
             best.setdefault(hit.chunk.document_id, hit.score)
         if len(best) >= k or len(hits) < depth:
             return list(best.items())[:k]
         depth *= 4
+
+
+def query_vectors(
+    embedder: Embedder | None, questions: Sequence[str], settings: RetrieveSettings
+) -> Vectors | None:
+    """The vectors [questions, width] of many questions at once, or None where the mode needs none."""
+    if settings.mode == "terms":
+        return None
+    return _needed(embedder, settings).embed(questions, kind="query")
+
+
+def reads(embedder: Embedder | None, text: str) -> bool:
+    """Whether the embedder knows the characters of a text; one that cannot say is believed to."""
+    known = getattr(embedder, "reads", None)
+    return known is None or bool(known(text))
+
+
+def _needed(embedder: Embedder | None, settings: RetrieveSettings) -> Embedder:
+    if embedder is None:
+        raise SettingsError(f"mode={settings.mode} needs an embedder; name one, or use mode=terms")
+    return embedder
 
 
 def reciprocal_rank_fusion(rankings: Sequence[Sequence[Key]], k: int = 60) -> list[tuple[Key, float]]:

@@ -9,7 +9,7 @@ _MARKS = r"(?:\s*[\[［【]\s*\d{1,3}(?:\s*[,，、;]\s*\d{1,3})*\s*[\]］】])*
 _CLOSING = "[\"'”’»)\\]」』）】]*"
 _STOP = re.compile(
     rf"(?P<latin>[.!?]+){_CLOSING}(?P<latin_marks>{_MARKS})(?=\s|$|[\u3400-\u9fff])"
-    rf"|[。！？；…]+{_CLOSING}{_MARKS}"
+    rf"|[。！？…]+{_CLOSING}{_MARKS}"
     r"|(?P<line>\n)"
 )
 _LINE_START = re.compile(r"\s*(?:[-*+•·]\s|\d{1,3}[.)、]\s|#{1,6}\s|\||>|```|\n|$)")

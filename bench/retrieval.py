@@ -1,0 +1,169 @@
+"""Does retrieval find the right paragraph? XQuAD in English and Chinese, and how fast documents are indexed.
+
+    python bench/retrieval.py --data ../shared/data/qa [--write]
+
+Each of the 240 paragraphs is a document; each of the 1,190 questions should find its own. `bm25s` joins in
+where it is installed. Indexing is timed beside `SentenceTransformer.encode` on the same chunks, in turn.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from weightwright.connect import open_embedder
+from weightwright.extras import installed
+from weightwright.model.address import StoreAddress, parse_embedder
+from weightwright.ports import Document
+from weightwright.rag import evaluate, index
+from weightwright.rag.analyze import query_terms, terms
+from weightwright.rag.chunk import chunk_document, indexed_text
+from weightwright.rag.settings import ChunkSettings, RetrieveSettings
+from weightwright.rag.stores import open_store
+
+METRICS = ("Recall@1", "Recall@5", "nDCG@10")
+RESULTS = Path(__file__).parent / "results" / "retrieval.md"
+PACKAGES = ("sentence-transformers", "transformers", "torch", "rjieba", "ir-measures")
+
+
+def read(path: Path) -> tuple[list[Document], dict[str, str], dict[str, dict[str, int]]]:
+    """Paragraphs as documents, questions, and which paragraph each belongs to."""
+    documents, queries, qrels = [], {}, {}
+    for article in json.loads(path.read_text(encoding="utf-8"))["data"]:
+        for paragraph in article["paragraphs"]:
+            document = f"p{len(documents)}"
+            documents.append(Document(document, paragraph["context"]))
+            for question in paragraph["qas"]:
+                queries[question["id"]] = question["question"]
+                qrels[question["id"]] = {document: 1}
+    return documents, queries, qrels
+
+
+def bm25s_peer(documents: list[Document]) -> Callable[[str], list[tuple[str, float]]]:
+    """bm25s (its defaults) on our terms: the ranking function alone is compared."""
+    import bm25s
+
+    model = bm25s.BM25()
+    model.index([terms(document.text) for document in documents], show_progress=False)
+
+    def find(question: str) -> list[tuple[str, float]]:
+        numbers, scores = model.retrieve([query_terms(question)], k=10, show_progress=False)
+        return [(f"p{n}", float(score)) for n, score in zip(numbers[0], scores[0], strict=True)]
+
+    return find
+
+
+def quality(data: Path, embedder, folder: Path) -> list[str]:
+    lines = ["| language | search | recall@1 | recall@5 | nDCG@10 |", "|---|---|---|---|---|"]
+    for language in ("en", "zh"):
+        documents, queries, qrels = read(data / f"xquad.{language}.json")
+        address = StoreAddress("sqlite", folder / f"{language}.db")
+        store = open_store(address, embedder=embedder, create=True)
+        index.add_documents(store, embedder, documents)
+        found = {
+            mode: evaluate.evaluate(store, embedder, queries, qrels, METRICS, RetrieveSettings(mode=mode))
+            for mode in ("dense", "terms", "hybrid")
+        }
+        if installed("bm25s"):
+            find = bm25s_peer(documents)
+            run = {query: evaluate.ranked(find(text)) for query, text in queries.items()}
+            found[f"bm25s {version('bm25s')} on our terms"] = evaluate.score_run(run, qrels, METRICS)
+        for name, values in found.items():
+            lines.append(f"| {language} | {name} | " + " | ".join(f"{values[m]:.3f}" for m in METRICS) + " |")
+            print(lines[-1], flush=True)
+        store.close()
+    return lines
+
+
+def speed(data: Path, embedder, folder: Path, rounds: int) -> list[str]:
+    """Documents a second: our whole indexing (cut, embed, write), and encoding the same chunks alone."""
+    from sentence_transformers import SentenceTransformer
+
+    from weightwright.model.hub import pull
+
+    plain = SentenceTransformer(str(pull(parse_embedder("minilm"))), device="cpu")
+    documents, _, _ = read(data / "xquad.en.json")
+    settings = ChunkSettings()
+    texts = [
+        indexed_text(chunk)
+        for document in documents
+        for chunk in chunk_document(document, settings, embedder.count_tokens, embedder.max_tokens)
+    ]
+    rates: dict[str, list[float]] = {"kb add": [], "our embedder": [], "SentenceTransformer.encode": []}
+
+    def timed(name: str, work: Callable[[], object]) -> None:
+        started_s = time.perf_counter()
+        work()
+        rates[name].append(len(documents) / (time.perf_counter() - started_s))
+
+    for number in range(rounds):
+        store = open_store(
+            StoreAddress("sqlite", folder / f"speed{number}.db"), embedder=embedder, create=True
+        )
+        timed("kb add", lambda store=store: index.add_documents(store, embedder, documents))
+        timed("our embedder", lambda: embedder.embed(texts, kind="passage"))
+        timed("SentenceTransformer.encode", lambda: plain.encode(texts, normalize_embeddings=True))
+        store.close()
+    base = rates["SentenceTransformer.encode"]
+    lines = ["| what | docs/s min | median | max | ratio to encode, median |", "|---|---|---|---|---|"]
+    for name, values in rates.items():
+        ratio = statistics.median(a / b for a, b in zip(values, base, strict=True))
+        shown = " | ".join(f"{f(values):.0f}" for f in (min, statistics.median, max))
+        lines.append(f"| {name} | {shown} | {ratio:.2f} |")
+        print(lines[-1], flush=True)
+    return [f"{len(documents)} documents, {len(texts)} chunks, {rounds} rounds in turn.", "", *lines]
+
+
+def machine() -> str:
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
+        ]
+        model = names[0] if names else model
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with xquad.en.json and xquad.zh.json"
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
+    given = parser.parse_args()
+    embedder = open_embedder("minilm")
+    with tempfile.TemporaryDirectory() as folder:
+        found = quality(given.data, embedder, Path(folder))
+        fast = speed(given.data, embedder, Path(folder), given.rounds)
+    lines = [
+        "# Retrieval",
+        "",
+        "XQuAD: 240 paragraphs as documents, 1,190 questions, the same in English and Chinese; embedder minilm;",
+        "default settings. `python bench/retrieval.py --data DIR --write` makes this page.",
+        "",
+        *found,
+        "",
+        "## Indexing",
+        "",
+        *fast,
+        "",
+        f"Machine: {machine()}; " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + ".",
+    ]
+    if given.write:
+        RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
