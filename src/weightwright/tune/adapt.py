@@ -10,6 +10,7 @@ from torch import nn
 
 from weightwright.config import nearest
 from weightwright.errors import SettingsError
+from weightwright.tune.fused import fuse
 from weightwright.tune.settings import TuneSettings
 
 ALL_LINEAR = "all-linear"
@@ -45,9 +46,11 @@ def adapted(model: Any, settings: TuneSettings, base_name: str) -> Iterator[Adap
         whole = get_peft_model(model, config)  # adapter weights are f32, whatever the base is
     whole.peft_config["default"].base_model_name_or_path = base_name  # peft puts the folder's name here
     whole.peft_config["default"].target_modules = sorted(config.target_modules)  # the same file each time
+    undo = fuse(model)
     try:
         yield Adapted(model, whole, dict(_trainable(whole)))
     finally:
+        undo()
         whole.unload()
 
 

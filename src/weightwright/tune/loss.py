@@ -81,13 +81,13 @@ class _HeadLoss(torch.autograd.Function):  # type: ignore[misc]
         rows = max(1, _CHUNK_LOGITS // weight.shape[0])
         for start in range(0, hidden.shape[0], rows):
             part, wanted = hidden[start : start + rows], targets[start : start + rows]
-            logits = F.linear(part, compute, None if bias is None else bias.to(part.dtype)).float()
-            log_sum = torch.logsumexp(logits, dim=-1)
-            total += (log_sum - logits.gather(1, wanted[:, None])[:, 0]).sum()
+            logits = F.linear(part, compute, None if bias is None else bias.to(part.dtype))
+            log_share = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+            total -= log_share.gather(1, wanted[:, None]).sum()
             if not (need_hidden or need_weight or need_bias):
                 continue
-            # d(loss)/d(logits) = softmax - one-hot, in place of the logits
-            grad = logits.sub_(log_sum[:, None]).exp_()
+            # d(loss)/d(logits) = softmax - one-hot, in the place of the logarithms
+            grad = log_share.exp_()
             grad.scatter_add_(1, wanted[:, None], grad.new_full((len(wanted), 1), -1.0))
             if grad_bias is not None:
                 grad_bias += grad.sum(0).to(grad_bias.dtype)

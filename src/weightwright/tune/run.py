@@ -19,6 +19,7 @@ from weightwright.plan import advice
 from weightwright.ports import Progress, silent
 from weightwright.tune import checkpoint, export, loop
 from weightwright.tune.adapt import adapted
+from weightwright.tune.attention import short_attention
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.settings import FREE_FIELDS, TuneSettings
 
@@ -79,7 +80,7 @@ def tune(
     if finished is not None:
         return finished
     torch.manual_seed(settings.seed)
-    with adapted(loaded.model, settings, loaded.name) as ready:
+    with adapted(loaded.model, settings, loaded.name) as ready, short_attention(loaded.model):
         run = prepare(course, ready.model, ready.trainable, settings.out)
         loop.resume(run)
         try:
@@ -177,7 +178,7 @@ def prepare(course: loop.Course, model: Any, trainable: dict[str, Any], folder: 
     if model.device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = settings.tf32
     optimizer = torch.optim.AdamW(
-        trainable.values(), lr=settings.peak_learning_rate, weight_decay=settings.weight_decay
+        trainable.values(), lr=settings.peak_learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     return loop.Run(
         course=course,
