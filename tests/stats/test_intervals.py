@@ -71,6 +71,12 @@ def test_one_cluster_shows_no_interval_and_few_bring_a_caution() -> None:
     assert not mean_interval(np.linspace(0, 1, FEW_CLUSTERS)).caution
 
 
+def test_one_overwhelming_cluster_brings_a_caution() -> None:
+    values, labels = np.linspace(0, 1, 60), [0] * 40 + list(range(1, 21))
+    assert "one cluster holds 40 of 60" in mean_interval(values, labels).caution
+    assert "one cluster holds 40 of 60" in difference_interval(values, values, labels).caution
+
+
 @pytest.mark.parametrize(
     ("values", "clusters", "message"),
     [

@@ -55,5 +55,7 @@ def of_answer(arm_key: str, arm: Arm, question: Question) -> str:
 
 def _answering(settings: CompareSettings, grounded: bool) -> Any:
     """The answer settings that matter: without passages, only how long and how warm."""
-    values = settings.answer.model_dump(mode="json")
-    return values if grounded else {name: values[name] for name in ("max_tokens", "temperature")}
+    values = settings.answer.model_dump(mode="json", exclude={"prompt"})
+    if grounded:  # what says "nothing is said" gets no citations
+        return values | {"no_answer": settings.answer.prompt.no_answer}
+    return {name: values[name] for name in ("max_tokens", "temperature")}

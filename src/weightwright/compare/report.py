@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weightwright.compare.result import ArmResult, Comparison
 from weightwright.config import to_yaml
 from weightwright.judge.metrics import MEANING
+from weightwright.stats.intervals import Interval
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -82,36 +83,37 @@ def cautions(comparison: Comparison) -> Iterator[str]:
 
 def table(comparison: Comparison) -> "Table":
     """The arms as a rich table."""
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
     settings = comparison.settings
-    shown = Table(
-        title=f"{escape(settings.model)} on {len(comparison.questions)} questions", title_justify="left"
-    )
-    shown.add_column("arm")
+    title = f"{escape(settings.model)} on {len(comparison.questions)} questions"
+    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown.add_column("arm", no_wrap=True)
     for metric in settings.metrics:
-        shown.add_column(metric + (" ★" if metric == settings.primary else ""), justify="right")
-    for heading in ("s/question", "tokens in/out", "peak", "tuning", "failed"):
+        shown.add_column(
+            ("★ " if metric == settings.primary else "") + metric.replace("_", " "), justify="right"
+        )
+    for heading in ("s / question", "tokens in/out", "peak", "tuning", "failed"):
         shown.add_column(heading, justify="right")
     for result in comparison.arms:
-        won = result.arm.name == comparison.verdict.winner
-        means = [
-            f"{m.mean:.2f}" + (f" [dim]{m.low:.2f}–{m.high:.2f}[/]" if metric == settings.primary else "")
-            for metric, m in result.means.items()
-        ]
-        cost = result.cost
+        means, cost = result.means, result.cost
         shown.add_row(
             result.arm.name,
-            *means,
-            seconds(cost.seconds_per_question),
+            *[_cell(mean, with_interval=metric == settings.primary) for metric, mean in means.items()],
+            f"{cost.seconds_per_question:.2g}",
             f"{cost.prompt_tokens:.0f}/{cost.completion_tokens:.0f}",
             size(cost.peak_bytes),
             seconds(cost.tuning_s),
             str(result.failed),
-            style="bold green" if won else "",
+            style="bold green" if result.arm.name == comparison.verdict.winner else "",
         )
     return shown
+
+
+def _cell(mean: Interval, *, with_interval: bool) -> str:
+    return f"{mean.mean:.2f}" + (f"\n[dim]{mean.low:.2f}–{mean.high:.2f}[/]" if with_interval else "")
 
 
 def lines(comparison: Comparison) -> list["Text"]:
@@ -156,23 +158,14 @@ def _charts(comparison: Comparison) -> Iterator[dict[str, str]]:
     kinds = list(comparison.arms[0].by_kind)
     groups = {kind or "all": [bar(r, r.by_kind[kind]) for r in comparison.arms] for kind in kinds}
 
-    def chart(title: str, draw: Any) -> dict[str, str]:
-        return {"title": title, "light": _uri(draw(dark=False)), "dark": _uri(draw(dark=True))}
+    def chart(title: str, svg: bytes) -> dict[str, str]:
+        return {"title": title, "light": _uri(svg), "dark": _uri(plots.for_dark(svg))}
 
-    yield chart(
-        f"{primary} with 95% intervals", lambda dark: plots.interval_bars(bars, label=primary, dark=dark)
-    )
-    yield chart(
-        f"{primary} against cost",
-        lambda dark: plots.cost_against_score(
-            bars, costs, label=primary, cost_label="seconds a question", dark=dark
-        ),
-    )
+    yield chart(f"{primary} with 95% intervals", plots.interval_bars(bars, label=primary))
+    against_cost = plots.cost_against_score(bars, costs, label=primary, cost_label="seconds a question")
+    yield chart(f"{primary} against cost", against_cost)
     if len(kinds) > 1:
-        yield chart(
-            f"{primary} by kind of question",
-            lambda dark: plots.grouped_bars(groups, label=primary, dark=dark),
-        )
+        yield chart(f"{primary} by kind of question", plots.grouped_bars(groups, label=primary))
 
 
 def _uri(svg: bytes) -> str:

@@ -77,7 +77,7 @@ def decide(contenders: Sequence[Contender], clusters: Labels, rule: Rule) -> Ver
     pairs = _pairs(contenders, clusters, rule)
     ranked = sorted((c for c in contenders if c.deployable), key=lambda c: -c.mean)
     if len(ranked) < 2:
-        return Verdict(rule, means, pairs, None, (), None, "Fewer than two arms could be put to work.")
+        return Verdict(rule, means, pairs, None, (), None, _nothing_to_choose(means, pairs, rule))
     best, second = ranked[0], ranked[1]
     deciding = pair_of(pairs, best.name, second.name)
     if deciding.shown(rule.alpha):
@@ -119,6 +119,16 @@ def _needed(differences: Floats, clusters: Labels, wanted: float, alpha: float) 
     if len(np.unique(clusters)) < 2 or not differences.any():
         return None
     return questions_needed(spread(differences, clusters), wanted, alpha=alpha)
+
+
+def _nothing_to_choose(means: Mapping[str, Interval], pairs: Sequence[Pair], rule: Rule) -> str:
+    """Where all but one arm are ceilings: how far apart they are."""
+    first = pairs[0]
+    return (
+        "Nothing to choose: the arms with the right passages given are ceilings. "
+        f"{first.a} ({rule.metric} {means[first.a].mean:.2f}) is {first.difference.mean:.2f} above {first.b} "
+        f"({means[first.b].mean:.2f}; {_evidence(first, len(pairs))})."
+    )
 
 
 def _won(

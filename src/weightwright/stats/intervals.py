@@ -10,6 +10,7 @@ from weightwright.stats.clusters import Floats, sums
 
 RESAMPLES = 10_000
 FEW_CLUSTERS = 15  # below this the simulation in tests/stats/test_coverage.py falls short of the level
+LARGE_SHARE = 3  # a cluster with more than a third of everything outweighs the rest
 _BATCH_VALUES = 4_000_000
 
 
@@ -23,6 +24,7 @@ class Interval:
     level: float
     n: int
     clusters: int
+    largest: int = 1
 
     @property
     def caution(self) -> str:
@@ -31,6 +33,11 @@ class Interval:
             return (
                 f"only {self.clusters} independent cluster{'s' * (self.clusters != 1)}: "
                 f"the interval may be too narrow; {FEW_CLUSTERS} or more are better"
+            )
+        if self.largest * LARGE_SHARE > self.n:
+            return (
+                f"one cluster holds {self.largest} of {self.n}: intervals and p-values rest mostly on it; "
+                "questions about more separate documents would say more"
             )
         return ""
 
@@ -55,17 +62,17 @@ def mean_interval(
     then says how much could have gone unseen. Raises ValueError as `clusters.sums` does.
     """
     totals, sizes = sums(values, clusters)
-    k, n = len(totals), int(sizes.sum())
+    k, n, largest = len(totals), int(sizes.sum()), int(sizes.max())
     mean = float(totals.sum() / n)
     unanimous = (totals == 0).all() if mean == 0 else mean == 1 and (totals == sizes).all()
     if unanimous and not _negative(values):
         low, high = wilson(round(mean * k), k, level=level)
-        return Interval(mean, low, high, level, n, k)
+        return Interval(mean, low, high, level, n, k, largest)
     if k == 1:
-        return Interval(mean, mean, mean, level, n, k)
+        return Interval(mean, mean, mean, level, n, k, largest)
     draws = cluster_bootstrap(totals, sizes, resamples=resamples, seed=seed)
     low, high = np.quantile(draws, _levels(totals, sizes, draws, level))
-    return Interval(mean, min(float(low), mean), max(float(high), mean), level, n, k)
+    return Interval(mean, min(float(low), mean), max(float(high), mean), level, n, k, largest)
 
 
 def difference_interval(
@@ -83,8 +90,8 @@ def difference_interval(
     """
     differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     if not differences.any() and differences.size:
-        k = len(sums(differences, clusters)[0])
-        return Interval(0.0, 0.0, 0.0, level, differences.size, k)
+        _, sizes = sums(differences, clusters)
+        return Interval(0.0, 0.0, 0.0, level, differences.size, len(sizes), int(sizes.max()))
     return mean_interval(differences, clusters, level=level, resamples=resamples, seed=seed)
 
 
