@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import Field
 
 from weightwright import config
 from weightwright.cli import init
 from weightwright.cli.app import main
+from weightwright.config import Settings
 from weightwright.model import machine
 
 
@@ -81,6 +83,17 @@ def test_a_template_holds_every_option_and_its_description(name: str, tmp_path: 
         if f"# {key}:" in filled:
             filled = filled.replace(f"# {key}: ", f"{key}: x ", 1)
     assert set(REQUIRED[name]) <= set(yaml.safe_load(filled))
+
+
+def test_a_template_takes_nested_defaults_from_above() -> None:
+    class Inner(Settings):
+        size: int = Field(1, description="inner size")
+
+    class Outer(Settings):
+        inner: Inner = Inner(size=7)
+        last: str = Field("x: y", description="text")
+
+    assert yaml.safe_load(init.template(Outer, "outer")) == {"inner": {"size": 7}, "last": "x: y"}
 
 
 def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

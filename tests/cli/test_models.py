@@ -18,9 +18,14 @@ def stored(tiny_model: Path, own_home: Path) -> str:
     folder = local.folder_of("acme/tiny", "huggingface")
     shutil.copytree(tiny_model, folder)
     (folder / "README.md").write_text("---\nlicense: other\nlicense_name: acme-1.0\n---\n# Tiny\n")
-    files = {file.name: StoredFile(file.stat().st_size, "0" * 64) for file in folder.iterdir()}
-    local.write_manifest(StoredModel("acme/tiny", "huggingface", "c" * 40, folder, files))
+    put_in_store(folder)
     return "acme/tiny"
+
+
+def put_in_store(folder: Path) -> None:
+    names = {file.name for file in folder.iterdir()} - {local.MANIFEST}
+    files = {name: StoredFile((folder / name).stat().st_size, "0" * 64) for name in names}
+    local.write_manifest(StoredModel("acme/tiny", "huggingface", "c" * 40, folder, files))
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
@@ -58,21 +63,14 @@ def test_show(capsys: pytest.CaptureFixture[str], stored: str) -> None:
 
 
 def test_show_says_why_not(capsys: pytest.CaptureFixture[str], stored: str) -> None:
-    config = local.folder_of(stored, "huggingface") / "config.json"
-    values = json.loads(config.read_text()) | {"model_type": "martian", "architectures": ["Martian"]}
-    text = json.dumps(values)
-    config.write_text(text + " " * (local.read_manifest(config.parent) is None))  # same folder, other content
-    _rewrite_manifest(config.parent)
+    folder = local.folder_of(stored, "huggingface")
+    values = json.loads((folder / "config.json").read_text())
+    changed = values | {"model_type": "martian", "architectures": ["Martian"]}
+    (folder / "config.json").write_text(json.dumps(changed))
+    put_in_store(folder)
     status, out, _ = run(capsys, "show", stored)
     assert status == 0
     assert "does not know the architecture Martian" in " ".join(out.split())
-
-
-def _rewrite_manifest(folder: Path) -> None:
-    files = {
-        f.name: StoredFile(f.stat().st_size, "0" * 64) for f in folder.iterdir() if f.name != local.MANIFEST
-    }
-    local.write_manifest(StoredModel("acme/tiny", "huggingface", "c" * 40, folder, files))
 
 
 def test_show_a_package(capsys: pytest.CaptureFixture[str]) -> None:

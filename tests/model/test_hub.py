@@ -220,6 +220,9 @@ def test_the_users_own_hub_cache_is_used(tiny: Any, tiny_model: Path) -> None:
     assert tiny.fetched() == []
     with pytest.raises(ModelError, match="in your Hugging Face cache"):
         store.remove(TINY)
+    (snapshot / "tokenizer.json").rename(snapshot / "hidden")
+    assert store.locate(TINY) is None
+    (snapshot / "hidden").rename(snapshot / "tokenizer.json")
     (snapshot / "model.safetensors").unlink()
     assert store.locate(TINY) is None
 

@@ -156,6 +156,13 @@ def test_no_config(folder: Path) -> None:
     assert "no config.json in the folder" in refusal(folder)
 
 
+def test_an_adapter_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "acme/tiny"}')
+    assert f"this is a LoRA adapter; write its base model before it: acme/tiny+{tmp_path}" in refusal(
+        tmp_path
+    )
+
+
 def test_broken_config(folder: Path) -> None:
     (folder / "config.json").write_text("{")
     assert "cannot be read as JSON" in refusal(folder)

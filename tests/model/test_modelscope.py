@@ -45,6 +45,12 @@ def test_pull(modelscope: Any, own_home: Path) -> None:
     assert store.remove(TINY) > 0
 
 
+def test_the_hub_that_was_named_is_the_one_returned(modelscope: Any, hub: Any, model_files: Any) -> None:
+    hub.repos[TINY] = sys.modules["hub_server"].Repo(model_files)
+    assert store.pull(TINY).parts[-3] == "huggingface"
+    assert store.pull(TINY, source="modelscope", update=True).parts[-3] == "modelscope"
+
+
 def test_a_download_that_was_cut_off_goes_on(modelscope: Any, own_home: Path) -> None:
     import hashlib
 

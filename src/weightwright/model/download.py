@@ -98,8 +98,9 @@ def _is_held(file: RemoteFile, held: dict[str, StoredFile], folder: Path) -> boo
 
 
 def _require_space(folder: Path, incoming: Path, missing: Sequence[RemoteFile]) -> None:
-    arrived = sum(file.stat().st_size for file in incoming.iterdir() if file.is_file())
-    needed = sum(file.size_bytes for file in missing) - arrived
+    digests = {file.digest for file in missing}
+    parts = [path for path in incoming.iterdir() if path.is_file() and path.stem in digests]
+    needed = sum(file.size_bytes for file in missing) - sum(path.stat().st_size for path in parts)
     free = shutil.disk_usage(folder).free
     if needed + _SPARE_BYTES > free:
         raise DownloadError(f"{needed / 1e9:.2f} GB are to be downloaded and {free / 1e9:.2f} GB are free "

@@ -8,6 +8,7 @@ from weightwright.model.address import EmbedderAddress, ModelAddress, parse_mode
 from weightwright.model.local import (
     Source,
     StoredModel,
+    choose,
     folder_of,
     hub_cache_snapshot,
     list_models,
@@ -63,7 +64,7 @@ def pull(
     stored = read_manifest(folder)
     if stored is None or stored.commit != listing.commit or not set(names) <= set(stored.files):
         download.into_store(hub, listing, names, folder, progress)
-    arrived = locate(address)
+    arrived = choose(folder, address)
     if arrived is None:
         raise DownloadError(f"{address.hub_id} was pulled to {folder} but holds no model for {address}")
     return arrived

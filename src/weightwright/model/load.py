@@ -58,10 +58,9 @@ def load(
     address = _in_process(address)
     dtype_name = _precision(address, precision, device)
     path = _files(address, progress)
-    files = weights.weight_files(path)
-    for file in files:
-        weights.check_whole(file)
     support.require(path, trust_remote_code=trust_remote_code)
+    for file in weights.weight_files(path):
+        weights.check_whole(file)
     tokenizer = _tokenizer(path, trust_remote_code)
     model = _model(path, dtype_name, trust_remote_code)
     return Loaded(

@@ -21,6 +21,16 @@ MANIFEST = "weightwright.json"
 # which GGUF file stands for a repository when no tag says it, best first
 GGUF_PREFERENCE = ("Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0", "Q5_K_M", "Q6_K", "Q8_0", "BF16", "F16", "F32")
 
+# one of these is in every model's folder
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "tiktoken.model",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
@@ -78,7 +88,7 @@ def locate(address: str | ModelAddress | EmbedderAddress) -> Path | None:
     if isinstance(address, str):
         address = parse_model(address)
     if address.path is not None:
-        return _choose(address.path, address) if address.path.exists() else None
+        return choose(address.path, address) if address.path.exists() else None
     if address.kind == "short":
         found = packages.files_of(_packaged(address))
         if found is not None and _fits(found, address):
@@ -87,11 +97,12 @@ def locate(address: str | ModelAddress | EmbedderAddress) -> Path | None:
         return None
     for source in SOURCES:
         stored = read_manifest(folder_of(address.hub_id, source))
-        chosen = _choose(stored.folder, address) if stored else None
+        chosen = choose(stored.folder, address) if stored else None
         if chosen is not None:
             return chosen
     cached = hub_cache_snapshot(address.hub_id)
-    return _choose(cached, address) if cached else None
+    chosen = choose(cached, address) if cached else None
+    return chosen if chosen and (chosen.is_file() or _has_tokenizer(chosen)) else None
 
 
 def hub_cache_snapshot(hub_id: str) -> Path | None:
@@ -206,7 +217,7 @@ def _has_tag(name: str, tag: str) -> bool:
     return f"-{tag.lower()}-" in words and (tag.upper().startswith("UD-") or unsloth not in words)
 
 
-def _choose(path: Path, address: ModelAddress | EmbedderAddress) -> Path | None:
+def choose(path: Path, address: ModelAddress | EmbedderAddress) -> Path | None:
     """The folder itself when it holds safetensors, else its GGUF file that the tag asks for."""
     if path.is_file():
         return path
@@ -224,6 +235,11 @@ def _choose(path: Path, address: ModelAddress | EmbedderAddress) -> Path | None:
     if chosen:
         return path / chosen
     return path if address.path is not None else None
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    """Whether a snapshot in the user's cache, which may be part of one, holds a tokenizer."""
+    return any((folder / name).exists() for name in TOKENIZER_FILES)
 
 
 def _weights_whole(folder: Path) -> bool:

@@ -30,6 +30,11 @@ def check(path: Path, *, trust_remote_code: bool = False) -> Support:
     """Judge a folder with a config.json, or a GGUF file."""
     if path.is_file():
         return check_gguf(str(gguf_file.metadata(path).get("general.architecture", "")))
+    if not (path / "config.json").is_file() and (path / "adapter_config.json").is_file():
+        base = weights.read_json(path / "adapter_config.json").get("base_model_name_or_path") or "BASE"
+        return Support(
+            False, "", f"this is a LoRA adapter; write its base model before it: {base}+{path.absolute()}"
+        )
     if not (path / "config.json").is_file():
         return Support(False, "", "no config.json in the folder; expected one as save_pretrained writes it")
     config = weights.read_json(path / "config.json")
