@@ -22,6 +22,7 @@ S = TypeVar("S", bound=BaseModel)
 ARGUMENTS = Group("Subject", sort_key=1)
 OPTIONS = Group("Options", sort_key=2)
 EVERYWHERE = Group("Everywhere", sort_key=9)
+_LOG_WIDTH = 140
 LogLevel = Literal["debug", "info", "warning", "error"]
 Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
 
@@ -93,7 +94,8 @@ def show(outcome: Outcome, *, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    Console().print(outcome.view)
+    # a log has no width of its own: wide enough for the widest table
+    Console(width=None if sys.stdout.isatty() else _LOG_WIDTH).print(outcome.view)
 
 
 def _parameters(leaves: list[config.Leaf], positional: Sequence[str]) -> list[inspect.Parameter]:
