@@ -24,6 +24,7 @@ _CJK_FONTS = (
     "Heiti SC",
 )
 _BAR_HEIGHT = 0.62
+_INK, _INK_ON_DARK = "#222222", "#e6e6e6"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,35 +37,33 @@ class Bar:
     high: float
 
 
-def interval_bars(bars: Sequence[Bar], *, label: str, dark: bool = False) -> bytes:
+def interval_bars(bars: Sequence[Bar], *, label: str) -> bytes:
     """Horizontal bars with error bars, the first on top; values from 0 to 1."""
-    figure, axes = _figure(7.2, 0.9 + 0.46 * len(bars), dark)
+    figure, axes = _figure(7.2, 0.9 + 0.46 * len(bars))
     places = range(len(bars), 0, -1)
     colours = [PALETTE[i % len(PALETTE)] for i in range(len(bars))]
     values = [bar.value for bar in bars]
     axes.barh(places, values, height=_BAR_HEIGHT, color=colours, zorder=2)
-    axes.errorbar(values, places, xerr=_error(bars), fmt="none", ecolor=_ink(dark), capsize=3, zorder=3)
+    axes.errorbar(values, places, xerr=_error(bars), fmt="none", ecolor=_INK, capsize=3, zorder=3)
     for place, bar in zip(places, bars, strict=True):
         axes.annotate(f"{bar.value:.2f}", (max(bar.high, bar.value), place), xytext=(6, 0),
-                      textcoords="offset points", va="center", color=_ink(dark))  # fmt: skip
+                      textcoords="offset points", va="center", color=_INK)  # fmt: skip
     axes.set_yticks(list(places), labels=readable([bar.name for bar in bars], "arm"))
     axes.set_xlim(0, 1.08)
     axes.set_xlabel(label)
     return _svg(figure)
 
 
-def cost_against_score(
-    bars: Sequence[Bar], costs: Sequence[float], *, label: str, cost_label: str, dark: bool = False
-) -> bytes:
+def cost_against_score(bars: Sequence[Bar], costs: Sequence[float], *, label: str, cost_label: str) -> bytes:
     """Scores with error bars over cost, each point with its name; best is top left. Costs [len(bars)]."""
-    figure, axes = _figure(7.2, 3.6, dark)
+    figure, axes = _figure(7.2, 3.6)
     names = readable([bar.name for bar in bars], "arm")
     for i, (bar, cost) in enumerate(zip(bars, costs, strict=True)):
         colour = PALETTE[i % len(PALETTE)]
         axes.errorbar([cost], [bar.value], yerr=_error([bar]), fmt="o", color=colour, capsize=3, markersize=8)
         left = cost > 0.75 * max(costs)
         axes.annotate(names[i], (cost, bar.value), xytext=(-9 if left else 9, 7), textcoords="offset points",
-                      ha="right" if left else "left", color=_ink(dark))  # fmt: skip
+                      ha="right" if left else "left", color=_INK)  # fmt: skip
     axes.set_xlim(0, 1.1 * max([*costs, 1e-9]))
     axes.set_ylim(0, 1.05)
     axes.set_xlabel(cost_label)
@@ -72,25 +71,30 @@ def cost_against_score(
     return _svg(figure)
 
 
-def grouped_bars(groups: Mapping[str, Sequence[Bar]], *, label: str, dark: bool = False) -> bytes:
+def grouped_bars(groups: Mapping[str, Sequence[Bar]], *, label: str) -> bytes:
     """One group of vertical bars with error bars for each key; every group has the same names in order."""
     rows = list(groups.values())
     names = [bar.name for bar in rows[0]]
-    figure, axes = _figure(7.2, 3.4, dark)
+    figure, axes = _figure(7.2, 3.4)
     width = 0.8 / len(names)
     for i, name in enumerate(readable(names, "arm")):
         places = [g + (i - (len(names) - 1) / 2) * width for g in range(len(rows))]
         bars = [row[i] for row in rows]
         values = [bar.value for bar in bars]
         axes.bar(places, values, width * 0.9, color=PALETTE[i % len(PALETTE)], label=name, zorder=2)
-        axes.errorbar(places, values, yerr=_error(bars), fmt="none", ecolor=_ink(dark), capsize=2, zorder=3)
+        axes.errorbar(places, values, yerr=_error(bars), fmt="none", ecolor=_INK, capsize=2, zorder=3)
     axes.set_xticks(range(len(rows)), labels=readable(list(groups), "kind"))
     axes.set_ylim(0, 1.05)
     axes.set_ylabel(label)
     axes.grid(visible=False, axis="x")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=len(names), frameon=False,
-                labelcolor=_ink(dark))  # fmt: skip
+                labelcolor=_INK)  # fmt: skip
     return _svg(figure)
+
+
+def for_dark(svg: bytes) -> bytes:
+    """The same chart for a dark page: only the ink is another, the ground is transparent."""
+    return svg.replace(_INK.encode(), _INK_ON_DARK.encode())
 
 
 def readable(labels: Sequence[str], word: str) -> list[str]:
@@ -100,7 +104,7 @@ def readable(labels: Sequence[str], word: str) -> list[str]:
     return [label if plain or label.isascii() else f"{word} {i}" for i, label in enumerate(labels, 1)]
 
 
-def _figure(width_in: float, height_in: float, dark: bool) -> "tuple[Figure, Axes]":
+def _figure(width_in: float, height_in: float) -> "tuple[Figure, Axes]":
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -109,16 +113,15 @@ def _figure(width_in: float, height_in: float, dark: bool) -> "tuple[Figure, Axe
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-    ink = _ink(dark)
     figure.patch.set_alpha(0)
     axes.patch.set_alpha(0)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
-        axes.spines[side].set_color(ink)
-    axes.tick_params(colors=ink)
-    axes.xaxis.label.set_color(ink)
-    axes.yaxis.label.set_color(ink)
+        axes.spines[side].set_color(_INK)
+    axes.tick_params(colors=_INK)
+    axes.xaxis.label.set_color(_INK)
+    axes.yaxis.label.set_color(_INK)
     axes.grid(visible=True, alpha=0.25, zorder=0)
     return figure, axes
 
@@ -137,10 +140,6 @@ def _error(bars: Sequence[Bar]) -> Any:
     return [[max(0.0, b.value - b.low) for b in bars], [max(0.0, b.high - b.value) for b in bars]]
 
 
-def _ink(dark: bool) -> str:
-    return "#e6e6e6" if dark else "#222222"
-
-
 def _fonts() -> list[str]:
     """DejaVu (comes with matplotlib) and the first Chinese font that this machine has."""
     from matplotlib.font_manager import fontManager
@@ -151,7 +150,7 @@ def _fonts() -> list[str]:
 
 def loss_curve(losses: Sequence[float], evals: Sequence[tuple[int, float]]) -> bytes:
     """A PNG: the loss per labelled token of each step, and of each evaluation (steps done, loss)."""
-    figure, axes = _figure(7, 4, dark=False)
+    figure, axes = _figure(7, 4)
     figure.patch.set_alpha(1)  # image viewers show what is transparent as black
     steps = range(1, len(losses) + 1)
     axes.plot(steps, losses, color=PALETTE[4], linewidth=0.8, alpha=0.7, label="each step")
