@@ -15,8 +15,8 @@ from weightwright.ports import Message
 
 TrainOn = Literal["answers", "last", "all"]
 
-# Stands for an answer while the place of the answer is sought: no text begins or ends like this.
-_SENTINEL = "\u2e28answer\u2e29"
+# Stand for an answer while its place is sought; the one is taken that the answer does not end like.
+_STAND_INS = ("\u2e28answer\u2e29", "\u2e26answer\u2e27")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +126,13 @@ def _content_span(
 ) -> tuple[int, int]:
     """Where the content of message `index` stands: between what does not change when it does."""
     changed = [*messages]
-    changed[index] = Message(changed[index].role, _SENTINEL)
+    content = changed[index].content.strip()
+    stand_in = next(one for one in _STAND_INS if content[-1:] != one[-1])
+    changed[index] = Message(changed[index].role, stand_in)
     other = render(changed, tokenizer, place)
     start = _common(text, other)
     common_end = _common(text[start:][::-1], other[start:][::-1])
-    if not other[start : len(other) - common_end].endswith(_SENTINEL):
+    if not other[start : len(other) - common_end].endswith(stand_in):
         raise ModelError(
             f"{place}: the chat template does not show message {index + 1} as it stands, so its "
             "labelled tokens cannot be found; check the row with: weightwright data show"

@@ -1,0 +1,56 @@
+"""The classic settings load, and what is not built yet is refused by name."""
+
+from pathlib import Path
+
+import pytest
+
+from weightwright import config
+from weightwright.errors import SettingsError, TuneError
+from weightwright.tune.settings import TuneSettings
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "settings"
+
+
+def load(name: str) -> TuneSettings:
+    return config.load(TuneSettings, section="tune", file=EXAMPLES / name, environment={})
+
+
+def test_classic_lora_on_a_7b():
+    settings = load("lora-7b.yaml")
+    assert (settings.batch, settings.micro_batch, settings.learning_rate) == (128, 1, 3e-4)
+    assert (settings.weight_decay, settings.rank, settings.lora_alpha) == (0.01, 8, 16)
+    assert (settings.dropout, settings.warmup_steps, settings.method) == (0.05, 100, "lora")
+
+
+def test_classic_full_tuning_on_several_gpus():
+    settings = load("full-multi-gpu.yaml")
+    assert (settings.precision, settings.epochs, settings.learning_rate) == ("bf16", 3, 2e-5)
+    assert (settings.schedule, settings.warmup_ratio, settings.save_every) == ("cosine", 0.03, 1200)
+    assert (settings.keep, settings.tf32, settings.max_length) == (10, True, 2048)
+    assert settings.gradient_checkpointing
+    assert settings.fsdp
+
+
+def test_every_example_is_known():
+    assert {path.name for path in EXAMPLES.glob("*.yaml")} == {"lora-7b.yaml", "full-multi-gpu.yaml"}
+
+
+def test_two_kinds_of_warmup_are_refused():
+    flags = {("model",): "m", ("data",): "d", ("out",): "o", ("warmup_steps",): 3, ("warmup_ratio",): 0.1}
+    with pytest.raises(SettingsError, match="not both"):
+        config.load(TuneSettings, section="tune", environment={}, flags=flags)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "qlora"}, "qlora.*--method lora"),
+        ({"objective": "dpo"}, "dpo.*--objective sft"),
+        ({"method": "full", "fsdp": True}, "fsdp.*torchrun"),
+    ],
+)
+def test_what_comes_later_is_refused_before_anything_is_read(change: dict, message: str):
+    from weightwright.tune.run import tune
+
+    with pytest.raises(TuneError, match=message):
+        tune(TuneSettings(model="m", data=Path("absent"), out=Path("o"), **change))
