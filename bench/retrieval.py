@@ -149,8 +149,8 @@ def main() -> None:
     lines = [
         "# Retrieval",
         "",
-        "XQuAD: 240 paragraphs as documents, 1,190 questions, the same in English and Chinese; embedder minilm;",
-        "default settings. `python bench/retrieval.py --data DIR --write` makes this page.",
+        "XQuAD: 240 paragraphs as documents, 1,190 questions, the same in English and Chinese;",
+        "embedder minilm; default settings. `python bench/retrieval.py --data DIR --write` makes this page.",
         "",
         *found,
         "",

@@ -134,7 +134,8 @@ def _pieces(text: str, ranges: list[Range], budget: int, count_tokens: CountToke
         longer: list[Range] = []
         for (start, end), tokens in zip(waiting, counts, strict=True):
             if tokens <= budget or end - start < 2:
-                done.append(_Piece(start, end, tokens))
+                least = -(-(end - start) // _MOST_CHARACTERS_A_TOKEN)
+                done.append(_Piece(start, end, min(max(tokens, least), budget)))
             else:
                 longer += _halves(text, (start, end))
         waiting = longer

@@ -25,7 +25,9 @@ class SentenceTransformerEmbedder:
     def __init__(self, folder: str | Path, *, device: str = "auto") -> None:
         """Load the model in `folder` (or of a hub id). Raises ModelError where it cannot be loaded."""
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # "Loading weights" would stand among our own progress
         self._lock = threading.Lock()  # fast tokenizers keep padding and truncation as their own state
         try:
             model: Any = SentenceTransformer(

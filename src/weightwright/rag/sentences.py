@@ -67,6 +67,8 @@ def _full_stop(text: str, dot: int, after: int, stop: int) -> bool:
     following = text[after : min(after + 40, stop)].lstrip()
     if following and following[0].islower():
         return False
+    if text[dot:after].strip(". "):
+        return True  # a closing quote or a mark follows the dot
     word = _WORD_BEFORE.search(text, max(0, dot - 12), dot)
     if word is None:
         return not _is_list_number(text, dot)

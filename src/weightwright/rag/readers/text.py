@@ -12,6 +12,12 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _MOST_CONTROL = 0.001  # more control characters than this, and it is no text
 _COMMON_CHINESE = 0.85  # share of GB2312's first level (3,755 common characters) among the Chinese ones
+# about the hundred commonest; they make 40% of Chinese prose, and next to nothing of Korean read as Chinese
+_COMMONEST = frozenset(
+    "的一是不了人我在有他这为之大来以个中上们到说国和地也子时道出而要于就下得可你年生自会那后能对着事其里所去行过家十用"
+    "发天如然作方成者多日都三小二无同么经法当起与好看学进种将还分此心前面又定见只主没公从"
+)
+_LEAST_COMMONEST = 0.1
 _HEADING = re.compile(r"^# +(.+?)[ #]*$", re.MULTILINE)
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title:\s*[\"']?(.*?)[\"']?\s*$", re.MULTILINE)
@@ -111,7 +117,10 @@ def _chinese(data: bytes) -> str | None:
     common = sum(
         0xB0 <= character.encode("gb18030")[0] <= 0xD7 and _second_byte(character) for character in han
     )
-    if not han or len(han) < 0.5 * len(wide) or common < _COMMON_CHINESE * len(han):
+    commonest = sum(character in _COMMONEST for character in han)
+    if not han or len(han) < 0.5 * len(wide):
+        return None
+    if common < _COMMON_CHINESE * len(han) or commonest < _LEAST_COMMONEST * len(han):
         return None
     return text
 

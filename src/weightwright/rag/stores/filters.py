@@ -89,7 +89,7 @@ def _ordered(left: str | float, operator: Operator, right: str | float) -> bool:
 # --- reading one from text --------------------------------------------------------------------------
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?(?![\w.]))
+    r"""\s*(?:(?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?(?![\w.-]))
     |(?P<operator><=|>=|!=|==|=|<|>|~)|(?P<bracket>[(),])|(?P<word>[^\s()=<>!~,'"]+))""",
     re.VERBOSE,
 )

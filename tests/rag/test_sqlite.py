@@ -1,0 +1,171 @@
+"""The SQLite store: the contract, and what can be wrong with its file."""
+
+import os
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from weightwright.errors import StoreError
+from weightwright.model.address import parse_store
+from weightwright.rag.settings import ChunkSettings
+from weightwright.rag.stores import open_store
+from weightwright.testing.embedder import HashEmbedder
+from weightwright.testing.store import StoreContract, document_of, open_at, vector_of
+
+
+class TestSqlite(StoreContract):
+    @pytest.fixture
+    def address(self, tmp_path):
+        return f"sqlite:///{tmp_path}/kb.db"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "kb.db"
+
+
+def test_nothing_is_made_unless_asked(path):
+    with pytest.raises(StoreError, match="weightwright kb add"):
+        open_store(parse_store(str(path)))
+    assert not path.exists()
+
+
+def test_a_new_one_needs_an_embedder(path):
+    with pytest.raises(StoreError, match="needs an embedder"):
+        open_store(parse_store(str(path)), create=True)
+    assert not path.exists()
+
+
+def test_the_folder_must_exist(tmp_path):
+    with pytest.raises(StoreError, match="create it first"):
+        open_at(str(tmp_path / "no" / "kb.db"))
+
+
+@pytest.mark.parametrize("content", [b"%PDF-1.4", b"x", b"SQLite format 3 but not really"])
+def test_a_foreign_file_is_refused_and_left_alone(path, content):
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="not a knowledge base"):
+        open_at(str(path))
+    assert path.read_bytes() == content
+
+
+def test_another_programs_database_is_refused_and_left_alone(path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE notes (text)")
+        connection.commit()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="another program"):
+        open_at(str(path))
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_file_is_one_clear_line(path):
+    store = open_at(str(path))
+    store.replace(*document_of("a", "\n".join(f"line {n}" for n in range(500))))
+    store.close()
+    data = bytearray(path.read_bytes())
+    data[100:] = b"\xff" * (len(data) - 100)
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match="damaged"):
+        open_at(str(path)).search_terms("line", 5)
+
+
+def test_a_newer_format_is_refused(path):
+    open_at(str(path)).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match=r"newer version.*pip install --upgrade"):
+        open_at(str(path))
+
+
+def test_an_empty_file_is_filled(path):
+    path.touch()
+    with pytest.raises(StoreError, match="is empty"):
+        open_store(parse_store(str(path)))
+    store = open_at(str(path))
+    store.replace(*document_of("a", "text"))
+    store.close()
+    assert open_at(str(path)).search_terms("text", 1)
+
+
+def test_a_file_killed_before_its_tables_is_filled(path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    store = open_at(str(path))
+    assert list(store.documents()) == []
+    store.close()
+
+
+def test_the_error_names_the_embedder_to_use(path):
+    open_store(
+        parse_store(str(path)), embedder=HashEmbedder(8), create=True, embedder_address="./first"
+    ).close()
+    with pytest.raises(StoreError, match=r"hash-8.*use --embedder \./first"):
+        open_store(parse_store(str(path)), embedder=HashEmbedder(16))
+
+
+def test_meta_is_kept(path):
+    settings = ChunkSettings(chunk_tokens=64, overlap_tokens=8)
+    open_store(
+        parse_store(str(path)), embedder=HashEmbedder(8), chunks=settings, create=True, embedder_address="x/y"
+    ).close()
+    store = open_store(parse_store(str(path)))
+    assert (store.meta.chunks, store.meta.embedder_address, store.meta.width) == (settings, "x/y", 8)
+    store.close()
+
+
+def test_a_second_writer_waits_and_then_says_so(path, monkeypatch):
+    monkeypatch.setattr("weightwright.rag.stores.sqlite_file._BUSY_S", 0.05)
+    store, other = open_at(str(path)), open_at(str(path))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="another process has been writing"):
+            other.replace(*document_of("a", "text"))
+        connection.execute("ROLLBACK")
+    other.replace(*document_of("a", "text"))
+    assert store.search_terms("text", 1)
+    store.close()
+    other.close()
+
+
+def test_a_failed_replacement_changes_nothing(path, monkeypatch):
+    store = open_at(str(path))
+    store.replace(*document_of("a", "old text"))
+    document, chunks, vectors = document_of("a", "new text\nmore")
+    monkeypatch.setattr("weightwright.rag.stores.sqlite.json.dumps", _raise)
+    with pytest.raises(KeyboardInterrupt):
+        store.replace(document, chunks, vectors)
+    assert [hit.chunk.text for hit in store.search_vector(vector_of("text"), 5)] == ["old text"]
+    store.close()
+
+
+def _raise(*_args, **_kwargs):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_file_is_one_clear_line(path):
+    open_at(str(path)).close()
+    path.chmod(stat.S_IRUSR)
+    with pytest.raises(StoreError, match="rights"):
+        open_at(str(path)).replace(*document_of("a", "text"))
+
+
+def test_deleting_a_document_leaves_no_rows(path):
+    store = open_at(str(path))
+    store.replace(*document_of("a", "one\ntwo"))
+    store.delete("a")
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        for table in ("documents", "chunks", "vectors", "terms"):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("address", ["milvus://host:1", "redis://host:1", "postgresql://u:secret@host/db"])
+def test_stores_of_later_versions_say_so_without_a_password(address):
+    with pytest.raises(StoreError, match="not in this version") as caught:
+        open_store(parse_store(address))
+    assert "secret" not in str(caught.value)
