@@ -41,11 +41,13 @@ def cut(text, tokens=40, overlap=8, max_tokens=1000, **kwargs):
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.lists(WORDS, max_size=120).map(" ".join) | st.lists(WORDS, max_size=120).map("".join) | st.text(max_size=300),
+    st.lists(WORDS, max_size=120).map(" ".join)
+    | st.lists(WORDS, max_size=120).map("".join)
+    | st.text(max_size=300),
     st.sampled_from(["text", "markdown"]),
     st.sampled_from([(8, 0), (20, 10), (60, 5)]),
     st.sampled_from(["", "A title", "a very long title " * 20]),
-)  # fmt: skip
+)
 def test_ranges_are_exact_within_limits_and_complete(text, kind, sizes, title):
     tokens, overlap = sizes
     document = Document("d", text, title=title, metadata={"format": kind})

@@ -14,9 +14,18 @@ def test_and_binds_tighter_than_or():
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("x = 'it\\'s'", "it's"), ('x = "a b"', "a b"), ("x = word", "word"), ("x = -2", -2), ("x = 2.5", 2.5),
-     ("x = true", True), ("x = 2024-01-05", "2024-01-05"), ("x = 'true'", "true"), ("x = 中文", "中文")],
-)  # fmt: skip
+    [
+        ("x = 'it\\'s'", "it's"),
+        ('x = "a b"', "a b"),
+        ("x = word", "word"),
+        ("x = -2", -2),
+        ("x = 2.5", 2.5),
+        ("x = true", True),
+        ("x = 2024-01-05", "2024-01-05"),
+        ("x = 'true'", "true"),
+        ("x = 中文", "中文"),
+    ],
+)
 def test_values(text, value):
     found = parse(text)
     assert found == Compare("x", "=", value)
@@ -25,9 +34,23 @@ def test_values(text, value):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "x =", "= 1", "x = 1 and", "(x = 1", "x = 1)", "x in 1", "x in (1", "x ! 1", "x = 'open", "x = 1 y = 2",
-     "not", "x in ()"],
-)  # fmt: skip
+    [
+        "",
+        "x",
+        "x =",
+        "= 1",
+        "x = 1 and",
+        "(x = 1",
+        "x = 1)",
+        "x in 1",
+        "x in (1",
+        "x ! 1",
+        "x = 'open",
+        "x = 1 y = 2",
+        "not",
+        "x in ()",
+    ],
+)
 def test_what_cannot_be_read_is_one_clear_line(text):
     with pytest.raises(SettingsError, match=r"where .*expected .*expected something like"):
         parse(text)

@@ -13,7 +13,10 @@ from weightwright.rag.settings import LoadSettings
 
 from .files import pdf
 
-CHINESE = "知识库把文档切成小块，再为每一块计算向量。用户提问的时候，系统先找出相关的段落，然后根据这些段落回答问题。"
+CHINESE = (
+    "知识库把文档切成小块，再为每一块计算向量。用户提问的时候，"
+    "系统先找出相关的段落，然后根据这些段落回答问题。"
+)
 
 
 def read(path: Path, **limits):
@@ -247,8 +250,12 @@ def test_every_file_of_the_shared_folder_is_read_or_refused(shared):
     refused = {Path(item.path).name: item.reason for item in found if isinstance(item, Skipped)}
     assert len(found) == len(list((shared / "data" / "docs").iterdir()))
     assert read_ids == {
-        "REPAIR-2022-INV-001_multipage.pdf", "test.pdf", "test_blog.html", "test_notebook.ipynb", "test_wikipedia.html",
-    }  # fmt: skip
+        "REPAIR-2022-INV-001_multipage.pdf",
+        "test.pdf",
+        "test_blog.html",
+        "test_notebook.ipynb",
+        "test_wikipedia.html",
+    }
     assert "scan" in refused["MEDRPT-2024-PAT-3847_medical_report_scan.pdf"]
     assert "Outlook" in refused["test_outlook_msg.msg"]
     assert "UTF-8" in refused["test_mskanji.csv"]

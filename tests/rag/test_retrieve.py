@@ -32,9 +32,12 @@ def test_fusion_keeps_every_item_once_best_first(rankings):
 @pytest.mark.parametrize("mode", ["dense", "terms", "hybrid"])
 @pytest.mark.parametrize(
     ("question", "expected"),
-    [("How many days of annual leave?", "leave.md"), ("Who built the Grey Teal boat?", "fleet.txt"),
-     ("员工每年有几天年假？", "zh.md")],
-)  # fmt: skip
+    [
+        ("How many days of annual leave?", "leave.md"),
+        ("Who built the Grey Teal boat?", "fleet.txt"),
+        ("员工每年有几天年假？", "zh.md"),
+    ],
+)
 def test_every_mode_finds_it(filled, embedder, mode, question, expected):
     hits = retrieve(filled, embedder, question, 2, RetrieveSettings(mode=mode))
     assert hits[0].chunk.document_id == expected

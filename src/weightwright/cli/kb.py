@@ -10,7 +10,7 @@ from pydantic import Field
 from weightwright.cli.flags import Outcome, verb
 from weightwright.cli.progress import bar
 from weightwright.config import Settings
-from weightwright.errors import DataError, SettingsError
+from weightwright.errors import DataError, SettingsError, UsageError
 from weightwright.ports import Embedder, Hit
 from weightwright.rag.settings import ChunkSettings, LoadSettings, Mode, RetrieveSettings
 from weightwright.rag.stores.base import Store
@@ -86,7 +86,7 @@ def add(settings: KbAddSettings) -> Outcome:
     from weightwright.rag import index
 
     if not settings.paths:
-        raise DataError("nothing to add; give files or folders")
+        raise UsageError("nothing to add; give files or folders")
     index.must_exist(settings.paths)  # before the seconds that the embedder takes
     with (
         bar("indexing") as progress,
@@ -117,7 +117,7 @@ def rm(settings: KbRmSettings) -> Outcome:
     from weightwright.rag import index
 
     if not settings.paths:
-        raise DataError("nothing to remove; give document ids, files or folders")
+        raise UsageError("nothing to remove; give document ids, files or folders")
     with opened(settings.kb) as store:
         report = index.remove(store, settings.paths)
     return _reported(report, "removed")
@@ -225,7 +225,6 @@ def reading(kb: str, embedder_address: str, mode: Mode) -> Iterator[tuple[Store,
 def writing(kb: str, embedder_address: str, chunk: ChunkSettings) -> Iterator[tuple[Store, Embedder]]:
     """A knowledge base to add to, made where there is none. Chunk settings not given are its own."""
     from weightwright.connect import open_embedder
-    from weightwright.errors import StoreError
     from weightwright.model.address import parse_store
     from weightwright.rag.stores import open_store
 
@@ -237,8 +236,7 @@ def writing(kb: str, embedder_address: str, chunk: ChunkSettings) -> Iterator[tu
             given = {name: getattr(chunk, name) for name in chunk.model_fields_set}
             chunks = store.meta.chunks.model_copy(update=given)
     elif address.path.is_dir() or not address.path.parent.is_dir():
-        open_store(address)  # says what is wrong, before the seconds that the embedder takes
-        raise StoreError(f"{kb} cannot be made")
+        open_store(address, create=True)  # says what is wrong, before the seconds that the embedder takes
     chosen = _embedder_for(embedder_address, own_embedder)
     embedder = open_embedder(chosen)
     try:

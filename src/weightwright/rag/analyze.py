@@ -22,9 +22,10 @@ a an and any are as at be been being but by can could did do does for from get g
 hers him his how i if in into is it its itself may me might my of on or our ours shall she should so
 some such than that the their theirs them then there these they this those to us was we were what when
 where which while who whom whose why will with would you your yours
-的 了 着 过 在 是 和 与 或 及 以及 有 为 被 把 将 于 中 上 下 对 从 以 等
-也 而 且 其 这 那 个 之 都 就 还 什么 谁 哪 哪个 哪些 哪里 多少 几 吗 呢 吧 怎么 怎样
-如何 为什么 何 何时 我 你 他 她 它 我们 你们 他们 们
+的 了 着 过 在 是 和 与 或 及 以及 有 为 被 把 将 于 中 上 下
+对 从 以 等 也 而 且 其 这 那 个 之 都 就 还 什么 谁 哪 哪个 哪些
+哪里 多少 几 几天 几个 几点 几人 几年 多久 多长 吗 呢 吧 怎么 怎样 如何 为什么 何 何时 我
+你 他 她 它 我们 你们 他们 们
 """
 STOP_WORDS = frozenset(_WORDS_WITHOUT_CONTENT.split())
 

@@ -131,7 +131,7 @@ class Checker:
         alone = {n: s for n in known if (s := self._evidence[n - 1].best(facts, share, most))}
         if alone or len(known) < 2:
             return alone
-        parts = {n: s for n in known if (s := self._evidence[n - 1].fullest(facts))}
+        parts = {n: s for n in known if (s := self._evidence[n - 1].fullest(facts, most))}
         if not together(facts, list(parts.values()), share):
             return {}
         for n in sorted(parts, key=lambda n: len(parts[n].held)):  # leave off what the others do without

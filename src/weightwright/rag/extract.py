@@ -13,6 +13,7 @@ from weightwright.rag.sentences import sentences
 
 # chosen on the 120 questions of examples/handbook, English and Chinese
 _LEAST_FIT = 0.5  # share of the question's weight that a quoted sentence must have
+_LEAST_TOGETHER = 0.7  # share that two sentences must hold where none has that
 _LEAST_GAINED = 0.3  # share of that weight that a second sentence must bring to be quoted too
 
 
@@ -58,11 +59,14 @@ def quote(question: str, passages: Sequence[str]) -> str:
     weights = _weights(query_terms(question), [candidate.held for candidate in candidates])
     total = sum(weights.values())
     best = max(candidates, key=lambda candidate: candidate.fit(weights), default=None)
-    if best is None or not best.held & weights.keys() or best.fit(weights)[0] < _LEAST_FIT * total:
+    if best is None or not best.held & weights.keys():
         return ""
     left = {term: weight for term, weight in weights.items() if term not in best.held}
     second = max(candidates, key=lambda candidate: candidate.gain(left))
     chosen = [best, second] if second.gain(left)[0] >= _LEAST_GAINED * total else [best]
+    together = sum(weights.values()) - sum(left.values()) + second.gain(left)[0]
+    if best.fit(weights)[0] < _LEAST_FIT * total and together < _LEAST_TOGETHER * total:
+        return ""
     return " ".join(_marked(candidate.n, candidate.sentence) for candidate in chosen)
 
 

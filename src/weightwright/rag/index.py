@@ -146,7 +146,8 @@ def _add(
             _write(store, embedder, waiting, report, progress)
             waiting = []
     _write(store, embedder, waiting, report, progress)
-    progress(report.documents, report.documents, f"{report.chunks} chunks")
+    if report.documents:
+        progress(report.documents, report.documents, f"{report.chunks} chunks")
 
 
 def _write(

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from weightwright.rag.analyze import STOP_STEMS, is_han, stem, terms
+from weightwright.rag.analyze import HAN, STOP_STEMS, is_han, stem, terms
 from weightwright.rag.sentences import MARK, Range, sentences
 
-_WORD = re.compile(r"[^\W_]+(?:['’.,][^\W_]+)*")
+_WORD = re.compile(rf"(?:(?![{HAN}_])\w)+(?:['’.,](?:(?![{HAN}_])\w)+)*")
 _OPENING = re.compile(r"[\s\"'“‘(\[*_>#-]*$")
 # words with which answers speak about themselves
 _ABOUT_ANSWERS = """
@@ -52,12 +52,12 @@ def _names(text: str) -> set[str]:
     names: set[str] = set()
     for match in _WORD.finditer(text):
         word = match[0]
-        if is_han(word[0]) or not word[0].isalpha():
+        if not word[0].isalpha():
             continue
         first = not text[: match.start()] or bool(_OPENING.match(text[: match.start()]))
         capital = word[0].isupper() and (not first or (word.isupper() and len(word) > 1))
         if chinese or capital:
-            names.update(term for term in terms(word) if term not in _IGNORED and not is_han(term))
+            names.update(term for term in terms(word) if term not in _IGNORED)
     return {name for name in names if not name[0].isdigit()}
 
 
@@ -104,11 +104,10 @@ class Evidence:
                 return max(found, key=lambda support: len(support.held))
         return None
 
-    def fullest(self, facts: Facts) -> Support | None:
-        """The sentence that holds most of the facts; None where none holds any."""
-        return max(
-            (s for s in self._runs(facts, 1) if s.held), key=lambda support: len(support.held), default=None
-        )
+    def fullest(self, facts: Facts, most_sentences: int) -> Support | None:
+        """The run of sentences that holds most of the facts, the shortest of these, if any holds one."""
+        runs = [s for length in range(1, most_sentences + 1) for s in self._runs(facts, length) if s.held]
+        return max(runs, key=lambda support: len(support.held), default=None)
 
     def _runs(self, facts: Facts, length: int) -> list[Support]:
         return [self._support(facts, first, first + length) for first in range(len(self.ranges) - length + 1)]

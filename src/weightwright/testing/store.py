@@ -278,13 +278,33 @@ class StoreContract:
     @pytest.mark.parametrize(
         "condition",
         [
-            "kind = 'memo'", "kind != 'memo'", "year > 2020", "year >= 2020", "year < 2020", "year <= 2020",
-            "kind in ('memo', 'note')", "year in (2019, 2021)", "path ~ '/y/'", "document = 'd3'", "draft = true",
-            "kind = 'memo' and year > 2019", "kind = 'note' or year = 2019", "not kind = 'memo'",
-            "not (kind = 'memo' or draft = true)", "absent = 1", "absent != 1", "not absent = 1", "kind > 1",
-            "year = '2020'", "kind ~ '%'", "kind ~ 'em'", "title >= 'title of d3'", "size > 0.5", "year = 2020.0",
+            "kind = 'memo'",
+            "kind != 'memo'",
+            "year > 2020",
+            "year >= 2020",
+            "year < 2020",
+            "year <= 2020",
+            "kind in ('memo', 'note')",
+            "year in (2019, 2021)",
+            "path ~ '/y/'",
+            "document = 'd3'",
+            "draft = true",
+            "kind = 'memo' and year > 2019",
+            "kind = 'note' or year = 2019",
+            "not kind = 'memo'",
+            "not (kind = 'memo' or draft = true)",
+            "absent = 1",
+            "absent != 1",
+            "not absent = 1",
+            "kind > 1",
+            "year = '2020'",
+            "kind ~ '%'",
+            "kind ~ 'em'",
+            "title >= 'title of d3'",
+            "size > 0.5",
+            "year = 2020.0",
         ],
-    )  # fmt: skip
+    )
     def test_filters_mean_the_same_everywhere(self, store: Store, condition: str) -> None:
         if not store.capabilities.filters:
             pytest.skip("this store has no filters")

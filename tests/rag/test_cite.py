@@ -1,0 +1,239 @@
+"""Checked citations: wrong marks go, supported ones stay with the exact range, clear ones are added."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weightwright.rag.cite import Checker, check
+from weightwright.rag.context import Passage
+from weightwright.rag.settings import CiteSettings
+
+LEAVE = (
+    "Everybody has 27 days of annual leave. After 5 years with the company it is 30 days. "
+    "Enter it in Tidebook."
+)
+FLEET = "The motor boat Grey Teal carries 5 people. It was built in 1998 by Harlan Works."
+ZH_LEAVE = "每位员工每年有27天年假。工作满5年后为30天。请在Tidebook中登记。"
+ZH_FLEET = "灰水鸭号摩托艇可以载5人。它由Harlan船厂建于1998年。"
+ALWAYS = CiteSettings(add=False)
+
+
+def passage(text, start=0, **kwargs):
+    return Passage("d", "v", start, start + len(text), text, **kwargs)
+
+
+ENGLISH = [passage(LEAVE), passage(FLEET)]
+CHINESE = [passage(ZH_LEAVE), passage(ZH_FLEET)]
+
+
+def checked(answer, passages=ENGLISH, settings=ALWAYS, **kwargs):
+    found = check(answer, passages, settings, **kwargs)
+    return found.text, [(c.n, c.quote) for c in found.citations], (found.kept, found.dropped, found.added)
+
+
+def test_a_supported_mark_stays_with_its_sentence():
+    text, cited, counts = checked("Everybody has 27 days of annual leave [1].")
+    assert text == "Everybody has 27 days of annual leave [1]."
+    assert cited == [(1, "Everybody has 27 days of annual leave.")]
+    assert counts == (1, 0, 0)
+
+
+def test_a_planted_wrong_mark_and_a_planted_unknown_one_go():
+    answer = "Everybody has 27 days of annual leave [1][2]. The Grey Teal was built in 1998 [9][2]."
+    text, cited, counts = checked(answer)
+    assert text == "Everybody has 27 days of annual leave [1]. The Grey Teal was built in 1998 [2]."
+    assert [n for n, _ in cited] == [1, 2]
+    assert counts == (2, 2, 0)
+    text, cited, counts = checked("Everybody has 27 days of annual leave [2].")
+    assert (text, cited, counts) == ("Everybody has 27 days of annual leave.", [], (0, 1, 0))
+
+
+def test_planted_marks_go_in_chinese_too():
+    text, cited, counts = checked("每位员工每年有27天年假[1][2]。灰水鸭号建于1998年[9]。", CHINESE)
+    assert text == "每位员工每年有27天年假[1]。灰水鸭号建于1998年。"
+    assert cited == [(1, "每位员工每年有27天年假。")]
+    assert counts == (1, 2, 0)
+    assert checked("灰水鸭号由Harlan船厂建于1998年[2]。", CHINESE)[2] == (1, 0, 0)
+    assert checked("灰水鸭号由Norwell船厂建于1998年[2]。", CHINESE)[2] == (0, 1, 0)
+    assert checked("员工每年有28天年假[1]。", CHINESE)[2] == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "Everybody has 28 days of annual leave [1].",
+        "Everybody at Norwell has 27 days of annual leave [1].",
+        "The swimming pool opens early every morning [1].",
+        "Leave is entered in Pennyjar [1].",
+        "The Grey Teal carries 27 people [2].",
+        "[1]",
+        "Yes [1].",
+    ],
+)
+def test_a_wrong_number_name_or_subject_is_not_supported(wrong):
+    text, cited, counts = checked(wrong)
+    assert "[" not in text
+    assert cited == []
+    assert counts == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        "27 days [1].",
+        "Tidebook [1]",
+        "After five years it is 30 days [1].",
+        "According to the source, everybody has 27 days of annual leave [1].",
+        "The boat was built by Harlan Works in 1998 [2].",
+        "1998 [2]",
+        "It carries 5 people [ 2 ].",
+        "It carries 5 people【2】.",
+    ],
+)
+def test_other_words_for_the_same_are_supported(right):
+    text, cited, counts = checked(right)
+    assert counts == (1, 0, 0)
+    assert len(cited) == 1
+    assert "[1]" in text or "[2]" in text
+
+
+def test_the_range_is_exact_in_the_document_and_has_its_page():
+    before = "x" * 1000
+    found = check(
+        "Leave is 30 days after 5 years [1].",
+        [passage(LEAVE, 1000, path="/h/leave.pdf", page_starts=(0, 1000, 1039, 5000))],
+        ALWAYS,
+    )
+    [citation] = found.citations
+    assert (before + LEAVE)[citation.start : citation.end] == citation.quote
+    assert citation.quote == "After 5 years with the company it is 30 days."
+    assert (citation.page, citation.path, citation.document) == (3, "/h/leave.pdf", "d")
+
+
+def test_a_run_of_sentences_may_support_together_but_not_too_many():
+    answer = "Annual leave is entered in Tidebook by everybody [1]."
+    _text, cited, counts = checked(answer)
+    assert counts == (1, 0, 0)
+    assert cited[0][1] == LEAVE
+    assert checked(answer, settings=CiteSettings(add=False, max_sentences=1))[2] == (0, 1, 0)
+
+
+def test_a_heading_helps_but_does_not_support_alone():
+    under = [passage("It carries 5 people.", heading="Fleet > Grey Teal")]
+    assert checked("The Grey Teal carries 5 people [1].", under)[2] == (1, 0, 0)
+    assert checked("The Grey Teal [1].", under)[2] == (0, 1, 0)
+
+
+def test_each_mark_is_checked_against_the_words_before_it():
+    answer = "Everybody has 27 days of annual leave [1], and the Grey Teal carries 5 people [2]."
+    assert checked(answer)[2] == (2, 0, 0)
+    swapped = "Everybody has 27 days of annual leave [2], and the Grey Teal carries 5 people [1]."
+    assert checked(swapped)[0] == "Everybody has 27 days of annual leave, and the Grey Teal carries 5 people."
+
+
+def test_two_marks_side_by_side_may_support_together():
+    answer = "The Grey Teal was built in 1998 and everybody has 27 days of leave [1][2]."
+    text, cited, _counts = checked(answer)
+    assert text == answer
+    assert [n for n, _ in cited] == [1, 2]
+    third = [*ENGLISH, passage("The canteen opens at noon. Built in 1998.")]
+    assert checked(answer.replace("[1][2]", "[1, 3, 2]"), third)[0] == answer
+
+
+def test_marks_in_other_writings_become_plain():
+    assert (
+        checked("Everybody has 27 days of annual leave [1, 2].")[0]
+        == "Everybody has 27 days of annual leave [1]."
+    )
+    assert checked("每位员工每年有27天年假［1］。", CHINESE)[0] == "每位员工每年有27天年假[1]。"
+
+
+def test_a_mark_after_the_full_stop_belongs_to_the_sentence():
+    text, _cited, counts = checked("Everybody has 27 days of annual leave. [1] It was built in 1998. [2]")
+    assert text == "Everybody has 27 days of annual leave. [1] It was built in 1998. [2]"
+    assert counts == (2, 0, 0)
+
+
+def test_a_sentence_without_a_mark_gets_one_where_it_is_clear():
+    found = check("Everybody has 27 days of annual leave.", ENGLISH)
+    assert found.text == "Everybody has 27 days of annual leave [1]."
+    assert (found.kept, found.dropped, found.added) == (0, 0, 1)
+    assert check("每位员工每年有27天年假。", CHINESE).text == "每位员工每年有27天年假[1]。"
+    assert check("Swimming is healthy.", ENGLISH).text == "Swimming is healthy."
+    assert check("Leave.", ENGLISH).added == 0
+    assert check("Everybody has 27 days of annual leave.", ENGLISH, ALWAYS).added == 0
+
+
+def test_a_wrong_mark_is_put_right():
+    found = check("Everybody has 27 days of annual leave [2].", ENGLISH)
+    assert found.text == "Everybody has 27 days of annual leave [1]."
+    assert (found.kept, found.dropped, found.added) == (0, 1, 1)
+
+
+def test_no_answer_gets_no_citations():
+    passages = [passage("The documents do not say anything here.")]
+    found = check("The documents do not say. [1]", passages, no_answer="The documents do not say.")
+    assert (found.text, found.citations) == ("The documents do not say.", ())
+    assert (found.kept, found.dropped, found.added) == (0, 1, 0)
+    assert check("资料中没有说明[1]。", CHINESE, no_answer="资料中没有说明。").text == "资料中没有说明。"
+
+
+def test_a_range_cited_twice_is_listed_once():
+    found = check("It carries 5 people [2]. The Grey Teal carries 5 people [2].", ENGLISH, ALWAYS)
+    assert (len(found.citations), found.kept) == (1, 2)
+
+
+def test_without_passages_every_mark_goes():
+    assert checked("Anything [1].", [])[0] == "Anything."
+
+
+PARTS = st.sampled_from(
+    [
+        "Everybody has 27 days of annual leave",
+        "The Grey Teal carries 5 people",
+        " [1]",
+        "[2]",
+        "[9]",
+        ".",
+        ". ",
+        "\n",
+        "[",
+        "1]",
+        " [12",
+        "Dr. Smith",
+        "灰水鸭",
+        "。",
+        "3.",
+        "5",
+        "U.S.",
+        "  ",
+    ]
+)
+
+
+@given(st.lists(PARTS, max_size=15).map("".join), st.integers(1, 7))
+def test_what_is_streamed_is_what_stands_in_the_end(answer, step):
+    whole = check(answer, ENGLISH)
+    checker = Checker(ENGLISH)
+    shown = (
+        "".join(checker.feed(answer[i : i + step]) for i in range(0, len(answer), step)) + checker.finish()
+    )
+    streamed = checker.result(shown)
+    assert streamed.text == shown.strip()
+    for found in (whole, streamed):
+        assert all(1 <= c.n <= 2 for c in found.citations)
+        assert f"[{9}]" not in found.text
+        for citation in found.citations:
+            assert f"[{citation.n}]" in found.text
+            assert ENGLISH[citation.n - 1].text[citation.start : citation.end] == citation.quote
+
+
+def test_a_sentence_is_shown_once_it_is_whole():
+    checker = Checker(ENGLISH, ALWAYS)
+    assert checker.feed("Everybody has 27 days of annual leave") == ""
+    assert checker.feed(" [1") == ""
+    assert checker.feed("]. The") == "Everybody has 27 days of annual leave [1]."
+    assert checker.feed(" pool is open. [") == ""
+    assert checker.feed("2] ") == ""
+    assert checker.feed("Next") == " The pool is open."
+    assert checker.finish() == " Next"
