@@ -65,16 +65,23 @@ def test_difference_is_paired() -> None:
     assert ab.low < ab.mean < ab.high
 
 
-def test_one_cluster_shows_no_interval_and_few_bring_a_caution() -> None:
-    assert mean_interval([0.2, 0.4], ["a", "a"]).caution
+def test_one_cluster_shows_only_its_range_and_few_bring_a_caution() -> None:
+    alone = mean_interval([0.2, 0.4], ["a", "a"])
+    assert (alone.low, alone.high) == (0.2, 0.4)
+    assert "only 1 independent cluster:" in alone.caution
     assert "only 2 independent clusters" in mean_interval([0.2, 0.4]).caution
     assert not mean_interval(np.linspace(0, 1, FEW_CLUSTERS)).caution
 
 
-def test_one_overwhelming_cluster_brings_a_caution() -> None:
-    values, labels = np.linspace(0, 1, 60), [0] * 40 + list(range(1, 21))
-    assert "one cluster holds 40 of 60" in mean_interval(values, labels).caution
-    assert "one cluster holds 40 of 60" in difference_interval(values, values, labels).caution
+def test_one_overwhelming_cluster_widens_the_interval_and_brings_a_caution() -> None:
+    values = np.random.default_rng(1).random(60)
+    overwhelming, even = [0] * 40 + list(range(1, 21)), np.arange(60) % 21
+    interval = mean_interval(values, overwhelming)
+    assert interval.effective_clusters == pytest.approx(60**2 / (40**2 + 20))
+    assert "21 independent clusters, worth 2 of equal size" in interval.caution
+    assert "worth 2" in difference_interval(values, values, overwhelming).caution
+    assert interval.high - interval.low > mean_interval(values, even).high - mean_interval(values, even).low
+    assert not mean_interval(values, even).caution
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,13 @@ def test_needed_and_detectable_are_inverse() -> None:
     assert questions_needed(scatter, shown, alpha=0.01) > 70
 
 
+def test_one_overwhelming_cluster_asks_for_many_more_questions() -> None:
+    differences = np.random.default_rng(4).normal(0.1, 0.3, size=60)
+    overwhelming, even = [0] * 40 + list(range(1, 21)), np.arange(60) % 20
+    needed = questions_needed(spread(differences, overwhelming), 0.5)
+    assert needed > 60 > questions_needed(spread(differences, even), 0.5)
+
+
 def test_never_fewer_than_the_flips_allow() -> None:
     # Equal differences have no scatter, yet 5 clusters give p = 0.0625 at best: 6 are needed.
     assert questions_needed(spread([0.5] * 8), 0.5) == 6

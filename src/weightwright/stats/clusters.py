@@ -33,6 +33,15 @@ def by_shared(groups: Sequence[Sequence[str]]) -> Labels:
     return np.array([order.setdefault(root(i), len(order)) for i in range(len(groups))], dtype=np.intp)
 
 
+def effective(sizes: Floats) -> float:
+    """How many clusters of equal size those of sizes [k] are worth: n^2 / sum of squares, at most k.
+
+    One large cluster among many small ones outweighs them (Kish 1965, section 5.4; Carter, Schnepel &
+    Steigerwald 2017, REStat 99:698, with all clusters alike but for their size).
+    """
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
 def sums(values: ArrayLike, clusters: ArrayLike | None) -> tuple[Floats, Floats]:
     """Sum and size of each cluster: values [n], labels [n] of any kind (None: all alone) -> [k], [k], f64.
 

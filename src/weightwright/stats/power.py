@@ -7,19 +7,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from weightwright.stats.clusters import sums
+from weightwright.stats.clusters import effective, sums
 
 POWER = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How paired differences scatter. `variance` is per question and counts clustering: n x var(mean)."""
+    """How paired differences scatter. `variance` is per question and counts clustering: n x var(mean).
+
+    `clusters` is as many equal ones as those at hand are worth.
+    """
 
     variance: float
     design_effect: float
     n: int
-    clusters: int
+    clusters: float
 
 
 def spread(differences: ArrayLike, clusters: ArrayLike | None = None) -> Spread:
@@ -36,7 +39,7 @@ def spread(differences: ArrayLike, clusters: ArrayLike | None = None) -> Spread:
     mean = totals.sum() / n
     of_mean = k / (k - 1) * float(((totals - mean * sizes) ** 2).sum()) / n**2
     alone = float(np.var(np.asarray(differences, dtype=np.float64), ddof=1)) / n
-    return Spread(of_mean * n, of_mean / alone if alone > 0 else 1.0, n, k)
+    return Spread(of_mean * n, of_mean / alone if alone > 0 else 1.0, n, effective(sizes))
 
 
 def questions_needed(scatter: Spread, difference: float, *, alpha: float = 0.05, power: float = POWER) -> int:
@@ -67,7 +70,9 @@ def questions_needed(scatter: Spread, difference: float, *, alpha: float = 0.05,
 
 def detectable_difference(scatter: Spread, *, alpha: float = 0.05, power: float = POWER) -> float:
     """The true difference that the questions at hand would show with `power` (see `questions_needed`)."""
-    return float(_reach(scatter.clusters - 1, alpha, power) * math.sqrt(scatter.variance / scatter.n))
+    return float(
+        _reach(max(1.0, scatter.clusters - 1), alpha, power) * math.sqrt(scatter.variance / scatter.n)
+    )
 
 
 def _reach(df: float, alpha: float, power: float) -> float:
