@@ -12,6 +12,7 @@ from weightwright import config
 from weightwright.cli.flags import Outcome, verb
 from weightwright.config import Settings
 from weightwright.errors import SettingsError, UsageError
+from weightwright.files import write_whole
 
 # what each file configures: where its settings stand, and the command that reads it
 TEMPLATES: dict[str, str] = {
@@ -44,11 +45,9 @@ def init(settings: InitSettings) -> Outcome:
         raise UsageError(f"init {settings.what} takes no second word, got {settings.name!r}")
     file = settings.out or Path(f"{settings.what}.yaml")
     text = template(settings_type(settings.what), settings.what)
-    try:
-        with file.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError as error:
-        raise SettingsError(f"{file} exists already; choose another name with --out") from error
+    if file.exists():
+        raise SettingsError(f"{file} exists already; choose another name with --out")
+    write_whole(file, text)
     return Outcome(
         {"file": str(file)}, f"wrote {file}; edit it, then: weightwright {settings.what} --config {file}"
     )

@@ -11,6 +11,7 @@ import weightwright
 from weightwright.compare.keys import digest, of_folder
 from weightwright.compare.settings import CompareSettings
 from weightwright.errors import DataError, SettingsError
+from weightwright.files import write_whole
 from weightwright.model import local
 from weightwright.model.weights import sha256_of
 from weightwright.ports import Progress
@@ -92,7 +93,7 @@ def _timed(folder: Path) -> Iterator[None]:
     finally:
         if not finished and folder.is_dir():
             total_s = (_seconds(folder) or 0.0) + time.perf_counter() - began_s
-            local.write_whole(folder / _SECONDS, json.dumps(total_s))
+            write_whole(folder / _SECONDS, json.dumps(total_s))
 
 
 def _seconds(folder: Path) -> float | None:

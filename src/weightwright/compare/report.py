@@ -21,7 +21,7 @@ _HERE = Path(__file__).parent
 
 def write_report(comparison: Comparison, file: Path) -> None:
     """Write report.html whole: beside, then renamed."""
-    from weightwright.model.local import write_whole
+    from weightwright.files import write_whole
 
     write_whole(file, render(comparison))
 

@@ -18,7 +18,7 @@ from weightwright.compare.questions import Question, read_questions
 from weightwright.compare.report import write_report
 from weightwright.compare.result import Comparison, summarise
 from weightwright.compare.settings import CompareSettings
-from weightwright.model import local
+from weightwright.files import write_whole
 from weightwright.model.address import parse_model
 from weightwright.ports import Chat, Progress, silent
 
@@ -51,7 +51,7 @@ def compare(settings: CompareSettings, *, bar: Bar = no_bar) -> Comparison:
             tuning_s=bench.adapter.tuning_s if bench.adapter else None,
             provenance=provenance(bench),
         )
-    local.write_whole(settings.out / RESULT, json.dumps(comparison.data(), indent=2))
+    write_whole(settings.out / RESULT, json.dumps(comparison.data(), indent=2))
     write_report(comparison, settings.out / REPORT)
     return comparison
 

@@ -4,13 +4,13 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from weightwright.errors import ModelError
+from weightwright.files import write_whole
 from weightwright.model import packages
 from weightwright.model.address import EmbedderAddress, ModelAddress, parse_model
 
@@ -177,21 +177,6 @@ def write_manifest(stored: StoredModel) -> None:
         },
     }
     write_whole(stored.folder / MANIFEST, json.dumps(values, indent=1) + "\n")
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Replace a file at once: write beside, fsync, rename."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, beside = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(beside).replace(file)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
 
 
 def gguf_for(names: Sequence[str], tag: str | None) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from weightwright.errors import ModelError
+from weightwright.files import write_whole
 from weightwright.model import local
 
 GGUF_MAGIC = b"GGUF"
@@ -122,7 +123,7 @@ def sha256_kept(file: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no note, or one that was cut off: hash the file again
     digest = sha256_of(file)
-    local.write_whole(note, json.dumps({"path": str(file), "state": state, "sha256": digest}))
+    write_whole(note, json.dumps({"path": str(file), "state": state, "sha256": digest}))
     return digest
 
 
