@@ -43,6 +43,8 @@ def adapted(model: Any, settings: TuneSettings, base_name: str) -> Iterator[Adap
     )
     with warnings.catch_warnings():  # peft asks transformers for a name that it is about to rename
         warnings.simplefilter("ignore", FutureWarning)
+        # an adapter on a tied head is kept apart from the embedding; merging it is what needs care
+        warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
         whole = get_peft_model(model, config)  # adapter weights are f32, whatever the base is
     whole.peft_config["default"].base_model_name_or_path = base_name  # peft puts the folder's name here
     whole.peft_config["default"].target_modules = sorted(config.target_modules)  # the same file each time

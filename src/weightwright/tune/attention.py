@@ -46,7 +46,7 @@ def forward(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention interface: query [rows, heads, tokens, width] -> [rows, tokens, heads, width]."""
+    """Transformers' attention interface: query [rows, heads, tokens, width] -> [rows, tokens, heads, width]."""
     special = any(kwargs.get(name) is not None for name in ("softcap", "position_bias", "s_aux"))
     square = query.shape[2] == key.shape[2] and getattr(module, "is_causal", False)
     if attention_mask is not None or dropout or special or not square or query.shape[2] > LONGEST:

@@ -19,7 +19,7 @@ from torch import Tensor
 from weightwright.errors import TuneError
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-_UNFINISHED = ".unfinished"
+UNFINISHED = ".unfinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def save(
     target = folder / f"step-{step:08d}"
     if target.is_dir():
         return target  # the same step of the same run: the same content
-    unfinished = folder / f"{_UNFINISHED}-{step}"
+    unfinished = folder / f"{UNFINISHED}-{step}"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     write_synced(unfinished / "state.safetensors", to_bytes({k: v.cpu() for k, v in tensors.items()}))
@@ -59,7 +59,7 @@ def save(
     unfinished.rename(target)
     _sync_folder(folder)
     for old in checkpoints(folder)[:-keep]:
-        doomed = folder / f"{_UNFINISHED}-{old.name}"  # a folder half removed must not look complete
+        doomed = folder / f"{UNFINISHED}-{old.name}"  # a folder half removed must not look complete
         shutil.rmtree(doomed, ignore_errors=True)
         old.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
@@ -125,7 +125,7 @@ def write_synced(path: Path, content: bytes) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file: either the old content stands there or the new, never a part."""
-    beside = path.with_name(f".{path.name}{_UNFINISHED}")
+    beside = path.with_name(f".{path.name}{UNFINISHED}")
     write_synced(beside, content)
     beside.replace(path)
     _sync_folder(path.parent)

@@ -88,6 +88,8 @@ def tune(
         finally:
             draw(run)
             ready.model.eval()
+            if settings.gradient_checkpointing:
+                ready.model.activation_checkpointing_disable()
         return _finish(run, ready.whole, loaded)
 
 
@@ -153,11 +155,15 @@ def claim(settings: TuneSettings, course: loop.Course, model_fingerprint: str) -
                 "choose another --out, or remove that folder"
             )
         return
-    if settings.out.exists() and (not settings.out.is_dir() or any(settings.out.iterdir())):
+    if settings.out.exists() and (not settings.out.is_dir() or _holds_other_files(settings.out)):
         raise TuneError(f"{settings.out} exists and is no run of this program; choose another --out")
     settings.out.mkdir(parents=True, exist_ok=True)
-    (settings.out / "settings.yaml").write_text(config.to_yaml(settings), encoding="utf-8")
     checkpoint.write_whole(file, json.dumps(identity, indent=2).encode())
+    checkpoint.write_whole(settings.out / "settings.yaml", config.to_yaml(settings).encode())
+
+
+def _holds_other_files(folder: Path) -> bool:
+    return any(not path.name.endswith(checkpoint.UNFINISHED) for path in folder.iterdir())
 
 
 def _identity(settings: TuneSettings, course: loop.Course, model_fingerprint: str) -> dict[str, Any]:
@@ -174,7 +180,7 @@ def prepare(course: loop.Course, model: Any, trainable: dict[str, Any], folder: 
     settings = course.settings
     model.train()
     if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable()
     if model.device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = settings.tf32
     optimizer = torch.optim.AdamW(

@@ -1,0 +1,132 @@
+"""The fused LoRA layer and the short attention equal peft's and torch's, in value and gradient."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from weightwright.errors import SettingsError
+from weightwright.tune import attention
+from weightwright.tune.adapt import adapted, target_names
+from weightwright.tune.fused import fuse, lora_linear
+
+
+@pytest.fixture
+def model(tiny_model):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+
+
+def test_lora_linear_equals_the_formula():
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 12, dtype=torch.float64, requires_grad=True)
+    weight, bias = torch.randn(7, 12, dtype=torch.float64), torch.randn(7, dtype=torch.float64)
+    down = torch.randn(3, 12, dtype=torch.float64, requires_grad=True)
+    up = torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
+    mask = (torch.rand(2, 5, 12) < 0.8).double()
+    for dropped in (x, x * mask):
+        found = lora_linear(x, dropped, weight, bias, down, up, 2.5)
+        expected = F.linear(x, weight, bias) + 2.5 * (dropped @ down.t() @ up.t())
+        torch.testing.assert_close(found, expected)
+        outer = torch.randn_like(found)
+        inputs = [x, down, up]
+        got = torch.autograd.grad(found, inputs, outer, retain_graph=True)
+        for a, b in zip(got, torch.autograd.grad(expected, inputs, outer, retain_graph=True), strict=True):
+            torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("targets", ["all-linear", "q_proj,v_proj", "all-linear,lm_head"])
+def test_a_fused_model_equals_peft(model, make, targets):
+    ids = torch.arange(40).reshape(2, 20)
+    with adapted(model, make(targets=targets), "base") as ready:
+        for name, weight in ready.trainable.items():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.1)
+        weights = list(ready.trainable.values())
+        fused = model(ids).logits
+        grads = torch.autograd.grad(fused.logsumexp(-1).sum(), weights)
+        for module in model.modules():
+            module.__dict__.pop("forward", None)  # peft's own again
+        plain = model(ids).logits
+        torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-5)
+        for a, b in zip(grads, torch.autograd.grad(plain.logsumexp(-1).sum(), weights), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+        undo = fuse(model)
+        undo()
+        assert all("forward" not in module.__dict__ for module in model.modules())
+        fuse(model)
+
+
+def test_the_base_model_is_left_as_it_was(model, make):
+    ids = torch.arange(20)[None]
+    before, names = model(ids).logits, [name for name, _ in model.named_modules()]
+    with adapted(model, make(), "base") as ready:
+        with torch.no_grad():
+            for weight in ready.trainable.values():
+                weight.add_(0.1)
+        assert not torch.equal(model(ids).logits, before)
+    assert torch.equal(model(ids).logits, before)
+    assert [name for name, _ in model.named_modules()] == names
+
+
+def test_adapter_weights_are_f32_on_a_bf16_base(model, make):
+    with adapted(model.to(torch.bfloat16), make(), "base") as ready:
+        assert {weight.dtype for weight in ready.trainable.values()} == {torch.float32}
+        assert model(torch.arange(5)[None]).logits.dtype == torch.bfloat16
+
+
+def test_targets(model):
+    every = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
+    assert target_names(model, "all-linear") == every
+    assert target_names(model, "all-linear,lm_head") == sorted([*every, "lm_head"])
+    assert target_names(model, " v_proj , q_proj") == ["q_proj", "v_proj"]
+    with pytest.raises(SettingsError, match=r"qproj.*q_proj"):
+        target_names(model, "qproj")
+    with pytest.raises(SettingsError, match="names no layer"):
+        target_names(model, ",")
+
+
+@pytest.mark.parametrize(("heads", "keys"), [(4, 4), (6, 2)])
+@pytest.mark.parametrize("tokens", [1, 33])
+def test_short_attention_equals_torch(heads, keys, tokens):
+    torch.manual_seed(0)
+    q, k, v = (
+        torch.randn(3, n, tokens, 8, dtype=torch.float64, requires_grad=True) for n in (heads, keys, keys)
+    )
+    module = torch.nn.Module()
+    module.is_causal, module.num_key_value_groups = True, heads // keys
+    found, _ = attention.forward(module, q, k, v, None, scaling=0.3)
+    expected = F.scaled_dot_product_attention(q, k, v, is_causal=tokens > 1, enable_gqa=True, scale=0.3)
+    torch.testing.assert_close(found, expected.transpose(1, 2))
+    outer = torch.randn_like(found)
+    got = torch.autograd.grad(found, [q, k, v], outer)
+    wanted = torch.autograd.grad(expected.transpose(1, 2), [q, k, v], outer)
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_short_attention_is_used_and_taken_out_again(model, monkeypatch):
+    ids = torch.arange(20)[None]
+    before = model(ids).logits
+    used = []
+    apply = attention._Causal.apply
+    monkeypatch.setattr(attention._Causal, "apply", lambda *a: used.append(1) or apply(*a))
+    with attention.short_attention(model):
+        torch.testing.assert_close(model(ids).logits, before, rtol=1e-4, atol=1e-4)
+    assert len(used) == model.config.num_hidden_layers
+    assert model.config._attn_implementation == "sdpa"
+    model(ids)
+    assert len(used) == model.config.num_hidden_layers
+
+
+def test_a_mask_and_long_rows_go_to_torch(monkeypatch):
+    monkeypatch.setattr(attention._Causal, "apply", None)  # would fail if it were used
+    module = torch.nn.Module()
+    module.is_causal, module.num_key_value_groups = True, 1
+    q, k, v = (torch.randn(1, 2, 6, 8) for _ in range(3))
+    mask = torch.ones(1, 1, 6, 6, dtype=torch.bool).tril()
+    found, _ = attention.forward(module, q, k, v, mask)
+    expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    torch.testing.assert_close(found, expected.transpose(1, 2))
+    monkeypatch.setattr(attention, "LONGEST", 5)
+    torch.testing.assert_close(attention.forward(module, q, k, v, None)[0], expected.transpose(1, 2))

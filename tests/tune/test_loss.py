@@ -1,0 +1,106 @@
+"""The chunked loss equals plain cross-entropy, in value and in every gradient."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from weightwright.tune import loss as loss_module
+from weightwright.tune.loss import Batch, VocabularyLoss, head_loss
+
+
+@pytest.fixture
+def model(tiny_model):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+
+
+def batch(vocabulary: int) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    token_ids = torch.randint(0, vocabulary, (3, 17), generator=generator)
+    labels = torch.where(torch.rand(3, 17, generator=generator) < 0.4, token_ids, -100)
+    return Batch(token_ids, labels, 51)
+
+
+def plain(model, one: Batch) -> torch.Tensor:
+    logits = model(input_ids=one.token_ids, use_cache=False).logits[:, :-1].flatten(0, 1)
+    return F.cross_entropy(logits, one.labels[:, 1:].flatten(), reduction="sum")
+
+
+def gradients(model, value: torch.Tensor) -> list[torch.Tensor]:
+    return list(torch.autograd.grad(value, list(model.parameters())))
+
+
+@pytest.mark.parametrize("chunk", [8_000_000, 600])  # all at once, and two rows at a time
+def test_loss_and_gradients_equal_plain_cross_entropy(model, monkeypatch, chunk):
+    monkeypatch.setattr(loss_module, "_CHUNK_LOGITS", chunk)
+    one = batch(model.config.vocab_size)
+    expected, found = plain(model, one), VocabularyLoss(model)(one)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    for a, b in zip(gradients(model, found), gradients(model, expected), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_an_outer_scale_reaches_the_gradient(model):
+    one = batch(model.config.vocab_size)
+    scaled = gradients(model, VocabularyLoss(model)(one) / 7)
+    for a, b in zip(scaled, gradients(model, plain(model, one) / 7), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_logits_are_never_built_whole(model, monkeypatch):
+    monkeypatch.setattr(loss_module, "_CHUNK_LOGITS", 2 * model.config.vocab_size)
+    loss = VocabularyLoss(model)
+    sizes = []
+    softmax = torch.log_softmax
+    monkeypatch.setattr(torch, "log_softmax", lambda x, **k: sizes.append(x.shape[0]) or softmax(x, **k))
+    loss(batch(model.config.vocab_size))
+    assert sizes
+    assert max(sizes) == 2
+
+
+def test_a_frozen_head_gets_no_gradient(model):
+    head = torch.nn.Linear(8, 50).requires_grad_(False)
+    hidden = torch.randn(6, 8, requires_grad=True)
+    head_loss(hidden, head, torch.arange(6)).backward()
+    assert head.weight.grad is None
+    assert hidden.grad is not None
+
+
+def test_a_head_with_bias_and_a_head_of_another_kind():
+    torch.manual_seed(0)
+    head = torch.nn.Linear(8, 50)
+    hidden, targets = torch.randn(6, 8, requires_grad=True), torch.arange(6)
+    expected = F.cross_entropy(head(hidden), targets, reduction="sum")
+    wanted = torch.autograd.grad(expected, [hidden, head.weight, head.bias])
+    for kind in (head, torch.nn.Sequential(head)):  # the second one goes the way of an adapted head
+        found = head_loss(hidden, kind, targets)
+        assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+        for a, b in zip(torch.autograd.grad(found, [hidden, head.weight, head.bias]), wanted, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_a_soft_capped_model_takes_the_plain_path():
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=60, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, final_logit_softcapping=0.5, attn_implementation="eager",
+    )  # fmt: skip
+    model = Gemma2ForCausalLM(config)
+    one = batch(60)
+    assert VocabularyLoss(model)(one).item() == pytest.approx(plain(model, one).item(), rel=1e-6)
+
+
+def test_scaled_logits_are_seen_by_trying():
+    from transformers import GraniteConfig, GraniteForCausalLM
+
+    torch.manual_seed(0)
+    config = GraniteConfig(
+        vocab_size=60, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, logits_scaling=4.0, initializer_range=0.5, pad_token_id=0,
+    )  # fmt: skip
+    model = GraniteForCausalLM(config)
+    one = batch(60)
+    assert VocabularyLoss(model)(one).item() == pytest.approx(plain(model, one).item(), rel=1e-6)

@@ -1,0 +1,283 @@
+"""Runs on the tiny model: what they leave, how they resume, what they refuse."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from weightwright.errors import DataError, TuneError
+from weightwright.tune import checkpoint, loop
+from weightwright.tune.run import tune
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def assert_same(a: Path, b: Path) -> None:
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_learns_and_leaves_its_files(make, rows):
+    settings = make(epochs=8, learning_rate=5e-3, eval_data=rows)
+    result = tune(settings)
+    assert result.steps == 32
+    assert result.adapter == settings.out / "adapter"
+    log = [json.loads(line) for line in (settings.out / "log.jsonl").read_text().splitlines()]
+    steps = [line for line in log if "loss" in line]
+    evals = [line for line in log if "eval_loss" in line]
+    assert [line["step"] for line in steps] == list(range(1, 33))
+    assert [line["step"] for line in evals] == [0, 8, 16, 24, 32]
+    assert evals[-1]["eval_loss"] == result.eval_loss < 0.7 * evals[0]["eval_loss"]
+    assert result.train_loss < 0.7 * steps[0]["loss"]
+    assert max(line["learning_rate"] for line in steps) <= 5e-3
+    assert (settings.out / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((settings.out / "result.json").read_text()) == result.to_json()
+    assert result.tokens_per_s > 0
+    assert result.peak_bytes > 10_000_000
+
+
+def test_a_pinned_run_ends_at_pinned_losses(make, rows):
+    """Golden numbers of this loop in f32; they change only when what is computed changes."""
+    result = tune(make(epochs=2, learning_rate=1e-3, eval_data=rows))
+    losses = [json.loads(line) for line in (make().out / "log.jsonl").read_text().splitlines()]
+    found = [line["loss"] for line in losses if "loss" in line]
+    assert found[0] == pytest.approx(GOLDEN_FIRST, abs=1e-3)
+    assert result.eval_loss == pytest.approx(GOLDEN_EVAL, abs=1e-3)
+
+
+def test_the_steps_equal_transformers_and_peft_by_hand(make, rows, tiny_model):
+    """The same adapter, batches and AdamW written out plainly give the same losses."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from weightwright.data.formats import read_samples
+    from weightwright.data.pack import rows_of_step
+    from weightwright.data.template import encode
+
+    settings = make(epochs=2, learning_rate=1e-3, schedule="linear")
+    tune(settings)
+    log = [json.loads(line) for line in (settings.out / "log.jsonl").read_text().splitlines()]
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    encoded = [encode(sample, tokenizer) for sample in read_samples(rows)]
+    names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    torch.manual_seed(settings.seed)
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules=sorted(names)))
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], weight_decay=0.01)
+    for step, line in enumerate(log):
+        total = count = 0
+        for n in rows_of_step(step, rows=12, epochs=2, batch=3, seed=0):
+            ids = torch.tensor([encoded[n].token_ids])
+            labels = torch.where(torch.tensor([encoded[n].labelled]), ids, -100)
+            logits = model(input_ids=ids).logits[0, :-1]
+            total = total + torch.nn.functional.cross_entropy(logits, labels[0, 1:], reduction="sum")
+            count += int((labels[0, 1:] != -100).sum())
+        loss = total / count
+        assert line["loss"] == pytest.approx(loss.item(), abs=1e-3)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.param_groups[0]["lr"] = 1e-3 * (1 - step / 8)  # 8 steps: a tenth of them is no warm-up
+        optimizer.step()
+
+
+def test_peft_loads_the_adapter_and_gives_the_same_logits(make, tiny_model, monkeypatch):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    ids = torch.arange(30)[None]
+    seen = {}
+    finish = sys.modules["weightwright.tune.run"]._finish
+
+    def spy(run, whole, loaded):
+        with torch.no_grad():
+            seen["logits"] = run.model(ids).logits
+        return finish(run, whole, loaded)
+
+    monkeypatch.setattr("weightwright.tune.run._finish", spy)
+    result = tune(make(learning_rate=1e-2, epochs=4))
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    plain = base(ids).logits
+    logits = PeftModel.from_pretrained(base, result.adapter)(ids).logits
+    torch.testing.assert_close(logits, seen["logits"], rtol=1e-4, atol=1e-4)
+    assert (logits - plain).abs().max() > 0.05
+    config = json.loads((result.adapter / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(tiny_model)
+    assert config["target_modules"] == sorted(config["target_modules"])
+    assert "<|im_start|>" in (result.adapter / "chat_template.jinja").read_text()
+
+
+def test_a_finished_run_is_not_run_again(make):
+    first = tune(make())
+    again = tune(make(keep=5))
+    assert again.finished_before
+    assert again.to_json() == first.to_json()
+
+
+def test_other_settings_in_the_same_folder_are_refused(make, rows):
+    tune(make(max_steps=1))
+    with pytest.raises(TuneError, match=r"rank was 4, is 8.*choose another --out"):
+        tune(make(max_steps=1, rank=8))
+    rows.write_text(rows.read_text() + rows.read_text().splitlines()[0] + "\n")
+    with pytest.raises(TuneError, match="data_sha256"):
+        tune(make(max_steps=1))
+
+
+def test_a_folder_that_is_no_run_is_left_alone(make, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(TuneError, match="is no run of this program"):
+        tune(make())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+def test_rows_without_a_labelled_token_are_refused(make, rows):
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]
+    rows.write_text(json.dumps({"messages": turns}) + "\n")
+    with pytest.raises(TuneError, match=r"1 of 1 rows have no labelled token.*line 1"):
+        tune(make())
+
+
+def test_too_long_rows_need_a_choice(make):
+    with pytest.raises(DataError, match=r"of 12 rows are longer than 80 tokens.*--too-long"):
+        tune(make(max_length=80))
+
+
+def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint(make, monkeypatch):
+    update, calls = loop.update_weights, []
+
+    def broken(run, loss):
+        calls.append(1)
+        return update(run, float("nan") if len(calls) == 3 else loss)
+
+    monkeypatch.setattr(loop, "update_weights", broken)
+    settings = make(save_every=1)
+    with pytest.raises(TuneError, match=r"step 3: the loss is nan.*step-00000002.*--learning-rate"):
+        tune(settings)
+    assert checkpoint.checkpoints(settings.out / "checkpoints")[-1].name == "step-00000002"
+    assert not (settings.out / "result.json").exists()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_interrupted_and_resumed_ends_with_the_same_weights(make, tmp_path, dropout):
+    options = {"epochs": 2, "dropout": dropout, "save_every": 3}
+    tune(make(out=tmp_path / "whole", **options))
+    settings = make(out=tmp_path / "parts", **options)
+
+    def interrupt(done, total, note=""):
+        if done in (2, 5):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    for done in (3, 6):  # the step under way when the signal came is not counted
+        with pytest.raises(KeyboardInterrupt):
+            tune(settings, progress=interrupt)
+        assert checkpoint.checkpoints(settings.out / "checkpoints")[-1].name <= f"step-{done:08d}"
+        assert not (settings.out / "result.json").exists()
+    tune(settings)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    log = [json.loads(line)["step"] for line in (settings.out / "log.jsonl").read_text().splitlines()]
+    assert log == list(range(1, 9))
+
+
+CHILD = """
+import os, signal, sys
+from weightwright.tune import checkpoint, export
+from weightwright.tune.run import tune
+from weightwright.tune.settings import TuneSettings
+
+place, number = sys.argv[1].split(":")
+calls = 0
+
+def killing(real):
+    def call(*arguments, **named):
+        global calls
+        calls += 1
+        if calls == int(number):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **named)
+    return call
+
+def progress(done, total, note=""):
+    if place == "step" and done == int(number):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if place == "write":
+    checkpoint.write_synced = killing(checkpoint.write_synced)
+elif place == "sync":
+    checkpoint._sync_folder = killing(checkpoint._sync_folder)
+elif place == "adapter":
+    export._put = killing(export._put)
+tune(TuneSettings.model_validate_json(sys.argv[2]), progress=progress)
+"""
+
+
+def test_killed_at_any_moment_and_resumed_ends_with_the_same_weights(make, tmp_path):
+    options = {"epochs": 2, "save_every": 2, "keep": 1, "dropout": 0.1}
+    tune(make(out=tmp_path / "whole", **options))
+    settings = make(out=tmp_path / "killed", **options)
+    # before the run has a name, between steps, while a checkpoint is written, before and after it is
+    # renamed, while the adapter is put in place, before the result is written
+    for where in ("write:1", "step:3", "write:3", "sync:3", "sync:5", "adapter:1"):
+        child = subprocess.run(
+            [sys.executable, "-c", CHILD, where, settings.model_dump_json()], check=False, capture_output=True
+        )
+        assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+        for folder in checkpoint.checkpoints(settings.out / "checkpoints"):
+            assert {path.name for path in folder.iterdir()} == {"state.json", "state.safetensors"}
+    result = tune(settings)
+    assert result.steps == 8
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_full_tuning_writes_a_model_that_loads(make, rows):
+    from transformers import AutoModelForCausalLM
+
+    result = tune(make(method="full", learning_rate=1e-3, epochs=2, eval_data=rows))
+    assert result.adapter is None
+    assert result.model is not None
+    AutoModelForCausalLM.from_pretrained(result.model)
+    log = [json.loads(line) for line in (make().out / "log.jsonl").read_text().splitlines()]
+    assert result.eval_loss < next(line for line in log if "eval_loss" in line)["eval_loss"]
+
+
+def test_gradient_checkpointing_gives_the_same_weights(make, tmp_path):
+    tune(make(out=tmp_path / "plain"))
+    tune(make(out=tmp_path / "saving", gradient_checkpointing=True))
+    a, b = weights(tmp_path / "plain"), weights(tmp_path / "saving")
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)
+
+
+def test_micro_batches_do_not_change_what_is_learnt(make, tmp_path):
+    tune(make(out=tmp_path / "one", micro_batch=1))
+    tune(make(out=tmp_path / "many"))
+    a, b = weights(tmp_path / "one"), weights(tmp_path / "many")
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shares"),
+    [
+        ("constant", [0.5, 1, 1, 1, 1]),
+        ("linear", [0.5, 1, 0.75, 0.5, 0.25]),
+        ("cosine", [0.5, 1, 0.8536, 0.5, 0.1464]),
+    ],
+)
+def test_learning_rates(schedule, shares):
+    found = [loop.rate_share(step, 5, 1, schedule) for step in range(5)]
+    assert found == pytest.approx(shares, abs=1e-4)
+
+
+GOLDEN_FIRST, GOLDEN_EVAL = 6.3185, 6.0
