@@ -280,4 +280,4 @@ def test_learning_rates(schedule, shares):
     assert found == pytest.approx(shares, abs=1e-4)
 
 
-GOLDEN_FIRST, GOLDEN_EVAL = 6.3185, 6.0
+GOLDEN_FIRST, GOLDEN_EVAL = 6.3185, 6.1565
