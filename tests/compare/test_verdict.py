@@ -56,6 +56,14 @@ def test_a_ceiling_never_wins() -> None:
     assert {(p.a, p.b) for p in verdict.pairs} == {("gold", "rag"), ("gold", "base"), ("rag", "base")}
 
 
+def test_a_ceiling_that_beats_all_makes_no_winner_of_equals() -> None:
+    arms = [contender("base", 0.5), contender("rag", 0.5, 1), contender("gold", 0.9, 2, deployable=False)]
+    verdict = decide(arms, LABELS, RULE)
+    assert pair_of(verdict.pairs, "gold", "base").shown(RULE.alpha)
+    assert verdict.winner is None
+    assert "gold" not in verdict.equals
+
+
 def test_only_one_arm_that_could_be_deployed() -> None:
     verdict = decide([contender("rag", 0.5), contender("gold", 0.9, 1, deployable=False)], LABELS, RULE)
     assert verdict.winner is None
