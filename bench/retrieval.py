@@ -120,7 +120,11 @@ def speed(data: Path, embedder, folder: Path, rounds: int) -> list[str]:
         shown = " | ".join(f"{f(values):.0f}" for f in (min, statistics.median, max))
         lines.append(f"| {name} | {shown} | {ratio:.2f} |")
         print(lines[-1], flush=True)
-    return [f"{len(documents)} documents, {len(texts)} chunks, {rounds} rounds in turn.", "", *lines]
+    return [
+        f"{len(documents)} documents, {len(texts)} chunks, {rounds} rounds in turn; only ratios count, rates depend on load.",
+        "",
+        *lines,
+    ]
 
 
 def machine() -> str:
