@@ -121,7 +121,8 @@ def speed(data: Path, embedder, folder: Path, rounds: int) -> list[str]:
         lines.append(f"| {name} | {shown} | {ratio:.2f} |")
         print(lines[-1], flush=True)
     return [
-        f"{len(documents)} documents, {len(texts)} chunks, {rounds} rounds in turn; only ratios count, rates depend on load.",
+        f"{len(documents)} documents, {len(texts)} chunks, {rounds} rounds in turn; "
+        "only ratios count, rates depend on load.",
         "",
         *lines,
     ]
