@@ -58,11 +58,13 @@ def cost_against_score(bars: Sequence[Bar], costs: Sequence[float], *, label: st
     """Scores with error bars over cost, each point with its name; best is top left. Costs [len(bars)]."""
     figure, axes = _figure(7.2, 3.6)
     names = readable([bar.name for bar in bars], "arm")
+    order = sorted(range(len(bars)), key=lambda i: (costs[i], bars[i].value))
     for i, (bar, cost) in enumerate(zip(bars, costs, strict=True)):
         colour = PALETTE[i % len(PALETTE)]
         axes.errorbar([cost], [bar.value], yerr=_error([bar]), fmt="o", color=colour, capsize=3, markersize=8)
         left = cost > 0.75 * max(costs)
-        axes.annotate(names[i], (cost, bar.value), xytext=(-9 if left else 9, 7), textcoords="offset points",
+        above = order.index(i) % 2 == 0  # neighbours in cost write on different sides
+        axes.annotate(names[i], (cost, bar.value), xytext=(-9 if left else 9, 5 if above else -13), textcoords="offset points",
                       ha="right" if left else "left", color=_INK)  # fmt: skip
     axes.set_xlim(0, 1.1 * max([*costs, 1e-9]))
     axes.set_ylim(0, 1.05)
