@@ -64,8 +64,14 @@ def cost_against_score(bars: Sequence[Bar], costs: Sequence[float], *, label: st
         axes.errorbar([cost], [bar.value], yerr=_error([bar]), fmt="o", color=colour, capsize=3, markersize=8)
         left = cost > 0.75 * max(costs)
         above = order.index(i) % 2 == 0  # neighbours in cost write on different sides
-        axes.annotate(names[i], (cost, bar.value), xytext=(-9 if left else 9, 5 if above else -13), textcoords="offset points",
-                      ha="right" if left else "left", color=_INK)  # fmt: skip
+        axes.annotate(
+            names[i],
+            (cost, bar.value),
+            xytext=(-9 if left else 9, 5 if above else -13),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            color=_INK,
+        )
     axes.set_xlim(0, 1.1 * max([*costs, 1e-9]))
     axes.set_ylim(0, 1.05)
     axes.set_xlabel(cost_label)
