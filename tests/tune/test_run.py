@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -154,6 +155,14 @@ def test_too_long_rows_need_a_choice(make):
         tune(make(max_length=80))
 
 
+def test_what_was_dropped_cut_or_bounded_is_said(make, caplog):
+    result = tune(make(max_length=80, too_long="drop", warmup_steps=5, max_steps=1))
+    dropped, bounded = result.notes
+    assert re.search(r"rows.jsonl: \d+ of 12 rows dropped at 80 tokens", dropped)
+    assert bounded == "warm-up is 0 steps, a tenth of all, not the 5 asked for"
+    assert set(result.notes) <= {record.message for record in caplog.records}
+
+
 def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint(make, monkeypatch):
     update, calls = loop.update_weights, []
 
@@ -190,51 +199,62 @@ def test_interrupted_and_resumed_ends_with_the_same_weights(make, tmp_path, drop
     assert log == list(range(1, 9))
 
 
-CHILD = """
+# Forks once for each place, so that torch is imported only once; nothing is computed before the forks.
+KILLED_RUNS = """
 import os, signal, sys
-from weightwright.tune import checkpoint, export
+from weightwright.model import load
+from weightwright.tune import adapt, checkpoint, export
 from weightwright.tune.run import tune
 from weightwright.tune.settings import TuneSettings
+import peft, transformers
 
-place, number = sys.argv[1].split(":")
-calls = 0
-
-def killing(real):
+def killing(real, number):
+    calls = 0
     def call(*arguments, **named):
-        global calls
+        nonlocal calls
         calls += 1
-        if calls == int(number):
+        if calls == number:
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*arguments, **named)
     return call
 
-def progress(done, total, note=""):
-    if place == "step" and done == int(number):
-        os.kill(os.getpid(), signal.SIGKILL)
+def run(place, number):
+    def progress(done, total, note=""):
+        if place == "step" and done == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+    if place == "write":
+        checkpoint.write_synced = killing(checkpoint.write_synced, number)
+    elif place == "sync":
+        checkpoint._sync_folder = killing(checkpoint._sync_folder, number)
+    elif place == "adapter":
+        export._put = killing(export._put, number)
+    tune(TuneSettings.model_validate_json(sys.argv[1]), progress=progress)
 
-if place == "write":
-    checkpoint.write_synced = killing(checkpoint.write_synced)
-elif place == "sync":
-    checkpoint._sync_folder = killing(checkpoint._sync_folder)
-elif place == "adapter":
-    export._put = killing(export._put)
-tune(TuneSettings.model_validate_json(sys.argv[2]), progress=progress)
+for where in sys.argv[2:]:
+    child = os.fork()
+    if not child:
+        place, number = where.split(":")
+        try:
+            run(place, int(number))
+        finally:
+            os._exit(1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_killed_at_any_moment_and_resumed_ends_with_the_same_weights(make, tmp_path):
     options = {"epochs": 2, "save_every": 2, "keep": 1, "dropout": 0.1}
     tune(make(out=tmp_path / "whole", **options))
     settings = make(out=tmp_path / "killed", **options)
     # before the run has a name, between steps, while a checkpoint is written, before and after it is
-    # renamed, while the adapter is put in place, before the result is written
-    for where in ("write:1", "step:3", "write:3", "sync:3", "sync:5", "adapter:1"):
-        child = subprocess.run(
-            [sys.executable, "-c", CHILD, where, settings.model_dump_json()], check=False, capture_output=True
-        )
-        assert child.returncode == -signal.SIGKILL, child.stderr.decode()
-        for folder in checkpoint.checkpoints(settings.out / "checkpoints"):
-            assert {path.name for path in folder.iterdir()} == {"state.json", "state.safetensors"}
+    # renamed, while the adapter is put in place
+    places = ["write:1", "step:3", "write:3", "sync:3", "sync:5", "adapter:1"]
+    command = [sys.executable, "-c", KILLED_RUNS, settings.model_dump_json(), *places]
+    runs = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert runs.stdout.split() == [str(-signal.SIGKILL)] * len(places), runs.stderr
+    for folder in checkpoint.checkpoints(settings.out / "checkpoints"):
+        assert {path.name for path in folder.iterdir()} == {"state.json", "state.safetensors"}
     result = tune(settings)
     assert result.steps == 8
     assert_same(tmp_path / "whole", tmp_path / "killed")

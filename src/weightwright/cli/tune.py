@@ -35,7 +35,7 @@ def _view(result: "TuneResult", settings: TuneSettings) -> str:
         lines.insert(0, "this run had already finished; to train again choose another --out")
     if result.adapter:
         lines.append(f"try it: weightwright chat {settings.model}+{_as_path(str(result.adapter))}")
-    return "\n".join([*lines, *result.diagnosis])
+    return "\n".join([*lines, *result.diagnosis, *result.notes])
 
 
 def _as_path(text: str) -> str:

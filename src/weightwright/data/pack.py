@@ -41,7 +41,8 @@ def fit(rows: Sequence[Encoded], max_length: int, too_long: TooLong) -> Fitted:
         longest = max(over, key=len)
         raise DataError(
             f"{len(over)} of {len(rows)} rows are longer than {max_length} tokens (the longest, "
-            f"{longest.place}, has {len(longest)}); raise --max-length, or choose --too-long drop or truncate"
+            f"{longest.place}, has {len(longest)}); raise --max-length if the model can read more, "
+            "or choose --too-long drop or truncate"
         )
     kept = [row if len(row) <= max_length else _cut(row, max_length) for row in rows]
     if too_long == "drop":

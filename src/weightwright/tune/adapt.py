@@ -29,7 +29,7 @@ class Adapted:
 def adapted(model: Any, settings: TuneSettings, base_name: str) -> Iterator[Adapted]:
     """The model made trainable as `settings` say; LoRA layers are taken out again at the end."""
     if settings.method == "full":
-        model.requires_grad_(True)
+        model.float().requires_grad_(True)  # small steps are lost in bf16 weights
         yield Adapted(model, model, dict(_trainable(model)))
         return
     from peft import LoraConfig, get_peft_model

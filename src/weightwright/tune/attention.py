@@ -46,7 +46,10 @@ def forward(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Transformers' attention interface: query [rows, heads, tokens, width] -> [rows, tokens, heads, width]."""
+    """Attention as transformers asks for it: q, k, v [rows, heads, tokens, width].
+
+    The result is [rows, tokens, heads, width]; k and v may have fewer heads.
+    """
     special = any(kwargs.get(name) is not None for name in ("softcap", "position_bias", "s_aux"))
     square = query.shape[2] == key.shape[2] and getattr(module, "is_causal", False)
     if attention_mask is not None or dropout or special or not square or query.shape[2] > LONGEST:

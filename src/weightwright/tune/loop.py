@@ -34,6 +34,7 @@ class Course:
     eval_every: int
     pass_tokens: int
     settings: TuneSettings
+    notes: tuple[str, ...] = ()  # what the user should know before it starts
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +21,14 @@ from weightwright.ports import Progress, silent
 from weightwright.tune import checkpoint, export, loop
 from weightwright.tune.adapt import adapted
 from weightwright.tune.attention import short_attention
+from weightwright.tune.diagnose import diagnose
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.settings import FREE_FIELDS, TuneSettings
 
 if TYPE_CHECKING:
     from weightwright.model.load import Loaded
 
+_logger = logging.getLogger(__name__)
 _RUN_FILE, _RESULT_FILE = "run.json", "result.json"
 
 
@@ -41,6 +44,7 @@ class TuneResult:
     tokens_per_s: float
     peak_bytes: int
     diagnosis: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # rows dropped or cut, settings that were bounded
     finished_before: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -54,6 +58,7 @@ class TuneResult:
             "tokens_per_s": self.tokens_per_s,
             "peak_bytes": self.peak_bytes,
             "diagnosis": list(self.diagnosis),
+            "notes": list(self.notes),
         }
 
 
@@ -79,6 +84,8 @@ def tune(
     finished = read_result(settings.out)
     if finished is not None:
         return finished
+    for note in course.notes:
+        _logger.warning(note)
     torch.manual_seed(settings.seed)
     with adapted(loaded.model, settings, loaded.name) as ready, short_attention(loaded.model):
         run = prepare(course, ready.model, ready.trainable, settings.out)
@@ -107,24 +114,34 @@ def plan_course(
     settings: TuneSettings, samples: Sequence[Sample], held_out: Sequence[Sample], loaded: "Loaded"
 ) -> loop.Course:
     """Encode the rows and decide batch, steps and warm-up. Raises DataError and TuneError."""
-    rows = _encode_all(samples, loaded, settings)
-    eval_rows = _encode_all(held_out, loaded, settings) if held_out else ()
+    rows, notes = _encode_all(samples, loaded, settings, settings.data)
+    eval_rows: tuple[Encoded, ...] = ()
+    if settings.eval_data is not None:
+        eval_rows, more = _encode_all(held_out, loaded, settings, settings.eval_data)
+        notes += more
     batch = settings.batch or advice.batch_rows(len(rows), settings.epochs)
     steps = step_count(len(rows), settings.epochs, batch)
     steps = min(steps, settings.max_steps or steps)
+    warmup = advice.warmup_steps(steps, asked=settings.warmup_steps, share=settings.warmup_ratio)
+    if settings.warmup_steps is not None and warmup < settings.warmup_steps:
+        notes += (f"warm-up is {warmup} steps, a tenth of all, not the {settings.warmup_steps} asked for",)
     return loop.Course(
         rows=rows,
         eval_rows=eval_rows,
         steps=steps,
         batch=batch,
-        warmup=advice.warmup_steps(steps, asked=settings.warmup_steps, share=settings.warmup_ratio),
+        warmup=warmup,
         eval_every=settings.eval_every or max(1, -(-steps // 4)),
         pass_tokens=1024 if loaded.model.device.type == "cpu" else 8192,
         settings=settings,
+        notes=notes,
     )
 
 
-def _encode_all(samples: Sequence[Sample], loaded: "Loaded", settings: TuneSettings) -> tuple[Encoded, ...]:
+def _encode_all(
+    samples: Sequence[Sample], loaded: "Loaded", settings: TuneSettings, file: Path
+) -> tuple[tuple[Encoded, ...], tuple[str, ...]]:
+    """Rows as tokens within the length limit, and what had to be done for that."""
     encoded = [encode(sample, loaded.tokenizer, settings.train_on) for sample in samples]
     bare = [row for row in encoded if not row.labelled_tokens]
     if bare:
@@ -132,10 +149,13 @@ def _encode_all(samples: Sequence[Sample], loaded: "Loaded", settings: TuneSetti
             f"{len(bare)} of {len(encoded)} rows have no labelled token, the first is {bare[0].place}; "
             "each row needs an answer to learn, see: weightwright data show"
         )
-    fitted = fit(encoded, min(settings.max_length, loaded.context_tokens), settings.too_long)
+    limit = min(settings.max_length, loaded.context_tokens)
+    fitted = fit(encoded, limit, settings.too_long)
     if not fitted.rows:
-        raise TuneError(f"no row is left within {settings.max_length} tokens; raise --max-length")
-    return fitted.rows
+        raise TuneError(f"no row of {file} is left within {limit} tokens; raise --max-length")
+    done = (("dropped", fitted.dropped), ("cut", fitted.truncated))
+    notes = tuple(f"{file}: {n} of {len(encoded)} rows {what} at {limit} tokens" for what, n in done if n)
+    return fitted.rows, notes
 
 
 def claim(settings: TuneSettings, course: loop.Course, model_fingerprint: str) -> None:
@@ -205,7 +225,10 @@ def read_result(folder: Path) -> TuneResult | None:
     values = json.loads(file.read_text(encoding="utf-8"))
     for name in ("adapter", "model"):
         values[name] = Path(values[name]) if values[name] else None
-    return TuneResult(**{**values, "diagnosis": tuple(values["diagnosis"])}, finished_before=True)
+    return TuneResult(
+        **{**values, "diagnosis": tuple(values["diagnosis"]), "notes": tuple(values["notes"])},
+        finished_before=True,
+    )
 
 
 def draw(run: loop.Run) -> None:
@@ -234,7 +257,8 @@ def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
         eval_loss=run.notes.evals[-1][1] if run.notes.evals else None,
         tokens_per_s=round(run.notes.tokens_per_s, 1),
         peak_bytes=peak_bytes(run.device),
-        diagnosis=(),
+        diagnosis=diagnose(run.notes.losses, run.notes.evals),
+        notes=run.course.notes,
     )
     checkpoint.write_whole(run.folder / _RESULT_FILE, json.dumps(result.to_json(), indent=2).encode())
     return result
@@ -244,6 +268,8 @@ def peak_bytes(device: torch.device) -> int:
     """The most memory held so far: of the GPU's allocator, or of this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return 0  # Windows keeps no such count that Python reads
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
