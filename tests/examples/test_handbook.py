@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from weightwright.stats.clusters import by_shared
+
 HANDBOOK = Path(__file__).resolve().parents[2] / "examples" / "handbook"
 LANGUAGES = ("en", "zh")
 UNANSWERED = {"en": "The documents do not say.", "zh": "资料中没有说明。"}
@@ -162,6 +164,20 @@ def test_the_named_documents_support_the_references(language: str) -> None:
             assert numbers(answer) <= numbers(text), f"{question['id']}: {answer}"
         if not numbers(question["reference"]):
             assert squeezed(question["reference"]) in squeezed(text), question["id"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_questions_of_kind_two_use_ten_disjoint_pairs(language: str) -> None:
+    pairs = Counter(frozenset(q["documents"]) for q in questions(language) if q["kind"] == "two")
+    assert sorted(pairs.values()) == [2] * 10
+    assert Counter(name for pair in pairs for name in pair) == {path.name: 1 for path in documents(language)}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_questions_form_thirty_clusters(language: str) -> None:
+    """A comparison resamples whole clusters, so few large ones would hide every difference."""
+    labels = by_shared([question["documents"] for question in questions(language)])
+    assert Counter(Counter(labels.tolist()).values()) == {4: 10, 1: 20}  # pairs; without documents
 
 
 def test_an_english_reference_has_at_most_twelve_words() -> None:
