@@ -41,4 +41,3 @@ def test_light_modules_import_nothing_heavy(module: str) -> None:
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = f"from weightwright.cli.app import main\nmain({arguments!r})"
     assert imported(code) & set(HEAVY) == set()
-

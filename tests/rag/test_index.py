@@ -67,14 +67,27 @@ def test_two_files_of_one_id_do_not_replace_each_other(store, embedder, tmp_path
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "readme.md").write_text(f"This is {name}.")
-    report = index.add(store, embedder, [tmp_path / "one", tmp_path / "two"])
-    assert report.documents == 1
-    assert "readme.md" in report.skipped[0].reason
-    report = index.add(store, embedder, [tmp_path / "two"])
-    assert (report.documents, len(report.skipped)) == (0, 1)
-    assert str(tmp_path / "one" / "readme.md") in report.skipped[0].reason
+    folders = [tmp_path / "one", tmp_path / "two"]
+    assert index.add(store, embedder, folders).documents == 2
+    assert ids(store) == ["readme.md", "two/readme.md"]
+    # whatever is named again, and in whatever order, each file keeps the id that it has
+    for again in (folders[::-1], [folders[1]], [tmp_path / "two" / "readme.md"]):
+        report = index.add(store, embedder, again)
+        assert (report.documents, report.skipped) == (0, [])
+    index.sync(store, embedder, folders[1])
+    assert ids(store) == ["readme.md", "two/readme.md"]
+    twice = index.add(store, embedder, [folders[0], folders[0] / "readme.md"])
+    assert "another document has the id" in twice.skipped[0].reason
+
+
+def test_an_id_is_free_again_when_its_file_is_gone(store, embedder, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "readme.md").write_text(f"This is {name}.")
+    index.add(store, embedder, [tmp_path / "one"])
     (tmp_path / "one" / "readme.md").unlink()
     assert index.add(store, embedder, [tmp_path / "two"]).documents == 1
+    assert ids(store) == ["readme.md"]
     assert [hit.chunk.text for hit in store.search_terms("two", 5)] == ["This is two."]
 
 

@@ -66,6 +66,7 @@ def build() -> App:
         version_flags=["--version"],
         exit_on_error=False,
         print_error=False,
+        suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
     for name, target, group, help_text in VERBS:

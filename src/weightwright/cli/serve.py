@@ -38,6 +38,7 @@ def _run(offers: "Offers", settings: ServeSettings, listening: socket.socket) ->
     app = create_app(offers, settings)
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
+    listening.listen()  # who connects from here on is answered once the routes are up
     sys.stderr.write(f"listening on http://{shown}:{port}/v1 (Ctrl-C stops)\n")
     for offer in offers:
         sys.stderr.write(f"  model {offer.name}\n")

@@ -1,10 +1,8 @@
 """The passages of a comparison: a knowledge base brought up to date, searched or opened where it matters."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from weightwright import connect
 from weightwright.compare.keys import digest
@@ -12,12 +10,11 @@ from weightwright.compare.questions import Question
 from weightwright.compare.settings import CompareSettings
 from weightwright.config import nearest
 from weightwright.errors import DataError
-from weightwright.ports import Chunk, Document, Embedder, Hit, Progress
+from weightwright.ports import Chunk, Embedder, Hit, Progress
 from weightwright.rag.answer import KnowledgeBase
 from weightwright.rag.context import Passage, passages_of, with_pages
-from weightwright.rag.index import add_documents
-from weightwright.rag.load import Skipped, load, sources
-from weightwright.rag.settings import LoadSettings
+from weightwright.rag.index import add
+from weightwright.rag.load import Skipped
 from weightwright.rag.stores.base import Store
 from weightwright.rag.stores.filters import Compare
 
@@ -107,24 +104,12 @@ def ready_ground(settings: CompareSettings, things: ExitStack, progress: Progres
     file = settings.out / f"kb-{made_with}.db"
     store = connect.open_store(str(file), embedder=embedder, chunks=settings.chunks, create=True)
     things.callback(store.close)
-    ground = Ground(KnowledgeBase(store, embedder, settings.answer), embedder)
-    seen: set[str] = set()
-    add_documents(store, embedder, _noted(settings.documents, seen, ground.skipped), progress=progress)
-    if not seen:
+    report = add(store, embedder, settings.documents, progress=progress)
+    if not report.seen:
         raise DataError(f"none of {', '.join(map(str, settings.documents))} could be read as a document")
-    for gone in [info.id for info in store.documents() if info.id not in seen]:
+    for gone in [info.id for info in store.documents() if info.id not in report.seen]:
         store.delete(gone)
-    return ground
-
-
-def _noted(paths: tuple[Path, ...], seen: set[str], skipped: list[Skipped]) -> Iterator[Document]:
-    for source in sources(paths):
-        for item in [source] if isinstance(source, Skipped) else load(source, LoadSettings()):
-            if isinstance(item, Skipped):
-                skipped.append(item)
-            else:
-                seen.add(item.id)
-                yield item
+    return Ground(KnowledgeBase(store, embedder, settings.answer), embedder, report.skipped)
 
 
 def _whole(parts: list[Chunk], path: str, title: str) -> Hit:

@@ -1,5 +1,6 @@
 """The engine behind `ports.Chat`: one thread that reads new prompts and decodes all rows together."""
 
+import atexit
 import logging
 import threading
 from collections import deque
@@ -52,6 +53,7 @@ class Engine:
         self._closed = False
         self._thread = threading.Thread(target=self._loop, name="weightwright-engine", daemon=True)
         self._thread.start()
+        atexit.register(self.close)  # a thread inside torch at the interpreter's end would abort it
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -102,6 +104,7 @@ class Engine:
             self._closed = True
             self._changed.notify()
         self._thread.join()
+        atexit.unregister(self.close)
 
     # -- the engine's own thread -----------------------------------------------------------------
 

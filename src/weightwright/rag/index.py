@@ -6,8 +6,8 @@ the same version is not embedded again, so a run that was stopped goes on where 
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from weightwright.errors import DataError
@@ -29,6 +29,7 @@ class Report:
     unchanged: int = 0
     removed: int = 0
     skipped: list[Skipped] = field(default_factory=list)
+    seen: dict[str, str] = field(default_factory=dict)  # id and path of all that was read, unchanged or not
 
     def to_json(self) -> dict[str, Any]:
         """The report as `kb --json` prints it."""
@@ -82,20 +83,14 @@ def sync(
     """
     if not Path(folder).is_dir():
         raise DataError(f"{folder} is not a folder; sync takes one, kb add takes files too")
-    report, seen = Report(), set[str]()
-
-    def noted(documents: Iterator[Document]) -> Iterator[Document]:
-        for document in documents:
-            seen.add(document.id)
-            yield document
-
-    _add(store, embedder, noted(_loaded([folder], settings or LoadSettings(), report)), report, progress)
+    report = Report()
+    _add(store, embedder, _loaded([folder], settings or LoadSettings(), report), report, progress)
     kept = {item.path for item in report.skipped if item.keep}
     inside = os.path.join(_absolute(folder), "")  # noqa: PTH118
     gone = [
         info.id
         for info in store.documents()
-        if info.path.startswith(inside) and info.id not in seen and info.path not in kept
+        if info.path.startswith(inside) and info.id not in report.seen and info.path not in kept
     ]
     for document_id in gone:
         store.delete(document_id)
@@ -129,14 +124,20 @@ def _add(
     """Chunk, embed in batches, write document by document."""
     check_embedder(store.meta, embedder, "the knowledge base")
     known = {info.id: info for info in store.documents()}
-    paths: dict[str, str] = {}
+    ids_at = _ids_at(known.values())
     waiting: list[tuple[Document, list[Chunk]]] = []
-    for document in documents:
-        clash = _clash(document, paths, known)
-        if clash is not None:
-            report.skipped.append(Skipped(document.path or document.id, clash))
+    for read in documents:
+        document = _named(read, report.seen, known, ids_at)
+        owner = report.seen.get(document.id)
+        if owner is None and _is_anothers(document, known.get(document.id)):
+            owner = known[document.id].path
+        if owner is not None:
+            reason = f"another document has the id {document.id!r} already ({owner})"
+            report.skipped.append(Skipped(read.path or read.id, reason))
             continue
-        paths[document.id] = document.path
+        report.seen[document.id] = document.path
+        if _is_one_file(document):
+            ids_at[document.path] = document.id
         if _is_unchanged(document, known.get(document.id)):
             report.unchanged += 1
             continue
@@ -174,18 +175,40 @@ def _is_unchanged(document: Document, known: DocumentInfo | None) -> bool:
     return known.path == document.path or Path(known.path).exists()
 
 
-def _clash(document: Document, paths: dict[str, str], known: dict[str, DocumentInfo]) -> str | None:
-    """Why this document must not take the place of another file's, if it must not."""
-    if document.id in paths:
-        return f"another document of this run has the id {document.id!r} ({paths[document.id]})"
-    before = known.get(document.id)
-    if before is None or before.path == document.path or before.version == document.version:
-        return None
-    if before.path and document.path and Path(before.path).exists():
-        return (
-            f"the id {document.id!r} belongs to {before.path}; remove that first, or add a folder above both"
-        )
-    return None
+def _ids_at(documents: Iterable[DocumentInfo]) -> dict[str, str]:
+    """The id of the document at each path; a file of many documents (corpus.jsonl) is left out."""
+    ids: dict[str, list[str]] = {}
+    for info in documents:
+        ids.setdefault(info.path, []).append(info.id)
+    return {path: held[0] for path, held in ids.items() if path and len(held) == 1}
+
+
+def _named(
+    document: Document, seen: dict[str, str], known: dict[str, DocumentInfo], ids_at: dict[str, str]
+) -> Document:
+    """The document under the id that its file has already, or under a longer one where its own is taken.
+
+    Two folders may both hold a README.md: the second becomes `folder/README.md`.
+    """
+    if not _is_one_file(document):
+        return document  # a line of a corpus names itself
+    folder = document.path.removesuffix(f"/{document.id}")
+    candidates = [document.id, f"{PurePosixPath(folder).name}/{document.id}", document.path]
+    if document.path in ids_at:
+        candidates = [ids_at[document.path]]
+    free = (i for i in candidates if i not in seen and not _is_anothers(document, known.get(i)))
+    return replace(document, id=next(free, candidates[0]))
+
+
+def _is_one_file(document: Document) -> bool:
+    return document.metadata.get("format", "corpus") != "corpus"
+
+
+def _is_anothers(document: Document, known: DocumentInfo | None) -> bool:
+    """Whether an id belongs to another file that is still there."""
+    if known is None or known.path in ("", document.path) or known.version == document.version:
+        return False
+    return Path(known.path).exists()
 
 
 def _loaded(paths: Sequence[str | Path], settings: LoadSettings, report: Report) -> Iterator[Document]:

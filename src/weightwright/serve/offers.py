@@ -11,7 +11,6 @@ from weightwright.errors import SettingsError, WeightwrightError
 from weightwright.ports import Answer, Chat, Progress, Reply, SamplingParams
 from weightwright.serve.settings import ServeSettings
 
-
 _OPEN = SamplingParams(max_tokens=None)  # OpenAI's defaults: the answer may fill the context
 
 
