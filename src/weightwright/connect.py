@@ -1,7 +1,7 @@
 """The one place where an address becomes a Chat, an Embedder or a Store."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,11 +62,21 @@ def open_store(
     embedder: Embedder | None = None,
     chunks: "ChunkSettings | None" = None,
     create: bool = False,
+    embedder_address: str = "",
 ) -> "Store":
-    """The Store at a store address; `create` makes one for `embedder` when it is not there."""
+    """The Store at a store address; `create` makes one for `embedder` when it is not there.
+
+    A new store remembers `embedder_address`, so that it can be opened without naming its embedder.
+    """
     from weightwright.rag.stores import open_store as open_parsed
 
-    return open_parsed(parse_store(address), embedder=embedder, chunks=chunks, create=create)
+    return open_parsed(
+        parse_store(address),
+        embedder=embedder,
+        chunks=chunks,
+        create=create,
+        embedder_address=embedder_address,
+    )
 
 
 def open_knowledge(
@@ -91,6 +101,35 @@ def open_knowledge(
             check_embedder(store.meta, opened, address)
         stack.pop_all()
     return KnowledgeBase(store, opened, settings)
+
+
+@contextmanager
+def open_for_adding(
+    address: str, *, embedder: str = "", chunks: "ChunkSettings | None" = None
+) -> Iterator[tuple["Store", Embedder]]:
+    """A knowledge base to add to, made where there is none, with its embedder.
+
+    Chunk settings that are not given explicitly are those that it was made with.
+    """
+    from weightwright.rag.settings import ChunkSettings
+
+    chunks = chunks or ChunkSettings()
+    parsed, own_embedder = parse_store(address), ""
+    if parsed.path is None or (parsed.path.is_file() and parsed.path.stat().st_size):
+        with closing(open_store(address)) as store:
+            own_embedder = store.meta.embedder_address
+            given = {name: getattr(chunks, name) for name in chunks.model_fields_set}
+            chunks = store.meta.chunks.model_copy(update=given)
+    elif parsed.path.is_dir() or not parsed.path.parent.is_dir():
+        open_store(address, create=True)  # says what is wrong, before the seconds that the embedder takes
+    chosen = embedder_for(embedder, own_embedder)
+    with (
+        closing(open_embedder(chosen)) as opened,
+        closing(
+            open_store(address, embedder=opened, chunks=chunks, create=True, embedder_address=chosen)
+        ) as store,
+    ):
+        yield store, opened
 
 
 def embedder_for(given: str, own: str) -> str:

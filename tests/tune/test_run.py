@@ -202,6 +202,7 @@ def test_interrupted_and_resumed_ends_with_the_same_weights(make, tmp_path, drop
 # Forks once for each place, so that torch is imported only once; nothing is computed before the forks.
 KILLED_RUNS = """
 import os, signal, sys
+from weightwright import files
 from weightwright.model import load
 from weightwright.tune import adapt, checkpoint, export
 from weightwright.tune.run import tune
@@ -223,9 +224,9 @@ def run(place, number):
         if place == "step" and done == number:
             os.kill(os.getpid(), signal.SIGKILL)
     if place == "write":
-        checkpoint.write_synced = killing(checkpoint.write_synced, number)
+        files.write_synced = checkpoint.write_synced = killing(files.write_synced, number)
     elif place == "sync":
-        checkpoint._sync_folder = killing(checkpoint._sync_folder, number)
+        files.sync_folder = checkpoint.sync_folder = killing(files.sync_folder, number)
     elif place == "adapter":
         export._put = killing(export._put, number)
     tune(TuneSettings.model_validate_json(sys.argv[1]), progress=progress)

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from weightwright.cli.flags import Outcome, verb
-from weightwright.cli.kb import one_line, place, reading, where_of
+from weightwright.cli.kb import one_line, place, where_of
 from weightwright.cli.progress import bar
 from weightwright.config import Settings
 from weightwright.errors import RequestError
@@ -28,17 +28,19 @@ class AskSettings(Settings):
 @verb(AskSettings, section="ask", positional=("kb", "question"))
 def ask(settings: AskSettings) -> Outcome:
     """Answer a question from a knowledge base, with citations that were checked."""
-    from weightwright.connect import open_chat
-    from weightwright.rag.answer import KnowledgeBase
+    from weightwright.connect import open_chat, open_knowledge
 
     if not settings.question.strip():
         raise RequestError("the question is empty; write what you want to know")
     where = where_of(settings.where)
-    mode = settings.answer.retrieve.mode
-    with bar("opening") as progress, reading(settings.kb, settings.embedder, mode) as (store, embedder):
-        knowledge = KnowledgeBase(store, embedder, settings.answer)
-        with closing(open_chat(settings.model, progress=progress)) as chat:
-            answer = knowledge.submit(chat, settings.question, where=where).answer()
+    with (
+        bar("opening") as progress,
+        closing(
+            open_knowledge(settings.kb, embedder=settings.embedder, settings=settings.answer)
+        ) as knowledge,
+        closing(open_chat(settings.model, progress=progress)) as chat,
+    ):
+        answer = knowledge.submit(chat, settings.question, where=where).answer()
     return Outcome(_data(answer), _view(answer))
 
 

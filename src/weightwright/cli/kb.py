@@ -1,7 +1,6 @@
 """`weightwright kb …`: knowledge bases: add, remove, list, sync, search, eval."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,12 @@ from pydantic import Field
 from weightwright.cli.flags import Outcome, verb
 from weightwright.cli.progress import bar
 from weightwright.config import Settings
-from weightwright.errors import DataError, SettingsError, UsageError
-from weightwright.ports import Embedder, Hit
-from weightwright.rag.settings import ChunkSettings, LoadSettings, Mode, RetrieveSettings
-from weightwright.rag.stores.base import Store
+from weightwright.connect import open_for_adding, open_knowledge, open_store
+from weightwright.errors import DataError, UsageError
+from weightwright.ports import Hit
+from weightwright.rag.answer import KnowledgeBase
+from weightwright.rag.settings import AnswerSettings, ChunkSettings, LoadSettings, RetrieveSettings
 
-DEFAULT_EMBEDDER = "minilm"
 _EMBEDDER_HELP = "embedder address; default: the knowledge base's own, minilm for a new one"
 _SHOWN_CHARACTERS = 300
 _REASONS_SHOWN = 5
@@ -90,7 +89,7 @@ def add(settings: KbAddSettings) -> Outcome:
     index.must_exist(settings.paths)  # before the seconds that the embedder takes
     with (
         bar("indexing") as progress,
-        writing(settings.kb, settings.embedder, settings.chunk) as (store, embedder),
+        open_for_adding(settings.kb, embedder=settings.embedder, chunks=settings.chunk) as (store, embedder),
     ):
         report = index.add(store, embedder, settings.paths, settings=settings.load, progress=progress)
     return _reported(report, "added")
@@ -105,7 +104,7 @@ def sync(settings: KbSyncSettings) -> Outcome:
         raise DataError(f"{settings.folder} is not a folder; sync takes one, kb add takes files too")
     with (
         bar("indexing") as progress,
-        writing(settings.kb, settings.embedder, settings.chunk) as (store, embedder),
+        open_for_adding(settings.kb, embedder=settings.embedder, chunks=settings.chunk) as (store, embedder),
     ):
         report = index.sync(store, embedder, settings.folder, settings=settings.load, progress=progress)
     return _reported(report, "added")
@@ -118,7 +117,7 @@ def rm(settings: KbRmSettings) -> Outcome:
 
     if not settings.paths:
         raise UsageError("nothing to remove; give document ids, files or folders")
-    with opened(settings.kb) as store:
+    with closing(open_store(settings.kb)) as store:
         report = index.remove(store, settings.paths)
     return _reported(report, "removed")
 
@@ -126,7 +125,7 @@ def rm(settings: KbRmSettings) -> Outcome:
 @verb(KbListSettings, section="kb_list", positional=("kb",))
 def list_documents(settings: KbListSettings) -> Outcome:
     """List the documents of a knowledge base."""
-    with opened(settings.kb) as store:
+    with closing(open_store(settings.kb)) as store:
         found = list(store.documents(where_of(settings.where)))
         meta = store.meta
     data = {
@@ -154,11 +153,9 @@ def list_documents(settings: KbListSettings) -> Outcome:
 @verb(KbSearchSettings, section="kb_search", positional=("kb", "query"))
 def search(settings: KbSearchSettings) -> Outcome:
     """Search a knowledge base."""
-    from weightwright.rag.retrieve import retrieve
-
     where = where_of(settings.where)
-    with reading(settings.kb, settings.embedder, settings.retrieve.mode) as (store, embedder):
-        hits = retrieve(store, embedder, settings.query, settings.k, settings.retrieve, where)
+    with closing(_knowledge(settings)) as knowledge:
+        hits = knowledge.search(settings.query, settings.k, where=where)
     lines = [
         f"{n}. {place(hit.chunk.document_id, hit.chunk.page)}  {hit.chunk.heading}".rstrip()
         + f"\n   {one_line(hit.chunk.text)}"
@@ -179,85 +176,24 @@ def evaluate(settings: KbEvalSettings) -> Outcome:
     qrels = evaluation.read_qrels(settings.qrels)
     with (
         bar("searching") as progress,
-        reading(settings.kb, settings.embedder, settings.retrieve.mode) as (store, embedder),
+        closing(_knowledge(settings)) as knowledge,
     ):
         values = evaluation.evaluate(
-            store, embedder, queries, qrels, metrics, settings.retrieve, progress=progress
+            knowledge.store,
+            knowledge.embedder,
+            queries,
+            qrels,
+            metrics,
+            settings.retrieve,
+            progress=progress,
         )
     return Outcome(values, "\n".join(f"{name:12} {value:.4f}" for name, value in values.items()))
 
 
-# --- opening, also for `ask` ------------------------------------------------------------------------
-
-
-@contextmanager
-def opened(kb: str) -> Iterator[Store]:
-    """An existing knowledge base without its embedder."""
-    from weightwright.model.address import parse_store
-    from weightwright.rag.stores import open_store
-
-    store = open_store(parse_store(kb))
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-@contextmanager
-def reading(kb: str, embedder_address: str, mode: Mode) -> Iterator[tuple[Store, Embedder | None]]:
-    """An existing knowledge base with the embedder that searching it takes (none for terms)."""
-    from weightwright.connect import open_embedder
-    from weightwright.rag.stores.base import check_embedder
-
-    with opened(kb) as store:
-        if mode == "terms":
-            yield store, None
-            return
-        embedder = open_embedder(_embedder_for(embedder_address, store.meta.embedder_address))
-        try:
-            check_embedder(store.meta, embedder, kb)
-            yield store, embedder
-        finally:
-            embedder.close()
-
-
-@contextmanager
-def writing(kb: str, embedder_address: str, chunk: ChunkSettings) -> Iterator[tuple[Store, Embedder]]:
-    """A knowledge base to add to, made where there is none. Chunk settings not given are its own."""
-    from weightwright.connect import open_embedder
-    from weightwright.model.address import parse_store
-    from weightwright.rag.stores import open_store
-
-    address = parse_store(kb)
-    own_embedder, chunks = "", chunk
-    if address.path is None or (address.path.is_file() and address.path.stat().st_size):
-        with opened(kb) as store:
-            own_embedder = store.meta.embedder_address
-            given = {name: getattr(chunk, name) for name in chunk.model_fields_set}
-            chunks = store.meta.chunks.model_copy(update=given)
-    elif address.path.is_dir() or not address.path.parent.is_dir():
-        open_store(address, create=True)  # says what is wrong, before the seconds that the embedder takes
-    chosen = _embedder_for(embedder_address, own_embedder)
-    embedder = open_embedder(chosen)
-    try:
-        store = open_store(address, embedder=embedder, chunks=chunks, create=True, embedder_address=chosen)
-        try:
-            yield store, embedder
-        finally:
-            store.close()
-    finally:
-        embedder.close()
-
-
-def _embedder_for(given: str, own: str) -> str:
-    """The embedder asked for, else the knowledge base's own; a server is not sent texts unasked."""
-    if given:
-        return given
-    if "://" in own:
-        raise SettingsError(
-            f"this knowledge base was made with the embedder at {own}; allow it: --embedder {own}"
-        )
-    return own or DEFAULT_EMBEDDER
+def _knowledge(settings: KbSearchSettings | KbEvalSettings) -> KnowledgeBase:
+    return open_knowledge(
+        settings.kb, embedder=settings.embedder, settings=AnswerSettings(retrieve=settings.retrieve)
+    )
 
 
 def where_of(text: str) -> Any:

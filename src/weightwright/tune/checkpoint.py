@@ -6,7 +6,6 @@ folder with that name is complete whenever the process was killed.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from weightwright.errors import TuneError
+from weightwright.files import sync_folder, write_synced
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 UNFINISHED = ".unfinished"
@@ -55,9 +55,9 @@ def save(
     unfinished.mkdir(parents=True)
     write_synced(unfinished / "state.safetensors", to_bytes({k: v.cpu() for k, v in tensors.items()}))
     write_synced(unfinished / "state.json", json.dumps({"step": step, "notes": notes}).encode())
-    _sync_folder(unfinished)
+    sync_folder(unfinished)
     unfinished.rename(target)
-    _sync_folder(folder)
+    sync_folder(folder)
     for old in checkpoints(folder)[:-keep]:
         doomed = folder / f"{UNFINISHED}-{old.name}"  # a folder half removed must not look complete
         shutil.rmtree(doomed, ignore_errors=True)
@@ -113,38 +113,3 @@ def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
     torch.random.set_rng_state(state["cpu"])
     if "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    """Write a file and wait until it is on disk."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file: either the old content stands there or the new, never a part."""
-    beside = path.with_name(f".{path.name}{UNFINISHED}")
-    write_synced(beside, content)
-    beside.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return  # only POSIX systems can sync a folder
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def sync_tree(folder: Path) -> None:
-    """Wait until every file of a folder is on disk."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
-    _sync_folder(folder)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from weightwright.tune import checkpoint
+from weightwright.files import sync_tree
 
 TEMPLATE_FILE = "chat_template.jinja"
 ORIGIN_FILE = "weightwright.json"
@@ -47,7 +47,7 @@ def _fresh(target: Path) -> Path:
 
 
 def _put(beside: Path, target: Path) -> Path:
-    checkpoint.sync_tree(beside)
+    sync_tree(beside)
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
     return target

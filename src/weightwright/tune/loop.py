@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from weightwright.data.pack import micro_batches, rows_of_step
 from weightwright.data.template import Encoded
 from weightwright.errors import TuneError
+from weightwright.files import write_whole
 from weightwright.ports import Progress
 from weightwright.tune import checkpoint
 from weightwright.tune.interrupt import Interruption
@@ -254,7 +255,7 @@ class _Log:
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= run.done]
         if run.done == 0:
             kept = []
-        checkpoint.write_whole(self._path, "".join(kept).encode())
+        write_whole(self._path, "".join(kept).encode())
 
     def __enter__(self) -> "_Log":
         self._file = self._path.open("a", encoding="utf-8")

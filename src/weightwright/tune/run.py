@@ -16,6 +16,7 @@ from weightwright.data.formats import Sample, read_samples
 from weightwright.data.pack import fit, step_count
 from weightwright.data.template import Encoded, encode
 from weightwright.errors import TuneError
+from weightwright.files import write_whole
 from weightwright.plan import advice
 from weightwright.ports import Progress, silent
 from weightwright.tune import checkpoint, export, loop
@@ -178,8 +179,8 @@ def claim(settings: TuneSettings, course: loop.Course, model_fingerprint: str) -
     if settings.out.exists() and (not settings.out.is_dir() or _holds_other_files(settings.out)):
         raise TuneError(f"{settings.out} exists and is no run of this program; choose another --out")
     settings.out.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_whole(file, json.dumps(identity, indent=2).encode())
-    checkpoint.write_whole(settings.out / "settings.yaml", config.to_yaml(settings).encode())
+    write_whole(file, json.dumps(identity, indent=2).encode())
+    write_whole(settings.out / "settings.yaml", config.to_yaml(settings).encode())
 
 
 def _holds_other_files(folder: Path) -> bool:
@@ -237,7 +238,7 @@ def draw(run: loop.Run) -> None:
         from weightwright.plots import loss_curve
 
         picture = loss_curve(run.notes.losses, run.notes.evals)
-        checkpoint.write_whole(run.folder / "loss.png", picture)
+        write_whole(run.folder / "loss.png", picture)
 
 
 def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
@@ -260,7 +261,7 @@ def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
         diagnosis=diagnose(run.notes.losses, run.notes.evals),
         notes=run.course.notes,
     )
-    checkpoint.write_whole(run.folder / _RESULT_FILE, json.dumps(result.to_json(), indent=2).encode())
+    write_whole(run.folder / _RESULT_FILE, json.dumps(result.to_json(), indent=2).encode())
     return result
 
 
