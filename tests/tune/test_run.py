@@ -203,6 +203,7 @@ def test_interrupted_and_resumed_ends_with_the_same_weights(make, tmp_path, drop
 KILLED_RUNS = """
 import os, signal, sys
 from weightwright import files
+from weightwright import files
 from weightwright.model import load
 from weightwright.tune import adapt, checkpoint, export
 from weightwright.tune.run import tune

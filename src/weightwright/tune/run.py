@@ -19,7 +19,7 @@ from weightwright.errors import TuneError
 from weightwright.files import write_whole
 from weightwright.plan import advice
 from weightwright.ports import Progress, silent
-from weightwright.tune import checkpoint, export, loop
+from weightwright.tune import export, loop
 from weightwright.tune.adapt import adapted
 from weightwright.tune.attention import short_attention
 from weightwright.tune.diagnose import diagnose
@@ -184,7 +184,8 @@ def claim(settings: TuneSettings, course: loop.Course, model_fingerprint: str) -
 
 
 def _holds_other_files(folder: Path) -> bool:
-    return any(not path.name.endswith(checkpoint.UNFINISHED) for path in folder.iterdir())
+    """Whether there is anything but what a run that was killed while it made its folder left behind."""
+    return any(not path.name.startswith(f".{_RUN_FILE}.") for path in folder.iterdir())
 
 
 def _identity(settings: TuneSettings, course: loop.Course, model_fingerprint: str) -> dict[str, Any]:
