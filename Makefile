@@ -3,6 +3,7 @@
 #   TORCH_INDEX=URL make install     take torch from another index (a CPU build where plain torch would be CUDA)
 PYTHON ?= python3.11
 TORCH_INDEX ?=
+XQUAD ?= ../shared/data/qa
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -41,9 +42,9 @@ lint: $(INSTALLED) ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## measure (one script a claim; see bench/README.md)
-	$(BIN)/python bench/retrieval.py
-	$(BIN)/python bench/xquad_arms.py
+bench: $(INSTALLED) ## measure on XQuAD: XQUAD=FOLDER with xquad.en.json and xquad.zh.json
+	$(BIN)/python bench/retrieval.py --data $(XQUAD) --write
+	$(BIN)/python bench/xquad_arms.py --data $(XQUAD)/xquad.en.json
 
 docs: $(INSTALLED) ## build the guide into site/
 	$(BIN)/mkdocs build --strict

@@ -92,14 +92,18 @@ def write(result: dict) -> None:
     for name, arm in arms.items():
         f1, exact, contains = (arm["scores"][m] for m in ("f1", "exact_match", "contains"))
         interval = f"{f1['low']:.3f} to {f1['high']:.3f}"
-        table.row(name, f1["mean"], interval, exact["mean"], contains["mean"], arm["cost"]["seconds"])
+        table.row(
+            name, f1["mean"], interval, exact["mean"], contains["mean"], arm["cost"]["seconds_per_question"]
+        )
     f1 = {name: arm["scores"]["f1"]["mean"] for name, arm in arms.items()}
     lines = [
         "# Six arms on XQuAD-en",
         "",
-        f"`python bench/xquad_arms.py`, {f1 and arms['base']['scores']['f1']['n']} questions, {machine()}.",
+        f"`python bench/xquad_arms.py`, {arms['base']['scores']['f1']['n']} questions, {machine()}.",
         "",
         str(table),
+        "",
+        f"Tuning the adapter took {arms['lora']['cost']['tuning_s']:.0f} s.",
         "",
         f"- rag / gold: {f1['rag'] / f1['gold']:.2f}",
         f"- lora+rag / lora+gold: {f1['lora+rag'] / f1['lora+gold']:.2f}",
