@@ -62,6 +62,19 @@ def test_batched_greedy_equals_transformers_one_by_one(engine: Engine, tiny_mode
     assert got[: len(PROMPTS)] != got[len(PROMPTS) :]
 
 
+def test_rows_that_leave_at_different_times_leave_the_others_as_they_are(
+    engine: Engine, tiny_model: Path
+) -> None:
+    """The longest row ends first, so its neighbours lose padding that they share, and nothing else."""
+    lengths = {PROMPTS[1]: 2, PROMPTS[0]: 24, PROMPTS[2]: 9, PROMPTS[3]: 5, PROMPTS[4]: 24}
+    replies = {
+        p: engine.submit(ChatRequest(prompt=p, params=GREEDY.model_copy(update={"max_tokens": n})))
+        for p, n in lengths.items()
+    }
+    for prompt, n in lengths.items():
+        assert list(replies[prompt].result(60).completions[0].token_ids) == reference(tiny_model, prompt)[:n]
+
+
 def test_a_seeded_sample_does_not_depend_on_what_runs_beside_it(engine: Engine) -> None:
     params = SamplingParams(max_tokens=20, temperature=1.0, top_p=0.9, top_k=50, seed=7, ignore_eos=True)
     alone = engine.submit(ChatRequest(prompt="Hello", params=params)).result(60)
