@@ -64,7 +64,7 @@ def test_an_interrupted_server_stops_with_130(tiny_model: Path, signum: int) -> 
                 break
         assert process.stderr.readline() == f"  model {tiny_model}\n"
         process.send_signal(signum)
-        assert process.wait(60) == 130
+        assert process.wait(60) == 130, process.stderr.read()
 
 
 def test_a_port_in_use_is_said_before_anything_is_loaded(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """`weightwright serve`: the HTTP server."""
 
+import signal
 import socket
 import sys
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from weightwright.cli.flags import verb
@@ -10,6 +12,8 @@ from weightwright.errors import SettingsError
 from weightwright.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from weightwright.serve.offers import Offers
 
 
@@ -35,7 +39,9 @@ def _run(offers: "Offers", settings: ServeSettings, listening: socket.socket) ->
 
     from weightwright.serve.app import create_app
 
-    app = create_app(offers, settings)
+    config = uvicorn.Config(create_app(offers, settings), log_level="warning", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    stopped = _stop_by_signal(server)
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     listening.listen()  # who connects from here on is answered once the routes are up
@@ -43,8 +49,23 @@ def _run(offers: "Offers", settings: ServeSettings, listening: socket.socket) ->
     for offer in offers:
         sys.stderr.write(f"  model {offer.name}\n")
     sys.stderr.flush()
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
-    uvicorn.Server(config).run(sockets=[listening])
+    server.run(sockets=[listening])
+    if stopped:
+        raise KeyboardInterrupt
+
+
+def _stop_by_signal(server: "uvicorn.Server") -> list[int]:
+    """Let a signal end `server` in order from now on: until its loop runs, a KeyboardInterrupt would fall
+    into imports and half-started tasks. The signals that came are in the list."""
+    stopped: list[int] = []
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        stopped.append(signum)
+        server.handle_exit(signum, frame)
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, stop)
+    return stopped
 
 
 def _listen(host: str, port: int) -> socket.socket:
