@@ -13,9 +13,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from weightwright.errors import RequestError
+from weightwright.sampling import SamplingParams as SamplingParams  # noqa: PLC0414 - handed on
+from weightwright.sampling import StructuredOutputs as StructuredOutputs  # noqa: PLC0414 - handed on
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -46,31 +47,6 @@ class Message:
     content: str
 
 
-class SamplingParams(BaseModel):
-    """How tokens are chosen, with vLLM's names and meanings."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_tokens: int | None = Field(16, ge=1, description="new tokens; None: to the end of the context")
-    temperature: float = Field(1.0, ge=0, description="0 is greedy")
-    top_p: float = Field(1.0, gt=0, le=1, description="nucleus: smallest set with this probability")
-    top_k: int = Field(0, ge=-1, description="only the k likeliest tokens; 0 or -1: all")
-    min_p: float = Field(0.0, ge=0, le=1, description="drop tokens below min_p x the likeliest")
-    n: int = Field(1, ge=1, description="completions for one prompt")
-    seed: int | None = Field(None, description="same seed, same text, whatever runs beside it")
-    stop: tuple[str, ...] = Field((), description="texts that end the completion, not included")
-    stop_token_ids: tuple[int, ...] = Field((), description="token ids that end the completion")
-    ignore_eos: bool = Field(False, description="go on after the model's end token")
-    logprobs: int | None = Field(None, ge=0, le=20, description="so many alternatives per token")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_stop_is_a_list(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("stop"), str):
-            return {**values, "stop": (values["stop"],)}
-        return values
-
-
 @dataclass(frozen=True, slots=True)
 class Grounding:
     """What a prompt was built from, for a Chat that reads passages and not the prompt (`extract`)."""
@@ -89,6 +65,8 @@ class ChatRequest:
     adapter: str | None = None
     params: SamplingParams = field(default_factory=SamplingParams)
     grounding: Grounding | None = None
+    priority: int = 0  # lower goes first
+    template_options: Mapping[str, Any] = field(default_factory=dict)  # for the chat template
 
     def __post_init__(self) -> None:
         given = [x for x in (self.messages, self.prompt, self.prompt_token_ids) if x is not None]
@@ -100,50 +78,62 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """The log-probability of a chosen token and of the likeliest alternatives."""
+    """The log-probability of a chosen token and of the likeliest alternatives; `rank` 1 is the likeliest."""
 
     token_id: int
     text: str
     logprob: float
     top: tuple[tuple[int, str, float], ...] = ()
+    rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A bit of a completion as it comes; the last one of an index carries the finish reason."""
+    """A bit of a completion as it comes; the last one of an index carries the finish reason.
+
+    `reasoning` is the part of a thought, `text` of the answer; `stop_reason` is the stop text or stop
+    token id that ended it, None for the model's own end.
+    """
 
     index: int
     text: str
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
+    reasoning: str = ""
+    stop_reason: str | int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens read and written."""
+    """Tokens read and written; `cached_tokens` of the prompt's were not read again."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One whole completion."""
+    """One whole completion; fields as in Piece. `cumulative_logprob` sums its tokens' where asked for."""
 
     index: int
     text: str
     token_ids: tuple[int, ...]
     finish_reason: FinishReason | None
     logprobs: tuple[TokenLogprob, ...] = ()
+    reasoning: str = ""
+    cumulative_logprob: float | None = None
+    stop_reason: str | int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChatResult:
-    """All completions of a request, in order of index."""
+    """All completions of a request, in order of index; of the prompt's tokens the first has no logprob."""
 
     completions: tuple[Completion, ...]
     usage: Usage
+    prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
 
     @property
     def text(self) -> str:
@@ -172,6 +162,7 @@ class Reply:
         self._changed = threading.Condition()
         self._pieces: list[Piece] = []
         self._usage = Usage()
+        self._prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
         self._ended = False
         self._error: BaseException | None = None
         self._piece_callbacks: list[Callable[[Piece], None]] = []
@@ -189,8 +180,9 @@ class Reply:
                 callback(piece)
             self._changed.notify_all()
 
-    def finish(self, usage: Usage) -> None:
+    def finish(self, usage: Usage, prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None) -> None:
         """Say that all pieces have come."""
+        self._prompt_logprobs = prompt_logprobs
         self._end(None, usage)
 
     def fail(self, error: BaseException) -> None:
@@ -246,7 +238,8 @@ class Reply:
                 raise TimeoutError(f"no end of the reply within {timeout_s} s")
             if self._error is not None:
                 raise self._error
-            return ChatResult(tuple(self._completion(i) for i in range(self._n)), self._usage)
+            completions = tuple(self._completion(i) for i in range(self._n))
+            return ChatResult(completions, self._usage, self._prompt_logprobs)
 
     def cancel(self) -> None:
         """Stop the work and free what it holds; the completions so far end as `cancelled`."""
@@ -260,12 +253,16 @@ class Reply:
 
     def _completion(self, index: int) -> Completion:
         pieces = [piece for piece in self._pieces if piece.index == index]
+        logprobs = tuple(p for piece in pieces for p in piece.logprobs)
         return Completion(
             index=index,
             text="".join(piece.text for piece in pieces),
             token_ids=tuple(t for piece in pieces for t in piece.token_ids),
             finish_reason=pieces[-1].finish_reason if pieces else None,
-            logprobs=tuple(p for piece in pieces for p in piece.logprobs),
+            logprobs=logprobs,
+            reasoning="".join(piece.reasoning for piece in pieces),
+            cumulative_logprob=sum(p.logprob for p in logprobs) if logprobs else None,
+            stop_reason=pieces[-1].stop_reason if pieces else None,
         )
 
 

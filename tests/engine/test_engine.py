@@ -35,7 +35,7 @@ def engine(tiny_model: Path, lora: Path) -> Iterator[Engine]:
     opened = Engine(
         load(str(tiny_model), precision="f32"),
         adapters={"one": lora},
-        settings=EngineSettings(max_sequences=4, prefill_tokens=64),
+        settings=EngineSettings(max_sequences=4, step_tokens=64),
     )
     yield opened
     opened.close()
@@ -116,8 +116,8 @@ def test_cancelling_ends_one_request_and_frees_its_row(engine: Engine) -> None:
     assert result.completions[0].finish_reason == "cancelled"
     assert 0 < len(result.completions[0].token_ids) < 400
     engine.score("a", ["b"])  # runs in the engine's thread, after the row was dropped
-    assert engine._rows == []
-    assert engine._runner._cache is None
+    stats = engine.stats
+    assert (stats.running, stats.waiting, stats.free_blocks) == (0, 0, stats.blocks)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,8 @@ def test_messages_go_through_the_template(engine: Engine) -> None:
     written = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
     by_hand = engine.submit(ChatRequest(prompt=written, params=GREEDY)).result(60)
     assert by_template.completions == by_hand.completions
-    assert by_template.usage == by_hand.usage
+    assert by_template.usage.prompt_tokens == by_hand.usage.prompt_tokens
+    assert by_hand.usage.cached_tokens == 16  # the block that both begin with
 
 
 def test_stop_token_and_stop_text_end_a_completion(engine: Engine) -> None:
@@ -186,11 +187,11 @@ def test_scores_equal_the_sum_of_the_models_logprobs(engine: Engine, tiny_model:
 def test_a_model_that_fails_in_a_step_fails_its_requests_and_serves_the_next(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    forward = engine._adapters.forward
-    monkeypatch.setattr(engine._adapters, "forward", lambda *_, **__: 1 / 0)
+    run = engine._runner.run
+    monkeypatch.setattr(engine._runner, "run", lambda *_: 1 / 0)
     with pytest.raises(ModelError, match="the model failed: division by zero"):
         engine.submit(ChatRequest(prompt="Hello", params=GREEDY)).result(60)
-    monkeypatch.setattr(engine._adapters, "forward", forward)
+    monkeypatch.setattr(engine._runner, "run", run)
     assert engine.submit(ChatRequest(prompt="Hello", params=GREEDY)).result(60).usage.completion_tokens == 24
 
 

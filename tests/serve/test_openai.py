@@ -122,11 +122,11 @@ def test_a_client_that_goes_away_frees_its_row(url: str, engine) -> None:
     body = {"model": "tiny", "messages": TURNS, "max_tokens": 450, "ignore_eos": True, "stream": True}
     with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as response:
         next(response.iter_lines())
-        row = engine._rows[0].running
+        running = engine._rows.running()[0]
     ended = threading.Event()
-    row.reply.on_end(lambda _: ended.set())
+    running.reply.on_end(lambda _: ended.set())
     assert ended.wait(60)
-    assert row.sequences[0].finish_reason == "cancelled"
+    assert running.rows[0].finish_reason == "cancelled"
 
 
 @pytest.mark.parametrize(

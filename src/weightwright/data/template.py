@@ -5,7 +5,7 @@ No marker of any template is known here. An answer begins where the rendered gen
 after it. A template that cannot be followed in this way is refused, never guessed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -65,9 +65,14 @@ def encode(sample: Sample, tokenizer: Any, train_on: TrainOn = "answers") -> Enc
 
 
 def render(
-    messages: Sequence[Message], tokenizer: Any, place: str, *, generation_prompt: bool = False
+    messages: Sequence[Message],
+    tokenizer: Any,
+    place: str,
+    *,
+    generation_prompt: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> str:
-    """The text that the tokenizer's chat template makes of `messages`.
+    """The text that the tokenizer's chat template makes of `messages`, with `options` for the template.
 
     Raises ModelError without a template, DataError naming the row that the template refuses.
     """
@@ -80,7 +85,9 @@ def render(
         )
     turns = [{"role": message.role, "content": message.content} for message in messages]
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation_prompt)
+        text = tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=generation_prompt, **(options or {})
+        )
     except TemplateError as error:
         raise DataError(f"{place}: the model's chat template refuses the row: {error}") from error
     return str(text)

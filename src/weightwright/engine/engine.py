@@ -1,4 +1,4 @@
-"""The engine behind `ports.Chat`: one thread that reads new prompts and decodes all rows together."""
+"""The engine behind `ports.Chat`: one thread that computes a step after the other for all requests together."""
 
 import atexit
 import logging
@@ -6,25 +6,43 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from weightwright.engine.adapters import Adapters
-from weightwright.engine.request import Running, cancel, take
-from weightwright.engine.request import Sequence as Row
+from weightwright.engine.assemble import Parts, assemble
+from weightwright.engine.blocks import BlockPool
+from weightwright.engine.constrain import Grammars
+from weightwright.engine.request import Model, Running, cancel
+from weightwright.engine.rows import Rows
 from weightwright.engine.runner import Runner
-from weightwright.engine.sample import sample
-from weightwright.engine.score import score
+from weightwright.engine.schedule import Batch, Schedule, Work
+from weightwright.engine.score import Scoring
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError, RequestError, WeightwrightError
-from weightwright.ports import ChatRequest, Reply, Score, TokenLogprob
+from weightwright.ports import ChatRequest, Reply, Score
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from weightwright.model.load import Loaded
+    from weightwright.ports import Vectors
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What the engine holds and has done; blocks are of the KV cache."""
+
+    running: int
+    waiting: int
+    blocks: int
+    free_blocks: int
+    preemptions: int
+    prefix_query_tokens: int
+    prefix_hit_tokens: int
 
 
 class Engine:
@@ -41,14 +59,23 @@ class Engine:
         self.settings = settings or EngineSettings()
         self.name = loaded.name
         self.tokenizer = loaded.tokenizer
-        self.context_tokens = min(loaded.context_tokens, self.settings.max_context or loaded.context_tokens)
-        self._adapters = Adapters(loaded.model, adapters or {})
+        self.parts: Parts = assemble(loaded, self.settings)
+        self.context_tokens = self.parts.context_tokens
         self._default_adapter = default_adapter
-        self._end_ids = _end_ids(loaded.model, loaded.tokenizer)
-        self._runner = Runner(loaded.model, self._adapters)
-        self._rows: list[Row] = []
-        self._waiting: deque[Row] = deque()
-        self._jobs: deque[Callable[[], None]] = deque()
+        self._bank = self.parts.bank
+        end_ids = _end_ids(self.parts.generation_config, loaded.tokenizer)
+        self._model = Model(
+            loaded.tokenizer, self.parts.vocab_tokens, self.context_tokens, end_ids,
+            Grammars(loaded.tokenizer, end_ids),
+        )  # fmt: skip
+        for name, folder in (adapters or {}).items():
+            self._load(name, folder)
+        self._pool = BlockPool(self.parts.cache.blocks, self.parts.block_tokens)
+        self._schedule = Schedule(self._pool, self.settings.max_sequences, self.settings.step_tokens)
+        self._runner = Runner(self.parts)
+        self._rows = Rows(self._model, self._schedule, self.settings)
+        self._scoring = Scoring(self._schedule)
+        self._inbox: deque[Callable[[], None]] = deque()  # what other threads want done, in order
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._loop, name="weightwright-engine", daemon=True)
@@ -58,45 +85,54 @@ class Engine:
     @property
     def adapters(self) -> tuple[str, ...]:
         """Names of the loaded adapters."""
-        return self._adapters.names
+        return self._bank.names
+
+    @property
+    def stats(self) -> Stats:
+        """Counts at this moment."""
+        schedule, pool = self._schedule, self._pool
+        return Stats(
+            schedule.running, schedule.waiting, pool.blocks, pool.free_blocks, schedule.preemptions,
+            schedule.prefix_query_tokens, schedule.prefix_hit_tokens,
+        )  # fmt: skip
 
     def submit(self, request: ChatRequest) -> Reply:
         """Start a request; what is wrong with it fails its Reply alone."""
-        adapter = request.adapter or self._default_adapter
-        running = Running(request, adapter, self._end_ids)
+        running = Running(request, request.adapter or self._default_adapter, self._cancel)
         try:
-            self._adapters.check(adapter)
-            running.prepare(self.tokenizer, self.context_tokens)
+            self._bank.slot(running.adapter)
+            running.prepare(self._model)
         except WeightwrightError as error:
             running.reply.fail(error)
             return running.reply
-        with self._changed:
-            if self._closed:
-                running.reply.fail(RequestError("the engine is closed"))
-                return running.reply
-            self._waiting.extend(running.sequences)
-            self._changed.notify()
+        if not self._post(lambda: self._add(running)):
+            running.reply.fail(RequestError("the engine is closed"))
         return running.reply
 
     def score(self, prompt: str, completions: Sequence[str], *, adapter: str | None = None) -> list[Score]:
         """Log-likelihoods of completions after a prompt; blocks until they are there."""
-        future: Future[list[Score]] = Future()
         chosen = adapter or self._default_adapter
-
-        def job() -> None:
-            try:
-                future.set_result(
-                    score(self._adapters, self.tokenizer, prompt, completions, chosen, self.context_tokens)
-                )
-            except Exception as error:  # noqa: BLE001 - handed to the thread that asked
-                future.set_exception(error)
-
-        with self._changed:
-            if self._closed:
-                raise RequestError("the engine is closed")
-            self._jobs.append(job)
-            self._changed.notify()
+        self._bank.slot(chosen)
+        items = self._scoring.items(self.tokenizer, prompt, completions, self.context_tokens)
+        future: Future[list[Score]] = Future()
+        if not self._post(lambda: self._scoring.start(items, self._salt(chosen), chosen, future)):
+            raise RequestError("the engine is closed")
         return future.result()
+
+    def embed(self, texts: Sequence[str], *, pooling: str = "mean") -> "Vectors":
+        """Hidden states of texts, pooled (`mean`, `last`) and of length one, [texts, hidden] f32; blocks."""
+        from weightwright.engine.embed import embed
+
+        return self._done(lambda: embed(self.parts, self.tokenizer, texts, pooling, self.settings.step_tokens))
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Load a LoRA adapter while requests run; blocks. Raises ModelError when it does not fit."""
+        self._done(lambda: self._load(name, folder))
+
+    def drop_adapter(self, name: str) -> None:
+        """Forget an adapter; blocks until no request uses it. Raises RequestError when there is none such."""
+        self._bank.slot(name)
+        self._done(lambda: self._drop(name))
 
     def close(self) -> None:
         """End everything under way as cancelled and stop the thread."""
@@ -106,91 +142,120 @@ class Engine:
         self._thread.join()
         atexit.unregister(self.close)
 
+    def _post(self, job: Callable[[], None]) -> bool:
+        """Have the engine's thread do something between two steps; False when it is closed."""
+        with self._changed:
+            if self._closed:
+                return False
+            self._inbox.append(job)
+            self._changed.notify()
+            return True
+
+    def _done(self, work: Callable[[], T]) -> T:
+        """Have the engine's thread do something and wait for what comes of it."""
+        future: Future[T] = Future()
+
+        def job() -> None:
+            try:
+                future.set_result(work())
+            except Exception as error:  # noqa: BLE001 - handed to the thread that asked
+                future.set_exception(error)
+
+        if not self._post(job):
+            raise RequestError("the engine is closed")
+        return future.result()
+
+    def _cancel(self, running: Running) -> None:
+        running.cancelled = True
+        self._post(lambda: self._rows.drop(running, cancel))
+
     # -- the engine's own thread -----------------------------------------------------------------
 
     def _loop(self) -> None:
         while self._wait_for_work():
+            while self._inbox:
+                self._inbox.popleft()()
+            self._rows.guess()
+            batch = self._schedule.next()
+            if batch is None:
+                continue
             try:
-                self._run_jobs()
-                self._drop_cancelled()
-                new = self._admit()
-                if new:
-                    prompts = [row.running.prompt_ids for row in new]
-                    self._commit(new, self._runner.prefill(prompts, [r.running.adapter for r in new]))
-                elif self._rows:
-                    logits = self._runner.decode([row.token_ids[-1] for row in self._rows])
-                    self._commit(self._rows, logits)
-                self._drop_finished()
+                slots = {work.sequence: self._slot(work) for work in batch.works}
+                self._commit(batch, self._runner.run(batch, slots))
             except Exception as error:  # the thread must outlive one bad batch
                 log.exception("a step of the engine failed")
-                self._fail_all(ModelError(f"the model failed: {error}"))
+                self._fail(batch, ModelError(f"the model failed: {error}"))
         self._stop()
 
     def _wait_for_work(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._rows or self._waiting or self._jobs)
+            self._changed.wait_for(
+                lambda: self._closed or self._inbox or self._schedule.running or self._schedule.waiting
+            )
             return not self._closed
 
-    def _run_jobs(self) -> None:
-        while self._jobs:
-            self._jobs.popleft()()
+    def _add(self, running: Running) -> None:
+        if running.cancelled:
+            self._rows.drop(running, cancel)
+            return
+        try:
+            self._rows.start(running, self._salt(running.adapter))
+        except RequestError as error:
+            running.reply.fail(error)
 
-    def _admit(self) -> list[Row]:
-        """Rows to read now: in order of arrival, while there is room and the prompts fit the budget."""
-        new: list[Row] = []
-        longest = 0
-        while self._waiting and len(self._rows) + len(new) < self.settings.max_sequences:
-            longest = max(longest, len(self._waiting[0].running.prompt_ids))
-            if new and longest * (len(new) + 1) > self.settings.prefill_tokens:
-                break
-            new.append(self._waiting.popleft())
-        self._rows += new
-        return new
+    def _salt(self, adapter: str | None) -> bytes:
+        return b"" if adapter is None else self._bank.digest(adapter)
 
-    def _commit(self, rows: list[Row], logits: "Tensor") -> None:
-        """Choose a token for each row and hand it out."""
-        tokens = sample(logits, [row.params for row in rows], [row.chance for row in rows]).tolist()
-        for row, token, values in zip(rows, tokens, logits, strict=True):
-            take(row, token, self._logprob(row, token, values))
+    def _slot(self, work: Work) -> int:
+        owner = self._rows.owner(work.sequence)
+        adapter = owner.running.adapter if owner is not None else self._scoring.adapter(work.sequence)
+        return self._bank.slot(adapter)
 
-    def _logprob(self, row: Row, token: int, logits: "Tensor") -> TokenLogprob | None:
-        count = row.params.logprobs
-        if count is None:
-            return None
-        logprobs = logits.log_softmax(dim=-1)
-        values, ids = logprobs.topk(count) if count else (logprobs[:0], logprobs[:0].long())
-        decode = self.tokenizer.decode
-        top = tuple((int(i), str(decode([int(i)])), float(v)) for i, v in zip(ids, values, strict=True))
-        return TokenLogprob(token, str(decode([token])), float(logprobs[token]), top)
+    def _commit(self, batch: Batch, logits: "Tensor") -> None:
+        """Give every sequence its logits: [rows, vocab], in the order of the works."""
+        own, at = [], 0
+        for work in batch.works:
+            if self._rows.owner(work.sequence) is not None:
+                own.append((work, at))
+            elif work.logits:
+                self._scoring.take(work, logits[at : at + work.logits])
+            if self._rows.owner(work.sequence) is None:
+                self._scoring.commit(work)
+            at += work.logits
+        self._rows.take(own, logits)
 
-    def _drop_cancelled(self) -> None:
-        for row in [*self._rows, *self._waiting]:
-            if row.running.cancelled:
-                cancel(row.running)
-        self._waiting = deque(row for row in self._waiting if row.finish_reason is None)
-        self._drop_finished()
+    def _fail(self, batch: Batch, error: ModelError) -> None:
+        for work in batch.works:
+            owner = self._rows.owner(work.sequence)
+            if owner is not None:
+                owner.running.reply.fail(error)
+                self._rows.drop(owner.running, lambda row: None)
+            else:
+                self._scoring.fail(work.sequence, error)
 
-    def _drop_finished(self) -> None:
-        kept = [i for i, row in enumerate(self._rows) if row.finish_reason is None]
-        if len(kept) < len(self._rows):
-            self._rows = [self._rows[i] for i in kept]
-            self._runner.keep(kept)
+    def _load(self, name: str, folder: Path) -> None:
+        from weightwright.model.lora import read_adapter
 
-    def _fail_all(self, error: ModelError) -> None:
-        for row in self._rows:
-            row.running.reply.fail(error)
-            row.running.cancelled = True  # its other completions may still be waiting
-        self._rows = []
-        self._runner.keep([])
+        self._bank.load(read_adapter(name, folder))
+
+    def _drop(self, name: str) -> None:
+        for running in self._rows.running():
+            if running.adapter == name:
+                running.reply.fail(RequestError(f"the adapter {name!r} was dropped while the request ran"))
+                self._rows.drop(running, lambda row: None)
+        self._bank.drop(name)
 
     def _stop(self) -> None:
-        for row in [*self._rows, *self._waiting]:
-            cancel(row.running)
-        self._run_jobs()
+        while self._inbox:
+            self._inbox.popleft()()
+        for running in self._rows.running():
+            self._rows.drop(running, cancel)
+        self._scoring.stop()
 
 
-def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+def _end_ids(generation_config: Any, tokenizer: Any) -> tuple[int, ...]:
     """The tokens that end an answer: the generation config's and the tokenizer's own."""
-    configured = getattr(model.generation_config, "eos_token_id", None)
+    configured = getattr(generation_config, "eos_token_id", None)
     ids = configured if isinstance(configured, list) else [configured]
-    return sorted({int(i) for i in (*ids, tokenizer.eos_token_id) if i is not None})
+    return tuple(sorted({int(i) for i in (*ids, tokenizer.eos_token_id) if i is not None}))
+

@@ -1,111 +1,228 @@
-"""A request on its way through the engine: its prompt as tokens, and one sequence per completion."""
+"""A request on its way through the engine: its prompt as tokens, and one row per completion."""
 
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from weightwright.data.template import render
-from weightwright.engine.sample import generator
+from weightwright.engine.constrain import Grammars
+from weightwright.engine.sample import Choice, bad_word_ids, check_ids
+from weightwright.engine.schedule import Sequence as Tokens
+from weightwright.engine.speculate import Lookup
 from weightwright.engine.text import TextStream
+from weightwright.engine.think import ThoughtStream, opens_thought
 from weightwright.errors import RequestError
 from weightwright.ports import ChatRequest, FinishReason, Piece, Reply, SamplingParams, TokenLogprob, Usage
 
-if TYPE_CHECKING:
-    from torch import Generator
+
+@dataclass(frozen=True)
+class Model:
+    """What requests need to know of the model."""
+
+    tokenizer: Any
+    vocab_tokens: int
+    context_tokens: int
+    end_ids: tuple[int, ...]
+    grammars: Grammars
 
 
-@dataclass
-class Sequence:
-    """One completion under way: everything that belongs to a row of the batch."""
+@dataclass(eq=False)
+class Row:
+    """One completion under way."""
 
     running: "Running"
     index: int
+    choice: Choice
     text: TextStream
-    chance: "Generator"
-    token_ids: list[int] = field(default_factory=list)
+    thought: ThoughtStream | None
+    tokens: Tokens | None = None  # in the schedule; None until it branches off the first row
+    lookup: Lookup | None = None
     finish_reason: FinishReason | None = None
+    stop_reason: str | int | None = None
+    log_likelihood: float = 0.0
+    held: list[Piece] = field(default_factory=list)  # of best_of: handed out when the best are known
 
     @property
     def params(self) -> SamplingParams:
-        """How this sequence chooses its tokens."""
+        """How this row chooses its tokens."""
         return self.running.request.params
+
+    @property
+    def wanted_logprobs(self) -> int | None:
+        """Alternatives per token to be worked out, None for no logprobs at all."""
+        ranked = 0 if self.running.ranked else None
+        return self.params.logprobs if self.params.logprobs is not None else ranked
 
 
 class Running:
-    """A request with its tokens, its sequences and its Reply."""
+    """A request with its tokens, its rows and its Reply."""
 
-    def __init__(self, request: ChatRequest, adapter: str | None, end_ids: SequenceOf[int]) -> None:
+    def __init__(
+        self, request: ChatRequest, adapter: str | None, on_cancel: Callable[["Running"], None]
+    ) -> None:
         self.request = request
         self.adapter = adapter
-        self.end_ids = frozenset(end_ids)
         self.cancelled = False
-        self.reply = Reply(request.params.n, self._cancel)
+        self.reply = Reply(request.params.n, lambda: on_cancel(self))
         self.prompt_ids: list[int] = []
+        self.prompt_logprobs: list[TokenLogprob | None] = [None]
         self.max_tokens = 0
-        self.sequences: list[Sequence] = []
+        self.cached_tokens = 0
+        self.rows: list[Row] = []
 
-    def prepare(self, tokenizer: Any, context_tokens: int) -> None:
-        """Make the prompt's tokens and check that everything fits; raises RequestError."""
-        request, params = self.request, self.request.params
+    @property
+    def ranked(self) -> bool:
+        """More completions are made than asked for, and the likeliest stay."""
+        params = self.request.params
+        return params.width > params.n and not params.use_beam_search
+
+    def prepare(self, model: Model) -> None:
+        """Make the prompt's tokens and the rows; check that everything fits. Raises RequestError."""
+        params = self.request.params
+        text, self.prompt_ids = self._prompt(model.tokenizer)
+        self.max_tokens = self._fit(model)
+        check_ids(params, model.vocab_tokens)
+        bad_words = bad_word_ids(model.tokenizer, params.bad_words)
+        is_open = opens_thought(text)
+        thinks = self.request.messages is not None and (is_open or _has_thoughts(model.tokenizer))
+        for index in range(params.width):
+            self.rows.append(
+                Row(
+                    running=self,
+                    index=index,
+                    choice=Choice(
+                        params, index, self.prompt_ids, model.end_ids, self._constraint(model, is_open), bad_words
+                    ),
+                    text=TextStream(
+                        model.tokenizer,
+                        params.stop,
+                        include_stop=params.include_stop_str_in_output,
+                        skip_special_tokens=params.skip_special_tokens,
+                        min_tokens=params.min_tokens,
+                    ),
+                    thought=ThoughtStream(is_open=is_open) if thinks else None,
+                )
+            )
+
+    def _prompt(self, tokenizer: Any) -> tuple[str, list[int]]:
+        request = self.request
         if request.messages is not None:
-            text = render(request.messages, tokenizer, "messages", generation_prompt=True)
-            self.prompt_ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+            text = render(
+                request.messages, tokenizer, "messages", generation_prompt=True, options=request.template_options
+            )
+            ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
         elif request.prompt is not None:
-            self.prompt_ids = list(tokenizer.encode(request.prompt))
+            text, ids = request.prompt, list(tokenizer.encode(request.prompt))
         else:
-            self.prompt_ids = list(request.prompt_token_ids or ())
-        length = len(self.prompt_ids)
-        if length == 0:
+            text, ids = "", list(request.prompt_token_ids or ())
+        if not ids:
             raise RequestError("the prompt is empty; it must hold at least one token")
-        bad = [t for t in self.prompt_ids if not 0 <= t < len(tokenizer)]
-        if bad:
-            raise RequestError(f"token id {bad[0]} is outside the vocabulary of {len(tokenizer)} tokens")
-        room = context_tokens - length
-        self.max_tokens = params.max_tokens if params.max_tokens is not None else room
-        if room < 1 or self.max_tokens > room:
-            wanted = f"{length} prompt + {self.max_tokens} new" if room > 0 else f"{length} prompt"
+        return text, ids
+
+    def _fit(self, model: Model) -> int:
+        """How many tokens may come."""
+        length = len(self.prompt_ids)
+        bad = next((t for t in self.prompt_ids if not 0 <= t < model.vocab_tokens), None)
+        if bad is not None:
+            raise RequestError(f"token id {bad} is outside the vocabulary of {model.vocab_tokens} tokens")
+        room = model.context_tokens - length
+        wanted = self.request.params.max_tokens
+        max_tokens = wanted if wanted is not None else room
+        if room < 1 or max_tokens > room:
+            said = f"{length} prompt + {max_tokens} new" if room > 0 else f"{length} prompt"
             raise RequestError(
-                f"{wanted} tokens do not fit into the context of {context_tokens} tokens; "
+                f"{said} tokens do not fit into the context of {model.context_tokens} tokens; "
                 "shorten the prompt or lower max_tokens"
             )
-        self.sequences = [
-            Sequence(self, index, TextStream(tokenizer, params.stop), generator(params, index))
-            for index in range(params.n)
-        ]
+        return max_tokens
 
-    def _cancel(self) -> None:
-        self.cancelled = True
+    def _constraint(self, model: Model, in_thought: bool) -> Any:
+        wanted = self.request.params.structured_outputs
+        if wanted is None:
+            return None
+        after: Sequence[int] = ()
+        if in_thought:
+            after = model.tokenizer.encode("</think>", add_special_tokens=False)
+        return model.grammars.constraint(wanted, after)
 
+    @property
+    def done(self) -> bool:
+        """Every row has ended."""
+        return all(row.finish_reason is not None for row in self.rows)
 
-def take(sequence: Sequence, token_id: int, logprob: TokenLogprob | None) -> None:
-    """Add a token to a sequence: decide whether it ends it, and hand the text out."""
-    running, params = sequence.running, sequence.params
-    sequence.token_ids.append(token_id)
-    ends = token_id in params.stop_token_ids or (token_id in running.end_ids and not params.ignore_eos)
-    text = "" if ends else sequence.text.push(token_id)
-    if ends or sequence.text.stopped:
-        sequence.finish_reason = "stop"
-    elif len(sequence.token_ids) >= running.max_tokens:
-        sequence.finish_reason = "length"
-    if sequence.finish_reason is not None:
-        text += sequence.text.flush()
-        if sequence.text.stopped:
-            sequence.finish_reason = "stop"
-    shown = () if logprob is None else (logprob,)
-    running.reply.push(Piece(sequence.index, text, (token_id,), shown, sequence.finish_reason))
-    _finish_if_done(running)
+    def usage(self) -> Usage:
+        """Tokens read, written, and found in the cache."""
+        new_tokens = sum(len(row.choice.output_ids) for row in self.rows)
+        return Usage(len(self.prompt_ids), new_tokens, self.cached_tokens)
 
-
-def cancel(running: Running) -> None:
-    """End the sequences that still run as cancelled."""
-    for sequence in running.sequences:
-        if sequence.finish_reason is None:
-            sequence.finish_reason = "cancelled"
-            running.reply.push(Piece(sequence.index, sequence.text.flush(), finish_reason="cancelled"))
-    _finish_if_done(running)
+    def finish(self) -> None:
+        """Hand out what was held back and end the Reply."""
+        if self.ranked:
+            best = sorted(self.rows, key=lambda row: -row.log_likelihood)[: self.request.params.n]
+            for index, row in enumerate(best):
+                for piece in row.held:
+                    self.reply.push(_numbered(piece, index))
+        wanted = self.request.params.prompt_logprobs is not None
+        self.reply.finish(self.usage(), tuple(self.prompt_logprobs) if wanted else None)
 
 
-def _finish_if_done(running: Running) -> None:
-    if all(sequence.finish_reason is not None for sequence in running.sequences):
-        new_tokens = sum(len(sequence.token_ids) for sequence in running.sequences)
-        running.reply.finish(Usage(len(running.prompt_ids), new_tokens))
+def take(row: Row, token: int, logprob: TokenLogprob | None) -> None:
+    """Hand out a token that the row's choice has accepted: decide whether it ends the row."""
+    choice, params = row.choice, row.params
+    ends = token in choice.ends
+    text = "" if ends and not _shown(row, token) else row.text.push(token)
+    if ends:
+        row.finish_reason = "stop"
+        row.stop_reason = token if token in params.stop_token_ids else None
+    elif row.text.stopped:
+        row.finish_reason, row.stop_reason = "stop", row.text.stop_reason
+    elif choice.finished:
+        row.finish_reason = "stop"
+    elif len(choice.output_ids) >= row.running.max_tokens:
+        row.finish_reason = "length"
+    if row.finish_reason is not None:
+        text += row.text.flush()
+        if row.text.stopped and not ends:
+            row.finish_reason, row.stop_reason = "stop", row.text.stop_reason
+    if logprob is not None:
+        row.log_likelihood += logprob.logprob
+    shown = () if logprob is None or params.logprobs is None else (logprob,)
+    _push(row, text, (token,), shown)
+
+
+def cancel(row: Row) -> None:
+    """End a row that still runs as cancelled."""
+    if row.finish_reason is None:
+        row.finish_reason = "cancelled"
+        _push(row, row.text.flush(), (), ())
+
+
+def _shown(row: Row, token: int) -> bool:
+    """A stop token that is left in the text, as vLLM does for `include_stop_str_in_output`."""
+    return row.params.include_stop_str_in_output and token in row.params.stop_token_ids
+
+
+def _push(row: Row, text: str, ids: tuple[int, ...], logprobs: tuple[TokenLogprob, ...]) -> None:
+    reasoning = ""
+    if row.thought is not None:
+        reasoning, text = row.thought.push(text)
+        if row.finish_reason is not None:
+            more = row.thought.flush()
+            reasoning, text = reasoning + more[0], text + more[1]
+    piece = Piece(row.index, text, ids, logprobs, row.finish_reason, reasoning, row.stop_reason)
+    if row.running.ranked:
+        row.held.append(piece)
+    else:
+        row.running.reply.push(piece)
+
+
+def _numbered(piece: Piece, index: int) -> Piece:
+    return Piece(
+        index, piece.text, piece.token_ids, piece.logprobs, piece.finish_reason, piece.reasoning, piece.stop_reason
+    )
+
+
+def _has_thoughts(tokenizer: Any) -> bool:
+    """The chat template knows thoughts, so an answer may begin with one."""
+    template = getattr(tokenizer, "chat_template", None)
+    return "</think>" in (template if isinstance(template, str) else str(template or ""))

@@ -1,106 +1,117 @@
-"""The model's forward passes over a batch of sequences of unequal length.
+"""One forward pass for the works of a step: who stands where in the packed rows, and the logits they asked for."""
 
-Rows are padded on the left, so that all rows end at the same place: a step appends one column, a new
-row joins by being padded to the common length, a finished row is dropped and common padding with it.
-"""
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-from weightwright.engine.adapters import Adapters
-from weightwright.errors import ModelError
+from weightwright.engine.schedule import Batch, Work
+from weightwright.engine.schedule import Sequence as Tokens
+from weightwright.model.attention import Segment, Step
+from weightwright.model.cache import BLOCK_TOKENS, PagedCache
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_ATTENTION = {"full_attention", "sliding_attention", "chunked_attention", "attention"}
+    from weightwright.engine.assemble import Parts
+
+_FEW = 8  # up to so many tokens of a sequence are attended one by one where there is a kernel for it
 
 
 class Runner:
-    """Holds the rows' KV cache [rows, heads, length, width] per layer; row i is the caller's row i."""
+    """Runs batches of a schedule over one cache."""
 
-    def __init__(self, model: Any, adapters: Adapters) -> None:
-        kinds = set(getattr(model.config, "layer_types", None) or ()) - _ATTENTION
-        if kinds:
-            raise ModelError(
-                f"{type(model).__name__} has layers of kind {', '.join(sorted(kinds))}; "
-                "this engine runs attention layers only"
-            )
-        self._adapters = adapters
-        self._cache: Any = None
-        self._mask: Tensor | None = None  # [rows, length] 1 where a token stands
-        self._names: list[str | None] = []
+    def __init__(self, parts: "Parts", cache: PagedCache | None = None) -> None:
+        self._executor, self._bank, self._native = parts.executor, parts.bank, parts.native
+        self._cache = cache or parts.cache
+        self._device = parts.device
+        self._scratch: list[Tensor] = []
 
-    def prefill(self, prompts: Sequence[Sequence[int]], names: Sequence[str | None]) -> "Tensor":
-        """Read prompts, append them as rows; logits after each, [prompts, vocab] f32."""
-        import torch
-        from transformers import DynamicCache
+    def run(self, batch: Batch, slots: Mapping[Tokens, int] | None = None) -> "Tensor":
+        """Logits [rows, vocab] f32 of all positions that need them, in the order of the works.
 
-        length = max(map(len, prompts))
-        ids = torch.tensor([[0] * (length - len(p)) + list(p) for p in prompts])
-        mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts])
-        cache = DynamicCache()
-        logits = self._forward(ids, mask, cache, list(names))
-        if self._mask is None:
-            self._cache, self._mask = cache, mask
-        else:
-            self._join(cache, mask)
-        self._names += names
-        return logits
+        `slots` has the adapter slot of each sequence; -1, or nothing said, is the base model.
+        """
+        self._cache.copy(batch.copies)
+        ids, positions, step, rows = self._prepare(batch.works)
+        self._choose_adapters(batch.works, slots or {})
+        return self._executor.logits(ids, positions, step, rows)
 
-    def decode(self, token_ids: Sequence[int]) -> "Tensor":
-        """Read one token per row; logits after each, [rows, vocab] f32."""
+    def hidden(self, batch: Batch) -> "Tensor":
+        """The last hidden states [tokens, hidden] f32 of all tokens, in the order of the works."""
         import torch
 
-        assert self._mask is not None
-        ids = torch.tensor(token_ids)[:, None]
-        self._mask = torch.cat([self._mask, torch.ones_like(ids)], dim=1)
-        return self._forward(ids, self._mask, self._cache, self._names)
+        self._cache.copy(batch.copies)
+        ids, positions, step, _ = self._prepare(batch.works)
+        self._choose_adapters(batch.works, {})
+        states = self._executor.hidden(ids, positions, step)
+        starts, start = {}, 0
+        for work in self._ordered(batch.works):
+            starts[id(work)] = start
+            start += len(work.tokens)
+        return torch.cat([states[starts[id(w)] : starts[id(w)] + len(w.tokens)] for w in batch.works])
 
-    def keep(self, rows: Sequence[int]) -> None:
-        """Drop all rows but these, and the padding that all of them share."""
+    def _choose_adapters(self, works: Sequence[Work], slots: Mapping[Tokens, int]) -> None:
+        """Tell the adapters which rows are theirs, in all layers and at the head."""
+        ordered = self._ordered(works)
+        self._bank.rows = self._bank.batch(slots.get(w.sequence, -1) for w in ordered for _ in w.tokens)
+        self._bank.head_rows = self._bank.batch(slots.get(w.sequence, -1) for w in works for _ in range(w.logits))
+
+    def _ordered(self, works: Sequence[Work]) -> list[Work]:
+        """Those that are attended token by token first."""
+        few = _FEW if self._native else 1
+        return sorted(works, key=lambda work: len(work.tokens) > few)
+
+    def _prepare(self, works: Sequence[Work]) -> "tuple[Tensor, Tensor, Step, Tensor]":
         import torch
 
-        self._names = [self._names[row] for row in rows]
-        if not rows:
-            self._cache = self._mask = None
-            return
-        assert self._mask is not None
-        chosen = torch.tensor(rows)
-        mask = self._mask[chosen]
-        first = int(mask.argmax(dim=1).min())
-        self._mask = mask[:, first:]
-        for layer in self._cache.layers:
-            layer.keys = layer.keys[chosen.to(layer.keys.device), :, first:]
-            layer.values = layer.values[chosen.to(layer.values.device), :, first:]
-
-    def _join(self, cache: Any, mask: "Tensor") -> None:
-        """Append rows to the cache, both padded on the left to the longer length."""
-        import torch
-        from torch.nn.functional import pad
-
-        assert self._mask is not None
-        length = max(mask.shape[1], self._mask.shape[1])
-
-        def padded(x: "Tensor") -> "Tensor":
-            return pad(x, (0, 0, length - x.shape[2], 0))
-
-        for mine, new in zip(self._cache.layers, cache.layers, strict=True):
-            mine.keys = torch.cat([padded(mine.keys), padded(new.keys)])
-            mine.values = torch.cat([padded(mine.values), padded(new.values)])
-        masks = [pad(m, (length - m.shape[1], 0)) for m in (self._mask, mask)]
-        self._mask = torch.cat(masks)
-
-    def _forward(self, ids: "Tensor", mask: "Tensor", cache: Any, names: list[str | None]) -> "Tensor":
-        device = self._adapters.device
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        output = self._adapters.forward(
-            names,
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            position_ids=positions.to(device),
-            cache=cache,
-            use_cache=True,
-            logits_to_keep=1,
+        few = _FEW if self._native else 1
+        ids: list[int] = []
+        positions: list[int] = []
+        slots: list[int] = []
+        tables: list[list[int]] = []
+        lengths: list[int] = []
+        segments: list[Segment] = []
+        ends: dict[int, int] = {}
+        for work in self._ordered(works):
+            start, blocks = len(ids), work.sequence.blocks
+            ids += work.tokens
+            places = range(work.start, work.start + len(work.tokens))
+            positions += places
+            slots += [blocks[p // BLOCK_TOKENS] * BLOCK_TOKENS + p % BLOCK_TOKENS for p in places]
+            if len(work.tokens) <= few:
+                tables += [blocks] * len(work.tokens)
+                lengths += [p + 1 for p in places]
+            else:
+                length = places.stop
+                table = torch.tensor(blocks[: -(-length // BLOCK_TOKENS)], device=self._device)
+                segments.append(Segment(start, len(work.tokens), length, table))
+            ends[id(work)] = len(ids)
+        rows = [row for w in works for row in range(ends[id(w)] - w.logits, ends[id(w)])]
+        step = Step(
+            cache=self._cache,
+            slots=self._whole(slots),
+            singles=len(lengths),
+            tables=_tables(tables, lengths).to(self._device),
+            lengths=self._whole(lengths),
+            segments=segments,
+            native=self._native,
+            scratch=self._scratch,
         )
-        return output.logits[:, -1].float().cpu()
+        return self._whole(ids), self._whole(positions), step, self._whole(rows)
+
+    def _whole(self, numbers: Sequence[int]) -> "Tensor":
+        import torch
+
+        return torch.tensor(numbers, dtype=torch.long, device=self._device)
+
+
+def _tables(tables: Sequence[Sequence[int]], lengths: Sequence[int]) -> "Tensor":
+    """Block tables as [rows, width of the longest] i32, padded with 0."""
+    import torch
+
+    width = -(-max(lengths, default=1) // BLOCK_TOKENS)
+    out = torch.zeros(len(tables), width, dtype=torch.int32)
+    array = out.numpy()
+    for row, (blocks, length) in enumerate(zip(tables, lengths, strict=True)):
+        used = -(-length // BLOCK_TOKENS)
+        array[row, :used] = blocks[:used]
+    return out

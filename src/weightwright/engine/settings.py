@@ -1,21 +1,33 @@
 """Options of the in-process engine."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from weightwright.config import Settings
+from weightwright.plan.settings import checked_bytes
 
-Precision = Literal["auto", "f32", "bf16"]
+Precision = Literal["auto", "f32", "bf16", "int8", "int4"]
 Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
 
 
 class EngineSettings(Settings):
     """How a model is held and how much is done at once."""
 
-    precision: Precision = Field("auto", description="auto takes bf16 where this machine computes it fast")
+    precision: Precision = Field("auto", description="of the weights; auto: what this machine computes fastest")
+    deterministic: bool = Field(False, description="one kernel for any number of rows: the same text in any batch")
     device: Device = Field("auto", description="where the model runs")
     max_sequences: int = Field(32, ge=1, description="sequences decoded together")
-    prefill_tokens: int = Field(4096, ge=1, description="prompt tokens read in one go")
+    step_tokens: int = Field(512, ge=1, description="tokens computed in one step, prompts in chunks of it")
     max_context: int | None = Field(None, ge=1, description="limit on prompt + completion tokens")
+    kv_memory: Annotated[str, AfterValidator(checked_bytes)] | None = Field(
+        None, coerce_numbers_to_str=True, description="memory of the KV cache (2GB); default: what fits and is of use"
+    )
+    kv_precision: Literal["auto", "int8"] = Field(
+        "auto", description="of cached keys and values; int8 halves their memory"
+    )
+    speculate: int | None = Field(
+        None, ge=0, description="tokens guessed from the prompt at a time; 0: never; default: where it is faster"
+    )
+    share_prefixes: bool = Field(True, description="compute the common beginning of prompts once")
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")

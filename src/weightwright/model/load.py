@@ -5,7 +5,7 @@ Adapters are not applied here: the engine does that, so that one set of weights 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from weightwright.errors import ModelError, SettingsError
 from weightwright.model import gguf_file, hub, support, weights
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Loaded", "Precision", "context_tokens", "load", "load_tokenizer", "pick_device"]
 
-Precision = Literal["auto", "f32", "bf16"]
+Precision = Literal["auto", "f32", "bf16", "int8", "int4"]
 
 # what configs call the length of the context
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length",
@@ -31,7 +31,8 @@ class Loaded:
     """A model in eval mode on its device, with its tokenizer.
 
     `name` is the address without its adapter, `path` its folder or GGUF file, `fingerprint` changes when its
-    weights, config or tokenizer do, `context_tokens` is how many tokens it can attend to.
+    weights, config or tokenizer do, `context_tokens` is how many tokens it can attend to. `precision` is what was
+    asked for: the weights here are bf16 or f32, the engine packs them into int8 or int4.
     """
 
     model: "PreTrainedModel"
@@ -40,6 +41,7 @@ class Loaded:
     path: Path
     fingerprint: str
     context_tokens: int
+    precision: Precision = "auto"
 
 
 def load(
@@ -56,7 +58,8 @@ def load(
     be loaded, DownloadError where it cannot be pulled.
     """
     address = _in_process(address)
-    dtype_name = _precision(address, precision, device)
+    wanted = _precision(address, precision)
+    dtype_name = _compute(wanted, device)
     path = _files(address, progress)
     support.require(path, trust_remote_code=trust_remote_code)
     for file in weights.weight_files(path):
@@ -70,6 +73,7 @@ def load(
         path=path,
         fingerprint=weights.fingerprint(path),
         context_tokens=context_tokens(model.config),
+        precision=wanted,
     )
 
 
@@ -119,16 +123,20 @@ def _files(address: ModelAddress, progress: Progress) -> Path:
     return found
 
 
-def _precision(address: ModelAddress, precision: Precision, device: str) -> Literal["f32", "bf16"]:
-    """The precision to compute in: the address's own, the setting's, or what is fast on the device."""
+def _precision(address: ModelAddress, precision: Precision) -> Precision:
+    """The precision of the weights: the address's own, or the setting's."""
     wanted = address.precision or precision
-    if wanted in ("int8", "int4"):
-        raise ModelError(f"{address}: this version serves f32 and bf16; leave out :{wanted} or write :bf16")
-    if wanted == "auto":
-        return default_precision(pick_device(device))
-    if wanted not in ("f32", "bf16"):
-        raise SettingsError(f"precision={wanted!r}: expected auto, f32 or bf16")
-    return "bf16" if wanted == "bf16" else "f32"
+    known = get_args(Precision)
+    if wanted not in known:
+        raise SettingsError(f"precision={wanted!r}: expected one of {', '.join(known)}")
+    return cast("Precision", wanted)
+
+
+def _compute(wanted: Precision, device: str) -> Literal["f32", "bf16"]:
+    """What is computed in between products, and in which the weights are read."""
+    if wanted in ("f32", "bf16"):
+        return wanted
+    return default_precision(pick_device(device))
 
 
 def _tokenizer(path: Path, trust_remote_code: bool) -> "PreTrainedTokenizerBase":

@@ -23,7 +23,8 @@ def parse_bytes(text: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** _POWERS[unit.upper()])
 
 
-def _checked(text: str) -> str:
+def checked_bytes(text: str) -> str:
+    """The text itself where it is a size; for settings."""
     parse_bytes(text)
     return text
 
@@ -34,7 +35,7 @@ class PlanSettings(Settings):
     model: str = Field(description="model address, or the path of a config.json")
     task: Task = Field("serve", description="what the model is to do")
     objective: Literal["sft"] = Field("sft", description="what training minimises")
-    device_memory: Annotated[str, AfterValidator(_checked)] | None = Field(
+    device_memory: Annotated[str, AfterValidator(checked_bytes)] | None = Field(
         None,
         coerce_numbers_to_str=True,
         description="memory to fit into (24GB); default: all of this machine",

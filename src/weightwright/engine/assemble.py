@@ -1,0 +1,103 @@
+"""From a loaded model to what the engine runs: packed layers, adapters' places, an executor and a KV cache."""
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from weightwright.engine.settings import EngineSettings
+from weightwright.errors import SettingsError
+from weightwright.model.cache import BLOCK_TOKENS, LayerShape, PagedCache, block_bytes
+from weightwright.model.execute import Executor, Transformers
+from weightwright.plan.settings import parse_bytes
+
+if TYPE_CHECKING:
+    import torch
+
+    from weightwright.model.load import Loaded
+    from weightwright.model.lora import AdapterBank
+
+log = logging.getLogger(__name__)
+
+_KV_SHARE = 0.3  # of the memory that is free once the weights are there, where nothing is said
+
+
+@dataclass
+class Parts:
+    """A model ready to run."""
+
+    executor: Executor
+    bank: "AdapterBank"
+    cache: PagedCache
+    native: bool  # kernels attend single tokens, without gathering the cache
+    device: "torch.device"
+    vocab_tokens: int
+    context_tokens: int
+    generation_config: Any
+    block_tokens: int = BLOCK_TOKENS
+
+
+def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
+    """Take a loaded model apart and put it together for speed. Its weights move; `loaded.model` is of no use after.
+
+    Raises ModelError where the engine cannot run it, SettingsError for settings that do not fit.
+    """
+    import torch
+
+    from weightwright.model import fuse
+    from weightwright.model.kernels import pool
+    from weightwright.model.kernels.attend import supported
+    from weightwright.model.lora import AdapterBank
+
+    model = loaded.model
+    device = model.device
+    compute = next(model.parameters()).dtype
+    context = min(loaded.context_tokens, settings.max_context or loaded.context_tokens)
+    vocab, generation_config = model.get_output_embeddings().weight.shape[0], model.generation_config
+    form = loaded.precision if loaded.precision != "auto" else {torch.float32: "f32"}.get(compute, "bf16")
+
+    def packed(_path: str, weight: Any, bias: Any) -> Any:
+        from weightwright.model.linear import pack
+
+        return pack(weight, bias, form)
+
+    bank = AdapterBank(compute, device)
+    kind = {torch.float32: "f32", torch.bfloat16: "bf16"}.get(compute, "")
+    why_not = fuse.fits(model, kind)
+    if not why_not:
+        executor: Executor = fuse.FusedDecoder(model, packed, bank)
+        native = True
+    else:
+        log.info("%s runs through transformers' own layers: %s", loaded.name, why_not)
+        executor = Transformers(model, packed, bank)
+        native = device.type == "cpu" and pool.available() and all(
+            supported(s.key_width, s.value_width, kind) for s in executor.shapes
+        )  # fmt: skip
+    dtype = torch.int8 if settings.kv_precision == "int8" else compute
+    blocks = cache_blocks(executor.shapes, dtype, context, settings)
+    cache = PagedCache(executor.shapes, blocks, dtype, device)
+    return Parts(executor, bank, cache, native, device, vocab, context, generation_config)
+
+
+def cache_blocks(
+    shapes: list[LayerShape], dtype: "torch.dtype", context_tokens: int, settings: EngineSettings
+) -> int:
+    """How many blocks the cache has: all that can be of use, within the memory given or a share of what is free.
+
+    Raises SettingsError where not even one sequence of 16 tokens fits.
+    """
+    import psutil
+    import torch
+
+    size = block_bytes(shapes, dtype.itemsize, scaled=dtype == torch.int8)
+    useful = settings.max_sequences * -(-context_tokens // BLOCK_TOKENS)
+    if settings.kv_memory is not None:
+        budget = parse_bytes(settings.kv_memory)
+        if budget < size:
+            raise SettingsError(
+                f"kv_memory={settings.kv_memory} holds no block of {BLOCK_TOKENS} tokens ({size:,} bytes); give more"
+            )
+    else:
+        budget = max(size, int(psutil.virtual_memory().available * _KV_SHARE))
+    return min(useful, budget // size)
+
+

@@ -1,0 +1,101 @@
+"""The code of `attend`: compiled once for each shape and kept on disk by numba."""
+
+from typing import Any
+
+import numpy as np
+from numba import carray, cfunc, njit, types
+
+from weightwright.model.kernels.tiles import KINDS, scores_tile, values_tile
+from weightwright.model.kernels.vector import (
+    FAST, exp, f32s, f64s, i32s, i64s, larger, omp_get_num_threads, omp_get_thread_num, pointer,
+)  # fmt: skip
+
+
+LOWEST = np.float32(-3e38)
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def softmax(line: Any, begin: int, end: int, cap: Any, sink: Any) -> None:
+    """Softmax of line[begin:end] in place, zero elsewhere; `sink` is one more logit that takes its share.
+
+    Every loop runs over the whole line from 0, which LLVM turns into vectors.
+    """
+    if cap > 0:  # soft-capping: cap tanh(x / cap)
+        for t in range(len(line)):
+            e = exp(np.float32(2) * line[t] / cap)
+            line[t] = cap * (e - np.float32(1)) / (e + np.float32(1))
+    for t in range(begin):
+        line[t] = LOWEST
+    for t in range(end, len(line)):
+        line[t] = LOWEST
+    top = sink
+    for t in range(len(line)):
+        top = larger(line[t], top)
+    total = exp(sink - top)
+    for t in range(len(line)):
+        line[t] = exp(line[t] - top)
+        total += line[t]
+    inverse = np.float32(1) / total
+    for t in range(len(line)):
+        line[t] *= inverse
+    for t in range(begin):
+        line[t] = np.float32(0)
+    for t in range(end, len(line)):
+        line[t] = np.float32(0)
+
+
+def build(group: int, key_width: int, value_width: int, kind: str) -> Any:
+    """Compile for these constants. Arguments: see `Paged.attend`."""
+    code = KINDS.index(kind)
+    size = {"f32": 4, "bf16": 2, "int8": 1}[kind]
+    scaled = kind == "int8"
+    tile_k, tile_v = 16 * key_width * size, 16 * value_width * size
+
+    @cfunc(types.void(types.voidptr), cache=True, fastmath=FAST, nopython=True, error_model="numpy")
+    def attend(data: Any) -> None:
+        a = carray(data, (16,), np.int64)
+        real = carray(data, (16,), np.float64)
+        rows, kv_heads, width, window = a[0], a[1], a[2], a[3]
+        q, k, v, out = a[4], a[5], a[6], a[7]
+        tables, lengths, scratch, room = i32s(a[8], rows * width), i64s(a[9], rows), a[10], a[11]
+        sinks, k_scales, v_scales = a[12], a[13], a[14]
+        cap = np.float32(real[15])
+        thread, threads = np.int64(omp_get_thread_num()), np.int64(omp_get_num_threads())
+        mine = scratch + thread * group * room * 4
+        for task in range(thread, rows * kv_heads, threads):
+            row, head = task // kv_heads, task % kv_heads
+            length = lengths[row]
+            first = max(0, length - window) // 16 if window > 0 else 0
+            last = (length + 15) // 16
+            span = (last - first) * 16
+            query = q + (row * kv_heads + head) * group * key_width * 4
+            for block in range(first, last):
+                place = np.int64(tables[row * width + block]) * kv_heads + head
+                s = mine + (block - first) * 64
+                scores_tile(group, key_width, code, query, k + place * tile_k, s, room)
+                if scaled:
+                    ks = f32s(k_scales + place * 64, 16)
+                    for g in range(group):
+                        line = f32s(s + g * room * 4, 16)
+                        for t in range(16):
+                            line[t] *= ks[t]
+            begin = max(0, length - window) - first * 16 if window > 0 else 0
+            for g in range(group):
+                sink = f32s(sinks, kv_heads * group)[head * group + g] if sinks != 0 else LOWEST
+                softmax(f32s(mine + g * room * 4, span), begin, length - first * 16, cap, sink)
+            target = out + (row * kv_heads + head) * group * value_width * 4
+            zeroed = f32s(target, group * value_width)
+            for i in range(group * value_width):
+                zeroed[i] = np.float32(0)
+            for block in range(first, last):
+                place = np.int64(tables[row * width + block]) * kv_heads + head
+                p = mine + (block - first) * 64
+                if scaled:
+                    vs = f32s(v_scales + place * 64, 16)
+                    for g in range(group):
+                        line = f32s(p + g * room * 4, 16)
+                        for t in range(16):
+                            line[t] *= vs[t]
+                values_tile(group, value_width, code, p, room, v + place * tile_v, target)
+
+    return attend

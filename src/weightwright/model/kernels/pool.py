@@ -1,0 +1,76 @@
+"""Run a kernel on the OpenMP threads that torch already has, so that two pools never fight for the cores."""
+
+import ctypes
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+@functools.cache
+def _openmp() -> Any:
+    """torch's OpenMP library with GNU's entry points, or None."""
+    import torch  # noqa: F401 - loads it
+
+    if not sys.platform.startswith("linux"):
+        return None
+    from pathlib import Path
+
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    paths = {line.split(maxsplit=5)[5] for line in maps if len(line.split(maxsplit=5)) == 6}
+    for path in sorted(p for p in paths if "libgomp" in p or "libiomp5" in p or "libomp" in p):
+        library = ctypes.CDLL(path)
+        if hasattr(library, "GOMP_parallel"):
+            library.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+            library.GOMP_parallel.restype = None
+            return library
+    return None
+
+
+@functools.cache
+def available() -> bool:
+    """Whether kernels can run here: numba is installed and torch's threads are within reach."""
+    if _openmp() is None:
+        log.info("torch's OpenMP pool is out of reach; using torch's operators")
+        return False
+    try:
+        import llvmlite.binding as llvm
+        import numba  # noqa: F401
+    except ImportError:
+        log.info("numba is not installed; using torch's operators")
+        return False
+    llvm.load_library_permanently(_openmp()._name)  # kernels call omp_get_thread_num by name
+    return True
+
+
+class Kernel:
+    """A compiled function `void f(int64* arguments)`; each thread takes the tasks that are its own."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled  # owns the machine code
+        self._address = compiled.address
+        self._alone: Callable[[Any], None] = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(compiled.address)
+        self._parallel = _openmp().GOMP_parallel
+
+    def __call__(self, threads: int, *arguments: int) -> None:
+        """Run on `threads` threads; floats are passed as `bits(x)`."""
+        packed = (ctypes.c_int64 * len(arguments))(*arguments)
+        if threads == 1:
+            self._alone(packed)
+        else:
+            self._parallel(self._address, packed, threads, 0)
+
+
+def bits(value: float) -> int:
+    """A float as the integer with the same 64 bits."""
+    return ctypes.c_int64.from_buffer(ctypes.c_double(value)).value
+
+
+def threads() -> int:
+    """Threads that torch uses."""
+    import torch
+
+    return int(torch.get_num_threads())

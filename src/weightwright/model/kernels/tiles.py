@@ -1,0 +1,139 @@
+"""The two inner products of attention over one block of the cache, as straight vector code.
+
+`scores_tile`: s[g, t] = sum over d of q[g, d] k[d, t], and `values_tile`: o[g, d] += sum over t of
+p[g, t] v[t, d], for the G query heads that share a key/value head and the 16 tokens of a block. Keys lie
+transposed in a block ([width, tokens]) so that both broadcast a scalar against a vector of 16: no sum
+across lanes, and LLVM maps a vector of 16 f32 to whatever the CPU has.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core.cgutils import get_or_insert_function
+from numba.extending import intrinsic
+
+LANES = 16
+_F32 = ir.FloatType()
+_VECTOR = ir.VectorType(_F32, LANES)
+_BYTES = {"f32": 4, "bf16": 2, "int8": 1}
+
+
+KINDS = ("f32", "bf16", "int8")
+
+
+@intrinsic(prefer_literal=True)
+def scores_tile(_context: Any, heads: Any, width: Any, kind: Any, q: Any, k: Any, s: Any, stride: Any) -> Any:
+    """s[g, 0:16] for each of `heads` query heads; q, k, s are addresses, `stride` of s in elements.
+
+    `heads`, `width` and `kind` (an index of KINDS) are constants.
+    """
+    heads, width, kind = heads.literal_value, width.literal_value, KINDS[kind.literal_value]
+
+    def emit(b: Any, q: Any, k: Any, s: Any, stride: Any) -> None:
+        for first in range(0, heads, 8):
+            group = range(first, min(first + 8, heads))
+            chains = max(1, 8 // len(group))  # independent sums hide the latency of a multiply-add
+            sums = {(g, c): _zero() for g in group for c in range(chains)}
+            for d in range(width):
+                keys = _load(b, k, d * LANES, kind)
+                for g in group:
+                    query = _splat(b, _scalar(b, q, g * width + d))
+                    sums[g, d % chains] = _fma(b, query, keys, sums[g, d % chains])
+            for g in group:
+                total = sums[g, 0]
+                for c in range(1, chains):
+                    total = b.fadd(total, sums[g, c])
+                _store(b, s, b.mul(stride, ir.Constant(stride.type, g)), total)
+
+    return _emitted(emit)
+
+
+@intrinsic(prefer_literal=True)
+def values_tile(_context: Any, heads: Any, width: Any, kind: Any, p: Any, stride: Any, v: Any, o: Any) -> Any:
+    """o[g, :] += p[g, 0:16] v for each of `heads` heads; p, v, o are addresses, `stride` of p in elements.
+
+    `heads`, `width` (a multiple of 16) and `kind` (an index of KINDS) are constants.
+    """
+    heads, width, kind = heads.literal_value, width.literal_value, KINDS[kind.literal_value]
+
+    def emit(b: Any, p: Any, stride: Any, v: Any, o: Any) -> None:
+        for first in range(0, heads, 8):
+            group = range(first, min(first + 8, heads))
+            vectors = 2 if len(group) > 4 else 4
+            for start in range(0, width, vectors * LANES):
+                columns = range(start, min(start + vectors * LANES, width), LANES)
+                sums = {(g, c): _load(b, o, g * width + c, "f32") for g in group for c in columns}
+                for t in range(LANES):
+                    rows = {c: _load(b, v, t * width + c, kind) for c in columns}
+                    for g in group:
+                        at = b.add(b.mul(stride, ir.Constant(stride.type, g)), ir.Constant(stride.type, t))
+                        weight = _splat(b, _scalar(b, p, at))
+                        for c in columns:
+                            sums[g, c] = _fma(b, weight, rows[c], sums[g, c])
+                for (g, c), total in sums.items():
+                    _store(b, o, g * width + c, total)
+
+    return _emitted(emit)
+
+
+def _emitted(emit: Callable[..., None]) -> Any:
+    """An intrinsic's result: three constants, which `emit` knows, then four integers."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        emit(builder, *arguments[3:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 7), generate
+
+
+def _zero() -> Any:
+    return ir.Constant(_VECTOR, [0.0] * LANES)
+
+
+def _at(b: Any, base: Any, index: Any, size: int, kind: Any) -> Any:
+    if isinstance(index, int):
+        offset = ir.Constant(base.type, index * size)
+    else:
+        offset = b.mul(index, ir.Constant(base.type, size))
+    return b.inttoptr(b.add(base, offset), kind.as_pointer())
+
+
+def _scalar(b: Any, base: Any, index: Any) -> Any:
+    return b.load(_at(b, base, index, 4, _F32))
+
+
+def _splat(b: Any, value: Any) -> Any:
+    index = ir.IntType(32)
+    one = b.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, ir.Constant(index, 0))
+    undefined = ir.Constant(_VECTOR, ir.Undefined)
+    return b.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(index, LANES), [0] * LANES))
+
+
+def _load(b: Any, base: Any, index: int, kind: str) -> Any:
+    """16 numbers as f32, whatever they are stored as."""
+    if kind == "f32":
+        return _aligned(b.load(_at(b, base, index, 4, _VECTOR)), 4)
+    bits = 8 * _BYTES[kind]
+    stored = ir.VectorType(ir.IntType(bits), LANES)
+    raw = _aligned(b.load(_at(b, base, index, _BYTES[kind], stored)), _BYTES[kind])
+    wide = ir.VectorType(ir.IntType(32), LANES)
+    if kind == "int8":
+        return b.sitofp(b.sext(raw, wide), _VECTOR)
+    shifted = b.shl(b.zext(raw, wide), ir.Constant(wide, [16] * LANES))
+    return b.bitcast(shifted, _VECTOR)
+
+
+def _store(b: Any, base: Any, index: Any, value: Any) -> None:
+    _aligned(b.store(value, _at(b, base, index, 4, _VECTOR)), 4)
+
+
+def _aligned(instruction: Any, size: int) -> Any:
+    instruction.align = size
+    return instruction
+
+
+def _fma(b: Any, x: Any, y: Any, z: Any) -> Any:
+    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    return b.call(get_or_insert_function(b.module, kind, f"llvm.fma.v{LANES}f32"), [x, y, z])

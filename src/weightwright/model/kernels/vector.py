@@ -1,0 +1,150 @@
+"""What kernels are written with: raw memory as arrays, reinterpreted bits, thread numbers.
+
+Everything here is compiled by numba; nothing is called from Python.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.core.cgutils import get_or_insert_function
+from numba.extending import intrinsic
+
+F32, I32 = ir.FloatType(), ir.IntType(32)
+FAST: set[str] = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
+
+omp_get_thread_num = types.ExternalFunction("omp_get_thread_num", types.int32())
+omp_get_num_threads = types.ExternalFunction("omp_get_num_threads", types.int32())
+
+
+@intrinsic
+def pointer(_context: Any, address: Any) -> Any:
+    """An address as void*."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+
+    return types.voidptr(types.int64), generate
+
+
+@intrinsic
+def from_bf16(_context: Any, half: Any) -> Any:
+    """The f32 whose upper 16 bits are given."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        wide = builder.shl(builder.zext(arguments[0], I32), ir.Constant(I32, 16))
+        return builder.bitcast(wide, F32)
+
+    return types.float32(types.uint16), generate
+
+
+@intrinsic
+def as_f32(_context: Any, whole: Any) -> Any:
+    """The f32 with these 32 bits."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], F32)
+
+    return types.float32(types.int32), generate
+
+
+@intrinsic
+def as_i32(_context: Any, real: Any) -> Any:
+    """The 32 bits of an f32."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], I32)
+
+    return types.int32(types.float32), generate
+
+
+@njit(inline="always")
+def to_bf16(value: Any) -> Any:
+    """Round an f32 to the nearest bf16, ties to even."""
+    whole = as_i32(value)
+    return np.uint16(np.uint32(whole + np.int32(0x7FFF) + ((whole >> np.int32(16)) & np.int32(1))) >> np.uint32(16))
+
+
+def _of_two(name: str) -> Any:
+    """An intrinsic of LLVM on two f32: a plain call, which turns into vectors where a comparison may not."""
+
+    @intrinsic
+    def of_two(_context: Any, first: Any, second: Any) -> Any:
+        def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            kind = ir.FunctionType(F32, [F32, F32])
+            return builder.call(get_or_insert_function(builder.module, kind, name), arguments)
+
+        return types.float32(types.float32, types.float32), generate
+
+    return of_two
+
+
+larger = _of_two("llvm.maxnum.f32")
+smaller = _of_two("llvm.minnum.f32")
+_MAGIC = np.float32(12582912.0)  # 1.5 x 2^23: adding it leaves the nearest integer in the lowest bits
+
+
+@njit(inline="always")
+def nearest(x: Any) -> Any:
+    """The nearest whole number as i32, ties to even, for magnitudes below 2^22; vectorises where rint does not."""
+    return as_i32(x + _MAGIC) - np.int32(0x4B400000)
+
+
+@njit(inline="always", fastmath=FAST, error_model="numpy")
+def exp(x: Any) -> Any:
+    """e to the x in f32, relative error below 3e-7; x is held between -87 and 88."""
+    x = smaller(larger(x, np.float32(-87.0)), np.float32(88.0))
+    whole = nearest(x * np.float32(1.44269504))
+    rest = x - np.float32(whole) * np.float32(0.693359375)
+    rest = rest - np.float32(whole) * np.float32(-2.12194440e-4)
+    value = np.float32(1.9875691500e-4)
+    value = value * rest + np.float32(1.3981999507e-3)
+    value = value * rest + np.float32(8.3334519073e-3)
+    value = value * rest + np.float32(4.1665795894e-2)
+    value = value * rest + np.float32(1.6666665459e-1)
+    value = value * rest + np.float32(5.0000001201e-1)
+    value = value * rest * rest + rest + np.float32(1.0)
+    return value * as_f32((whole + np.int32(127)) << np.int32(23))
+
+
+@njit(inline="always")
+def f32s(address: Any, count: Any) -> Any:
+    """`count` f32 at an address."""
+    return carray(pointer(address), (count,), np.float32)
+
+
+@njit(inline="always")
+def u16s(address: Any, count: Any) -> Any:
+    """`count` bf16 at an address, as their bits."""
+    return carray(pointer(address), (count,), np.uint16)
+
+
+@njit(inline="always")
+def u8s(address: Any, count: Any) -> Any:
+    """`count` bytes at an address."""
+    return carray(pointer(address), (count,), np.uint8)
+
+
+@njit(inline="always")
+def i8s(address: Any, count: Any) -> Any:
+    """`count` signed bytes at an address."""
+    return carray(pointer(address), (count,), np.int8)
+
+
+@njit(inline="always")
+def i32s(address: Any, count: Any) -> Any:
+    """`count` 32-bit integers at an address."""
+    return carray(pointer(address), (count,), np.int32)
+
+
+@njit(inline="always")
+def i64s(address: Any, count: Any) -> Any:
+    """`count` 64-bit integers at an address."""
+    return carray(pointer(address), (count,), np.int64)
+
+
+@njit(inline="always")
+def f64s(address: Any, count: Any) -> Any:
+    """`count` f64 at an address."""
+    return carray(pointer(address), (count,), np.float64)

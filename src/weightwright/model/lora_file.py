@@ -1,0 +1,212 @@
+"""A LoRA adapter on disk: PEFT's `adapter_config.json` and `adapter_model.safetensors`, read and checked.
+
+The file of weights itself says which modules an adapter changes (whatever `target_modules`, a regular
+expression, `all-linear` or `layers_to_transform` chose in training); the configuration gives each its scale.
+Nothing of peft or of the model is needed to read it.
+"""
+
+import hashlib
+import json
+import math
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from weightwright.errors import ModelError
+
+_BASE = "__base__"  # peft's name for "no adapter" in a mixed batch
+_PREFIX = "base_model.model."  # what peft puts before the model's own names
+_TENSOR = re.compile(r"(?P<path>.+)\.lora_(?P<which>[AB])\.(?P<kind>weight|bias)")
+_SAVED_BASE = ".base_layer.weight"  # peft saves a targeted lm_head's own matrix too
+_MERGE = "merge it into its base model (peft's merge_and_unload) and give the merged folder as the model"
+_REFUSED = {
+    "use_dora": "DoRA scales every column by a trained magnitude",
+    "modules_to_save": "whole copies of modules beside its low-rank matrices",
+    "trainable_token_indices": "trained embeddings of single tokens",
+    "layer_replication": "layers of the base model repeated",
+    "alora_invocation_tokens": "activated LoRA begins in the middle of a prompt",
+    "use_qalora": "QA-LoRA pools its input",
+    "use_bdlora": "block-diagonal LoRA",
+    "arrow_config": "Arrow routes tokens between adapters",
+    "kasa_config": "KaSA truncates the base weights",
+    "monteclora_config": "MonteCLoRA samples around its matrices",
+}  # fields of peft 0.21's LoraConfig that change what the forward pass computes
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # these starts subtract from the base weights
+
+
+@dataclass(frozen=True, slots=True)
+class LoraWeights:
+    """What an adapter adds to one module: `scale * (b @ a @ x + bias)` (arXiv 2106.09685, §4.1)."""
+
+    a: Tensor  # [rank, in]
+    b: Tensor  # [out, rank]
+    scale: float  # alpha / rank, or alpha / sqrt(rank) (rsLoRA, arXiv 2312.03732)
+    bias: Tensor | None = None  # [out]
+
+    @property
+    def rank(self) -> int:
+        """Rows of `a`."""
+        return len(self.a)
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A whole adapter: its weights by module path (`model.layers.0.self_attn.q_proj`) and their hash."""
+
+    name: str
+    folder: Path
+    modules: Mapping[str, LoraWeights]
+    saved_base: Mapping[str, tuple[int, ...]]  # shapes of base matrices that the file repeats, by module path
+    digest: bytes  # 32 bytes over paths, scales and weights: equal only for adapters that compute the same
+
+    def misfit(self, why: str) -> ModelError:
+        """The error that says why this adapter cannot be applied to a model."""
+        return ModelError(f"adapter {self.name!r} (LORA) at {self.folder} does not fit this model: {why}")
+
+
+def refuse_experts(name: str, what: str) -> NoReturn:
+    """Raise the one ModelError for adapters of a mixture's expert matrices."""
+    raise ModelError(
+        f"adapter {name!r} changes the experts of a mixture ({what}); adapters of expert matrices are not "
+        f"applied here: train without them (attention and shared layers only), or {_MERGE}"
+    )
+
+
+def read_adapter(name: str, folder: Path) -> Adapter:
+    """Read a LoRA adapter in PEFT's format. Raises ModelError when it is another kind or cannot be used."""
+    config = _read_config(name, folder)
+    tensors = _read_tensors(name, folder / "adapter_model.safetensors")
+    pairs: dict[str, dict[str, Tensor]] = {}
+    saved_base: dict[str, tuple[int, ...]] = {}
+    for key, tensor in sorted(tensors.items()):
+        path = key.removeprefix(_PREFIX)
+        match = _TENSOR.fullmatch(path)
+        if match:
+            part = "bias" if match["kind"] == "bias" else match["which"]
+            pairs.setdefault(match["path"], {})[part] = tensor
+        elif path.endswith(_SAVED_BASE) and "lora_" not in path:
+            saved_base[path.removesuffix(_SAVED_BASE)] = tuple(tensor.shape)
+        else:
+            _refuse_tensor(name, key)
+    if not pairs:
+        raise ModelError(f"adapter {name!r}: {folder}/adapter_model.safetensors holds no LoRA matrices")
+    modules = {path: _weights(name, path, parts, config) for path, parts in pairs.items()}
+    return Adapter(name, folder, modules, saved_base, _digest(modules))
+
+
+def _read_config(name: str, folder: Path) -> dict[str, Any]:
+    """The adapter's configuration, after looking at what would fail later with a worse message."""
+    file = folder / "adapter_config.json"
+    if not file.is_file():
+        raise ModelError(f"adapter {name!r}: {folder} holds no adapter_config.json (PEFT's format)")
+    if not name or "." in name or name == _BASE:
+        raise ModelError(f"adapter name {name!r} cannot be used; choose one without dots")
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(
+            f"adapter {name!r}: {folder} holds no adapter_model.safetensors; "
+            "pickled weights are not read, save it with safe_serialization=True"
+        )
+    try:
+        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        kind = str(config["peft_type"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"adapter {name!r}: {file} is not PEFT's adapter_config.json") from error
+    if kind != "LORA":
+        raise ModelError(f"adapter {name!r} is of kind {kind}; this engine applies LoRA adapters")
+    if config.get("target_parameters"):
+        refuse_experts(name, "target_parameters=" + json.dumps(config["target_parameters"]))
+    for field, meaning in _REFUSED.items():
+        if config.get(field):
+            value = json.dumps(config[field])
+            raise ModelError(
+                f"adapter {name!r} has {field}={value} ({meaning}); only plain LoRA is applied here: {_MERGE}"
+            )
+    if config.get("bias", "none") != "none":
+        raise ModelError(
+            f"adapter {name!r} has bias={config['bias']!r}: it changes the base model's own biases; {_MERGE}"
+        )
+    start = str(config.get("init_lora_weights", True)).lower()
+    if start.startswith(_CHANGES_BASE):
+        raise ModelError(
+            f"adapter {name!r} has init_lora_weights={start!r}, which changes the base weights; save it as "
+            "plain LoRA (peft's save_pretrained with path_initial_model_for_weight_conversion)"
+        )
+    return config
+
+
+def _read_tensors(name: str, file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"adapter {name!r}: {file} cannot be read ({error}); copy it again") from error
+    return tensors
+
+
+def _refuse_tensor(name: str, key: str) -> NoReturn:
+    if "lora_embedding_" in key or "embed" in key:
+        raise ModelError(
+            f"adapter {name!r} changes the input embeddings ({key}); adapters of embeddings are not applied "
+            f"here: train with other target_modules, or {_MERGE}"
+        )
+    if ".experts." in key:
+        refuse_experts(name, key)
+    raise ModelError(f"adapter {name!r} holds a tensor that is no part of plain LoRA: {key}; {_MERGE}")
+
+
+def _weights(name: str, path: str, parts: Mapping[str, Tensor], config: Mapping[str, Any]) -> LoraWeights:
+    """One module's matrices with the scale that the configuration gives them."""
+    missing = [f"lora_{which}" for which in "AB" if which not in parts]
+    if missing:
+        raise ModelError(f"adapter {name!r} lacks {missing[0]} of {path}; save it again")
+    a, b, bias = parts["A"], parts["B"], parts.get("bias")
+    if not all(tensor.is_floating_point() for tensor in parts.values()):
+        raise ModelError(f"adapter {name!r}: {path} is {a.dtype}, not f32, bf16 or f16")
+    if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or 0 in a.shape:
+        raise ModelError(
+            f"adapter {name!r}: {path} has lora_A {list(a.shape)} and lora_B {list(b.shape)}, which are not "
+            "[rank, in] and [out, rank]"
+        )
+    if bias is not None and bias.shape != b.shape[:1]:
+        raise ModelError(f"adapter {name!r}: {path} has a bias {list(bias.shape)} for {b.shape[0]} outputs")
+    try:
+        rank = int(_of_pattern(config.get("rank_pattern"), path, config.get("r", 8)))
+        alpha = float(_of_pattern(config.get("alpha_pattern"), path, config.get("lora_alpha", 8)))
+    except (ValueError, TypeError, AttributeError, re.error) as error:
+        raise ModelError(f"adapter {name!r}: its rank and alpha of {path} cannot be read: {error}") from error
+    if rank != a.shape[0]:
+        raise ModelError(
+            f"adapter {name!r}: {path} has rank {a.shape[0]} in the weights and {rank} in "
+            "adapter_config.json; the two files are not of one adapter"
+        )
+    return LoraWeights(a, b, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank), bias)
+
+
+def _of_pattern(pattern: Mapping[str, Any] | None, path: str, default: Any) -> Any:
+    """The first value whose key matches the end of the path, as peft looks it up."""
+    for key, value in (pattern or {}).items():
+        if re.match(rf"(.*\.)?({key})$", path):
+            return value
+    return default
+
+
+def _digest(modules: Mapping[str, LoraWeights]) -> bytes:
+    found = hashlib.blake2b(digest_size=32)
+    for path in sorted(modules):
+        weights = modules[path]
+        found.update(struct.pack("<qd", len(path), weights.scale) + path.encode())
+        for tensor in (weights.a, weights.b, weights.bias):
+            if tensor is None:
+                found.update(b"-")
+            else:
+                found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+                found.update(tensor.contiguous().view(torch.uint8).numpy())
+    return found.digest()
