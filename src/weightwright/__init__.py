@@ -5,12 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weightwright.engine.llm import LLM as LLM
-    from weightwright.ports import SamplingParams as SamplingParams
+    from weightwright.engine.vllm_shapes import LoRARequest as LoRARequest
+    from weightwright.sampling import SamplingParams as SamplingParams
+    from weightwright.sampling import StructuredOutputsParams as StructuredOutputsParams
 
 __version__ = "0.1.0"
-__all__ = ["LLM", "SamplingParams", "__version__"]
+__all__ = ["LLM", "LoRARequest", "SamplingParams", "StructuredOutputsParams", "__version__"]
 
-_HOMES = {"LLM": "weightwright.engine.llm", "SamplingParams": "weightwright.ports"}
+_HOMES = {
+    "LLM": "weightwright.engine.llm",
+    "LoRARequest": "weightwright.engine.vllm_shapes",
+    "SamplingParams": "weightwright.sampling",
+    "StructuredOutputsParams": "weightwright.sampling",
+}
 
 
 def __getattr__(name: str) -> Any:

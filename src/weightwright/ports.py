@@ -134,6 +134,7 @@ class ChatResult:
     completions: tuple[Completion, ...]
     usage: Usage
     prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+    prompt_token_ids: tuple[int, ...] | None = None
 
     @property
     def text(self) -> str:
@@ -163,6 +164,7 @@ class Reply:
         self._pieces: list[Piece] = []
         self._usage = Usage()
         self._prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+        self._prompt_token_ids: tuple[int, ...] | None = None
         self._ended = False
         self._error: BaseException | None = None
         self._piece_callbacks: list[Callable[[Piece], None]] = []
@@ -180,9 +182,14 @@ class Reply:
                 callback(piece)
             self._changed.notify_all()
 
-    def finish(self, usage: Usage, prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None) -> None:
-        """Say that all pieces have come."""
-        self._prompt_logprobs = prompt_logprobs
+    def finish(
+        self,
+        usage: Usage,
+        prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None,
+        prompt_token_ids: tuple[int, ...] | None = None,
+    ) -> None:
+        """Say that all pieces have come, and what is known of the prompt."""
+        self._prompt_logprobs, self._prompt_token_ids = prompt_logprobs, prompt_token_ids
         self._end(None, usage)
 
     def fail(self, error: BaseException) -> None:
@@ -239,7 +246,7 @@ class Reply:
             if self._error is not None:
                 raise self._error
             completions = tuple(self._completion(i) for i in range(self._n))
-            return ChatResult(completions, self._usage, self._prompt_logprobs)
+            return ChatResult(completions, self._usage, self._prompt_logprobs, self._prompt_token_ids)
 
     def cancel(self) -> None:
         """Stop the work and free what it holds; the completions so far end as `cancelled`."""

@@ -198,9 +198,10 @@ def module_weight(module: ByBytes) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("y_dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("copies", [1, 5, 13])
 def test_a_fused_site_equals_its_parts(
-    saved: Callable[[str], Path], copies: int, y_dtype: torch.dtype
+    saved: Callable[[str], Path], copies: int, together: bool, y_dtype: torch.dtype
 ) -> None:
     """q, k and v side by side, some without an adapter; rows in any order, few and many of each."""
     parts = [(LAYER + "q_proj", 64), (LAYER + "k_proj", 32), (LAYER + "v_proj", 32)]
@@ -209,6 +210,7 @@ def test_a_fused_site_equals_its_parts(
     slots = [bank.load(adapter) for adapter in adapters]
     order = torch.randperm(5 * copies, generator=torch.Generator().manual_seed(3)).tolist()
     rows = [[-1, *slots][at % 5] for at in order]
+    rows = sorted(rows) if together else rows
     x = torch.randn(len(rows), 64, generator=torch.Generator().manual_seed(4))
     y = torch.ones(len(rows), 128, dtype=y_dtype)
     bank_site(bank).add_(y, x, bank.batch(rows))
@@ -220,6 +222,18 @@ def test_a_fused_site_equals_its_parts(
             delta = torch.zeros(out) if found is None else found.scale * (found.b @ (found.a @ x[row]) + bias)
             pieces.append(delta)
         close(y[row], (1 + torch.cat(pieces)).to(y_dtype), 1e-4 if y_dtype == torch.float32 else 2e-2)
+
+
+@pytest.mark.parametrize("rows", [2, 20])
+def test_a_bf16_bank_takes_f32_rows(saved: Callable[[str], Path], rows: int) -> None:
+    bank = AdapterBank(torch.bfloat16)
+    site = bank.site([(LAYER + "q_proj", 64)], 64)
+    adapter = read_adapter("mine", saved("rank1"))
+    found = adapter.modules[LAYER + "q_proj"]
+    site.put(0, [found])
+    x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(5))
+    got = site.add_(torch.zeros(rows, 64), x, bank.batch([0] * rows))
+    close(got, found.scale * x @ found.a.t() @ found.b.t(), 5e-2)
 
 
 def bank_of(saved: Callable[[str], Path], parts: list[tuple[str, int]]) -> AdapterBank:
@@ -289,6 +303,9 @@ def test_a_batch_of_the_base_model_asks_for_nothing(saved: Callable[[str], Path]
     bank = bank_of(saved, [(LAYER + "q_proj", 64)])
     bank.load(read_adapter("mine", saved("rank4")))
     assert not bank.batch([-1] * 40).active
+    ours = Wrapped(llama())
+    ours.bank.rows = ours.bank.batch([-1])  # not even counted
+    assert ours.model(input_ids=tokens(1, 3)).logits.shape == (1, 3, 151)
     assert bank.batch([-1, 0]).active
     assert bank.batch([-1, 0]) is bank.batch([-1, 0])  # the next step of the same rows prepares nothing
 

@@ -56,7 +56,8 @@ def _run(offers: "Offers", settings: ServeSettings, listening: socket.socket) ->
 
 def _stop_by_signal(server: "uvicorn.Server") -> list[int]:
     """Let a signal end `server` in order from now on: until its loop runs, a KeyboardInterrupt would fall
-    into imports and half-started tasks. The signals that came are in the list."""
+    into imports and half-started tasks. The signals that came are in the list.
+    """
     stopped: list[int] = []
 
     def stop(signum: int, frame: FrameType | None) -> None:

@@ -99,5 +99,3 @@ def cache_blocks(
     else:
         budget = max(size, int(psutil.virtual_memory().available * _KV_SHARE))
     return min(useful, budget // size)
-
-

@@ -115,7 +115,7 @@ class Beams:
         length = len(self._beams[0].output) + 1
         if self._params.early_stopping == "never" and self._params.length_penalty > 0:
             length = self._running.max_tokens
-        return self._finished[-1].score >= best / length**self._params.length_penalty
+        return bool(self._finished[-1].score >= best / length**self._params.length_penalty)
 
     def _grow(self, going: list[tuple[Beam, int, float]]) -> None:
         """Branch the sequences: each beam's first continuation goes on in place, the others in twins."""
@@ -141,12 +141,12 @@ class Beams:
         for index, done in enumerate(self._finished[: self._params.n]):
             row = running.rows[index]
             ends = row.choice.ends
-            text = "".join(row.text.push(token) for token in done.output if token not in ends) + row.text.flush()
-            row.choice.output_ids.extend(done.output)
+            text = (
+                "".join(row.text.push(token) for token in done.output if token not in ends) + row.text.flush()
+            )
+            row.given = len(done.output)
             row.finish_reason = "stop" if done.reason == "stop" or row.text.stopped else "length"
             running.reply.push(Piece(index, text, done.output, (), row.finish_reason))
         for row in running.rows:
             if row.finish_reason is None:
                 row.finish_reason = "length"
-
-

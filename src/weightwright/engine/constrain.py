@@ -13,7 +13,7 @@ from weightwright.errors import RequestError
 from weightwright.sampling import StructuredOutputs
 
 if TYPE_CHECKING:
-    from llguidance import LLExecutor, LLMatcher, LLTokenizer
+    from llguidance import LLMatcher, LLTokenizer
 
 _SHOWN_CHARACTERS = 600  # of a compiler's message
 
@@ -90,19 +90,13 @@ class Constraint:
         return _first_lines(self.matcher.get_error()) if self.matcher.is_error() else ""
 
 
-def allowed(constraints: Sequence[Constraint], executor: "LLExecutor | None" = None) -> NDArray[np.bool_]:
-    """Which tokens may come next, [constraints, vocab of the tokenizer] bool; all `begun`, of one Grammars.
-
-    With an executor the rows are worked out on its threads.
-    """
+def allowed(constraints: Sequence[Constraint]) -> NDArray[np.bool_]:
+    """Which tokens may come next, [constraints, tokenizer vocab] bool; all `begun`, of one Grammars."""
     width = constraints[0].vocab_tokens
     words = np.zeros((len(constraints), -(-width // 32)), dtype=np.int32)
-    rows = [(c.matcher, row) for row, c in enumerate(constraints) if not c.matcher.is_error()]
-    if executor is not None and len(rows) > 1:
-        executor.unsafe_compute_mask_ptr(rows, words.ctypes.data, words.shape[1] * 4, len(words))
-    else:
-        for matcher, row in rows:
-            matcher.unsafe_compute_mask_ptr(words[row].ctypes.data, words.shape[1] * 4)
+    for row, constraint in enumerate(constraints):
+        if not constraint.matcher.is_error():
+            constraint.matcher.unsafe_compute_mask_ptr(words[row].ctypes.data, words.shape[1] * 4)
     return np.unpackbits(words.view(np.uint8), axis=1, count=width, bitorder="little").view(np.bool_)
 
 

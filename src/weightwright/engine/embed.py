@@ -30,7 +30,9 @@ def embed(parts: "Parts", tokenizer: Any, texts: Sequence[str], pooling: str, st
     all_ids = [list(tokenizer.encode(text)) for text in texts]
     for ids in all_ids:
         if not 0 < len(ids) <= parts.context_tokens:
-            raise RequestError(f"a text of {len(ids)} tokens cannot be embedded; 1 to {parts.context_tokens} can")
+            raise RequestError(
+                f"a text of {len(ids)} tokens cannot be embedded; 1 to {parts.context_tokens} can"
+            )
     if not texts:
         return np.zeros((0, 0), np.float32)
     longest = max(map(len, all_ids))

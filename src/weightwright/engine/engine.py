@@ -123,7 +123,9 @@ class Engine:
         """Hidden states of texts, pooled (`mean`, `last`) and of length one, [texts, hidden] f32; blocks."""
         from weightwright.engine.embed import embed
 
-        return self._done(lambda: embed(self.parts, self.tokenizer, texts, pooling, self.settings.step_tokens))
+        return self._done(
+            lambda: embed(self.parts, self.tokenizer, texts, pooling, self.settings.step_tokens)
+        )
 
     def load_adapter(self, name: str, folder: Path) -> None:
         """Load a LoRA adapter while requests run; blocks. Raises ModelError when it does not fit."""
@@ -229,7 +231,7 @@ class Engine:
             owner = self._rows.owner(work.sequence)
             if owner is not None:
                 owner.running.reply.fail(error)
-                self._rows.drop(owner.running, lambda row: None)
+                self._rows.drop(owner.running)
             else:
                 self._scoring.fail(work.sequence, error)
 
@@ -242,7 +244,7 @@ class Engine:
         for running in self._rows.running():
             if running.adapter == name:
                 running.reply.fail(RequestError(f"the adapter {name!r} was dropped while the request ran"))
-                self._rows.drop(running, lambda row: None)
+                self._rows.drop(running)
         self._bank.drop(name)
 
     def _stop(self) -> None:
@@ -258,4 +260,3 @@ def _end_ids(generation_config: Any, tokenizer: Any) -> tuple[int, ...]:
     configured = getattr(generation_config, "eos_token_id", None)
     ids = configured if isinstance(configured, list) else [configured]
     return tuple(sorted({int(i) for i in (*ids, tokenizer.eos_token_id) if i is not None}))
-

@@ -1,40 +1,34 @@
 """`LLM`: the engine in the shape of vLLM's offline API."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from weightwright.engine.engine import Engine
-from weightwright.engine.settings import Device, EngineSettings, Precision
+from weightwright.engine.settings import Device, Precision
+from weightwright.engine.vllm_shapes import (
+    EmbeddingOutput,
+    EmbeddingRequestOutput,
+    LoRARequest,
+    RequestOutput,
+    adapter_name,
+    folder_of,
+    precision_of,
+    refuse_parallel,
+    settings_of,
+)  # fmt: skip
 from weightwright.errors import SettingsError
-from weightwright.ports import ChatRequest, Completion, Message, Reply, SamplingParams
+from weightwright.ports import ChatRequest, Message, Reply, SamplingParams, Score, TokenLogprob
 
-_DTYPES: dict[str, Precision] = {
-    "auto": "auto",
-    "float32": "f32",
-    "float": "f32",
-    "bfloat16": "bf16",
-}
-
-Prompt = str | Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class RequestOutput:
-    """The completions of one prompt, with vLLM's names."""
-
-    request_id: str
-    prompt: str | None
-    prompt_token_ids: list[int] | None
-    outputs: list[Completion]
-    finished: bool = True
+T = TypeVar("T")
+Prompt = str | Mapping[str, Any] | Sequence[int]
 
 
 class LLM:
     """A model to generate with. Raises SettingsError for what vLLM offers and this engine does not.
 
-    `model` is a model address, `adapters` maps names to folders in PEFT's format.
+    `model` is a model address, `adapters` maps names to folders in PEFT's format. Further options are the fields of
+    `EngineSettings`, or vLLM's names for them.
     """
 
     def __init__(
@@ -50,32 +44,37 @@ class LLM:
         max_num_seqs: int = 32,
         tensor_parallel_size: int = 1,
         trust_remote_code: bool = False,
+        **options: Any,
     ) -> None:
         from weightwright.model.address import parse_model
         from weightwright.model.load import load
 
-        if dtype not in _DTYPES:
-            raise SettingsError(f"dtype={dtype!r} is not known; use one of {', '.join(_DTYPES)}")
-        if quantization is not None:
-            raise SettingsError(f"quantization={quantization!r} is not supported; use precision=")
-        if tensor_parallel_size != 1:
-            raise SettingsError(
-                f"tensor_parallel_size={tensor_parallel_size} is not supported in process; "
-                "serve with vLLM on several GPUs and use its http:// address"
-            )
-        if precision == "auto":
-            precision = _DTYPES[dtype]
+        refuse_parallel("tensor_parallel_size", tensor_parallel_size)
+        settings = settings_of(
+            options,
+            {
+                "precision": precision_of(precision, dtype, quantization),
+                "device": device,
+                "max_context": max_model_len,
+                "max_sequences": max_num_seqs,
+                "step_tokens": max(512, max_num_seqs),
+                "trust_remote_code": trust_remote_code,
+            },
+        )
         address = parse_model(model)
         folders = {name: Path(folder) for name, folder in (adapters or {}).items()}
         if address.adapter is not None:
             folders["default"] = address.adapter
         self._engine = Engine(
-            load(address, precision=precision, device=device, trust_remote_code=trust_remote_code),
+            load(
+                address,
+                precision=settings.precision,
+                device=device,
+                trust_remote_code=trust_remote_code,
+            ),
             adapters=folders,
             default_adapter="default" if address.adapter is not None else None,
-            settings=EngineSettings(
-                precision=precision, device=device, max_context=max_model_len, max_sequences=max_num_seqs
-            ),
+            settings=settings,
         )
 
     def generate(
@@ -84,14 +83,17 @@ class LLM:
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         adapter: str | None = None,
+        lora_request: LoRARequest | None = None,
+        priority: Sequence[int] | None = None,
         use_tqdm: bool = False,
     ) -> list[RequestOutput]:
         """Complete each prompt (a text, or `{"prompt_token_ids": [...]}`); results in order."""
-        single = isinstance(prompts, str | Mapping)
-        many: list[Prompt] = [prompts] if single else list(prompts)  # type: ignore[list-item]
-        parameters = _per_prompt(sampling_params, len(many))
+        many = _prompts(prompts)
+        name = self._adapter(lora_request, adapter)
+        ranks = _per_prompt(priority, len(many), "priorities") if priority is not None else [0] * len(many)
         requests = [
-            _request(prompt, params, adapter) for prompt, params in zip(many, parameters, strict=True)
+            _request(prompt, params, name, rank)
+            for prompt, params, rank in zip(many, _params(sampling_params, len(many)), ranks, strict=True)
         ]
         return self._run(requests, use_tqdm)
 
@@ -101,21 +103,57 @@ class LLM:
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         adapter: str | None = None,
+        lora_request: LoRARequest | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         use_tqdm: bool = False,
     ) -> list[RequestOutput]:
-        """Answer one conversation or several, `[{"role": …, "content": …}, …]`, through the template."""
+        """Answer one conversation or several, `[{"role": …, "content": …}, …]`, through the template.
+
+        `chat_template_kwargs` goes to the template (`{"enable_thinking": False}`); a thought comes in `reasoning`.
+        """
         single = bool(messages) and isinstance(messages[0], Mapping)
         many: Any = [messages] if single else messages
-        parameters = _per_prompt(sampling_params, len(many))
+        name = self._adapter(lora_request, adapter)
         requests = [
-            ChatRequest(messages=tuple(Message(**turn) for turn in turns), adapter=adapter, params=params)
-            for turns, params in zip(many, parameters, strict=True)
+            ChatRequest(
+                messages=tuple(Message(**turn) for turn in turns),
+                adapter=name,
+                params=params,
+                template_options=dict(chat_template_kwargs or {}),
+            )
+            for turns, params in zip(many, _params(sampling_params, len(many)), strict=True)
         ]
         return self._run(requests, use_tqdm)
+
+    def embed(self, texts: str | Sequence[str], *, pooling: str = "mean") -> list[EmbeddingRequestOutput]:
+        """A vector of length one per text, from the model's last hidden states."""
+        vectors = self._engine.embed([texts] if isinstance(texts, str) else texts, pooling=pooling)
+        return [
+            EmbeddingRequestOutput(str(i), EmbeddingOutput([float(x) for x in vector]))
+            for i, vector in enumerate(vectors)
+        ]
+
+    def loglikelihood(
+        self, prompt: str, completions: Sequence[str], *, adapter: str | None = None
+    ) -> list[Score]:
+        """Log-likelihoods of completions after a prompt."""
+        return self._engine.score(prompt, completions, adapter=adapter)
 
     def get_tokenizer(self) -> Any:
         """The model's tokenizer."""
         return self._engine.tokenizer
+
+    def get_default_sampling_params(self) -> SamplingParams:
+        """What `generate` uses where nothing is given."""
+        return SamplingParams()
+
+    def load_adapter(self, name: str, folder: str | Path) -> None:
+        """Load a LoRA adapter in PEFT's format; requests under way go on."""
+        self._engine.load_adapter(name, Path(folder))
+
+    def drop_adapter(self, name: str) -> None:
+        """Forget an adapter."""
+        self._engine.drop_adapter(name)
 
     def close(self) -> None:
         """Free the model."""
@@ -127,6 +165,12 @@ class LLM:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _adapter(self, lora: LoRARequest | None, adapter: str | None) -> str | None:
+        name = adapter_name(lora, adapter)
+        if lora is not None and name is not None and name not in self._engine.adapters:
+            self._engine.load_adapter(name, folder_of(lora))
+        return name
+
     def _run(self, requests: Sequence[ChatRequest], use_tqdm: bool) -> list[RequestOutput]:
         replies: Iterable[Reply] = [self._engine.submit(request) for request in requests]
         if use_tqdm:
@@ -137,23 +181,64 @@ class LLM:
 
 
 def _output(index: int, request: ChatRequest, reply: Reply) -> RequestOutput:
-    ids = None if request.prompt_token_ids is None else list(request.prompt_token_ids)
-    return RequestOutput(str(index), request.prompt, ids, list(reply.result().completions))
+    result = reply.result()
+    ids = None if result.prompt_token_ids is None else list(result.prompt_token_ids)
+    return RequestOutput(
+        request_id=str(index),
+        prompt=request.prompt,
+        prompt_token_ids=ids,
+        outputs=list(result.completions),
+        prompt_logprobs=_by_token(result.prompt_logprobs),
+        num_cached_tokens=result.usage.cached_tokens,
+    )
 
 
-def _request(prompt: Prompt, params: SamplingParams, adapter: str | None) -> ChatRequest:
+def _by_token(
+    logprobs: tuple[TokenLogprob | None, ...] | None,
+) -> list[dict[int, TokenLogprob] | None] | None:
+    """Per position the token of the prompt and the likeliest ones, by id."""
+    if logprobs is None:
+        return None
+    return [
+        None
+        if one is None
+        else {
+            **{
+                token: TokenLogprob(token, text, logprob, (), rank)
+                for rank, (token, text, logprob) in enumerate(one.top, 1)
+            },
+            one.token_id: one,
+        }
+        for one in logprobs
+    ]
+
+
+def _prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    if isinstance(prompts, str | Mapping) or (prompts and isinstance(prompts[0], int)):
+        return [prompts]  # type: ignore[list-item]
+    return list(prompts)  # type: ignore[arg-type]
+
+
+def _request(prompt: Prompt, params: SamplingParams, adapter: str | None, priority: int) -> ChatRequest:
+    given: dict[str, Any] = {"adapter": adapter, "params": params, "priority": priority}
     if isinstance(prompt, str):
-        return ChatRequest(prompt=prompt, adapter=adapter, params=params)
+        return ChatRequest(prompt=prompt, **given)
+    if not isinstance(prompt, Mapping):
+        return ChatRequest(prompt_token_ids=tuple(prompt), **given)
     if "prompt_token_ids" in prompt:
-        return ChatRequest(prompt_token_ids=tuple(prompt["prompt_token_ids"]), adapter=adapter, params=params)
+        return ChatRequest(prompt_token_ids=tuple(prompt["prompt_token_ids"]), **given)
     if "prompt" in prompt:
-        return ChatRequest(prompt=prompt["prompt"], adapter=adapter, params=params)
+        return ChatRequest(prompt=prompt["prompt"], **given)
     raise SettingsError(f"a prompt needs the key 'prompt' or 'prompt_token_ids', got {sorted(prompt)}")
 
 
-def _per_prompt(params: SamplingParams | Sequence[SamplingParams] | None, count: int) -> list[SamplingParams]:
+def _params(params: SamplingParams | Sequence[SamplingParams] | None, count: int) -> list[SamplingParams]:
     if params is None or isinstance(params, SamplingParams):
         return [params or SamplingParams()] * count
-    if len(params) != count:
-        raise SettingsError(f"{len(params)} sampling parameters for {count} prompts; give one or {count}")
-    return list(params)
+    return _per_prompt(params, count, "sampling parameters")
+
+
+def _per_prompt(values: Sequence[T], count: int, what: str) -> list[T]:
+    if len(values) != count:
+        raise SettingsError(f"{len(values)} {what} for {count} prompts; give one or {count}")
+    return list(values)

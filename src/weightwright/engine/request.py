@@ -39,6 +39,7 @@ class Row:
     lookup: Lookup | None = None
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
+    given: int = 0  # tokens handed out; a choice may have accepted guesses beyond a stop string
     log_likelihood: float = 0.0
     held: list[Piece] = field(default_factory=list)  # of best_of: handed out when the best are known
 
@@ -91,7 +92,12 @@ class Running:
                     running=self,
                     index=index,
                     choice=Choice(
-                        params, index, self.prompt_ids, model.end_ids, self._constraint(model, is_open), bad_words
+                        params,
+                        index,
+                        self.prompt_ids,
+                        model.end_ids,
+                        self._constraint(model, is_open),
+                        bad_words,
                     ),
                     text=TextStream(
                         model.tokenizer,
@@ -108,7 +114,11 @@ class Running:
         request = self.request
         if request.messages is not None:
             text = render(
-                request.messages, tokenizer, "messages", generation_prompt=True, options=request.template_options
+                request.messages,
+                tokenizer,
+                "messages",
+                generation_prompt=True,
+                options=request.template_options,
             )
             ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
         elif request.prompt is not None:
@@ -152,7 +162,7 @@ class Running:
 
     def usage(self) -> Usage:
         """Tokens read, written, and found in the cache."""
-        new_tokens = sum(len(row.choice.output_ids) for row in self.rows)
+        new_tokens = sum(row.given for row in self.rows)
         return Usage(len(self.prompt_ids), new_tokens, self.cached_tokens)
 
     def finish(self) -> None:
@@ -163,11 +173,16 @@ class Running:
                 for piece in row.held:
                     self.reply.push(_numbered(piece, index))
         wanted = self.request.params.prompt_logprobs is not None
-        self.reply.finish(self.usage(), tuple(self.prompt_logprobs) if wanted else None)
+        logprobs = tuple(self.prompt_logprobs) if wanted else None
+        self.reply.finish(self.usage(), logprobs, tuple(self.prompt_ids))
 
 
-def take(row: Row, token: int, logprob: TokenLogprob | None) -> None:
-    """Hand out a token that the row's choice has accepted: decide whether it ends the row."""
+def take(row: Row, token: int, logprob: TokenLogprob | None, *, last: bool = True) -> None:
+    """Hand out a token that the row's choice has accepted: decide whether it ends the row.
+
+    `last` is False where the choice has accepted further tokens already.
+    """
+    row.given += 1
     choice, params = row.choice, row.params
     ends = token in choice.ends
     text = "" if ends and not _shown(row, token) else row.text.push(token)
@@ -176,9 +191,9 @@ def take(row: Row, token: int, logprob: TokenLogprob | None) -> None:
         row.stop_reason = token if token in params.stop_token_ids else None
     elif row.text.stopped:
         row.finish_reason, row.stop_reason = "stop", row.text.stop_reason
-    elif choice.finished:
+    elif last and choice.finished:
         row.finish_reason = "stop"
-    elif len(choice.output_ids) >= row.running.max_tokens:
+    elif row.given >= row.running.max_tokens:
         row.finish_reason = "length"
     if row.finish_reason is not None:
         text += row.text.flush()
@@ -218,7 +233,13 @@ def _push(row: Row, text: str, ids: tuple[int, ...], logprobs: tuple[TokenLogpro
 
 def _numbered(piece: Piece, index: int) -> Piece:
     return Piece(
-        index, piece.text, piece.token_ids, piece.logprobs, piece.finish_reason, piece.reasoning, piece.stop_reason
+        index,
+        piece.text,
+        piece.token_ids,
+        piece.logprobs,
+        piece.finish_reason,
+        piece.reasoning,
+        piece.stop_reason,
     )
 
 

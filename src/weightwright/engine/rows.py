@@ -47,7 +47,11 @@ class Rows:
         """
         row, params = running.rows[0], running.request.params
         tokens = Tokens(
-            list(running.prompt_ids), len(running.prompt_ids), running.max_tokens, running.request.priority, salt
+            list(running.prompt_ids),
+            len(running.prompt_ids),
+            running.max_tokens,
+            running.request.priority,
+            salt,
         )
         if params.prompt_logprobs is not None:
             tokens.logits_from = 0
@@ -59,11 +63,12 @@ class Rows:
         if params.use_beam_search:
             self._beams[running] = Beams(running, self._schedule, self._adopt, self._forget)
 
-    def drop(self, running: Running, end: Callable[[Row], None]) -> None:
-        """Forget a request and free what it holds; `end` says goodbye to each of its rows."""
+    def drop(self, running: Running, end: Callable[[Row], None] | None = None) -> None:
+        """Forget a request and free what it holds; `end` says goodbye to its rows."""
         for row in running.rows:
             self._release(row)
-            end(row)
+            if end is not None:
+                end(row)
         if running in self._beams:
             self._beams.pop(running).drop()
         self._running.pop(running, None)
@@ -82,7 +87,7 @@ class Rows:
                 row.lookup = Lookup(tokens.token_ids)
             if count is None and row.lookup.acceptance < _WORTH:
                 continue
-            room = row.running.max_tokens - len(row.choice.output_ids) - 1
+            room = row.running.max_tokens - row.given - 1
             tokens.draft = row.lookup.guess(min(count or _GUESSES, room))
 
     def take(self, works: Sequence[tuple[Work, int]], logits: "Tensor") -> None:
@@ -104,26 +109,28 @@ class Rows:
     # -- choosing tokens ---------------------------------------------------------------------------
 
     def _choose(self, works: Sequence[tuple[Work, int]], logits: "Tensor") -> None:
-        plain = [(work, at, row) for work, at in works if not work.sequence.draft for row in self._sharing(work)]
+        plain = [
+            (work, at, row) for work, at in works if not work.sequence.draft for row in self._sharing(work)
+        ]
         if plain:
             places = [at for _, at, _ in plain]
             own = _at(logits, places)
             tokens = choose(own, [row.choice for _, _, row in plain])
             found = self._logprobs(own, tokens, [row for _, _, row in plain])
+            for work in dict.fromkeys(work for work, _, _ in plain):
+                self._schedule.commit(work)
             self._branch(plain)
             for (_, _, row), token, logprob in zip(plain, tokens, found, strict=True):
                 if token != NOTHING:
                     row.choice.accept(token)
                 self._give(row, token, logprob)
-            for work in dict.fromkeys(work for work, _, _ in plain):
-                self._schedule.commit(work)
         drafted = [(work, at) for work, at in works if work.sequence.draft]
         if drafted:
             self._choose_drafted(drafted, logits)
         for work, _ in works:
-            row = self._owners.get(work.sequence)
-            if row is not None:
-                self._end(row.running)
+            owner = self._owners.get(work.sequence)
+            if owner is not None:
+                self._end(owner.running)
 
     def _choose_drafted(self, works: Sequence[tuple[Work, int]], logits: "Tensor") -> None:
         rows = [self._owners[work.sequence] for work, _ in works]
@@ -135,27 +142,27 @@ class Rows:
         for (work, _), row, draft, tokens in zip(works, rows, drafts, output, strict=True):
             found = self._logprobs(own[at : at + len(tokens)], tokens, [row] * len(tokens))
             at += work.logits
-            for token, logprob in zip(tokens, found, strict=True):
+            for place, (token, logprob) in enumerate(zip(tokens, found, strict=True), 1):
                 if row.finish_reason is None:
-                    self._give(row, token, logprob)
+                    self._give(row, token, logprob, last=place == len(tokens))
             right = sum(1 for guess, token in zip(draft, tokens, strict=False) if guess == token)
             if row.lookup is not None and draft:
                 row.lookup.learn(len(draft), right)
             self._schedule.commit(work, len(work.tokens) - len(draft) + min(right, len(tokens) - 1))
 
-    def _give(self, row: Row, token: int, logprob: TokenLogprob | None) -> None:
+    def _give(self, row: Row, token: int, logprob: TokenLogprob | None, *, last: bool = True) -> None:
         """Hand a chosen token to its row and to the schedule."""
         tokens = row.tokens
         assert tokens is not None
         if token == NOTHING:
             row.running.reply.fail(row.choice.failure())
-            self.drop(row.running, lambda _: None)
+            self.drop(row.running)
             return
         tokens.token_ids.append(token)
         tokens.logits_from = None
         if row.lookup is not None:
             row.lookup.add(token)
-        take(row, token, logprob)
+        take(row, token, logprob, last=last)
 
     def _sharing(self, work: Work) -> list[Row]:
         """The rows that choose from this work's logits: at the end of the prompt all completions of its request."""
@@ -174,7 +181,7 @@ class Rows:
             if row.finish_reason is not None:
                 self._release(row)
         if running.done and running in self._running:
-            self.drop(running, lambda _: None)
+            self.drop(running)
 
     def _adopt(self, row: Row, tokens: Tokens) -> None:
         row.tokens = tokens
@@ -231,5 +238,3 @@ def _at(logits: "Tensor", places: Sequence[int]) -> "Tensor":
     if list(places) == list(range(len(logits))):
         return logits
     return logits[torch.tensor(places, device=logits.device)]
-
-

@@ -53,7 +53,9 @@ class Runner:
         """Tell the adapters which rows are theirs, in all layers and at the head."""
         ordered = self._ordered(works)
         self._bank.rows = self._bank.batch(slots.get(w.sequence, -1) for w in ordered for _ in w.tokens)
-        self._bank.head_rows = self._bank.batch(slots.get(w.sequence, -1) for w in works for _ in range(w.logits))
+        self._bank.head_rows = self._bank.batch(
+            slots.get(w.sequence, -1) for w in works for _ in range(w.logits)
+        )
 
     def _ordered(self, works: Sequence[Work]) -> list[Work]:
         """Those that are attended token by token first."""

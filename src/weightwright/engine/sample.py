@@ -272,15 +272,3 @@ def check_ids(params: SamplingParams, vocab_tokens: int) -> None:
                 raise RequestError(
                     f"{name} holds token {token}, which is outside the vocabulary of {vocab_tokens} tokens"
                 )
-
-
-def generator(params: SamplingParams, index: int) -> Choice:
-    """A Choice that knows neither prompt nor end tokens, for `sample`."""
-    return Choice(params, index, (), ())
-
-
-def sample(logits: "Tensor", params: Sequence[SamplingParams], generators: Sequence[Choice]) -> "Tensor":
-    """`choose` as a tensor [rows] i64."""
-    import torch
-
-    return torch.tensor(choose(logits, generators))

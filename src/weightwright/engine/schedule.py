@@ -267,6 +267,7 @@ class Schedule:
         computes for another is passed (max_sequences of them at most): in the next step it finds the block.
         """
         place = 0
+        kept: list[int] = []  # free blocks found by those that are passed: not for those that pass
         pending: set[bytes] | None = None
         while budget and place < min(len(self._waiting), self._max_sequences + 1):
             if plan and len(self._running) >= self._max_sequences:
@@ -274,8 +275,12 @@ class Schedule:
             if pending is None:
                 pending = {digest for entry in plan for digest in self._filled(*entry)}
             sequence = self._waiting[place]
-            found = self._find(sequence, pending)
-            if found is None:
+            found, soon_more = self._find(sequence, pending)
+            if soon_more:
+                for block in found:
+                    if not self._pool.references(block):
+                        self._pool.share(block)
+                        kept.append(block)
                 place += 1
                 continue
             if not self._place(sequence, found, reserve=len(plan)):
@@ -285,6 +290,8 @@ class Schedule:
             plan.append((sequence, tokens))
             pending.update(self._filled(sequence, tokens))
             budget -= tokens
+        for block in reversed(kept):
+            self._pool.release(block)
         return budget
 
     def _filled(self, sequence: Sequence, tokens: int) -> Iterator[bytes]:
@@ -293,20 +300,20 @@ class Schedule:
         for place in range(sequence.computed // size, (sequence.computed + tokens) // size):
             yield self._digest(sequence, place)
 
-    def _find(self, sequence: Sequence, pending: set[bytes]) -> list[int] | None:
-        """Cached blocks of its beginning, short of the last token; None if the next one is pending."""
+    def _find(self, sequence: Sequence, pending: set[bytes]) -> tuple[list[int], bool]:
+        """Cached blocks of its beginning, short of the last token, and whether the next one is pending."""
         found: list[int] = []
         if not sequence.share_prefix and len(sequence.token_ids) <= sequence.prompt_tokens:
-            return found
+            return found, False
         last = len(sequence.token_ids) - 1
         wanted = last if sequence.logits_from is None else sequence.logits_from
         for place in range(min(last, wanted) // self._block_tokens):
             digest = self._digest(sequence, place)
             block = self._pool.find(digest)
             if block is None:
-                return None if digest in pending else found
+                return found, digest in pending
             found.append(block)
-        return found
+        return found, False
 
     def _place(self, sequence: Sequence, found: list[int], reserve: int) -> bool:
         """Let it run on the found blocks and new ones for all its tokens, if `reserve` blocks stay free.

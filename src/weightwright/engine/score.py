@@ -85,7 +85,7 @@ class Scoring:
 
     def take(self, work: Work, logits: "Tensor") -> None:
         """The logits [positions, vocab] of the last positions of a work."""
-        group, item = self._items[work.sequence]
+        _, item = self._items[work.sequence]
         first = work.start + len(work.tokens) - work.logits
         done = item.start - 1 + item.scored  # positions before it were scored before a preemption
         logits = logits[done - first :]

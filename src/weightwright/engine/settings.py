@@ -14,20 +14,28 @@ Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
 class EngineSettings(Settings):
     """How a model is held and how much is done at once."""
 
-    precision: Precision = Field("auto", description="of the weights; auto: what this machine computes fastest")
-    deterministic: bool = Field(False, description="one kernel for any number of rows: the same text in any batch")
+    precision: Precision = Field(
+        "auto", description="of the weights; auto: what this machine computes fastest"
+    )
+    deterministic: bool = Field(
+        False, description="one kernel for any number of rows: the same text in any batch"
+    )
     device: Device = Field("auto", description="where the model runs")
     max_sequences: int = Field(32, ge=1, description="sequences decoded together")
     step_tokens: int = Field(512, ge=1, description="tokens computed in one step, prompts in chunks of it")
     max_context: int | None = Field(None, ge=1, description="limit on prompt + completion tokens")
     kv_memory: Annotated[str, AfterValidator(checked_bytes)] | None = Field(
-        None, coerce_numbers_to_str=True, description="memory of the KV cache (2GB); default: what fits and is of use"
+        None,
+        coerce_numbers_to_str=True,
+        description="memory of the KV cache (2GB); default: what fits and is of use",
     )
     kv_precision: Literal["auto", "int8"] = Field(
         "auto", description="of cached keys and values; int8 halves their memory"
     )
     speculate: int | None = Field(
-        None, ge=0, description="tokens guessed from the prompt at a time; 0: never; default: where it is faster"
+        None,
+        ge=0,
+        description="tokens guessed from the prompt at a time; 0: never; default: where it is faster",
     )
     share_prefixes: bool = Field(True, description="compute the common beginning of prompts once")
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")

@@ -24,10 +24,7 @@ def shape(logits: "Tensor", rows: Sequence[int], choices: Sequence["Choice"]) ->
         x[at] += _column(x, [value for _, bias in biased for value in bias.values()])
     for row, choice in enumerate(choices):
         if choice.params.allowed_token_ids is not None:
-            ids = list(choice.params.allowed_token_ids)
-            kept = x[row, ids]
-            x[row] = -np.inf
-            x[row, ids] = kept
+            _keep_only(x, row, choice.params.allowed_token_ids)
     forbidden = [(row, ids) for row, choice in enumerate(choices) if (ids := choice.forbidden())]
     if forbidden:
         x[_places(x, forbidden)] = -np.inf
@@ -37,16 +34,24 @@ def shape(logits: "Tensor", rows: Sequence[int], choices: Sequence["Choice"]) ->
 
 
 def _constrain(x: "Tensor", choices: Sequence["Choice"]) -> None:
-    import torch
-
     found = [(row, c.constraint) for row, c in enumerate(choices) if c.constraint and c.constraint.begun]
     if not found:
         return
-    blocked = torch.from_numpy(~allowed([constraint for _, constraint in found])).to(x.device)
-    width = min(x.shape[1], blocked.shape[1])
-    for at, (row, _) in enumerate(found):
-        x[row, :width].masked_fill_(blocked[at, :width], -np.inf)
-        x[row, width:] = -np.inf  # padding of the model's vocabulary
+    masks = allowed([constraint for _, constraint in found])[:, : x.shape[1]]
+    for (row, _), mask in zip(found, masks, strict=True):
+        x[row, len(mask) :] = -np.inf  # padding of the model's vocabulary
+        # a grammar mostly allows few tokens or forbids few, so touching those beats a mask over all
+        if 2 * np.count_nonzero(mask) < len(mask):
+            _keep_only(x, row, np.flatnonzero(mask))
+        else:
+            x[_places(x, [(row, np.flatnonzero(~mask))])] = -np.inf
+
+
+def _keep_only(x: "Tensor", row: int, ids: Any) -> None:
+    at = _places(x, [(row, ids)])
+    kept = x[at]
+    x[row] = -np.inf
+    x[at] = kept
 
 
 def _penalise(x: "Tensor", choices: Sequence["Choice"]) -> None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from weightwright.model.cache import BLOCK_TOKENS, LayerShape, PagedCache
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 NAME = "weightwright_paged"
@@ -24,7 +23,8 @@ _current = threading.local()  # the Step or Probe of the forward pass that runs 
 @dataclass(slots=True)
 class Segment:
     """Several tokens of one sequence: rows [start, start + count) of the step, `length` tokens in the cache
-    with them, through `table` [blocks] i64."""
+    with them, through `table` [blocks] i64.
+    """
 
     start: int
     count: int
@@ -79,14 +79,14 @@ def paged_attention(
     query: "Tensor",
     key: "Tensor",
     value: "Tensor",
-    attention_mask: "Tensor | None",
+    _mask: "Tensor | None",
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: "Tensor | None" = None,
     **_: Any,
 ) -> "tuple[Tensor, None]":
-    """transformers' attention interface: query [1, heads, tokens, width] -> [1, tokens, heads, width]."""
+    """Transformers' attention interface: query [1, heads, tokens, width] -> [1, tokens, heads, width]."""
     step = _current.value
     queries, keys, values = (x[0].transpose(0, 1) for x in (query, key, value))
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
@@ -107,7 +107,7 @@ def paged_attention(
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How scores become weights: `scale`, sliding `window` in tokens (0: none), soft-`cap` (0: none), `sinks` [heads]."""
+    """How scores become weights: sliding `window` in tokens and soft-`cap` (0: none), `sinks` [heads]."""
 
     scale: float
     window: int = 0
@@ -132,7 +132,13 @@ def attend_singles(step: Step, layer: int, queries: "Tensor", rules: Rules) -> "
 
 
 def attend_segment(
-    step: Step, layer: int, segment: Segment, queries: "Tensor", keys: "Tensor", values: "Tensor", rules: Rules
+    step: Step,
+    layer: int,
+    segment: Segment,
+    queries: "Tensor",
+    keys: "Tensor",
+    values: "Tensor",
+    rules: Rules,
 ) -> "Tensor":
     """Several tokens of one sequence: queries [count, heads, width] -> [count, heads, value_width].
 
@@ -159,14 +165,20 @@ def attend_segment(
 def _attend(
     queries: "Tensor", keys: "Tensor", values: "Tensor", seen: "Tensor | None", rules: Rules
 ) -> "Tensor":
-    """queries [rows, heads, tokens, width] over keys [rows, kv_heads, length, width]; `seen` None: causal."""
+    """Queries [rows, heads, tokens, width] over keys [rows, kv_heads, length, width]; `seen` None: causal."""
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
     shared = keys.shape[1] != queries.shape[1]
     if not rules.cap and rules.sinks is None:
         return scaled_dot_product_attention(
-            queries, keys, values, attn_mask=seen, is_causal=seen is None, scale=rules.scale, enable_gqa=shared
+            queries,
+            keys,
+            values,
+            attn_mask=seen,
+            is_causal=seen is None,
+            scale=rules.scale,
+            enable_gqa=shared,
         )
     if shared:
         keys, values = (x.repeat_interleave(queries.shape[1] // x.shape[1], dim=1) for x in (keys, values))

@@ -37,7 +37,11 @@ class PagedCache:
     """
 
     def __init__(
-        self, shapes: Sequence[LayerShape], blocks: int, dtype: "torch.dtype", device: "torch.device | str" = "cpu"
+        self,
+        shapes: Sequence[LayerShape],
+        blocks: int,
+        dtype: "torch.dtype",
+        device: "torch.device | str" = "cpu",
     ) -> None:
         import torch
 
@@ -56,7 +60,9 @@ class PagedCache:
     @property
     def kind(self) -> str:
         """f32, bf16 or int8, as the kernels call it (other types have none)."""
-        return {"torch.float32": "f32", "torch.bfloat16": "bf16", "torch.int8": "int8"}.get(str(self.dtype), "")
+        return {"torch.float32": "f32", "torch.bfloat16": "bf16", "torch.int8": "int8"}.get(
+            str(self.dtype), ""
+        )
 
     def write(self, layer: int, keys: "Tensor", values: "Tensor", slots: "Tensor") -> None:
         """Put keys [tokens, kv_heads, key_width] and values [tokens, kv_heads, value_width] into slots [tokens]."""

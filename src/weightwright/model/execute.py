@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from weightwright.model.linear import PackedLinear
     from weightwright.model.lora import AdapterBank
 
-Packer = Callable[[str, "Tensor", "Tensor | None"], "PackedLinear"]  # module path, weight [out, in], bias [out]
+Packer = Callable[
+    [str, "Tensor", "Tensor | None"], "PackedLinear"
+]  # module path, weight [out, in], bias [out]
 
 
 class Executor(Protocol):

@@ -52,7 +52,7 @@ class Product:
     def __call__(
         self, x: Rows, plain: "Tensor | None" = None, adapters: "BatchRows | None" = None
     ) -> "tuple[Rows, Tensor | None]":
-        """x W^T as rows, and the bias that is still to be added. `plain` is x unquantised, for the adapters."""
+        """X W^T as rows, and the bias that is still to be added. `plain` is x unquantised, for the adapters."""
         linear = self.linear.at(x.data.shape[0])
         if x.scales is None:
             y, bias = Rows(linear(x.data)), None
@@ -112,9 +112,13 @@ class FusedDecoder:
         window = getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None))
         merged = hasattr(attention, "qkv_proj")
         return Layer(
-            qkv=product("self_attn", attention, *(("qkv_proj",) if merged else ("q_proj", "k_proj", "v_proj"))),
+            qkv=product(
+                "self_attn", attention, *(("qkv_proj",) if merged else ("q_proj", "k_proj", "v_proj"))
+            ),
             out=product("self_attn", attention, "o_proj"),
-            gate_up=product("mlp", mlp, *(("gate_up_proj",) if hasattr(mlp, "gate_up_proj") else ("gate_proj", "up_proj"))),
+            gate_up=product(
+                "mlp", mlp, *(("gate_up_proj",) if hasattr(mlp, "gate_up_proj") else ("gate_proj", "up_proj"))
+            ),
             down=product("mlp", mlp, "down_proj"),
             norms=(
                 layer.input_layernorm.weight.detach().float(),
@@ -182,7 +186,7 @@ class FusedDecoder:
             x, plain = self._norm_for(layer.qkv, stream, y, bias, layer.norms[0], adapters)
             qkv, bias = layer.qkv(x, plain, adapters)
             mixed = self._attend(index, layer, qkv, bias, cos, sin, step)
-            plain = self._room(layer.out, *mixed.shape, adapters)
+            plain = self._room(layer.out, len(ids), mixed.shape[1], adapters)
             x = rows.put(mixed, layer.out.input_dtype(len(ids)), plain)
             y, bias = layer.out(x, plain, adapters)
             x, plain = self._norm_for(layer.gate_up, stream, y, bias, layer.norms[1], adapters)
@@ -194,7 +198,14 @@ class FusedDecoder:
         return stream, y, bias
 
     def _attend(
-        self, index: int, layer: Layer, qkv: Rows, bias: "Tensor | None", cos: "Tensor", sin: "Tensor", step: Step
+        self,
+        index: int,
+        layer: Layer,
+        qkv: Rows,
+        bias: "Tensor | None",
+        cos: "Tensor",
+        sin: "Tensor",
+        step: Step,
     ) -> "Tensor":
         """From q|k|v to what the heads saw, [tokens, heads x width] f32."""
         import torch
@@ -234,7 +245,7 @@ class FusedDecoder:
         weight: "Tensor",
         adapters: "BatchRows | None",
     ) -> "tuple[Rows, Tensor | None]":
-        plain = self._room(product, *stream.shape, adapters)
+        plain = self._room(product, len(stream), stream.shape[1], adapters)
         x = rows.add_norm(stream, y, bias, weight, self._eps, product.input_dtype(len(stream)), plain)
         return x, plain
 
@@ -266,20 +277,32 @@ def fits(model: Any, cache_kind: str) -> str:
         return f"heads of {width} numbers"
     try:
         return _twin_differs(model)
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, IndexError, ZeroDivisionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RuntimeError,
+        IndexError,
+        ZeroDivisionError,
+    ) as error:
         return f"its small twin could not be made ({type(error).__name__}: {error})"
 
 
 def _shape_of(model: Any) -> str:
     import torch
 
-    inner = getattr(model, "model", None)
+    inner: Any = getattr(model, "model", None)
     if not all(hasattr(inner, name) for name in ("embed_tokens", "layers", "norm", "rotary_emb")):
         return "it is not built as embedding, layers, norm"
     if not hasattr(model, "lm_head") or model.device.type != "cpu":
         return "it has no lm_head on the CPU"
     for layer in inner.layers:
-        for part, known in ((layer, _LAYER), (getattr(layer, "self_attn", None), _ATTENTION), (getattr(layer, "mlp", None), _MLP)):
+        for part, known in (
+            (layer, _LAYER),
+            (getattr(layer, "self_attn", None), _ATTENTION),
+            (getattr(layer, "mlp", None), _MLP),
+        ):
             if part is None:
                 return "a layer lacks self_attn or mlp"
             others = {
@@ -305,6 +328,7 @@ def _eps(norm: Any) -> float:
 def _twin_differs(model: Any) -> str:
     """Compare a tiny model of the same class, in f32, with the executor made from it."""
     import torch
+
     from weightwright.model.linear import pack
 
     config = copy.deepcopy(model.config)
@@ -327,16 +351,18 @@ def _twin_differs(model: Any) -> str:
         config._attn_implementation = "eager"
         twin = type(model)(config).float().eval()
         for parameter in twin.parameters():
-            parameter.data = torch.rand_like(parameter) * 0.5 + 0.75 if parameter.ndim == 1 else torch.randn_like(parameter) * 0.3
+            parameter.data = (
+                torch.rand_like(parameter) * 0.5 + 0.75
+                if parameter.ndim == 1
+                else torch.randn_like(parameter) * 0.3
+            )
         ids = torch.randint(64, (12,))
     with torch.inference_mode():
         expected = twin(input_ids=ids[None], use_cache=False).logits[0]
     fused = FusedDecoder(twin, lambda _, weight, bias: pack(weight, bias, "f32"))
     cache = PagedCache(fused.shapes, 1, torch.float32)
     places = torch.arange(12)
-    step = Step(
-        cache, places, 12, torch.zeros(12, 1, dtype=torch.int32), places + 1, native=True
-    )
+    step = Step(cache, places, 12, torch.zeros(12, 1, dtype=torch.int32), places + 1, native=True)
     got = fused.logits(ids, places, step, places)
     error = float((got - expected).abs().max() / expected.abs().max())
     return "" if error < 1e-4 else f"a small twin of it gives other logits (by {error:.1e})"

@@ -5,7 +5,7 @@ Adapters are not applied here: the engine does that, so that one set of weights 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from weightwright.errors import ModelError, SettingsError
 from weightwright.model import gguf_file, hub, support, weights
@@ -129,7 +129,7 @@ def _precision(address: ModelAddress, precision: Precision) -> Precision:
     known = get_args(Precision)
     if wanted not in known:
         raise SettingsError(f"precision={wanted!r}: expected one of {', '.join(known)}")
-    return cast("Precision", wanted)
+    return wanted
 
 
 def _compute(wanted: Precision, device: str) -> Literal["f32", "bf16"]:

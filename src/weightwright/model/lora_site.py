@@ -163,12 +163,17 @@ class LoraSite:
         """
         if self.a is None or self.b is None:
             return y
-        x = x.to(self._dtype)
+        x = x if x.dtype == self._dtype else x.to(self._dtype)
         for slot, where in rows.many:
             if slot in self._ranks:
                 self._add_many(y, x, slot, where)
         if rows.few is not None and not rows.few_set.isdisjoint(self._ranks):
-            _add(y, rows.few, self._few(x[rows.few], self.a, self.b, rows))
+            whole = len(rows.few_slots) == len(rows.slots)
+            delta = self._few(x if whole else x[rows.few], self.a, self.b, rows)
+            if whole:
+                y.add_(delta)
+            else:
+                _add(y, rows.few, delta)
         return y
 
     def _few(self, x: Tensor, a: Tensor, b: Tensor, rows: BatchRows) -> Tensor:
@@ -176,7 +181,7 @@ class LoraSite:
         few, parts, rank = len(x), len(self.parts), a.shape[3]
         h = _bags(a.view(-1, parts * rank), rows.bags(1, self.inputs), x).view(few, parts, rank)
         chunks = b.shape[1]
-        h = h.expand(few, chunks, rank) if parts == 1 else h.index_select(1, self._part_of_chunk)
+        h = h.index_select(1, self._part_of_chunk)  # a bag's weights for each chunk of its part
         delta = _bags(b.view(-1, self._chunk), rows.bags(chunks, rank), h).view(few, -1)
         if self._padded:
             firsts = [(part.chunks.start * self._chunk, part.out) for part in self.parts]

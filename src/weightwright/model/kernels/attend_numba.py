@@ -7,9 +7,15 @@ from numba import carray, cfunc, njit, types
 
 from weightwright.model.kernels.tiles import KINDS, scores_tile, values_tile
 from weightwright.model.kernels.vector import (
-    FAST, exp, f32s, f64s, i32s, i64s, larger, omp_get_num_threads, omp_get_thread_num, pointer,
+    FAST,
+    exp,
+    f32s,
+    i32s,
+    i64s,
+    larger,
+    omp_get_num_threads,
+    omp_get_thread_num,
 )  # fmt: skip
-
 
 LOWEST = np.float32(-3e38)
 

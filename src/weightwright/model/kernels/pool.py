@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 @functools.cache
 def _openmp() -> Any:
-    """torch's OpenMP library with GNU's entry points, or None."""
+    """Torch's OpenMP library with GNU's entry points, or None."""
     import torch  # noqa: F401 - loads it
 
     if not sys.platform.startswith("linux"):

@@ -43,7 +43,7 @@ def add_norm(
     hidden: "Tensor", y: Rows | None, bias: "Tensor | None", weight: "Tensor", eps: float, dtype: Any,
     copy: "Tensor | None" = None,
 ) -> Rows:  # fmt: skip
-    """hidden [n, width] f32 += y + bias, in place; the RMS norm of it with `weight` as rows of `dtype`.
+    """Hidden [n, width] f32 += y + bias, in place; the RMS norm of it with `weight` as rows of `dtype`.
 
     `copy` [n, width] (f32 or bf16) takes the same without quantisation, for adapters.
     """
@@ -56,10 +56,8 @@ def add_norm(
     return out
 
 
-def gate(
-    x: Rows, bias: "Tensor | None", activation: int, dtype: Any, copy: "Tensor | None" = None
-) -> Rows:
-    """x [n, 2 width] = gate | up: activation(gate + bias) x (up + bias) as rows [n, width] of `dtype`."""
+def gate(x: Rows, bias: "Tensor | None", activation: int, dtype: Any, copy: "Tensor | None" = None) -> Rows:
+    """X [n, 2 width] = gate | up: activation(gate + bias) x (up + bias) as rows [n, width] of `dtype`."""
     n, width = x.data.shape[0], x.data.shape[1] // 2
     out = empty_rows(n, width, dtype)
     _kernel("gate")(
@@ -81,7 +79,7 @@ def rope(
     norms: "tuple[Tensor | None, Tensor | None]", eps: float, scale: float, slots: "Tensor",
     pages: "tuple[Tensor, Tensor, Tensor | None, Tensor | None]", fresh: "tuple[Tensor, Tensor] | None",
 ) -> "Tensor":  # fmt: skip
-    """x [n, (heads + 2 kv_heads) width] = q | k | v: queries [n, heads, width] f32, normed, rotated and scaled.
+    """X [n, (heads + 2 kv_heads) width] = q | k | v: queries [n, heads, width] f32, normed, rotated and scaled.
 
     Keys (normed and rotated) and values go into `slots` [n] i64 of one layer's `pages` (keys, values and their
     scales), and into `fresh` [n, kv_heads, width] where given. cos and sin are [n, rotary width] f32.

@@ -10,7 +10,19 @@ import numpy as np
 from numba import carray, cfunc, njit, types
 
 from weightwright.model.kernels.vector import (
-    FAST, exp, f32s, from_bf16, i8s, i64s, larger, nearest, omp_get_num_threads, omp_get_thread_num, to_bf16, u8s, u16s,
+    FAST,
+    exp,
+    f32s,
+    from_bf16,
+    i8s,
+    i64s,
+    larger,
+    nearest,
+    omp_get_num_threads,
+    omp_get_thread_num,
+    to_bf16,
+    u8s,
+    u16s,
 )  # fmt: skip
 
 F32, BF16, S8, U8 = 0, 1, 2, 3
@@ -21,7 +33,7 @@ _OPTIONS: dict[str, Any] = {"cache": True, "fastmath": FAST, "nopython": True, "
 
 @njit(inline="always", fastmath=FAST, error_model="numpy")
 def load(kind: int, address: int, scale: Any, bias: int, line: Any) -> None:
-    """line = the row at `address` x scale + bias (0: none)."""
+    """Line = the row at `address` x scale + bias (0: none)."""
     n = len(line)
     if kind == F32:
         whole = f32s(address, n)
@@ -76,7 +88,7 @@ def rms(line: Any, eps: Any) -> Any:
 
 @cfunc(_SIGNATURE, **_OPTIONS)
 def add_norm(data: Any) -> None:
-    """hidden += y; out = rms_norm(hidden). See `rows.add_norm`."""
+    """Hidden += y; out = rms_norm(hidden). See `rows.add_norm`."""
     a, real = carray(data, (14,), np.int64), carray(data, (14,), np.float64)
     n, width, hidden, y, y_kind, y_scales, bias, weight = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
     eps, out_kind, out, out_scales, copy_kind, copy = np.float32(real[8]), a[9], a[10], a[11], a[12], a[13]
@@ -99,7 +111,7 @@ def add_norm(data: Any) -> None:
 
 @cfunc(_SIGNATURE, **_OPTIONS)
 def gate(data: Any) -> None:
-    """out = activation(first half of a row) x second half. See `rows.gate`."""
+    """Out = activation(first half of a row) x second half. See `rows.gate`."""
     a = carray(data, (12,), np.int64)
     n, width, x, kind, scales, bias, activation = a[0], a[1], a[2], a[3], a[4], a[5], a[6]
     out_kind, out, out_scales, copy_kind, copy = a[7], a[8], a[9], a[10], a[11]
@@ -150,7 +162,9 @@ def rotate(head: Any, cos: Any, sin: Any, half: int, norm: int, eps: Any, scale:
 
 
 @njit(inline="always", fastmath=FAST, error_model="numpy")
-def keep(kind: int, head: Any, pages: int, scales: int, place: int, offset: int, step: int, jump: int) -> None:
+def keep(
+    kind: int, head: Any, pages: int, scales: int, place: int, offset: int, step: int, jump: int
+) -> None:
     """Write one head into the cache: number i goes to place + offset x step + i x jump (in elements)."""
     n = len(head)
     if kind == F32:
@@ -198,7 +212,16 @@ def rope(data: Any) -> None:
         second = first + kv_heads * width
         for h in range(kv_heads):
             place = block * kv_heads + h
-            keep(pages, line[first + h * width : first + (h + 1) * width], keys, key_scales, place, offset, 1, 16)
+            keep(
+                pages,
+                line[first + h * width : first + (h + 1) * width],
+                keys,
+                key_scales,
+                place,
+                offset,
+                1,
+                16,
+            )
             keep(pages, line[second + h * width : second + (h + 1) * width], values, value_scales, place,
                  offset, width, 1)  # fmt: skip
         if fresh_keys != 0:

@@ -63,7 +63,9 @@ def as_i32(_context: Any, real: Any) -> Any:
 def to_bf16(value: Any) -> Any:
     """Round an f32 to the nearest bf16, ties to even."""
     whole = as_i32(value)
-    return np.uint16(np.uint32(whole + np.int32(0x7FFF) + ((whole >> np.int32(16)) & np.int32(1))) >> np.uint32(16))
+    return np.uint16(
+        np.uint32(whole + np.int32(0x7FFF) + ((whole >> np.int32(16)) & np.int32(1))) >> np.uint32(16)
+    )
 
 
 def _of_two(name: str) -> Any:
@@ -93,7 +95,7 @@ def nearest(x: Any) -> Any:
 
 @njit(inline="always", fastmath=FAST, error_model="numpy")
 def exp(x: Any) -> Any:
-    """e to the x in f32, relative error below 3e-7; x is held between -87 and 88."""
+    """E to the x in f32, relative error below 3e-7; x is held between -87 and 88."""
     x = smaller(larger(x, np.float32(-87.0)), np.float32(88.0))
     whole = nearest(x * np.float32(1.44269504))
     rest = x - np.float32(whole) * np.float32(0.693359375)

@@ -1,0 +1,129 @@
+"""What vLLM's offline API takes and gives back, with its names; and which of its options are honoured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weightwright.engine.settings import EngineSettings, Precision
+from weightwright.errors import SettingsError
+from weightwright.ports import Completion, TokenLogprob
+
+_DTYPES: dict[str, Precision] = {
+    "auto": "auto",
+    "float32": "f32",
+    "float": "f32",
+    "bfloat16": "bf16",
+}
+# options of vLLM that change nothing here: how its GPU kernels are captured, and what is always so
+_WITHOUT_EFFECT = {"enforce_eager", "gpu_memory_utilization", "enable_lora", "max_lora_rank", "max_loras",
+                   "enable_chunked_prefill", "disable_log_stats", "swap_space", "block_size", "seed",
+                   "max_cpu_loras", "cpu_offload_gb"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOutput:
+    """The completions of one prompt."""
+
+    request_id: str
+    prompt: str | None
+    prompt_token_ids: list[int] | None
+    outputs: list[Completion]
+    finished: bool = True
+    prompt_logprobs: list[dict[int, TokenLogprob] | None] | None = None
+    num_cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingOutput:
+    """The vector of one text."""
+
+    embedding: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingRequestOutput:
+    """One text's embedding, as vLLM's `LLM.embed` gives it."""
+
+    request_id: str
+    outputs: EmbeddingOutput
+    finished: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LoRARequest:
+    """An adapter to answer with: loaded when first used, by its name."""
+
+    lora_name: str
+    lora_int_id: int
+    lora_path: str
+
+
+def precision_of(precision: Precision, dtype: str, quantization: str | None) -> Precision:
+    """The precision that `precision`, or else vLLM's dtype and quantization, ask for. Raises SettingsError."""
+    if dtype not in _DTYPES:
+        raise SettingsError(f"dtype={dtype!r} is not known; use one of {', '.join(_DTYPES)}")
+    if quantization is not None:
+        raise SettingsError(
+            f"quantization={quantization!r} is not supported: weights are packed at load; "
+            "use precision='int8' or 'int4'"
+        )
+    return precision if precision != "auto" else _DTYPES[dtype]
+
+
+def settings_of(options: Mapping[str, Any], base: Mapping[str, Any]) -> EngineSettings:
+    """Engine settings from keyword options, by our names or vLLM's. Raises SettingsError for what neither has."""
+    named = dict(base)
+    for name, value in options.items():
+        if name in EngineSettings.model_fields:
+            named[name] = value
+        elif name == "enable_prefix_caching":
+            named["share_prefixes"] = bool(value)
+        elif name == "max_num_batched_tokens":
+            named["step_tokens"] = value
+        elif name == "kv_cache_dtype":
+            if value not in ("auto", "int8"):
+                raise SettingsError(f"kv_cache_dtype={value!r} is not supported; use 'auto' or 'int8'")
+            named["kv_precision"] = value
+        elif name == "speculative_config":
+            named["speculate"] = _guesses(value)
+        elif name in ("pipeline_parallel_size", "data_parallel_size"):
+            refuse_parallel(name, value)
+        elif name not in _WITHOUT_EFFECT:
+            from weightwright.config import nearest
+
+            known = [*EngineSettings.model_fields, "enable_prefix_caching", "max_num_batched_tokens"]
+            raise SettingsError(f"LLM() has no option {name!r}{nearest(name, known)}")
+    return EngineSettings(**{name: value for name, value in named.items() if value is not None})
+
+
+def refuse_parallel(name: str, value: Any) -> None:
+    """Raise SettingsError for more than one device."""
+    if value not in (None, 1):
+        raise SettingsError(
+            f"{name}={value} is not supported in process; "
+            "serve with vLLM on several GPUs and use its http:// address"
+        )
+
+
+def _guesses(config: Any) -> int | None:
+    if not config:
+        return None
+    method = config.get("method", "ngram")
+    if method != "ngram":
+        raise SettingsError(
+            f"speculative_config method {method!r} is not supported; use 'ngram', which looks up the prompt"
+        )
+    return int(config.get("num_speculative_tokens", 7))
+
+
+def adapter_name(lora: LoRARequest | None, adapter: str | None) -> str | None:
+    """The adapter asked for in either way. Raises SettingsError for both."""
+    if lora is not None and adapter is not None:
+        raise SettingsError(f"give lora_request or adapter={adapter!r}, not both")
+    return lora.lora_name if lora is not None else adapter
+
+
+def folder_of(lora: LoRARequest) -> Path:
+    """Where an adapter lies."""
+    return Path(lora.lora_path)
