@@ -129,8 +129,8 @@ def test_adapters_of_all_kinds_in_one_batch_equal_peft_one_by_one(
     model, ours = llama(), Wrapped(llama())
     for kind in KINDS:
         ours.bank.load(read_adapter(kind, saved(kind)))
-    # with length 5, rank4 has many rows and they lie apart
-    names = [None, *KINDS, "rank4", None, "head", "rank4"]
+    # with length 14, `head` has two long runs and the others are few
+    names = [None, *KINDS, "rank4", None, "head", "head", "head", "rank4", "head", "head", "head"]
     ids = tokens(len(names), length)
     got = ours(names, ids)
     for row, name in enumerate(names):
@@ -153,7 +153,7 @@ def test_an_adapter_of_gpt2_equals_peft(tmp_path: Path) -> None:
         close(got[row : row + 1], reference(model, folder, ids[row : row + 1]))
 
 
-@pytest.mark.parametrize("length", [4, 20])
+@pytest.mark.parametrize("length", [4, 40])
 def test_a_bf16_base_gives_peft_s_result_within_its_rounding(
     saved: Callable[[str], Path], length: int
 ) -> None:
@@ -199,7 +199,7 @@ def module_weight(module: ByBytes) -> torch.Tensor:
 
 @pytest.mark.parametrize("y_dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("together", [True, False])
-@pytest.mark.parametrize("copies", [1, 5, 13])
+@pytest.mark.parametrize("copies", [1, 5, 33])
 def test_a_fused_site_equals_its_parts(
     saved: Callable[[str], Path], copies: int, together: bool, y_dtype: torch.dtype
 ) -> None:
@@ -224,7 +224,7 @@ def test_a_fused_site_equals_its_parts(
         close(y[row], (1 + torch.cat(pieces)).to(y_dtype), 1e-4 if y_dtype == torch.float32 else 2e-2)
 
 
-@pytest.mark.parametrize("rows", [2, 20])
+@pytest.mark.parametrize("rows", [2, 40])
 def test_a_bf16_bank_takes_f32_rows(saved: Callable[[str], Path], rows: int) -> None:
     bank = AdapterBank(torch.bfloat16)
     site = bank.site([(LAYER + "q_proj", 64)], 64)
@@ -310,11 +310,15 @@ def test_a_batch_of_the_base_model_asks_for_nothing(saved: Callable[[str], Path]
     assert bank.batch([-1, 0]) is bank.batch([-1, 0])  # the next step of the same rows prepares nothing
 
 
-def test_rows_are_told_apart_by_how_many_share_an_adapter() -> None:
-    rows = BatchRows.of((2,) * 12 + (-1, 0, 1, 0), "cpu")
-    assert rows.many == [(2, slice(0, 12))]
-    assert rows.few == slice(13, 16)
+def test_a_long_run_of_one_adapter_is_told_from_the_rest() -> None:
+    rows = BatchRows.of((2,) * 32 + (-1, 0, 1, 0), "cpu")
+    assert rows.many == [(2, slice(0, 32))]
+    assert rows.few == slice(33, 36)
     assert rows.few_slots.tolist() == [0, 1, 0]
+    rows = BatchRows.of((1, -1, *[3] * 40, *[-1] * 50, *[3] * 33, 1), "cpu")
+    assert rows.many == [(3, slice(2, 42)), (3, slice(92, 125))]
+    assert isinstance(rows.few, torch.Tensor)
+    assert rows.few.tolist() == [0, 125]
 
 
 def test_a_wrong_number_of_rows_is_noticed(saved: Callable[[str], Path]) -> None:

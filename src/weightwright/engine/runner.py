@@ -31,8 +31,9 @@ class Runner:
         `slots` has the adapter slot of each sequence; -1, or nothing said, is the base model.
         """
         self._cache.copy(batch.copies)
-        ids, positions, step, rows = self._prepare(batch.works)
-        self._choose_adapters(batch.works, slots or {})
+        ordered = self._ordered(batch.works, slots or {})
+        ids, positions, step, rows = self._prepare(batch.works, ordered)
+        self._choose_adapters(batch.works, ordered, slots or {})
         return self._executor.logits(ids, positions, step, rows)
 
     def hidden(self, batch: Batch) -> "Tensor":
@@ -40,29 +41,36 @@ class Runner:
         import torch
 
         self._cache.copy(batch.copies)
-        ids, positions, step, _ = self._prepare(batch.works)
-        self._choose_adapters(batch.works, {})
+        ordered = self._ordered(batch.works, {})
+        ids, positions, step, _ = self._prepare(batch.works, ordered)
+        self._choose_adapters(batch.works, ordered, {})
         states = self._executor.hidden(ids, positions, step)
         starts, start = {}, 0
-        for work in self._ordered(batch.works):
+        for work in ordered:
             starts[id(work)] = start
             start += len(work.tokens)
         return torch.cat([states[starts[id(w)] : starts[id(w)] + len(w.tokens)] for w in batch.works])
 
-    def _choose_adapters(self, works: Sequence[Work], slots: Mapping[Tokens, int]) -> None:
+    def _choose_adapters(
+        self, works: Sequence[Work], ordered: Sequence[Work], slots: Mapping[Tokens, int]
+    ) -> None:
         """Tell the adapters which rows are theirs, in all layers and at the head."""
-        ordered = self._ordered(works)
+        if not self._bank.names:
+            self._bank.rows = self._bank.head_rows = None
+            return
         self._bank.rows = self._bank.batch(slots.get(w.sequence, -1) for w in ordered for _ in w.tokens)
         self._bank.head_rows = self._bank.batch(
             slots.get(w.sequence, -1) for w in works for _ in range(w.logits)
         )
 
-    def _ordered(self, works: Sequence[Work]) -> list[Work]:
-        """Those that are attended token by token first."""
+    def _ordered(self, works: Sequence[Work], slots: Mapping[Tokens, int]) -> list[Work]:
+        """Those that are attended token by token first, and those of one adapter together."""
         few = _FEW if self._native else 1
-        return sorted(works, key=lambda work: len(work.tokens) > few)
+        return sorted(works, key=lambda work: (len(work.tokens) > few, slots.get(work.sequence, -1)))
 
-    def _prepare(self, works: Sequence[Work]) -> "tuple[Tensor, Tensor, Step, Tensor]":
+    def _prepare(
+        self, works: Sequence[Work], ordered: Sequence[Work]
+    ) -> "tuple[Tensor, Tensor, Step, Tensor]":
         import torch
 
         few = _FEW if self._native else 1
@@ -73,7 +81,7 @@ class Runner:
         lengths: list[int] = []
         segments: list[Segment] = []
         ends: dict[int, int] = {}
-        for work in self._ordered(works):
+        for work in ordered:
             start, blocks = len(ids), work.sequence.blocks
             ids += work.tokens
             places = range(work.start, work.start + len(work.tokens))

@@ -121,7 +121,10 @@ class AdapterBank:
         return b"" if name is None else self._digests[name]
 
     def batch(self, slots: Iterable[int]) -> BatchRows:
-        """Prepare the rows of one step: the slot of each row in order, -1 for the base model."""
+        """Prepare the rows of one step: the slot of each row in order, -1 for the base model.
+
+        Rows of one adapter that lie together cost less: its matrices are read once, and no row is copied.
+        """
         key = tuple(slots)
         if key not in self._batches:
             if len(self._batches) == _KEPT_BATCHES:

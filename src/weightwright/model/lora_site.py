@@ -3,21 +3,21 @@
 As in S-LoRA (arXiv 2311.03285) and Punica (arXiv 2310.18547), each row meets the matrices of its own adapter,
 all rows in one operation: both products are weighted sums of table rows, which is what `embedding_bag`
 computes, straight from the stacked matrices of all adapters, without gathering them first and with the same
-arithmetic for a row whatever stands beside it. An adapter with many rows in a batch (a prefill) uses plain
+arithmetic for a row whatever stands beside it. A long run of rows with one adapter (a prefill) uses plain
 matrix products.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
 
 from weightwright.model.lora_file import LoraWeights
 
-_MANY_ROWS = 12  # of one adapter in a batch: from here its own matrix products beat bags (measured)
+_MANY_ROWS = 32  # of one adapter in a run: from here its own matrix products beat bags (measured)
 _CHUNK = 256  # widest piece of a row of B: pieces of one adapter lie together, so memory is read in order
 
 
@@ -26,7 +26,7 @@ class BatchRows:
     """Which adapter each row of a batch has, prepared once for all sites. `AdapterBank.batch` makes it."""
 
     slots: tuple[int, ...]  # of each row; -1 is the base model
-    many: list[tuple[int, slice | Tensor]]  # adapters with many rows: slot, its rows
+    many: list[tuple[int, slice]]  # runs of many rows with one adapter: its slot, the rows
     few: slice | Tensor | None  # the other rows that have an adapter
     few_slots: Tensor  # [few] i64
     few_set: frozenset[int]
@@ -34,13 +34,14 @@ class BatchRows:
 
     @classmethod
     def of(cls, slots: tuple[int, ...], device: torch.device | str) -> "BatchRows":
-        """Sort a batch's rows, given the slot of each, into adapters with many rows and the rest."""
-        at: dict[int, list[int]] = {}
-        for row, slot in enumerate(slots):
-            if slot >= 0:
-                at.setdefault(slot, []).append(row)
-        many = [(slot, _rows(rows, device)) for slot, rows in at.items() if len(rows) >= _MANY_ROWS]
-        few = sorted(row for rows in at.values() if len(rows) < _MANY_ROWS for row in rows)
+        """Part a batch's rows, given the slot of each, into long runs of one adapter and the rest."""
+        many, few, first = [], list[int](), 0
+        for slot, run in groupby(slots):
+            rows = range(first, first := first + len(list(run)))
+            if slot >= 0 and len(rows) >= _MANY_ROWS:
+                many.append((slot, slice(rows.start, rows.stop)))
+            elif slot >= 0:
+                few += rows
         few_slots = torch.tensor([slots[row] for row in few], dtype=torch.int64, device=device)
         return cls(slots, many, _rows(few, device) if few else None, few_slots, frozenset(few_slots.tolist()))
 
@@ -168,12 +169,13 @@ class LoraSite:
             if slot in self._ranks:
                 self._add_many(y, x, slot, where)
         if rows.few is not None and not rows.few_set.isdisjoint(self._ranks):
-            whole = len(rows.few_slots) == len(rows.slots)
-            delta = self._few(x if whole else x[rows.few], self.a, self.b, rows)
-            if whole:
-                y.add_(delta)
+            if len(rows.few_slots) == len(rows.slots):
+                return y.add_(self._few(x, self.a, self.b, rows))
+            delta = self._few(x[rows.few], self.a, self.b, rows)
+            if isinstance(rows.few, slice):
+                y[rows.few].add_(delta)
             else:
-                _add(y, rows.few, delta)
+                y.index_add_(0, rows.few, delta.to(y.dtype))
         return y
 
     def _few(self, x: Tensor, a: Tensor, b: Tensor, rows: BatchRows) -> Tensor:
@@ -188,23 +190,21 @@ class LoraSite:
             delta = torch.cat([delta[:, first : first + out] for first, out in firsts], 1)
         return delta if self.bias is None else delta.add_(self.bias.index_select(0, rows.few_slots))
 
-    def _add_many(self, y: Tensor, x: Tensor, slot: int, where: slice | Tensor) -> None:
-        """One adapter's rows by plain matrix products."""
+    def _add_many(self, y: Tensor, x: Tensor, slot: int, where: slice) -> None:
+        """A run of one adapter's rows by plain matrix products."""
         assert self.a is not None
         assert self.b is not None
         rank = self.a.shape[3]
         h = x[where] @ self.a[slot].view(self.inputs, -1)
+        table = self.b[slot].transpose(0, 1).reshape(rank, -1)
         for at, (part, used) in enumerate(zip(self.parts, self._ranks[slot], strict=True)):
+            first = part.chunks.start * self._chunk
+            left, right = h[:, at * rank : at * rank + used], table[:used, first : first + part.out]
+            target = y[where, part.start : part.start + part.out]
             if used:
-                left = h[:, at * rank : at * rank + used]
-                right = self.b[slot, part.chunks, :used].transpose(0, 1).reshape(used, -1)[:, : part.out]
-                target = y[:, part.start : part.start + part.out]
-                if isinstance(where, slice) and y.dtype == self._dtype:
-                    target[where].addmm_(left, right)
-                else:
-                    _add(target, where, left @ right)
+                target.addmm_(left.to(y.dtype), right.to(y.dtype))  # in place: no delta is written first
         if self.bias is not None:
-            _add(y, where, self.bias[slot].expand(len(h), -1))
+            y[where].add_(self.bias[slot])
 
 
 def _bags(table: Tensor, bags: tuple[Tensor, Tensor], weights: Tensor) -> Tensor:
@@ -212,13 +212,6 @@ def _bags(table: Tensor, bags: tuple[Tensor, Tensor], weights: Tensor) -> Tensor
     index, starts = bags
     found: Tensor = torch.embedding_bag(table, index, starts, False, 0, False, weights.reshape(-1))[0]
     return found
-
-
-def _add(y: Tensor, where: slice | Tensor, delta: Tensor) -> None:
-    if isinstance(where, slice):
-        y[where].add_(delta)
-    else:
-        y.index_add_(0, where, delta.to(y.dtype))
 
 
 def _rows(rows: list[int], device: torch.device | str) -> slice | Tensor:
