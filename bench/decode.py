@@ -45,10 +45,18 @@ def main() -> None:
     ratios = Table("ours", "against", "1", "8", "32", "prefill")
     ours = [name for name in rates if name.startswith("ours")]
     for name in ours:
-        for other in rates:
+        for other, found in rates.items():
             if not other.startswith("ours"):
-                ratios.row(name, other, *ratio(rates[name], rates[other]))
-    text = f"# Decode tokens/s, 64-token prompts\n\n{machine()}\n\n{versions()}\n\n{table}\n\nRatios of medians:\n\n{ratios}\n"
+                ratios.row(name, other, *ratio(rates[name], found))
+    parts = (
+        "# Decode tokens/s, 64-token prompts",
+        machine(),
+        versions(),
+        table,
+        "Ratios of medians:",
+        ratios,
+    )
+    text = "\n\n".join(map(str, parts)) + "\n"
     (Path(__file__).parent / "results/decode.md").write_text(text, encoding="utf-8")
     print(text)
 
@@ -61,7 +69,7 @@ def ask(python: str, script: str, *arguments: str) -> dict:
     for line in lines.stdout.splitlines():
         if line.startswith("{"):
             data = json.loads(line)
-            found[data["sequences"] if "sequences" in data else "startup_s"] = data.get("startup_s", data)
+            found[data.get("sequences", "startup_s")] = data.get("startup_s", data)
     if 32 not in found:
         raise SystemExit(f"{' '.join(command)} failed:\n{lines.stderr[-2000:]}")
     print(script, arguments, {n: spread(found[n]["decode"]) for n in (1, 8, 32)}, file=sys.stderr)
@@ -69,13 +77,15 @@ def ask(python: str, script: str, *arguments: str) -> dict:
 
 
 def spread(rates: list[float]) -> str:
-    """min / median / max."""
+    """Least, median and most."""
     return f"{min(rates):.1f} / {statistics.median(rates):.1f} / {max(rates):.1f}"
 
 
 def ratio(ours: dict, other: dict) -> list[str]:
     """Of the medians at 1, 8 and 32 sequences, and of prefill at 32."""
-    decode = [statistics.median(ours[n]["decode"]) / statistics.median(other[n]["decode"]) for n in (1, 8, 32)]
+    decode = [
+        statistics.median(ours[n]["decode"]) / statistics.median(other[n]["decode"]) for n in (1, 8, 32)
+    ]
     return [f"{x:.2f}" for x in (*decode, ours[32]["prefill"] / other[32]["prefill"])]
 
 

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "q_norm", "k_norm"}
 _MLP = {"gate_proj", "up_proj", "gate_up_proj", "down_proj"}
+_CHANGING_ROPE = {"dynamic", "longrope"}
 _ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh"}
 
 
@@ -96,6 +97,7 @@ class FusedDecoder:
         self._activation = rows.ACTIVATIONS[_activation(inner.layers[0].mlp)]
         self._embedding = inner.embed_tokens
         self._rotary = inner.rotary_emb
+        self._table: tuple[Tensor, Tensor] | None = None
         self._norm = inner.norm.weight.detach().float()
         self.shapes = [LayerShape(self._kv_heads, self._width, self._width)] * len(inner.layers)
         self._layers = [self._layer(pack, f"model.layers.{i}", layer) for i, layer in enumerate(inner.layers)]
@@ -178,7 +180,7 @@ class FusedDecoder:
     def _run(self, ids: "Tensor", positions: "Tensor", step: Step) -> "tuple[Tensor, Rows, Tensor | None]":
         """The residual stream [tokens, hidden] f32 before the last addition, and what is to be added."""
         stream = self._embedding(ids).float()
-        cos, sin = (x[0].contiguous() for x in self._rotary(stream[None], positions[None]))
+        cos, sin = self._angles(positions)
         y: Rows | None = None
         bias: Tensor | None = None
         adapters = self._adapters(at_head=False)
@@ -196,6 +198,17 @@ class FusedDecoder:
             y, bias = layer.down(x, plain, adapters)
         assert y is not None
         return stream, y, bias
+
+    def _angles(self, positions: "Tensor") -> "tuple[Tensor, Tensor]":
+        """cos and sin of the rotary embedding at `positions`, [tokens, rotary width] f32 each, from a table."""
+        import torch
+
+        last = int(positions.max())
+        if self._table is None or last >= len(self._table[0]):
+            places = torch.arange(max(2048, 1 << last.bit_length()))
+            cos, sin = self._rotary(torch.empty(1), places[None])
+            self._table = cos[0].float().contiguous(), sin[0].float().contiguous()
+        return self._table[0][positions], self._table[1][positions]
 
     def _attend(
         self,
@@ -293,6 +306,9 @@ def _shape_of(model: Any) -> str:
     import torch
 
     inner: Any = getattr(model, "model", None)
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    if rope.get("rope_type", "default") in _CHANGING_ROPE:
+        return f"its rotary embedding ({rope['rope_type']}) depends on the length of the text"
     if not all(hasattr(inner, name) for name in ("embed_tokens", "layers", "norm", "rotary_emb")):
         return "it is not built as embedding, layers, norm"
     if not hasattr(model, "lm_head") or model.device.type != "cpu":
