@@ -200,7 +200,7 @@ class FusedDecoder:
         return stream, y, bias
 
     def _angles(self, positions: "Tensor") -> "tuple[Tensor, Tensor]":
-        """cos and sin of the rotary embedding at `positions`, [tokens, rotary width] f32 each, from a table."""
+        """Cos and sin of the rotary embedding at `positions`, [tokens, rotary width] f32 each, from a table."""
         import torch
 
         last = int(positions.max())

@@ -4,8 +4,8 @@ Four forms: f32 and bf16 (in oneDNN's own layout where torch has it: `F.linear` 
 call), int8 × int8 (oneDNN, activations quantised per token as they come) and int4 weights (groups of 32, best
 for few rows). One packing serves every number of rows. int8 and int4 run on a CPU only.
 
-The packed tensors are plain attributes, not parameters or buffers: `Module.to` does not reach them, and nothing
-keeps the weight that they were made from.
+The packed tensors are plain attributes, neither parameters nor buffers: `Module.to` does not reach them, and
+nothing keeps the weight that they were made from.
 """
 
 from typing import Literal, get_args
@@ -15,8 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from weightwright.errors import SettingsError
-from weightwright.model.probe import PACK_ROWS, int8_kernel, packs, supported
-from weightwright.model.quantize import GROUP, INT8_LEVELS, quantize_int4, quantize_int8, quantize_rows
+from weightwright.model.probe import PACK_ROWS, int8_kernel, packs, qlinear, supported
+from weightwright.model.quantize import (
+    GROUP,
+    INT8_LEVELS,
+    quantize_int4,
+    quantize_int8,
+    quantize_rows,
+    rotation_block,
+)
 
 __all__ = [
     "FORMS",
@@ -104,15 +111,20 @@ class DenseLinear(PackedLinear):
 class Int8Linear(PackedLinear):
     """int8 weights, one scale an output channel, times activations quantised per token.
 
-    `offset` is added to the activations' codes: 0 for `activation_dtype` int8, 128 for uint8, whichever this
-    CPU has a fast and exact kernel for. `scale` [out] f32 is inside the product, `bias` [out] f32 is not.
+    Whoever quantises the rows himself and calls `product` must do what `quantize_rows(x, offset, block)` does:
+
+    - `offset` is added to the codes: 0 for `activation_dtype` int8, 128 for uint8, whichever this CPU has a fast
+      and exact kernel for;
+    - each `block` neighbouring inputs are rotated together first, as the weight was (1: they are not).
+
+    `scale` [out] f32 is inside the product, `bias` [out] f32 and the rows' own scales are not.
     """
 
-    def __init__(self, q: Tensor, scale: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, q: Tensor, scale: Tensor, bias: Tensor | None, block: int = 1) -> None:
         outputs, inputs = q.shape
         super().__init__("int8", inputs, outputs, q.numel() + 4 * outputs)
         kernel = int8_kernel()
-        self.offset = kernel.offset
+        self.offset, self.block = kernel.offset, block
         self.activation_dtype = torch.uint8 if kernel.offset else torch.int8
         self.scale = scale.detach().to(torch.float32, copy=True)
         self.bias = None if bias is None else bias.detach().to(torch.float32, copy=True)
@@ -120,8 +132,8 @@ class Int8Linear(PackedLinear):
         self._packed = torch.ops.onednn.qlinear_prepack(q.contiguous(), [PACK_ROWS, inputs])
 
     @classmethod
-    def from_int8(cls, q: Tensor, scale: Tensor, bias: Tensor | None = None) -> "Int8Linear":
-        """From weights that are int8 already: q [out, in], scale [out] f32; weight ≈ q · scale[:, None].
+    def from_int8(cls, q: Tensor, scale: Tensor, bias: Tensor | None = None, block: int = 1) -> "Int8Linear":
+        """From weights that are int8 already: q [out, in], scale [out] f32; rotated weight ≈ q · scale[:, None].
 
         On a CPU without VNNI they are rounded to 7 bits, without which its products would overflow.
         Raises SettingsError where int8 cannot run.
@@ -130,33 +142,19 @@ class Int8Linear(PackedLinear):
         levels = int8_kernel().levels
         if levels < INT8_LEVELS:
             ratio = levels / INT8_LEVELS
-            return cls((q * ratio).round_().to(torch.int8), scale / ratio, bias)
-        return cls(q, scale, bias)
+            return cls((q * ratio).round_().to(torch.int8), scale / ratio, bias, block)
+        return cls(q, scale, bias, block)
 
     def product(self, xq: Tensor, out_dtype: torch.dtype = torch.float32) -> Tensor:
         """Codes [n, in] of activation_dtype -> ((xq - offset) q^T) · scale [n, out]: no row scale, no bias."""
-        return torch.ops.onednn.qlinear_pointwise(
-            xq,
-            1.0,
-            self.offset,
-            self._packed,
-            self.scale,
-            self._zeros,
-            None,
-            1.0,
-            0,
-            out_dtype,
-            "none",
-            [],
-            "",
-        )
+        return qlinear(xq, self.offset, (self._packed, self.scale, self._zeros), out_dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """See PackedLinear."""
         rows = self._rows(x)
         if not len(rows):
             return x.new_empty(*x.shape[:-1], self.out_features)
-        xq, row_scale = quantize_rows(rows, self.offset)
+        xq, row_scale = quantize_rows(rows, self.offset, self.block)
         out = self.product(xq)
         out = out.mul_(row_scale) if self.bias is None else torch.addcmul(self.bias, out, row_scale)
         return out.to(x.dtype).view(*x.shape[:-1], self.out_features)
@@ -233,7 +231,7 @@ class MixedLinear(PackedLinear):
 
 
 class EmbeddingInt8(torch.nn.Module):  # type: ignore[misc]
-    """A table of int8 rows with a scale each, half the bytes of bf16: ids [...] i64 -> [..., width] in `dtype`."""
+    """A table of int8 rows with a scale each, half the bytes of bf16: ids [...] -> [..., width] in `dtype`."""
 
     def __init__(self, q: Tensor, scale: Tensor, dtype: torch.dtype) -> None:
         super().__init__()
@@ -250,10 +248,12 @@ class EmbeddingInt8(torch.nn.Module):  # type: ignore[misc]
         return rows.mul_(F.embedding(ids, self.scale[:, None])).to(self.dtype)
 
 
-def pack(weight: Tensor, bias: Tensor | None, form: str) -> PackedLinear:
+def pack(weight: Tensor, bias: Tensor | None, form: str, *, rotated: bool = False) -> PackedLinear:
     """The layer for a weight [out, in] of any float dtype on its final device, and a bias [out] or None.
 
-    Neither is kept. Raises SettingsError for a form that cannot run on the weight's device.
+    Neither is kept. With `rotated` an int8 layer rotates its inputs, which costs next to nothing and saves most of
+    what int8 loses (bench/int8_quality.py); code that calls `Int8Linear.product` must then rotate, too. Raises
+    SettingsError for a form that cannot run on the weight's device.
     """
     with torch.no_grad():
         if form in _DTYPES:
@@ -262,7 +262,12 @@ def pack(weight: Tensor, bias: Tensor | None, form: str) -> PackedLinear:
             raise SettingsError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
         _require_cpu(weight.device, form)
         if form == "int8":
-            return Int8Linear(*quantize_int8(weight.detach(), int8_kernel().levels), bias)
+            block = rotation_block(weight.shape[1]) if rotated else 1
+            q, scale = quantize_int8(weight.detach(), int8_kernel().levels, block)
+            return Int8Linear(q, scale, bias, block)
+        if not supported("int4"):
+            raise SettingsError("precision int4 needs torch's 4-bit products for CPUs, which this build lacks; "
+                                "use --precision int8 or bf16")  # fmt: skip
         padded = F.pad(weight.detach(), (0, -weight.shape[1] % GROUP))
         return Int4Linear(*quantize_int4(padded), bias, weight.shape[1])
 

@@ -18,11 +18,12 @@ PACK_ROWS = 8  # the number of rows named to oneDNN at packing; its layout is th
 _HALF_LEVELS = 63  # 2 · 255 · 63 fits 16 bits: exact where two products are added in 16 bits (no VNNI)
 _PROBE_SHAPE = (256, 256)
 _PROBE_ROUNDS = 5
+_NEARLY = 1.5  # how much slower a kernel for 8-bit weights may be than one for 7
 
 
 @dataclass(frozen=True, slots=True)
 class Int8Kernel:
-    """How int8 products are exact and fast here: the activations' offset, the largest magnitude of a weight."""
+    """How int8 products are exact and fast here: the activations' offset, a weight's largest magnitude."""
 
     offset: int
     levels: int
@@ -48,7 +49,7 @@ def int8_kernel() -> Int8Kernel:
 
 @functools.cache
 def _int8_kernel() -> Int8Kernel | None:
-    """Try both kinds of activations, with weights of 8 and then 7 bits, and keep the faster exact one.
+    """Try both kinds of activations, with weights of 8 and of 7 bits, and keep the fastest that is exact.
 
     Signed activations run on AMX but fall to a reference loop on other CPUs (700 times slower); without VNNI
     pairs of products are added in 16 bits, which overflow silently for 8-bit weights. Takes milliseconds.
@@ -58,15 +59,29 @@ def _int8_kernel() -> Int8Kernel | None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a second thread waits for its turn on a busy machine, and hides the difference
     try:
-        for levels in (INT8_LEVELS, _HALF_LEVELS):
-            seconds = {
-                offset: taken for offset in (128, 0) if (taken := _try_int8(offset, levels)) is not None
-            }
-            if seconds:
-                return Int8Kernel(min(seconds, key=lambda offset: seconds[offset]), levels)
+        tried = {
+            Int8Kernel(offset, levels): _try_int8(offset, levels)
+            for levels in (INT8_LEVELS, _HALF_LEVELS)
+            for offset in (128, 0)
+        }
     finally:
         torch.set_num_threads(threads)
-    return None
+    return pick_kernel(tried)
+
+
+def pick_kernel(tried: dict[Int8Kernel, float | None]) -> Int8Kernel | None:
+    """The fastest of the exact kernels, but one with 8-bit weights where it is nearly as fast.
+
+    `tried` has seconds, or None for one that is refused or wrong.
+    """
+    seconds = {kernel: taken for kernel, taken in tried.items() if taken is not None}
+    if not seconds:
+        return None
+    limit = _NEARLY * min(seconds.values())
+    return max(
+        (kernel for kernel, taken in seconds.items() if taken <= limit),
+        key=lambda kernel: (kernel.levels, -seconds[kernel]),
+    )
 
 
 def _try_int8(offset: int, levels: int) -> float | None:
@@ -82,16 +97,22 @@ def _try_int8(offset: int, levels: int) -> float | None:
         packed = torch.ops.onednn.qlinear_prepack(q, [PACK_ROWS, inputs])
 
         def run() -> Tensor:
-            out: Tensor = torch.ops.onednn.qlinear_pointwise(
-                xq, 1.0, offset, packed, ones, zeros, None, 1.0, 0, torch.float32, "none", [], ""
-            )
-            return out
+            return qlinear(xq, offset, (packed, ones, zeros), torch.float32)
 
         if not torch.equal(run().double(), x.double() @ q.double().T):
             return None
     except (RuntimeError, NotImplementedError):  # what torch raises where oneDNN has no such kernel
         return None
     return fastest_s(run, _PROBE_ROUNDS)
+
+
+def qlinear(xq: Tensor, offset: int, weight: tuple[Tensor, Tensor, Tensor], out_dtype: torch.dtype) -> Tensor:
+    """The int8 product: codes [n, in] and a weight (packed, scales f32, zeros i32) -> [n, out]."""
+    packed, scales, zeros = weight
+    out: Tensor = torch.ops.onednn.qlinear_pointwise(
+        xq, 1.0, offset, packed, scales, zeros, None, 1.0, 0, out_dtype, "none", [], ""
+    )
+    return out
 
 
 def fastest_s(run: Callable[[], Any], rounds: int) -> float:
