@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +38,7 @@ BYTES = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.625}  # a weight with i
 Times = Mapping[str, Mapping[int, float]]  # form -> rows -> seconds for one pass over the shapes
 
 _SHAPES = 3  # how many shapes are timed
-_ELEMENTS = 1 << 21  # of each at most
+_ELEMENTS = 1 << 22  # of each at most
 _COLD_ROWS = 8  # up to here the weights' way from memory counts
 _FLUSH_BYTES = 96 << 20
 _ROUNDS = 3
@@ -69,6 +69,16 @@ class Choice:
     def bytes_per_weight(self) -> float:
         """Memory of a weight in all its forms, scales included."""
         return sum(BYTES[form] for form in self.forms)
+
+    @property
+    def head(self) -> "Choice":
+        """The choice for the output head: int8 for int4, in which a head loses more than all other layers."""
+        from weightwright.model.probe import supported
+
+        if "int4" not in self.forms or not supported("int8"):
+            return self
+        few, many = ("int8" if form == "int4" else form for form in (self.few, self.many))
+        return Choice(few, many, 1 if few == many else self.crossover, self.times)
 
     def pack(self, weight: "Tensor", bias: "Tensor | None", *, rotated: bool = False) -> "PackedLinear":
         """The layer for a weight: `linear.pack`, or a mixture of two forms."""
@@ -219,21 +229,38 @@ def _measure(
 def _fastest(
     layers: "Mapping[str, PackedLinear]", x: "Tensor", flush: "Tensor", end: float
 ) -> dict[str, float]:
-    """The shortest time of each layer in a few rounds, one layer after the other; one round after `end`."""
+    """The shortest time of each product in a few rounds, one after the other; one round after `end`."""
     fastest = dict.fromkeys(layers, math.inf)
-    cold = len(x) <= _COLD_ROWS
-    for layer in layers.values():
-        layer(x)  # sets kernels up
+    cold, long = len(x) <= _COLD_ROWS, len(x) >= ROWS[-1]
+    calls = {form: _call(layer, x) for form, layer in layers.items()}
+    for call in calls.values() if not long else ():
+        call()  # sets kernels up
     for _ in range(_ROUNDS if cold else 1):
-        for form, layer in layers.items():
+        for form, call in calls.items():
             if cold:
                 flush.sum()  # the weights leave the cache
             start = time.perf_counter()
-            layer(x)
+            call()
             fastest[form] = min(fastest[form], time.perf_counter() - start)
         if time.perf_counter() > end:
             break
     return fastest
+
+
+def _call(layer: "PackedLinear", x: "Tensor") -> "Callable[[], Tensor]":
+    """What is timed. Of int8 the product alone: quantising the rows is part of the pass that makes them, and
+    grows with the inputs only, so it must not be counted as often as the outputs were cut down.
+    """
+    import torch
+
+    from weightwright.model.linear import Int8Linear, quantize_rows
+
+    if isinstance(layer, Int8Linear):
+        codes = quantize_rows(x, layer.offset)[0]
+        return lambda: layer.product(codes)
+    if layer.form == "f32":
+        x = x.to(torch.float32)
+    return lambda: layer(x)
 
 
 def _mean(times: Mapping[int, float], rows: Iterable[int]) -> float:

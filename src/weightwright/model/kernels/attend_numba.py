@@ -8,13 +8,13 @@ from numba import carray, cfunc, njit, types
 from weightwright.model.kernels.tiles import KINDS, scores_tile, values_tile
 from weightwright.model.kernels.vector import (
     FAST,
+    after_counters,
     exp,
     f32s,
     i32s,
     i64s,
     larger,
-    omp_get_num_threads,
-    omp_get_thread_num,
+    ticket,
 )  # fmt: skip
 
 LOWEST = np.float32(-3e38)
@@ -59,16 +59,16 @@ def build(group: int, key_width: int, value_width: int, kind: str) -> Any:
 
     @cfunc(types.void(types.voidptr), cache=True, fastmath=FAST, nopython=True, error_model="numpy")
     def attend(data: Any) -> None:
-        a = carray(data, (16,), np.int64)
-        real = carray(data, (16,), np.float64)
+        a = carray(after_counters(data), (16,), np.int64)
+        real = carray(after_counters(data), (16,), np.float64)
         rows, kv_heads, width, window = a[0], a[1], a[2], a[3]
         q, k, v, out = a[4], a[5], a[6], a[7]
         tables, lengths, scratch, room = i32s(a[8], rows * width), i64s(a[9], rows), a[10], a[11]
         sinks, k_scales, v_scales = a[12], a[13], a[14]
         cap = np.float32(real[15])
-        thread, threads = np.int64(omp_get_thread_num()), np.int64(omp_get_num_threads())
-        mine = scratch + thread * group * room * 4
-        for task in range(thread, rows * kv_heads, threads):
+        mine = scratch + ticket(data, 0) * group * room * 4
+        task = ticket(data, 1)
+        while task < rows * kv_heads:
             row, head = task // kv_heads, task % kv_heads
             length = lengths[row]
             first = max(0, length - window) // 16 if window > 0 else 0
@@ -103,5 +103,6 @@ def build(group: int, key_width: int, value_width: int, kind: str) -> Any:
                         for t in range(16):
                             line[t] *= vs[t]
                 values_tile(group, value_width, code, p, room, v + place * tile_v, target)
+            task = ticket(data, 1)
 
     return attend

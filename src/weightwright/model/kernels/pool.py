@@ -13,16 +13,17 @@ log = logging.getLogger(__name__)
 @functools.cache
 def _openmp() -> Any:
     """Torch's OpenMP library with GNU's entry points, or None."""
-    import torch  # noqa: F401 - loads it
+    import torch
 
     if not sys.platform.startswith("linux"):
         return None
     from pathlib import Path
 
-    maps = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
-    paths = {line.split(maxsplit=5)[5] for line in maps if len(line.split(maxsplit=5)) == 6}
-    for path in sorted(p for p in paths if "libgomp" in p or "libiomp5" in p or "libomp" in p):
-        library = ctypes.CDLL(path)
+    folder = Path(torch.__file__).parent  # others in the process bring libraries of that name too
+    for path in sorted(
+        [*(folder / "lib").glob("lib*omp*.so*"), *folder.parent.glob("torch.libs/lib*omp*.so*")]
+    ):
+        library = ctypes.CDLL(str(path))
         if hasattr(library, "GOMP_parallel"):
             library.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
             library.GOMP_parallel.restype = None
@@ -37,17 +38,15 @@ def available() -> bool:
         log.info("torch's OpenMP pool is out of reach; using torch's operators")
         return False
     try:
-        import llvmlite.binding as llvm
         import numba  # noqa: F401
     except ImportError:
         log.info("numba is not installed; using torch's operators")
         return False
-    llvm.load_library_permanently(_openmp()._name)  # kernels call omp_get_thread_num by name
     return True
 
 
 class Kernel:
-    """A compiled function `void f(int64* arguments)`; each thread takes the tasks that are its own."""
+    """A compiled function `void f(int64* arguments)`; each thread takes one task after the other."""
 
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled  # owns the machine code
@@ -57,7 +56,7 @@ class Kernel:
 
     def __call__(self, threads: int, *arguments: int) -> None:
         """Run on `threads` threads; floats are passed as `bits(x)`."""
-        packed = (ctypes.c_int64 * len(arguments))(*arguments)
+        packed = (ctypes.c_int64 * (2 + len(arguments)))(0, 0, *arguments)  # counters of threads and tasks
         if threads == 1:
             self._alone(packed)
         else:

@@ -11,6 +11,7 @@ from numba import carray, cfunc, njit, types
 
 from weightwright.model.kernels.vector import (
     FAST,
+    after_counters,
     exp,
     f32s,
     from_bf16,
@@ -18,8 +19,7 @@ from weightwright.model.kernels.vector import (
     i64s,
     larger,
     nearest,
-    omp_get_num_threads,
-    omp_get_thread_num,
+    ticket,
     to_bf16,
     u8s,
     u16s,
@@ -89,12 +89,13 @@ def rms(line: Any, eps: Any) -> Any:
 @cfunc(_SIGNATURE, **_OPTIONS)
 def add_norm(data: Any) -> None:
     """Hidden += y; out = rms_norm(hidden). See `rows.add_norm`."""
-    a, real = carray(data, (14,), np.int64), carray(data, (14,), np.float64)
+    a, real = carray(after_counters(data), (14,), np.int64), carray(after_counters(data), (14,), np.float64)
     n, width, hidden, y, y_kind, y_scales, bias, weight = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
     eps, out_kind, out, out_scales, copy_kind, copy = np.float32(real[8]), a[9], a[10], a[11], a[12], a[13]
     line = np.empty(width, np.float32)
     w = f32s(weight, width)
-    for row in range(np.int64(omp_get_thread_num()), n, np.int64(omp_get_num_threads())):
+    row = ticket(data, 1)
+    while row < n:
         stream = f32s(hidden + row * width * 4, width)
         if y != 0:
             scale = f32s(y_scales, n)[row] if y_scales != 0 else np.float32(1)
@@ -107,17 +108,19 @@ def add_norm(data: Any) -> None:
         store(out_kind, line, out, out_scales, row)
         if copy != 0:
             store(copy_kind, line, copy, 0, row)
+        row = ticket(data, 1)
 
 
 @cfunc(_SIGNATURE, **_OPTIONS)
 def gate(data: Any) -> None:
     """Out = activation(first half of a row) x second half. See `rows.gate`."""
-    a = carray(data, (12,), np.int64)
+    a = carray(after_counters(data), (12,), np.int64)
     n, width, x, kind, scales, bias, activation = a[0], a[1], a[2], a[3], a[4], a[5], a[6]
     out_kind, out, out_scales, copy_kind, copy = a[7], a[8], a[9], a[10], a[11]
     left, right = np.empty(width, np.float32), np.empty(width, np.float32)
     size = 4 if kind == F32 else 2
-    for row in range(np.int64(omp_get_thread_num()), n, np.int64(omp_get_num_threads())):
+    row = ticket(data, 1)
+    while row < n:
         scale = f32s(scales, n)[row] if scales != 0 else np.float32(1)
         start = x + row * 2 * width * size
         load(kind, start, scale, bias, left)
@@ -132,18 +135,21 @@ def gate(data: Any) -> None:
         store(out_kind, left, out, out_scales, row)
         if copy != 0:
             store(copy_kind, left, copy, 0, row)
+        row = ticket(data, 1)
 
 
 @cfunc(_SIGNATURE, **_OPTIONS)
 def put(data: Any) -> None:
     """Store f32 rows as another kind. See `rows.put`."""
-    a = carray(data, (8,), np.int64)
+    a = carray(after_counters(data), (8,), np.int64)
     n, width, x, out_kind, out, out_scales, copy_kind, copy = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
-    for row in range(np.int64(omp_get_thread_num()), n, np.int64(omp_get_num_threads())):
+    row = ticket(data, 1)
+    while row < n:
         line = f32s(x + row * width * 4, width)
         store(out_kind, line, out, out_scales, row)
         if copy != 0:
             store(copy_kind, line, copy, 0, row)
+        row = ticket(data, 1)
 
 
 @njit(inline="always", fastmath=FAST, error_model="numpy")
@@ -189,7 +195,7 @@ def keep(
 @cfunc(_SIGNATURE, **_OPTIONS)
 def rope(data: Any) -> None:
     """Rows of q|k|v: rotate, keep keys and values in the cache, give queries out. See `rows.rope`."""
-    a, real = carray(data, (26,), np.int64), carray(data, (26,), np.float64)
+    a, real = carray(after_counters(data), (26,), np.int64), carray(after_counters(data), (26,), np.float64)
     n, heads, kv_heads, width, half = a[0], a[1], a[2], a[3], a[4]
     x, kind, scales, bias, cos, sin = a[5], a[6], a[7], a[8], a[9], a[10]
     q_norm, k_norm, eps, scale = a[11], a[12], np.float32(real[13]), np.float32(real[14])
@@ -198,7 +204,8 @@ def rope(data: Any) -> None:
     total = (heads + 2 * kv_heads) * width
     line = np.empty(total, np.float32)
     one = np.float32(1)
-    for row in range(np.int64(omp_get_thread_num()), n, np.int64(omp_get_num_threads())):
+    row = ticket(data, 1)
+    while row < n:
         factor = f32s(scales, n)[row] if scales != 0 else one
         load(kind, x + row * total * (4 if kind == F32 else 2), factor, bias, line)
         c, s = f32s(cos + row * half * 8, 2 * half), f32s(sin + row * half * 8, 2 * half)
@@ -227,3 +234,4 @@ def rope(data: Any) -> None:
         if fresh_keys != 0:
             store(fresh_kind, line[first:second], fresh_keys, 0, row)
             store(fresh_kind, line[second:], fresh_values, 0, row)
+        row = ticket(data, 1)

@@ -1,4 +1,4 @@
-"""What kernels are written with: raw memory as arrays, reinterpreted bits, thread numbers.
+"""What kernels are written with: raw memory as arrays, reinterpreted bits, tickets for threads and tasks.
 
 Everything here is compiled by numba; nothing is called from Python.
 """
@@ -14,8 +14,27 @@ from numba.extending import intrinsic
 F32, I32 = ir.FloatType(), ir.IntType(32)
 FAST: set[str] = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
 
-omp_get_thread_num = types.ExternalFunction("omp_get_thread_num", types.int32())
-omp_get_num_threads = types.ExternalFunction("omp_get_num_threads", types.int32())
+
+@intrinsic
+def ticket(_context: Any, data: Any, place: Any) -> Any:
+    """The 64-bit counter number `place` at `data`, which goes up by one for each thread that asks."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        counters = builder.bitcast(arguments[0], ir.IntType(64).as_pointer())
+        counter = builder.gep(counters, [arguments[1]])
+        return builder.atomic_rmw("add", counter, ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(types.voidptr, types.int64), generate
+
+
+@intrinsic
+def after_counters(_context: Any, data: Any) -> Any:
+    """Where a kernel's own arguments begin: behind the two counters."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.gep(arguments[0], [ir.Constant(ir.IntType(64), 16)])
+
+    return types.voidptr(types.voidptr), generate
 
 
 @intrinsic

@@ -1,0 +1,170 @@
+"""The native kernels, each against f64, on one thread and on two."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from weightwright.model.attention import Rules, Step, attend_singles
+from weightwright.model.cache import BLOCK_TOKENS, LayerShape, PagedCache
+from weightwright.model.kernels import pool, rows
+from weightwright.model.kernels.rows import Rows
+
+pytestmark = pytest.mark.skipif(not pool.available(), reason="no kernels for this machine")
+
+WIDTH = 48
+
+
+def close(got: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
+    assert float((got.double() - expected).abs().max()) <= tolerance * float(expected.abs().max())
+
+
+def dense(x: Rows) -> torch.Tensor:
+    if x.scales is None:
+        return x.data.double()
+    offset = 128 if x.data.dtype == torch.uint8 else 0
+    return (x.data.double() - offset) * x.scales.double()[:, None]
+
+
+TARGETS = [(torch.float32, 1e-6), (torch.bfloat16, 5e-3), (torch.int8, 5e-3), (torch.uint8, 5e-3)]
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 64])
+@pytest.mark.parametrize(("dtype", "tolerance"), TARGETS)
+def test_add_norm(n: int, dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(n)
+    hidden, y, scales = torch.randn(n, WIDTH), torch.randn(n, WIDTH), torch.rand(n)
+    bias, weight = torch.randn(WIDTH), torch.rand(WIDTH) + 0.5
+    summed = hidden.double() + y.double() * scales[:, None] + bias
+    expected = F.rms_norm(summed, (WIDTH,), weight.double(), 1e-5)
+    stream, copy = hidden.clone(), torch.empty(n, WIDTH, dtype=torch.bfloat16)
+    out = rows.add_norm(stream, Rows(y, scales), bias, weight, 1e-5, dtype, copy)
+    close(stream, summed, 1e-6)
+    close(dense(out), expected, tolerance)
+    close(copy, expected, 5e-3)
+    plain = rows.add_norm(hidden.clone(), None, None, weight, 1e-5, dtype)
+    close(dense(plain), F.rms_norm(hidden.double(), (WIDTH,), weight.double(), 1e-5), tolerance)
+
+
+@pytest.mark.parametrize("source", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("activation", "reference"), [
+    ("silu", F.silu), ("gelu_tanh", lambda x: F.gelu(x, approximate="tanh")),
+])  # fmt: skip
+@pytest.mark.parametrize(("dtype", "tolerance"), TARGETS)
+def test_gate(source, activation, reference, dtype, tolerance) -> None:
+    torch.manual_seed(0)
+    x = (torch.randn(9, 2 * WIDTH) * 8).to(source)
+    x[3] = 0  # a row of zeros has a scale and no NaN
+    x[4, 0], x[4, 1] = 200.0, -200.0  # beyond what exp holds
+    bias = torch.zeros(2 * WIDTH)
+    bias[WIDTH:] = torch.randn(WIDTH)
+    full = x.double() + bias
+    expected = reference(full[:, :WIDTH]) * full[:, WIDTH:]
+    out = dense(rows.gate(Rows(x), bias, rows.ACTIVATIONS[activation], dtype))
+    for got, wanted in zip(out, expected, strict=True):
+        close(got, wanted, max(tolerance, 2e-6)) if wanted.any() else None
+    assert not out[3].any()
+
+
+def test_put_rounds_to_the_nearest() -> None:
+    x = torch.tensor([[127.0, -127.0, 0.5, 1.5, 2.4, -2.6, 0.0, 1.0]])
+    assert rows.put(x, torch.int8).data.tolist() == [[127, -127, 0, 2, 2, -3, 0, 1]]
+    assert rows.put(x, torch.uint8).data.tolist() == [[255, 1, 128, 130, 130, 125, 128, 129]]
+    torch.manual_seed(1)
+    wide = torch.randn(5, 64) * 3
+    assert torch.equal(rows.put(wide, torch.bfloat16).data, wide.bfloat16())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
+def test_rope_rotates_norms_scales_and_keeps(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    n, heads, kv_heads, width, rotary = 6, 4, 2, 32, 16
+    x = torch.randn(n, (heads + 2 * kv_heads) * width)
+    angles = torch.rand(n, rotary // 2).repeat(1, 2) * 6
+    cos, sin = angles.cos(), angles.sin()
+    norms = torch.rand(width) + 0.5, torch.rand(width) + 0.5
+    cache = PagedCache([LayerShape(kv_heads, width, width)], 3, dtype)
+    slots = torch.tensor([0, 5, 17, 31, 32, 47])
+    fresh = torch.empty(n, kv_heads, width), torch.empty(n, kv_heads, width)
+    scales = (cache.key_scales[0], cache.value_scales[0]) if cache.scaled else (None, None)
+    queries = rows.rope(
+        Rows(x), None, cos, sin, heads, kv_heads, width, norms=norms, eps=1e-6, scale=0.5, slots=slots,
+        pages=(cache.keys[0], cache.values[0], *scales), fresh=fresh,
+    )  # fmt: skip
+    q, k, v = x.double().split([heads * width, kv_heads * width, kv_heads * width], dim=1)
+
+    def rotated(part: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        part = F.rms_norm(part.view(n, -1, width), (width,), weight.double(), 1e-6)
+        turned, rest = part[..., :rotary], part[..., rotary:]
+        halves = torch.cat([-turned[..., rotary // 2 :], turned[..., : rotary // 2]], dim=-1)
+        return torch.cat([turned * cos.double()[:, None] + halves * sin.double()[:, None], rest], dim=-1)
+
+    close(queries, rotated(q, norms[0]) * 0.5, 1e-6)
+    keys, values = rotated(k, norms[1]), v.view(n, kv_heads, width)
+    close(fresh[0], keys, 1e-6)
+    close(fresh[1], values, 1e-6)
+    kept = cache.read(0, torch.tensor([[0, 1, 2]]), torch.float32)
+    tolerance = {torch.float32: 1e-6, torch.bfloat16: 5e-3, torch.int8: 1e-2}[dtype]
+    close(kept[0][0][:, slots].transpose(0, 1), keys, tolerance)
+    close(kept[1][0][:, slots].transpose(0, 1), values, tolerance)
+
+
+@pytest.mark.parametrize("heads", [2, 6, 14, 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
+def test_attend_over_blocks(heads: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(heads)
+    kv_heads, width, blocks = 2, 32, 40
+    cache = PagedCache([LayerShape(kv_heads, width, 48)], blocks, dtype)
+    cache.write(0, torch.randn(640, kv_heads, width), torch.randn(640, kv_heads, 48), torch.arange(640))
+    lengths = torch.tensor([1, 16, 17, 100, 130])
+    order = torch.randperm(blocks)
+    tables = torch.zeros(5, 9, dtype=torch.int32)
+    for row, length in enumerate(lengths.tolist()):
+        used = -(-length // BLOCK_TOKENS)
+        tables[row, :used] = order[row * 8 : row * 8 + used].int() if used <= 8 else order[:used].int()
+    queries = torch.randn(5, heads, width)
+    for rules in (
+        Rules(0.2),
+        Rules(0.2, window=20),
+        Rules(0.5, cap=3.0),
+        Rules(0.2, sinks=torch.randn(heads)),
+    ):
+        got = attend_singles(Step(cache, lengths, 5, tables, lengths, native=True), 0, queries, rules)
+        keys, values = cache.read(0, tables.long(), torch.float64)
+        expected = _reference(queries.double(), keys, values, lengths, rules)
+        close(got, expected, 1e-5)
+
+
+def _reference(queries, keys, values, lengths, rules: Rules) -> torch.Tensor:
+    group = queries.shape[1] // keys.shape[1]
+    keys, values = keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1)
+    scores = torch.einsum("rhw,rhlw->rhl", queries, keys) * rules.scale
+    if rules.cap:
+        scores = rules.cap * torch.tanh(scores / rules.cap)
+    places = torch.arange(keys.shape[2])[None]
+    seen = places < lengths[:, None]
+    if rules.window:
+        seen &= places >= lengths[:, None] - rules.window
+    scores = scores.masked_fill(~seen[:, None], -torch.inf)
+    if rules.sinks is not None:
+        sinks = rules.sinks.double()[None, :, None].expand(len(queries), -1, 1)
+        weights = torch.cat([scores, sinks], -1).softmax(-1)[..., :-1]
+    else:
+        weights = scores.softmax(-1)
+    return torch.einsum("rhl,rhlw->rhw", weights, values)
+
+
+def test_another_openmp_library_in_the_process_does_no_harm() -> None:
+    script = (
+        "import sklearn, sentence_transformers\n"  # they bring a libgomp of their own
+        "import torch, transformers\n"
+        "from weightwright.model import fuse\n"
+        "config = transformers.Qwen2Config(vocab_size=64, hidden_size=64, intermediate_size=96, num_hidden_layers=2,"
+        " num_attention_heads=4, num_key_value_heads=2)\n"
+        "model = transformers.AutoModelForCausalLM.from_config(config)\n"
+        "print({fuse.fits(model, 'f32') for _ in range(20)})\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert shown.stdout == "{''}\n", shown.stderr
