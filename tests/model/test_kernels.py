@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from weightwright.model.attention import Rules, Step, attend_singles
 from weightwright.model.cache import BLOCK_TOKENS, LayerShape, PagedCache
 from weightwright.model.kernels import pool, rows
-from weightwright.model.kernels.rows import Rows
+from weightwright.model.kernels.rows import Rows, Stored
+from weightwright.model.quantize import quantize_rows
 
 pytestmark = pytest.mark.skipif(not pool.available(), reason="no kernels for this machine")
 
@@ -40,11 +41,11 @@ def test_add_norm(n: int, dtype: torch.dtype, tolerance: float) -> None:
     summed = hidden.double() + y.double() * scales[:, None] + bias
     expected = F.rms_norm(summed, (WIDTH,), weight.double(), 1e-5)
     stream, copy = hidden.clone(), torch.empty(n, WIDTH, dtype=torch.bfloat16)
-    out = rows.add_norm(stream, Rows(y, scales), bias, weight, 1e-5, dtype, copy)
+    out = rows.add_norm(stream, Rows(y, scales), bias, weight, 1e-5, Stored(dtype), copy)
     close(stream, summed, 1e-6)
     close(dense(out), expected, tolerance)
     close(copy, expected, 5e-3)
-    plain = rows.add_norm(hidden.clone(), None, None, weight, 1e-5, dtype)
+    plain = rows.add_norm(hidden.clone(), None, None, weight, 1e-5, Stored(dtype))
     close(dense(plain), F.rms_norm(hidden.double(), (WIDTH,), weight.double(), 1e-5), tolerance)
 
 
@@ -62,7 +63,7 @@ def test_gate(source, activation, reference, dtype, tolerance) -> None:
     bias[WIDTH:] = torch.randn(WIDTH)
     full = x.double() + bias
     expected = reference(full[:, :WIDTH]) * full[:, WIDTH:]
-    out = dense(rows.gate(Rows(x), bias, rows.ACTIVATIONS[activation], dtype))
+    out = dense(rows.gate(Rows(x), bias, rows.ACTIVATIONS[activation], Stored(dtype)))
     for got, wanted in zip(out, expected, strict=True):
         close(got, wanted, max(tolerance, 2e-6)) if wanted.any() else None
     assert not out[3].any()
@@ -70,11 +71,26 @@ def test_gate(source, activation, reference, dtype, tolerance) -> None:
 
 def test_put_rounds_to_the_nearest() -> None:
     x = torch.tensor([[127.0, -127.0, 0.5, 1.5, 2.4, -2.6, 0.0, 1.0]])
-    assert rows.put(x, torch.int8).data.tolist() == [[127, -127, 0, 2, 2, -3, 0, 1]]
-    assert rows.put(x, torch.uint8).data.tolist() == [[255, 1, 128, 130, 130, 125, 128, 129]]
+    assert rows.put(x, Stored(torch.int8)).data.tolist() == [[127, -127, 0, 2, 2, -3, 0, 1]]
+    assert rows.put(x, Stored(torch.uint8)).data.tolist() == [[255, 1, 128, 130, 130, 125, 128, 129]]
     torch.manual_seed(1)
     wide = torch.randn(5, 64) * 3
-    assert torch.equal(rows.put(wide, torch.bfloat16).data, wide.bfloat16())
+    assert torch.equal(rows.put(wide, Stored(torch.bfloat16)).data, wide.bfloat16())
+
+
+@pytest.mark.parametrize("block", [16, 32, 64])
+@pytest.mark.parametrize("offset", [0, 128])
+def test_neighbours_are_rotated_before_they_are_rounded(block: int, offset: int) -> None:
+    torch.manual_seed(block)
+    x = torch.randn(5, 192)
+    x[:, 7] *= 40  # what rotation is for
+    expected, scale = quantize_rows(x, offset, block)
+    plain = torch.empty(5, 192)
+    got = rows.put(x.clone(), Stored(torch.uint8 if offset else torch.int8, block), plain)
+    torch.testing.assert_close(got.scales, scale[:, 0], rtol=1e-5, atol=0)
+    assert int((got.data.int() - expected.int()).abs().max()) <= 1
+    assert torch.equal(got.data, expected) or float((got.data != expected).float().mean()) < 0.01
+    assert torch.equal(plain, x)  # adapters see the rows as they were
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])

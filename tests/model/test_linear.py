@@ -1,6 +1,9 @@
 """Packed linear layers against f64, in every form, and which kernel is chosen."""
 
 import gc
+import os
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -167,6 +170,22 @@ def test_what_is_refused() -> None:
     for form in ("int8", "int4"):
         with pytest.raises(SettingsError, match="runs on a CPU only, not on meta; use --precision bf16"):
             pack(torch.empty(32, 32, device="meta"), None, form)
+
+
+@pytest.mark.parametrize("instructions", ["AVX2", "AVX512_CORE"])
+def test_int8_without_vnni(instructions: str) -> None:
+    """oneDNN held to older instructions, where 8-bit products overflow: the probe must see and avoid it."""
+    lines = (
+        "import torch",
+        "from weightwright.model.linear import pack",
+        "weight, x = torch.ones(32, 64), torch.ones(3, 64)",
+        "print((pack(weight, None, 'int8')(x) - 64).abs().max().item())",
+    )
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": instructions, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, env=environment, check=True
+    )
+    assert float(done.stdout) < 1e-3
 
 
 def test_a_torch_without_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,8 @@ def test_a_form_that_must_serve_few_rows() -> None:
     assert 1 < mixed.crossover < 8
     assert mixed.head.forms == ("int8",)
     assert mixed.head.crossover == 1
+    slow = {"int4": {1: 3.0, 8: 9.0}, "int8": INT8, "bf16": BF16}
+    assert decide(slow, few="int4", room=9.0).forms == ("int4",)  # it was asked for
     assert Choice("int4", "bf16", 9).head.forms == ("int8", "bf16")
     assert Choice("bf16", "bf16").head == Choice("bf16", "bf16")
 

@@ -132,8 +132,10 @@ def test_weights_that_had_4_bits_stay_as_they_are() -> None:
 
 
 def test_a_constant_group_and_a_wrong_size() -> None:
-    codes, scale, zero = quantize_int4(torch.full((2, 32), 3.0))
-    back = (codes.float() - 8) * scale.float() + zero.float()
-    torch.testing.assert_close(back, torch.full((2, 32), 3.0))
+    for value in (3.0, 0.0):
+        codes, scale, zero = quantize_int4(torch.full((2, 32), value))
+        assert (codes == 8).all()
+        back = (codes.float() - 8) * scale.float() + zero.float()
+        torch.testing.assert_close(back, torch.full((2, 32), value))
     with pytest.raises(ValueError, match="multiple of 32, got 48"):
         quantize_int4(torch.ones(2, 48))

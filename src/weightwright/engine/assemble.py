@@ -12,7 +12,9 @@ from weightwright.plan.settings import parse_bytes
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
+    from weightwright.model.linear import PackedLinear
     from weightwright.model.load import Loaded
     from weightwright.model.lora import AdapterBank
 
@@ -43,22 +45,29 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
     """
     import torch
 
-    from weightwright.model import fuse
+    from weightwright.model import fuse, precision
     from weightwright.model.kernels import pool
     from weightwright.model.kernels.attend import supported
+    from weightwright.model.kernels.rows import BLOCKS
     from weightwright.model.lora import AdapterBank
+    from weightwright.model.quantize import rotation_block
 
     model = loaded.model
     device = model.device
     compute = next(model.parameters()).dtype
     context = min(loaded.context_tokens, settings.max_context or loaded.context_tokens)
     vocab, generation_config = model.get_output_embeddings().weight.shape[0], model.generation_config
-    form = loaded.precision if loaded.precision != "auto" else {torch.float32: "f32"}.get(compute, "bf16")
+    choice = precision.choose(
+        [(out, inner) for out, inner in _shapes(model)],
+        loaded.precision,
+        device=device.type,
+        deterministic=settings.deterministic,
+    )
+    log.info("%s: weights in %s", loaded.name, choice)
 
-    def packed(_path: str, weight: Any, bias: Any) -> Any:
-        from weightwright.model.linear import pack
-
-        return pack(weight, bias, form)
+    def packed(path: str, weight: "Tensor", bias: "Tensor | None") -> "PackedLinear":
+        used = choice.head if path == "lm_head" else choice
+        return used.pack(weight, bias, rotated=rotation_block(weight.shape[1]) in BLOCKS)
 
     bank = AdapterBank(compute, device)
     kind = {torch.float32: "f32", torch.bfloat16: "bf16"}.get(compute, "")
@@ -76,6 +85,20 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
     blocks = cache_blocks(executor.shapes, dtype, context, settings)
     cache = PagedCache(executor.shapes, blocks, dtype, device)
     return Parts(executor, bank, cache, native, device, vocab, context, generation_config)
+
+
+def _shapes(model: Any) -> list[tuple[int, int]]:
+    """(out, in) of every linear layer; raises ModelError for experts, which are not packed."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    found = []
+    for module in model.modules():
+        if isinstance(module, Conv1D):
+            found.append((module.weight.shape[1], module.weight.shape[0]))
+        elif isinstance(module, torch.nn.Linear):
+            found.append((module.weight.shape[0], module.weight.shape[1]))
+    return found
 
 
 def cache_blocks(

@@ -16,10 +16,9 @@ from weightwright.model.cache import LayerShape, PagedCache
 from weightwright.model.execute import Packer
 from weightwright.model.kernels import pool, rows
 from weightwright.model.kernels.attend import attend, supported
-from weightwright.model.kernels.rows import Rows
+from weightwright.model.kernels.rows import Rows, Stored
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from weightwright.model.linear import PackedLinear
@@ -41,14 +40,14 @@ class Product:
     linear: "PackedLinear"
     site: "LoraSite | None" = None
 
-    def input_dtype(self, n: int) -> "torch.dtype":
-        """What `n` rows must be stored as."""
+    def wants(self, n: int) -> Stored:
+        """How `n` rows must be stored."""
         import torch
 
         linear = self.linear.at(n)
         if linear.form == "int8":
-            return linear.activation_dtype
-        return torch.float32 if linear.form == "f32" else torch.bfloat16
+            return Stored(linear.activation_dtype, linear.block)
+        return Stored(torch.float32 if linear.form == "f32" else torch.bfloat16)
 
     def __call__(
         self, x: Rows, plain: "Tensor | None" = None, adapters: "BatchRows | None" = None
@@ -175,7 +174,7 @@ class FusedDecoder:
 
         with torch.inference_mode():
             stream, y, bias = self._run(ids, positions, step)
-            return rows.add_norm(stream, y, bias, self._norm, self._eps, torch.float32).data
+            return rows.add_norm(stream, y, bias, self._norm, self._eps, Stored(torch.float32)).data
 
     def _run(self, ids: "Tensor", positions: "Tensor", step: Step) -> "tuple[Tensor, Rows, Tensor | None]":
         """The residual stream [tokens, hidden] f32 before the last addition, and what is to be added."""
@@ -189,12 +188,12 @@ class FusedDecoder:
             qkv, bias = layer.qkv(x, plain, adapters)
             mixed = self._attend(index, layer, qkv, bias, cos, sin, step)
             plain = self._room(layer.out, len(ids), mixed.shape[1], adapters)
-            x = rows.put(mixed, layer.out.input_dtype(len(ids)), plain)
+            x = rows.put(mixed, layer.out.wants(len(ids)), plain)
             y, bias = layer.out(x, plain, adapters)
             x, plain = self._norm_for(layer.gate_up, stream, y, bias, layer.norms[1], adapters)
             y, bias = layer.gate_up(x, plain, adapters)
             plain = self._room(layer.down, len(ids), y.data.shape[1] // 2, adapters)
-            x = rows.gate(y, bias, self._activation, layer.down.input_dtype(len(ids)), plain)
+            x = rows.gate(y, bias, self._activation, layer.down.wants(len(ids)), plain)
             y, bias = layer.down(x, plain, adapters)
         assert y is not None
         return stream, y, bias
@@ -259,7 +258,7 @@ class FusedDecoder:
         adapters: "BatchRows | None",
     ) -> "tuple[Rows, Tensor | None]":
         plain = self._room(product, len(stream), stream.shape[1], adapters)
-        x = rows.add_norm(stream, y, bias, weight, self._eps, product.input_dtype(len(stream)), plain)
+        x = rows.add_norm(stream, y, bias, weight, self._eps, product.wants(len(stream)), plain)
         return x, plain
 
     def _adapters(self, *, at_head: bool) -> "BatchRows | None":

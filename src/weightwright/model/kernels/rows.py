@@ -19,6 +19,13 @@ class Rows(NamedTuple):
     scales: "Tensor | None" = None
 
 
+class Stored(NamedTuple):
+    """How rows are to be stored: `dtype`, and for int8 how many neighbours are rotated together (1: none)."""
+
+    dtype: Any
+    block: int = 1
+
+
 @functools.cache
 def _kernel(name: str) -> Kernel:
     from weightwright.model.kernels import rows_numba
@@ -31,6 +38,9 @@ def kind_of(dtype: Any) -> int:
     return KINDS[str(dtype)]
 
 
+BLOCKS = (1, 16, 32, 64)  # neighbours that can be rotated together
+
+
 def empty_rows(n: int, width: int, dtype: Any) -> Rows:
     """Room for rows of `dtype`; int8 and uint8 get scales."""
     import torch
@@ -40,37 +50,46 @@ def empty_rows(n: int, width: int, dtype: Any) -> Rows:
 
 
 def add_norm(
-    hidden: "Tensor", y: Rows | None, bias: "Tensor | None", weight: "Tensor", eps: float, dtype: Any,
+    hidden: "Tensor", y: Rows | None, bias: "Tensor | None", weight: "Tensor", eps: float, stored: Stored,
     copy: "Tensor | None" = None,
 ) -> Rows:  # fmt: skip
-    """Hidden [n, width] f32 += y + bias, in place; the RMS norm of it with `weight` as rows of `dtype`.
+    """Hidden [n, width] f32 += y + bias, in place; the RMS norm of it with `weight` as rows as `stored`.
 
     `copy` [n, width] (f32 or bf16) takes the same without quantisation, for adapters.
     """
     n, width = hidden.shape
-    out = empty_rows(n, width, dtype)
+    out = empty_rows(n, width, stored.dtype)
     _kernel("add_norm")(
         threads() if n > 1 else 1, n, width, hidden.data_ptr(), *_source(y), _at(bias), weight.data_ptr(),
-        bits(eps), *_target(out), *_copy(copy),
+        bits(eps), *_target(out, stored), *_copy(copy),
     )  # fmt: skip
     return out
 
 
-def gate(x: Rows, bias: "Tensor | None", activation: int, dtype: Any, copy: "Tensor | None" = None) -> Rows:
-    """X [n, 2 width] = gate | up: activation(gate + bias) x (up + bias) as rows [n, width] of `dtype`."""
+def gate(
+    x: Rows, bias: "Tensor | None", activation: int, stored: Stored, copy: "Tensor | None" = None
+) -> Rows:
+    """X [n, 2 width] = gate | up: activation(gate + bias) x (up + bias) as rows [n, width]."""
     n, width = x.data.shape[0], x.data.shape[1] // 2
-    out = empty_rows(n, width, dtype)
+    out = empty_rows(n, width, stored.dtype)
     _kernel("gate")(
-        threads() if n > 1 else 1, n, width, *_source(x), _at(bias), activation, *_target(out), *_copy(copy)
+        threads() if n > 1 else 1,
+        n,
+        width,
+        *_source(x),
+        _at(bias),
+        activation,
+        *_target(out, stored),
+        *_copy(copy),
     )
     return out
 
 
-def put(x: "Tensor", dtype: Any, copy: "Tensor | None" = None) -> Rows:
-    """Rows x [n, width] f32 as rows of `dtype`."""
+def put(x: "Tensor", stored: Stored, copy: "Tensor | None" = None) -> Rows:
+    """Rows x [n, width] f32 as `stored`; with a rotation x is overwritten."""
     n, width = x.shape
-    out = empty_rows(n, width, dtype)
-    _kernel("put")(threads() if n > 1 else 1, n, width, x.data_ptr(), *_target(out), *_copy(copy))
+    out = empty_rows(n, width, stored.dtype)
+    _kernel("put")(threads() if n > 1 else 1, n, width, x.data_ptr(), *_target(out, stored), *_copy(copy))
     return out
 
 
@@ -110,8 +129,9 @@ def _source(x: Rows | None) -> tuple[int, int, int]:
     return x.data.data_ptr(), kind_of(x.data.dtype), _at(x.scales)
 
 
-def _target(x: Rows) -> tuple[int, int, int]:
-    return kind_of(x.data.dtype), x.data.data_ptr(), _at(x.scales)
+def _target(x: Rows, stored: Stored) -> tuple[int, int, int, int]:
+    assert stored.block in BLOCKS, f"blocks of {stored.block} are not rotated here"
+    return kind_of(x.data.dtype), x.data.data_ptr(), _at(x.scales), stored.block
 
 
 def _copy(copy: "Tensor | None") -> tuple[int, int]:

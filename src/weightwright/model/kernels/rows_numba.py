@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numba import carray, cfunc, njit, types
 
+from weightwright.model.kernels.tiles import butterfly
 from weightwright.model.kernels.vector import (
     FAST,
     after_counters,
@@ -49,9 +50,25 @@ def load(kind: int, address: int, scale: Any, bias: int, line: Any) -> None:
             line[i] += added[i]
 
 
+@njit(error_model="numpy")
+def rotate_blocks(line: Any, block: int) -> None:
+    """Each `block` (16, 32 or 64) neighbours times Hadamard's matrix, in place."""
+    start = line.ctypes.data
+    for at in range(0, len(line), block):
+        if block == 64:
+            butterfly(64, start + at * 4)
+        elif block == 32:
+            butterfly(32, start + at * 4)
+        else:
+            butterfly(16, start + at * 4)
+
+
 @njit(inline="always", fastmath=FAST, error_model="numpy")
-def store(kind: int, line: Any, address: int, scales: int, row: int) -> None:
-    """Row number `row` of an array of `kind` at `address` = line; its scale goes to scales[row]."""
+def store(kind: int, line: Any, address: int, scales: int, row: int, block: int) -> None:
+    """Row number `row` of an array of `kind` at `address` = line; its scale goes to scales[row].
+
+    For int8 each `block` neighbours of the line are rotated first, in place (see `quantize.rotate`); 1: not.
+    """
     n = len(line)
     if kind == F32:
         whole = f32s(address + row * n * 4, n)
@@ -62,10 +79,14 @@ def store(kind: int, line: Any, address: int, scales: int, row: int) -> None:
         for i in range(n):
             half[i] = to_bf16(line[i])
     else:
+        shrink = np.float32(1)
+        if block > 1:
+            shrink = np.float32(1) / np.sqrt(np.float32(block))
+            rotate_blocks(line, block)
         top = np.float32(0)
         for i in range(n):
             top = larger(abs(line[i]), top)
-        f32s(scales, row + 1)[row] = top / np.float32(127) if top > 0 else np.float32(1)
+        f32s(scales, row + 1)[row] = top * shrink / np.float32(127) if top > 0 else np.float32(1)
         inverse = np.float32(127) / top if top > 0 else np.float32(1)
         if kind == S8:
             signed = i8s(address + row * n, n)
@@ -89,9 +110,10 @@ def rms(line: Any, eps: Any) -> Any:
 @cfunc(_SIGNATURE, **_OPTIONS)
 def add_norm(data: Any) -> None:
     """Hidden += y; out = rms_norm(hidden). See `rows.add_norm`."""
-    a, real = carray(after_counters(data), (14,), np.int64), carray(after_counters(data), (14,), np.float64)
+    a, real = carray(after_counters(data), (15,), np.int64), carray(after_counters(data), (15,), np.float64)
     n, width, hidden, y, y_kind, y_scales, bias, weight = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
-    eps, out_kind, out, out_scales, copy_kind, copy = np.float32(real[8]), a[9], a[10], a[11], a[12], a[13]
+    eps, out_kind, out, out_scales, block = np.float32(real[8]), a[9], a[10], a[11], a[12]
+    copy_kind, copy = a[13], a[14]
     line = np.empty(width, np.float32)
     w = f32s(weight, width)
     row = ticket(data, 1)
@@ -105,18 +127,18 @@ def add_norm(data: Any) -> None:
         factor = rms(stream, eps)
         for i in range(width):
             line[i] = stream[i] * factor * w[i]
-        store(out_kind, line, out, out_scales, row)
         if copy != 0:
-            store(copy_kind, line, copy, 0, row)
+            store(copy_kind, line, copy, 0, row, 1)
+        store(out_kind, line, out, out_scales, row, block)
         row = ticket(data, 1)
 
 
 @cfunc(_SIGNATURE, **_OPTIONS)
 def gate(data: Any) -> None:
     """Out = activation(first half of a row) x second half. See `rows.gate`."""
-    a = carray(after_counters(data), (12,), np.int64)
+    a = carray(after_counters(data), (13,), np.int64)
     n, width, x, kind, scales, bias, activation = a[0], a[1], a[2], a[3], a[4], a[5], a[6]
-    out_kind, out, out_scales, copy_kind, copy = a[7], a[8], a[9], a[10], a[11]
+    out_kind, out, out_scales, block, copy_kind, copy = a[7], a[8], a[9], a[10], a[11], a[12]
     left, right = np.empty(width, np.float32), np.empty(width, np.float32)
     size = 4 if kind == F32 else 2
     row = ticket(data, 1)
@@ -132,23 +154,24 @@ def gate(data: Any) -> None:
             for i in range(width):
                 u = np.float32(0.7978845608) * (left[i] + np.float32(0.044715) * left[i] * left[i] * left[i])
                 left[i] = left[i] / (np.float32(1) + exp(np.float32(-2) * u)) * right[i]
-        store(out_kind, left, out, out_scales, row)
         if copy != 0:
-            store(copy_kind, left, copy, 0, row)
+            store(copy_kind, left, copy, 0, row, 1)
+        store(out_kind, left, out, out_scales, row, block)
         row = ticket(data, 1)
 
 
 @cfunc(_SIGNATURE, **_OPTIONS)
 def put(data: Any) -> None:
     """Store f32 rows as another kind. See `rows.put`."""
-    a = carray(after_counters(data), (8,), np.int64)
-    n, width, x, out_kind, out, out_scales, copy_kind, copy = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
+    a = carray(after_counters(data), (9,), np.int64)
+    n, width, x, out_kind, out, out_scales, block = a[0], a[1], a[2], a[3], a[4], a[5], a[6]
+    copy_kind, copy = a[7], a[8]
     row = ticket(data, 1)
     while row < n:
         line = f32s(x + row * width * 4, width)
-        store(out_kind, line, out, out_scales, row)
         if copy != 0:
-            store(copy_kind, line, copy, 0, row)
+            store(copy_kind, line, copy, 0, row, 1)
+        store(out_kind, line, out, out_scales, row, block)
         row = ticket(data, 1)
 
 
@@ -211,7 +234,7 @@ def rope(data: Any) -> None:
         c, s = f32s(cos + row * half * 8, 2 * half), f32s(sin + row * half * 8, 2 * half)
         for h in range(heads):
             rotate(line[h * width : (h + 1) * width], c, s, half, q_norm, eps, scale)
-        store(F32, line[: heads * width], queries, 0, row)
+        store(F32, line[: heads * width], queries, 0, row, 1)
         for h in range(heads, heads + kv_heads):
             rotate(line[h * width : (h + 1) * width], c, s, half, k_norm, eps, one)
         block, offset = slots[row] // 16, slots[row] % 16
@@ -232,6 +255,6 @@ def rope(data: Any) -> None:
             keep(pages, line[second + h * width : second + (h + 1) * width], values, value_scales, place,
                  offset, width, 1)  # fmt: skip
         if fresh_keys != 0:
-            store(fresh_kind, line[first:second], fresh_keys, 0, row)
-            store(fresh_kind, line[second:], fresh_values, 0, row)
+            store(fresh_kind, line[first:second], fresh_keys, 0, row, 1)
+            store(fresh_kind, line[second:], fresh_values, 0, row, 1)
         row = ticket(data, 1)

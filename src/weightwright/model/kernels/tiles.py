@@ -29,6 +29,7 @@ def scores_tile(_context: Any, heads: Any, width: Any, kind: Any, q: Any, k: Any
 
     `heads`, `width` and `kind` (an index of KINDS) are constants.
     """
+    constants = (heads, width, kind)
     heads, width, kind = heads.literal_value, width.literal_value, KINDS[kind.literal_value]
 
     def emit(b: Any, q: Any, k: Any, s: Any, stride: Any) -> None:
@@ -47,7 +48,7 @@ def scores_tile(_context: Any, heads: Any, width: Any, kind: Any, q: Any, k: Any
                     total = b.fadd(total, sums[g, c])
                 _store(b, s, b.mul(stride, ir.Constant(stride.type, g)), total)
 
-    return _emitted(emit)
+    return _emitted(emit, constants)
 
 
 @intrinsic(prefer_literal=True)
@@ -56,6 +57,7 @@ def values_tile(_context: Any, heads: Any, width: Any, kind: Any, p: Any, stride
 
     `heads`, `width` (a multiple of 16) and `kind` (an index of KINDS) are constants.
     """
+    constants = (heads, width, kind)
     heads, width, kind = heads.literal_value, width.literal_value, KINDS[kind.literal_value]
 
     def emit(b: Any, p: Any, stride: Any, v: Any, o: Any) -> None:
@@ -75,17 +77,47 @@ def values_tile(_context: Any, heads: Any, width: Any, kind: Any, p: Any, stride
                 for (g, c), total in sums.items():
                     _store(b, o, g * width + c, total)
 
-    return _emitted(emit)
+    return _emitted(emit, constants)
 
 
-def _emitted(emit: Callable[..., None]) -> Any:
-    """An intrinsic's result: three constants, which `emit` knows, then four integers."""
+@intrinsic(prefer_literal=True)
+def butterfly(_context: Any, block: Any, address: Any) -> Any:
+    """Sylvester's Hadamard matrix times `block` f32 at an address, in place, without the division by its root.
+
+    `block` is a constant, a power of two from 16 to 64. Within a vector a number meets its partner by a shuffle.
+    """
+    vectors = block.literal_value // LANES
+
+    def generate(context: Any, b: Any, _signature: Any, arguments: Any) -> Any:
+        lanes = [_load(b, arguments[1], v * LANES, "f32") for v in range(vectors)]
+        index = ir.VectorType(ir.IntType(32), LANES)
+        for distance in (1, 2, 4, 8):
+            partner = ir.Constant(index, [lane ^ distance for lane in range(LANES)])
+            sign = ir.Constant(_VECTOR, [-1.0 if lane & distance else 1.0 for lane in range(LANES)])
+            undefined = ir.Constant(_VECTOR, ir.Undefined)
+            lanes = [_fma(b, x, sign, b.shuffle_vector(x, undefined, partner)) for x in lanes]
+        distance = 1
+        while distance < vectors:
+            lanes = [
+                b.fsub(lanes[v ^ distance], x) if v & distance else b.fadd(x, lanes[v ^ distance])
+                for v, x in enumerate(lanes)
+            ]
+            distance *= 2
+        for v, x in enumerate(lanes):
+            _store(b, arguments[1], v * LANES, x)
+        return context.get_dummy_value()
+
+    return types.void(block, types.int64), generate  # the constant is what tells one form from another
+
+
+def _emitted(emit: Callable[..., None], constants: tuple[Any, ...]) -> Any:
+    """An intrinsic's result: three constants, which `emit` knows and numba tells forms by, then four integers."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         emit(builder, *arguments[3:])
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 7), generate
+    return types.void(*constants, *[types.int64] * 4), generate
 
 
 def _zero() -> Any:
