@@ -28,7 +28,9 @@ def spiked(rows: int, inputs: int) -> torch.Tensor:
     return x
 
 
-@pytest.mark.parametrize(("inputs", "block"), [(896, 64), (576, 64), (4864, 64), (96, 32), (50, 2), (33, 1)])
+@pytest.mark.parametrize(
+    ("inputs", "block"), [(896, 64), (576, 64), (4864, 64), (96, 32), (16, 16), (40, 1), (33, 1)]
+)
 def test_the_block_divides_the_inputs(inputs: int, block: int) -> None:
     assert rotation_block(inputs) == block
 

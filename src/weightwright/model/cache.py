@@ -5,6 +5,7 @@ Kwon et al., PagedAttention (arXiv 2309.06180, §4.1). Keys lie transposed withi
 ([kv_heads, 16, width]). In int8 each token of each head has its own scale.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,13 +44,17 @@ class PagedCache:
         dtype: "torch.dtype",
         device: "torch.device | str" = "cpu",
     ) -> None:
+        import numpy as np
         import torch
 
         self.shapes, self.blocks, self.dtype = tuple(shapes), blocks, dtype
         self.scaled = dtype == torch.int8
 
         def zeros(*size: int, kind: "torch.dtype" = dtype) -> "Tensor":
-            return torch.zeros(size, dtype=kind, device=device)  # pages are taken when first written
+            if str(device) != "cpu":
+                return torch.zeros(size, dtype=kind, device=device)
+            # numpy leaves the pages to the system until they are first written; torch would touch them all
+            return torch.from_numpy(np.zeros(math.prod(size) * kind.itemsize, np.uint8)).view(kind).view(size)
 
         self.keys = [zeros(blocks, s.kv_heads, s.key_width, BLOCK_TOKENS) for s in shapes]
         self.values = [zeros(blocks, s.kv_heads, BLOCK_TOKENS, s.value_width) for s in shapes]

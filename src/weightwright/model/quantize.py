@@ -16,6 +16,7 @@ from torch import Tensor
 INT8_LEVELS = 127
 GROUP = 32
 INT4_MIDDLE = 8  # the code that stands for a group's zero point
+_SMALLEST_BLOCK = 16
 _LARGEST_BLOCK = 64  # 32 measured almost as good, 16 worse, 512 no better
 _SLICE_ELEMENTS = 1 << 18  # weights are converted in slices that stay in the cache
 _SMALLEST = 1e-30  # a row whose largest magnitude is below it counts as zero
@@ -24,8 +25,12 @@ _SHRINK = (1.0, 0.94, 0.88, 0.82)
 
 
 def rotation_block(inputs: int) -> int:
-    """How many neighbouring inputs are rotated together: a power of two that divides `inputs`, at most 64."""
-    return min(inputs & -inputs, _LARGEST_BLOCK)
+    """How many neighbouring inputs are rotated together: a power of two that divides `inputs`.
+
+    From 16 to 64, or 1, which is none, where `inputs` is not a multiple of 16.
+    """
+    block = min(inputs & -inputs, _LARGEST_BLOCK)
+    return block if block >= _SMALLEST_BLOCK else 1
 
 
 @functools.cache
