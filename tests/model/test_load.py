@@ -138,8 +138,9 @@ def refusal(address: Any, **options: Any) -> str:
 
 
 @pytest.mark.parametrize("tag", ["int8", "int4"])
-def test_quantised_precisions_come_later(tiny_model: Path, tag: str) -> None:
-    assert "this version serves f32 and bf16; leave out :int" in refusal(f"{tiny_model}:{tag}")
+def test_a_packed_precision_is_kept_for_the_engine(tiny_model: Path, tag: str) -> None:
+    assert load.load(f"{tiny_model}:{tag}").precision == tag
+    assert load.load(str(tiny_model), precision=tag).precision == tag
 
 
 def test_not_weights() -> None:
