@@ -161,6 +161,7 @@ class Reply:
         self._n = n
         self._on_cancel = on_cancel
         self._changed = threading.Condition()
+        self._over = threading.Event()  # who waits for the end only is not woken by every piece
         self._pieces: list[Piece] = []
         self._usage = Usage()
         self._prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
@@ -204,6 +205,7 @@ class Reply:
             for callback in self._end_callbacks:
                 callback(error)
             self._changed.notify_all()
+        self._over.set()
 
     # -- for those who asked ---------------------------------------------------------------------
 
@@ -240,9 +242,9 @@ class Reply:
 
     def result(self, timeout_s: float | None = None) -> ChatResult:
         """Wait for the end. Raises the request's error, or TimeoutError."""
+        if not self._over.wait(timeout_s):
+            raise TimeoutError(f"no end of the reply within {timeout_s} s")
         with self._changed:
-            if not self._changed.wait_for(lambda: self._ended, timeout_s):
-                raise TimeoutError(f"no end of the reply within {timeout_s} s")
             if self._error is not None:
                 raise self._error
             completions = tuple(self._completion(i) for i in range(self._n))
