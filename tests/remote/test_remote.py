@@ -182,17 +182,19 @@ def test_our_own_server_answers_through_the_remote_chat(tiny_model) -> None:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     chat = RemoteChat(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", None)
-    params = SamplingParams(max_tokens=10, temperature=0, ignore_eos=True, n=1)
-    for request in (
-        ChatRequest(messages=(Message("user", "Hello"),), params=params),
-        ChatRequest(prompt="Hello", params=params),
-    ):
-        there, here = chat.submit(request).result(60), engine.submit(request).result(60)
-        assert there.text == here.text
-        assert there.usage.prompt_tokens == here.usage.prompt_tokens
-        assert there.usage.completion_tokens == here.usage.completion_tokens
-    chat.close()
-    server.should_exit = True
-    thread.join()
-    listening.close()
-    engine.close()
+    try:
+        params = SamplingParams(max_tokens=10, temperature=0, ignore_eos=True, n=1)
+        for request in (
+            ChatRequest(messages=(Message("user", "Hello"),), params=params),
+            ChatRequest(prompt="Hello", params=params),
+        ):
+            there, here = chat.submit(request).result(60), engine.submit(request).result(60)
+            assert there.text == here.text
+            assert there.usage.prompt_tokens == here.usage.prompt_tokens
+            assert there.usage.completion_tokens == here.usage.completion_tokens
+    finally:  # else the server's thread would keep the tests from ending
+        chat.close()
+        server.should_exit = True
+        thread.join()
+        listening.close()
+        engine.close()
