@@ -96,3 +96,16 @@ def test_dropping_an_adapter_fails_the_requests_that_use_it(tiny_model, adapters
         assert engine.stats.free_blocks == engine.stats.blocks
     finally:
         engine.close()
+
+
+def test_scoring_with_an_adapter_that_is_dropped_before_its_turn_fails_alone(tiny_model, adapters) -> None:
+    engine = opened(tiny_model, adapters)
+    try:
+        check = engine._bank.slot
+        engine._bank.slot = lambda name: 0  # as if the adapter went between the check and the engine's turn
+        engine._post(lambda: (setattr(engine._bank, "slot", check), engine._bank.drop("a0")))
+        with pytest.raises(RequestError, match="there is no adapter 'a0'"):
+            engine.score("a", ["b"], adapter="a0")
+        assert engine.score("a", ["b"])[0].tokens == 1  # the engine's thread lives
+    finally:
+        engine.close()

@@ -1,13 +1,15 @@
 """From a loaded model to what the engine runs: packed layers, adapters' places, an executor and a KV cache."""
 
 import logging
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightwright.engine.settings import EngineSettings
-from weightwright.errors import SettingsError
+from weightwright.errors import ModelError, SettingsError
 from weightwright.model.cache import BLOCK_TOKENS, LayerShape, PagedCache, block_bytes
 from weightwright.model.execute import Executor, Transformers
+from weightwright.model.fuse import CHANGING_ROPE
 from weightwright.plan.settings import parse_bytes
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from weightwright.model.linear import PackedLinear
-    from weightwright.model.load import Loaded
+    from weightwright.model.load import Loaded, Precision
     from weightwright.model.lora import AdapterBank
 
 log = logging.getLogger(__name__)
@@ -55,11 +57,11 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
     model = loaded.model
     device = model.device
     compute = next(model.parameters()).dtype
-    context = min(loaded.context_tokens, settings.max_context or loaded.context_tokens)
+    context = min(loaded.context_tokens, settings.max_context or loaded.context_tokens, _steady_tokens(model))
     vocab, generation_config = model.get_output_embeddings().weight.shape[0], model.generation_config
     choice = precision.choose(
-        [(out, inner) for out, inner in _shapes(model)],
-        loaded.precision,
+        _shapes(model),
+        _without_experts(model, loaded.precision, "f32" if compute == torch.float32 else "bf16"),
         device=device.type,
         deterministic=settings.deterministic,
     )
@@ -87,8 +89,39 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
     return Parts(executor, bank, cache, native, device, vocab, context, generation_config)
 
 
+def _without_experts(model: Any, wanted: "Precision", plain: "Precision") -> "Precision":
+    """`wanted`, or `plain` for `auto` on a mixture of experts, whose matrices are not packed.
+
+    Raises ModelError for int8 and int4 of a mixture: most of its weights would silently stay as they are.
+    """
+    experts = next((name for name, weight in model.named_parameters() if weight.ndim == 3), None)
+    if experts is None or wanted in ("f32", "bf16"):
+        return wanted
+    if wanted == "auto":
+        return plain
+    raise ModelError(
+        f"{type(model).__name__} is a mixture of experts ({experts}), whose matrices cannot be held in {wanted}; "
+        f"use --precision {plain}"
+    )
+
+
+def _steady_tokens(model: Any) -> int:
+    """Up to how many tokens the rotary embedding is the same whatever stands beside a sequence in a batch.
+
+    `dynamic` and `longrope` change it for the whole batch once one sequence is longer than the original context.
+    """
+    config = model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") not in CHANGING_ROPE:
+        return sys.maxsize
+    original = rope.get("original_max_position_embeddings") or getattr(
+        config, "original_max_position_embeddings", None
+    )
+    return int(original or config.max_position_embeddings)
+
+
 def _shapes(model: Any) -> list[tuple[int, int]]:
-    """(out, in) of every linear layer; raises ModelError for experts, which are not packed."""
+    """(out, in) of every linear layer."""
     import torch
     from transformers.pytorch_utils import Conv1D
 

@@ -115,8 +115,7 @@ class Engine:
         self._bank.slot(chosen)
         items = self._scoring.items(self.tokenizer, prompt, completions, self.context_tokens)
         future: Future[list[Score]] = Future()
-        if not self._post(lambda: self._scoring.start(items, self._salt(chosen), chosen, future)):
-            raise RequestError("the engine is closed")
+        self._done(lambda: self._scoring.start(items, self._salt(chosen), chosen, future))
         return future.result()
 
     def embed(self, texts: Sequence[str], *, pooling: str = "mean") -> "Vectors":

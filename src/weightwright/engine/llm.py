@@ -12,7 +12,6 @@ from weightwright.engine.vllm_shapes import (
     LoRARequest,
     RequestOutput,
     adapter_name,
-    folder_of,
     precision_of,
     refuse_parallel,
     settings_of,
@@ -168,7 +167,7 @@ class LLM:
     def _adapter(self, lora: LoRARequest | None, adapter: str | None) -> str | None:
         name = adapter_name(lora, adapter)
         if lora is not None and name is not None and name not in self._engine.adapters:
-            self._engine.load_adapter(name, folder_of(lora))
+            self._engine.load_adapter(name, Path(lora.lora_path))
         return name
 
     def _run(self, requests: Sequence[ChatRequest], use_tqdm: bool) -> list[RequestOutput]:

@@ -14,9 +14,7 @@ Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
 class EngineSettings(Settings):
     """How a model is held and how much is done at once."""
 
-    precision: Precision = Field(
-        "auto", description="of the weights; auto: what this machine computes fastest"
-    )
+    precision: Precision = Field("auto", description="of the weights; auto: what is measured fastest here")
     deterministic: bool = Field(
         False, description="one kernel for any number of rows: the same text in any batch"
     )

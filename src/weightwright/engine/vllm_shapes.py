@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from weightwright.engine.settings import EngineSettings, Precision
@@ -17,7 +16,7 @@ _DTYPES: dict[str, Precision] = {
 }
 # options of vLLM that change nothing here: how its GPU kernels are captured, and what is always so
 _WITHOUT_EFFECT = {"enforce_eager", "gpu_memory_utilization", "enable_lora", "max_lora_rank", "max_loras",
-                   "enable_chunked_prefill", "disable_log_stats", "swap_space", "block_size", "seed",
+                   "enable_chunked_prefill", "disable_log_stats", "swap_space", "block_size",
                    "max_cpu_loras", "cpu_offload_gb"}  # fmt: skip
 
 
@@ -122,8 +121,3 @@ def adapter_name(lora: LoRARequest | None, adapter: str | None) -> str | None:
     if lora is not None and adapter is not None:
         raise SettingsError(f"give lora_request or adapter={adapter!r}, not both")
     return lora.lora_name if lora is not None else adapter
-
-
-def folder_of(lora: LoRARequest) -> Path:
-    """Where an adapter lies."""
-    return Path(lora.lora_path)

@@ -3,7 +3,7 @@
 import functools
 from typing import TYPE_CHECKING
 
-from weightwright.model.kernels.pool import Kernel, bits, threads
+from weightwright.model.kernels.pool import Kernel, bits, kept, threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 @functools.cache
 def attend_kernel(group: int, key_width: int, value_width: int, kind: str) -> Kernel:
     """The kernel for `group` query heads a key/value head, and caches of `kind` f32, bf16 or int8."""
-    from weightwright.model.kernels.attend_numba import build
+    with kept():
+        from weightwright.model.kernels.attend_numba import build
 
-    return Kernel(build(group, key_width, value_width, kind))
+        return Kernel(build(group, key_width, value_width, kind))
 
 
 def supported(key_width: int, value_width: int, kind: str) -> bool:

@@ -1,10 +1,14 @@
 """Run a kernel on the OpenMP threads that torch already has, so that two pools never fight for the cores."""
 
+import contextlib
 import ctypes
 import functools
+import hashlib
 import logging
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -17,8 +21,6 @@ def _openmp() -> Any:
 
     if not sys.platform.startswith("linux"):
         return None
-    from pathlib import Path
-
     folder = Path(torch.__file__).parent  # others in the process bring libraries of that name too
     for path in sorted(
         [*(folder / "lib").glob("lib*omp*.so*"), *folder.parent.glob("torch.libs/lib*omp*.so*")]
@@ -43,6 +45,26 @@ def available() -> bool:
         log.info("numba is not installed; using torch's operators")
         return False
     return True
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """Let numba keep what is compiled in a folder named by the kernels' sources.
+
+    numba itself looks only at the file that a function stands in, and at its date, which wheels do not have.
+    """
+    from numba import config
+
+    from weightwright.model import local
+
+    sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    base = Path(os.environ.get("NUMBA_CACHE_DIR") or local.home() / "kernels")
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(base / hashlib.sha256(sources).hexdigest()[:16])
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before
 
 
 class Kernel:

@@ -3,7 +3,7 @@
 import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from weightwright.model.kernels.pool import Kernel, bits, threads
+from weightwright.model.kernels.pool import Kernel, bits, kept, threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,8 @@ class Stored(NamedTuple):
 
 @functools.cache
 def _kernel(name: str) -> Kernel:
-    from weightwright.model.kernels import rows_numba
+    with kept():
+        from weightwright.model.kernels import rows_numba
 
     return Kernel(getattr(rows_numba, name))
 

@@ -1,0 +1,75 @@
+"""What a model becomes before it runs: precision, context, blocks; and what is refused."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import transformers
+from transformers import AutoModelForCausalLM
+
+from weightwright.engine.assemble import assemble, cache_blocks
+from weightwright.engine.settings import EngineSettings
+from weightwright.errors import ModelError, SettingsError
+from weightwright.model.cache import LayerShape
+from weightwright.model.kernels import pool
+
+SMALL = {
+    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 2, "max_position_embeddings": 512, "pad_token_id": None,
+    "bos_token_id": None, "eos_token_id": None,
+}  # fmt: skip
+
+
+def loaded(config, precision: str) -> SimpleNamespace:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    return SimpleNamespace(model=model, name="made-up", precision=precision, context_tokens=512)
+
+
+def test_a_mixture_of_experts_is_not_half_quantised() -> None:
+    config = transformers.MixtralConfig(**SMALL, num_local_experts=2)
+    for precision in ("int8", "int4"):
+        with pytest.raises(
+            ModelError, match=f"MixtralForCausalLM is a mixture .* cannot be held in {precision}"
+        ):
+            assemble(loaded(config, precision), EngineSettings())
+    parts = assemble(loaded(config, "auto"), EngineSettings(kv_memory="1MB"))
+    forms = {module.form for module in parts.executor.model.modules() if hasattr(module, "form")}
+    assert forms == {"f32"}
+
+
+def test_a_rotary_embedding_that_changes_with_the_batch_keeps_its_first_context() -> None:
+    rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 128}
+    config = transformers.LlamaConfig(**SMALL, rope_parameters=rope)
+    assert assemble(loaded(config, "f32"), EngineSettings(kv_memory="1MB")).context_tokens == 128
+    plain = transformers.LlamaConfig(**SMALL)
+    assert assemble(loaded(plain, "f32"), EngineSettings(kv_memory="1MB")).context_tokens == 512
+
+
+def test_the_cache_takes_what_it_is_given_and_no_more_than_is_of_use() -> None:
+    shapes = [LayerShape(2, 16, 16)] * 2
+    block = 2 * 2 * 32 * 16 * 4  # layers x heads x (key + value) x tokens x bytes
+    settings = EngineSettings(max_sequences=2, kv_memory=str(5 * block + 1))
+    assert cache_blocks(shapes, torch.float32, 512, settings) == 5
+    assert cache_blocks(shapes, torch.float32, 32, settings) == 4  # two sequences of two blocks
+    assert cache_blocks(shapes, torch.int8, 512, settings) == 5 * block // (2 * 2 * 16 * (32 + 8))
+    with pytest.raises(SettingsError, match="kv_memory=1KB holds no block of 16 tokens"):
+        cache_blocks(shapes, torch.float32, 512, EngineSettings(kv_memory="1KB"))
+
+
+@pytest.mark.skipif(not pool.available(), reason="no kernels for this machine")
+def test_compiled_kernels_are_kept_under_their_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from numba import config
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    before = config.CACHE_DIR
+    with pool.kept():
+        first = config.CACHE_DIR
+    assert Path(first).parent == tmp_path
+    assert before == config.CACHE_DIR
+    monkeypatch.setattr(pool, "__file__", str(tmp_path / "pool.py"))  # other sources
+    with pool.kept():
+        assert first != config.CACHE_DIR
