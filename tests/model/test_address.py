@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from weightwright.errors import AddressError
@@ -169,6 +169,8 @@ TEXTS = st.one_of(
 
 
 @given(TEXTS)
+@example("./ /")
+@example("0 /")
 def test_what_reads_prints_and_reads_back_the_same(text: str) -> None:
     for parse in (parse_model, parse_embedder, parse_store):
         try:

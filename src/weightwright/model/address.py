@@ -287,8 +287,14 @@ def _embedded_path(text: str, scheme: Scheme, rest: str) -> Path:
 
 
 def _expanded(text: str) -> Path:
-    """The path with `~` opened; `~nobody`, which has no home, stays as it is instead of failing."""
-    return Path(os.path.expanduser(text))  # noqa: PTH111
+    """The path with `~` opened; `~nobody`, which has no home, stays as it is instead of failing.
+
+    Raises AddressError for a name that ends in white space, which an address cannot hold.
+    """
+    path = Path(os.path.expanduser(text))  # noqa: PTH111
+    if str(path) != str(path).rstrip():
+        raise AddressError(f"the path {text!r} ends in white space; rename the file or folder")
+    return path
 
 
 def _path_text(path: Path) -> str:
