@@ -184,3 +184,19 @@ def test_another_openmp_library_in_the_process_does_no_harm() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert shown.stdout == "{''}\n", shown.stderr
+
+
+def test_workers_of_a_thread_that_has_computed_can_be_let_go() -> None:
+    script = (
+        "import os, torch\n"
+        "from weightwright.model.kernels.pool import release_threads\n"
+        "torch.set_num_threads(2)\n"
+        "count = lambda: len(os.listdir('/proc/self/task'))\n"
+        "before = count()\n"
+        "x = torch.randn(512, 512)\n"
+        "first, busy = x @ x, count()\n"
+        "release_threads()\n"
+        "print(busy - before, count() - before, torch.equal(x @ x, first))\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert shown.stdout == "1 0 True\n", shown.stderr

@@ -20,6 +20,7 @@ from weightwright.engine.schedule import Batch, Schedule, Work
 from weightwright.engine.score import Scoring
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError, RequestError, WeightwrightError
+from weightwright.model.kernels.pool import release_threads
 from weightwright.ports import ChatRequest, Reply, Score
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Engine:
         self._inbox: deque[Callable[[], None]] = deque()  # what other threads want done, in order
         self._changed = threading.Condition()
         self._closed = False
+        release_threads()  # packing is done; from here on the engine's own thread computes
         self._thread = threading.Thread(target=self._loop, name="weightwright-engine", daemon=True)
         self._thread.start()
         atexit.register(self.close)  # a thread inside torch at the interpreter's end would abort it

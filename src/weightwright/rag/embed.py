@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from weightwright.errors import ModelError
+from weightwright.model.kernels.pool import release_threads
 from weightwright.ports import Vectors
 
 _BATCH_TOKENS = 4096  # padded tokens of one forward pass
@@ -55,6 +56,7 @@ class SentenceTransformerEmbedder:
             counts = self._count(texts)
             for batch in _batches(counts, self.max_tokens):
                 vectors[batch] = self._forward([prompt + texts[i] for i in batch])
+        release_threads()
         return vectors
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:

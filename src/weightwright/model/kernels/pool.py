@@ -95,3 +95,15 @@ def threads() -> int:
     import torch
 
     return int(torch.get_num_threads())
+
+
+def release_threads() -> None:
+    """Let the calling thread's OpenMP workers go; its next product makes new ones.
+
+    Each thread that computes has workers of its own, and once a process has more of them than cores, GNU's library
+    puts all to sleep between products, which costs a third of the engine's rate at few sequences. So who has
+    computed in one thread and goes on in another, or not at all, calls this.
+    """
+    library = _openmp()
+    if library is not None and hasattr(library, "omp_pause_resource_all"):
+        library.omp_pause_resource_all(1)  # soft: what the threads share stays
