@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from weightwright.ports import ChatRequest, Completion, Piece, Reply, TokenLogprob, Usage
+from weightwright.ports import ChatRequest, ChatResult, Completion, Piece, Reply, TokenLogprob, Usage
 from weightwright.ports import SamplingParams as FromPorts
 from weightwright.sampling import SamplingParams, StructuredOutputs, StructuredOutputsParams
 
@@ -113,3 +113,12 @@ def test_a_request_has_options_for_the_template() -> None:
     request = ChatRequest(prompt="x", template_options={"enable_thinking": False}, priority=3)
     assert (dict(request.template_options), request.priority) == ({"enable_thinking": False}, 3)
     assert (dict(ChatRequest(prompt="x").template_options), ChatRequest(prompt="x").priority) == ({}, 0)
+
+
+def test_who_is_told_of_the_end_may_take_the_result_at_once() -> None:
+    reply = Reply()
+    results: list[ChatResult] = []
+    reply.on_end(lambda _: results.append(reply.result(timeout_s=0)))
+    reply.push(Piece(0, "yes", (1,), (), "stop"))
+    reply.finish(Usage(1, 1))
+    assert [result.text for result in results] == ["yes"]

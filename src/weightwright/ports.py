@@ -202,10 +202,10 @@ class Reply:
             if self._ended:
                 return
             self._ended, self._error, self._usage = True, error, usage
+            self._over.set()  # before the callbacks: whoever they wake may ask for the result at once
             for callback in self._end_callbacks:
                 callback(error)
             self._changed.notify_all()
-        self._over.set()
 
     # -- for those who asked ---------------------------------------------------------------------
 
