@@ -76,7 +76,6 @@ def test_int8_is_exact_integer_arithmetic(block: int, rows: int) -> None:
     whole = (xq.long() - layer.offset) @ q.long().T  # no rounding
     exact = whole.double() * weight_scale.double()
     assert relative(layer.product(xq), exact) < 2e-7
-    assert relative(layer.product(xq, torch.bfloat16), exact) < 4e-3
     torch.testing.assert_close(
         layer(x).double(), exact * scale.double() + bias.double(), rtol=1e-5, atol=1e-5
     )

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from weightwright.model import quantize
 from weightwright.model.quantize import (
     hadamard,
     quantize_int4,
@@ -90,6 +91,24 @@ def test_int8_weights(levels: int, block: int) -> None:
     assert q.abs().amax() == levels
     exact = rotate(weight.bfloat16(), block).double()
     assert ((q.double() * scale[:, None].double() - exact).abs() <= scale[:, None].double() * 0.50001).all()
+
+
+@pytest.mark.parametrize("block", [1, 16, 64])
+def test_the_kernel_quantises_weights_as_torch_does(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = spiked(300, 192).bfloat16()
+    q, scale = quantize_int8(weight, block=block)
+    monkeypatch.setattr(quantize.pool, "available", lambda: False)
+    expected_q, expected_scale = quantize_int8(weight, block=block)
+    assert torch.allclose(scale, expected_scale, rtol=1e-6, atol=0)
+    assert int((q.int() - expected_q.int()).abs().max()) <= 1  # a tie, seen with a scale of another last bit
+    assert float((q != expected_q).float().mean()) < 1e-3
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_broken_weight_is_not_hidden(broken: float) -> None:
+    weight = random(20, 64)
+    weight[7, 5] = broken
+    assert not bool(quantize_int8(weight, block=64)[1].isfinite().all())
 
 
 def test_a_rotation_saves_what_outliers_cost() -> None:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from weightwright.errors import SettingsError
+from weightwright.model.kernels.skinny import MOST_ROWS, skinny
 from weightwright.model.probe import PACK_ROWS, int8_kernel, packs, qlinear, supported
 from weightwright.model.quantize import (
     GROUP,
@@ -24,6 +25,7 @@ from weightwright.model.quantize import (
     quantize_rows,
     rotation_block,
 )
+from weightwright.model.source import Weight
 
 __all__ = [
     "FORMS",
@@ -130,6 +132,7 @@ class Int8Linear(PackedLinear):
         self.bias = None if bias is None else bias.detach().to(torch.float32, copy=True)
         self._zeros = torch.zeros(outputs, dtype=torch.int32)
         self._packed = torch.ops.onednn.qlinear_prepack(q.contiguous(), [PACK_ROWS, inputs])
+        self._skinny = skinny(self._packed, outputs, inputs)
 
     @classmethod
     def from_int8(cls, q: Tensor, scale: Tensor, bias: Tensor | None = None, block: int = 1) -> "Int8Linear":
@@ -145,9 +148,11 @@ class Int8Linear(PackedLinear):
             return cls((q * ratio).round_().to(torch.int8), scale / ratio, bias, block)
         return cls(q, scale, bias, block)
 
-    def product(self, xq: Tensor, out_dtype: torch.dtype = torch.float32) -> Tensor:
+    def product(self, xq: Tensor) -> Tensor:
         """Codes [n, in] of activation_dtype -> ((xq - offset) q^T) · scale [n, out]: no row scale, no bias."""
-        return qlinear(xq, self.offset, (self._packed, self.scale, self._zeros), out_dtype)
+        if self._skinny is not None and len(xq) <= MOST_ROWS:
+            return self._skinny(xq, self.scale)
+        return qlinear(xq, self.offset, (self._packed, self.scale, self._zeros))
 
     def forward(self, x: Tensor) -> Tensor:
         """See PackedLinear."""
@@ -248,14 +253,21 @@ class EmbeddingInt8(torch.nn.Module):  # type: ignore[misc]
         return rows.mul_(F.embedding(ids, self.scale[:, None])).to(self.dtype)
 
 
-def pack(weight: Tensor, bias: Tensor | None, form: str, *, rotated: bool = False) -> PackedLinear:
+def pack(weight: Tensor | Weight, bias: Tensor | None, form: str, *, rotated: bool = False) -> PackedLinear:
     """The layer for a weight [out, in] of any float dtype on its final device, and a bias [out] or None.
+
+    A `Weight` is read here; what its file holds in groups of 4 bits becomes int4 without being rounded again.
 
     Neither is kept. With `rotated` an int8 layer rotates its inputs, which costs next to nothing and saves most of
     what int8 loses (bench/int8_quality.py); code that calls `Int8Linear.product` must then rotate, too. Raises
     SettingsError for a form that cannot run on the weight's device.
     """
     with torch.no_grad():
+        if isinstance(weight, Weight):
+            if form == "int4" and weight.grouped and supported("int4"):
+                found = weight.groups()
+                return Int4Linear.from_groups(found.codes, found.scale, found.zero, bias)
+            weight = weight.dense()
         if form in _DTYPES:
             return DenseLinear(weight, bias, form)
         if form not in FORMS:

@@ -97,7 +97,7 @@ def _try_int8(offset: int, levels: int) -> float | None:
         packed = torch.ops.onednn.qlinear_prepack(q, [PACK_ROWS, inputs])
 
         def run() -> Tensor:
-            return qlinear(xq, offset, (packed, ones, zeros), torch.float32)
+            return qlinear(xq, offset, (packed, ones, zeros))
 
         if not torch.equal(run().double(), x.double() @ q.double().T):
             return None
@@ -106,11 +106,11 @@ def _try_int8(offset: int, levels: int) -> float | None:
     return fastest_s(run, _PROBE_ROUNDS)
 
 
-def qlinear(xq: Tensor, offset: int, weight: tuple[Tensor, Tensor, Tensor], out_dtype: torch.dtype) -> Tensor:
-    """The int8 product: codes [n, in] and a weight (packed, scales f32, zeros i32) -> [n, out]."""
+def qlinear(xq: Tensor, offset: int, weight: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """The int8 product: codes [n, in] and a weight (packed, scales f32, zeros i32) -> [n, out] f32."""
     packed, scales, zeros = weight
     out: Tensor = torch.ops.onednn.qlinear_pointwise(
-        xq, 1.0, offset, packed, scales, zeros, None, 1.0, 0, out_dtype, "none", [], ""
+        xq, 1.0, offset, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
     )
     return out
 

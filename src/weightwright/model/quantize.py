@@ -13,6 +13,9 @@ import functools
 import torch
 from torch import Tensor
 
+from weightwright.model.kernels import pool
+from weightwright.model.kernels.rows import BLOCKS, Stored, put
+
 INT8_LEVELS = 127
 GROUP = 32
 INT4_MIDDLE = 8  # the code that stands for a group's zero point
@@ -82,17 +85,26 @@ def quantize_rows(x: Tensor, offset: int, block: int = 1) -> tuple[Tensor, Tenso
 def quantize_int8(weight: Tensor, levels: int = INT8_LEVELS, block: int = 1) -> tuple[Tensor, Tensor]:
     """Weights to 8 bits, each output channel by itself: [out, in] any float -> int8 [out, in], scale f32 [out].
 
-    rotate(weight, block) ≈ q · scale[:, None] with |q| <= levels.
+    rotate(weight, block) ≈ q · scale[:, None] with |q| <= levels. The kernels' rounding differs from torch's in the
+    last bit of a scale.
     """
     outputs, inputs = weight.shape
     q = torch.empty(outputs, inputs, dtype=torch.int8, device=weight.device)
     scale = torch.empty(outputs, dtype=torch.float32, device=weight.device)
     step = max(1, _SLICE_ELEMENTS // max(1, inputs))
+    native = weight.device.type == "cpu" and levels == INT8_LEVELS and block in BLOCKS and pool.available()
     for start in range(0, outputs, step):
-        part = rotate(weight[start : start + step], block)
+        rows = slice(start, start + step)
+        part = weight[rows].to(torch.float32, copy=True)
+        if native and part.sum().isfinite():  # the kernel would hide a NaN
+            stored = put(part, Stored(torch.int8, block))
+            assert stored.scales is not None
+            q[rows], scale[rows] = stored.data, stored.scales
+            continue
+        part = rotate(part, block)
         scales = row_scales(part, levels)
-        scale[start : start + step] = scales[:, 0]
-        q[start : start + step] = part.div(scales).round_()
+        scale[rows] = scales[:, 0]
+        q[rows] = part.div(scales).round_()
     return q, scale
 
 
