@@ -1,5 +1,6 @@
 """What a model becomes before it runs: precision, context, blocks; and what is refused."""
 
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,11 +9,14 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
+from weightwright.compare.run import _open_chat
 from weightwright.engine.assemble import assemble, cache_blocks
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError, SettingsError
+from weightwright.model import precision
 from weightwright.model.cache import LayerShape
 from weightwright.model.kernels import pool
+from weightwright.ports import silent
 
 SMALL = {
     "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -21,22 +25,41 @@ SMALL = {
 }  # fmt: skip
 
 
-def loaded(config, precision: str) -> SimpleNamespace:
+def loaded(config, wanted: str) -> SimpleNamespace:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    return SimpleNamespace(model=model, name="made-up", precision=precision, context_tokens=512)
+    return SimpleNamespace(model=model, name="made-up", precision=wanted, source=None, context_tokens=512)
 
 
 def test_a_mixture_of_experts_is_not_half_quantised() -> None:
     config = transformers.MixtralConfig(**SMALL, num_local_experts=2)
-    for precision in ("int8", "int4"):
+    for wanted in ("int8", "int4"):
         with pytest.raises(
-            ModelError, match=f"MixtralForCausalLM is a mixture .* cannot be held in {precision}"
+            ModelError, match=f"MixtralForCausalLM is a mixture .* cannot be held in {wanted}"
         ):
-            assemble(loaded(config, precision), EngineSettings())
+            assemble(loaded(config, wanted), EngineSettings())
     parts = assemble(loaded(config, "auto"), EngineSettings(kv_memory="1MB"))
     forms = {module.form for module in parts.executor.model.modules() if hasattr(module, "form")}
     assert forms == {"f32"}
+
+
+def test_auto_takes_two_forms_unless_the_text_must_not_depend_on_the_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = {"int8": {1: 1.0, 8: 1.0, 64: 3.0, 512: 20.0}, "bf16": {1: 2.0, 8: 2.0, 64: 2.0, 512: 9.0}}
+    monkeypatch.setattr(precision, "measured", lambda *_: times)
+    config = transformers.LlamaConfig(**SMALL)
+    for deterministic, expected in ((False, {"int8+bf16"}), (True, {"int8"})):
+        settings = EngineSettings(kv_memory="1MB", deterministic=deterministic)
+        executor = assemble(loaded(config, "auto"), settings).executor
+        forms = {layer.qkv.linear.form for layer in executor._layers} | {executor._head.linear.form}
+        assert forms == expected
+
+
+def test_compare_asks_for_one_form(tiny_model: Path) -> None:
+    bench = SimpleNamespace(adapter=None, settings=SimpleNamespace(model=f"{tiny_model}:f32"))
+    with closing(_open_chat(bench, silent)) as chat:
+        assert chat.settings.deterministic
 
 
 def test_a_rotary_embedding_that_changes_with_the_batch_keeps_its_first_context() -> None:

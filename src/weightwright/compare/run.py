@@ -135,4 +135,5 @@ def _ask_arm(
 def _open_chat(bench: Bench, progress: Progress) -> Chat:
     adapter = bench.adapter
     adapters = {adapter.name: adapter.folder} if adapter and adapter.folder else None
-    return connect.open_chat(bench.settings.model, adapters=adapters, progress=progress)
+    # an answer must not depend on what ran beside it
+    return connect.open_chat(bench.settings.model, adapters=adapters, deterministic=True, progress=progress)
