@@ -1,6 +1,7 @@
 """Packed linear layers against f64, in every form, and which kernel is chosen."""
 
 import gc
+import math
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import torch
 
 from weightwright.errors import SettingsError
 from weightwright.model import linear, probe
+from weightwright.model.kernels.rows import empty_rows, padded_rows
 from weightwright.model.linear import EmbeddingInt8, Int4Linear, Int8Linear, MixedLinear, pack
 from weightwright.model.probe import Int8Kernel, pick_kernel
 from weightwright.model.quantize import quantize_int4, quantize_int8, quantize_rows
@@ -209,3 +211,25 @@ def test_the_kernel_is_the_fastest_exact_one() -> None:
     assert pick_kernel({u8: None, s8: None, half: None}) is None
     assert probe.int8_kernel() in {u8, s8, half, Int8Kernel(0, 63)}
     assert torch.get_num_threads() >= 1
+
+
+@pytest.mark.parametrize(
+    ("n", "more"), [(1, 1), (8, 8), (9, 16), (16, 16), (130, 144), (257, 288), (513, 576), (5000, 5056)]
+)
+def test_products_are_made_with_few_numbers_of_rows(n: int, more: int) -> None:
+    assert padded_rows(n) == more
+    assert padded_rows(more) == more
+    assert empty_rows(n, 4, torch.int8).data.shape == (n, 4)
+
+
+@pytest.mark.parametrize("form", ["f32", "bf16", "int8"])
+def test_rows_of_no_meaning_change_nothing(form: str) -> None:
+    layer = pack(torch.randn(48, 32, generator=torch.Generator().manual_seed(0)), None, form)
+    room = torch.randn(16, 32, generator=torch.Generator().manual_seed(1)).to(
+        torch.bfloat16 if form == "bf16" else torch.float32
+    )
+    room[11:] = math.nan
+    alone = layer(room[:11].clone())
+    assert alone.shape == (11, 48)
+    assert torch.equal(layer(room[:11]), alone)
+    assert torch.equal(layer(room[:3]), alone[:3]) or form != "int8"

@@ -5,7 +5,9 @@ Kwon et al., PagedAttention (arXiv 2309.06180, §4.1). Keys lie transposed withi
 ([kv_heads, 16, width]). In int8 each token of each head has its own scale.
 """
 
+import contextlib
 import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,7 +46,6 @@ class PagedCache:
         dtype: "torch.dtype",
         device: "torch.device | str" = "cpu",
     ) -> None:
-        import numpy as np
         import torch
 
         self.shapes, self.blocks, self.dtype = tuple(shapes), blocks, dtype
@@ -53,8 +54,7 @@ class PagedCache:
         def zeros(*size: int, kind: "torch.dtype" = dtype) -> "Tensor":
             if str(device) != "cpu":
                 return torch.zeros(size, dtype=kind, device=device)
-            # numpy leaves the pages to the system until they are first written; torch would touch them all
-            return torch.from_numpy(np.zeros(math.prod(size) * kind.itemsize, np.uint8)).view(kind).view(size)
+            return torch.frombuffer(_pages(math.prod(size) * kind.itemsize), dtype=kind).view(size)
 
         self.keys = [zeros(blocks, s.kv_heads, s.key_width, BLOCK_TOKENS) for s in shapes]
         self.values = [zeros(blocks, s.kv_heads, BLOCK_TOKENS, s.value_width) for s in shapes]
@@ -107,6 +107,18 @@ class PagedCache:
 def block_bytes(shapes: Sequence[LayerShape], item_bytes: int, *, scaled: bool = False) -> int:
     """Bytes that one block takes over all layers."""
     return BLOCK_TOKENS * sum(shape.token_bytes(item_bytes, scaled=scaled) for shape in shapes)
+
+
+def _pages(size: int) -> mmap.mmap:
+    """Zeros that take memory when they are first written, in large pages where the system has them.
+
+    Blocks lie anywhere, so with small pages a step waits as long for addresses as for keys and values.
+    """
+    pages = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without them
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages
 
 
 def _to_int8(x: "Tensor") -> "tuple[Tensor, Tensor]":

@@ -14,10 +14,12 @@ from weightwright.model.kernels.vector import (
     i32s,
     i64s,
     larger,
+    prefetch,
     ticket,
 )  # fmt: skip
 
 LOWEST = np.float32(-3e38)
+AHEAD = 4  # blocks fetched ahead
 
 
 @njit(fastmath=FAST, error_model="numpy")
@@ -50,6 +52,14 @@ def softmax(line: Any, begin: int, end: int, cap: Any, sink: Any) -> None:
         line[t] = np.float32(0)
 
 
+@njit(inline="always", error_model="numpy")
+def ahead(tables: Any, entry: int, kv_heads: int, head: int, pages: int, size: int) -> None:
+    """Fetch the tile of a block that comes later: blocks lie anywhere, so the CPU cannot guess it."""
+    tile = pages + (np.int64(tables[entry]) * kv_heads + head) * size
+    for line in range(0, size, 64):
+        prefetch(tile + line)
+
+
 def build(group: int, key_width: int, value_width: int, kind: str) -> Any:
     """Compile for these constants. Arguments: see `Paged.attend`."""
     code = KINDS.index(kind)
@@ -76,6 +86,7 @@ def build(group: int, key_width: int, value_width: int, kind: str) -> Any:
             span = (last - first) * 16
             query = q + (row * kv_heads + head) * group * key_width * 4
             for block in range(first, last):
+                ahead(tables, row * width + min(block + AHEAD, last - 1), kv_heads, head, k, tile_k)
                 place = np.int64(tables[row * width + block]) * kv_heads + head
                 s = mine + (block - first) * 64
                 scores_tile(group, key_width, code, query, k + place * tile_k, s, room)
@@ -94,6 +105,7 @@ def build(group: int, key_width: int, value_width: int, kind: str) -> Any:
             for i in range(group * value_width):
                 zeroed[i] = np.float32(0)
             for block in range(first, last):
+                ahead(tables, row * width + min(block + AHEAD, last - 1), kv_heads, head, v, tile_v)
                 place = np.int64(tables[row * width + block]) * kv_heads + head
                 p = mine + (block - first) * 64
                 if scaled:

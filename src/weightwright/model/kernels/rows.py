@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 KINDS = {"torch.float32": 0, "torch.bfloat16": 1, "torch.int8": 2, "torch.uint8": 3}
 ACTIVATIONS = {"silu": 0, "gelu_tanh": 1}
+_FEW = 8  # rows that are not padded
+_STEPS = ((256, 16), (512, 32), (2048, 64))  # up to so many rows they are padded to a multiple
 
 
 class Rows(NamedTuple):
@@ -42,12 +44,23 @@ def kind_of(dtype: Any) -> int:
 BLOCKS = (1, 16, 32, 64)  # neighbours that can be rotated together
 
 
+def padded_rows(n: int) -> int:
+    """How many rows a product of `n` is made with, some of them of no meaning: few different numbers.
+
+    oneDNN makes a program for each number of rows, which takes longer than the product and half a megabyte.
+    """
+    if n <= _FEW:
+        return n
+    step = next((step for limit, step in _STEPS if n <= limit), _STEPS[-1][1])
+    return -(-n // step) * step
+
+
 def empty_rows(n: int, width: int, dtype: Any) -> Rows:
-    """Room for rows of `dtype`; int8 and uint8 get scales."""
+    """Room for rows of `dtype`, with the room that a product needs behind them; int8 and uint8 get scales."""
     import torch
 
     scales = torch.empty(n) if dtype in {torch.int8, torch.uint8} else None
-    return Rows(torch.empty(n, width, dtype=dtype), scales)
+    return Rows(torch.empty(padded_rows(n), width, dtype=dtype)[:n], scales)
 
 
 def add_norm(

@@ -13,7 +13,7 @@ from numba import carray, cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from weightwright.model.kernels.vector import after_counters, f32s, i32s, ticket
+from weightwright.model.kernels.vector import after_counters, f32s, fetch, i32s, ticket
 
 binding.initialize_native_asmparser()
 
@@ -23,7 +23,7 @@ ROWS = 4  # at most in one pass
 _LANES = 16
 _STEPS = 4  # of 4 inputs each, unrolled; so the inputs are a multiple of 16
 _AHEAD = 2048  # bytes that are fetched ahead
-_I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
 _LINE = ir.VectorType(_I32, _LANES)
 
 
@@ -60,7 +60,7 @@ def dots(
                 ]
                 for c in range(4):
                     offset = (step * 4 + c) * 64
-                    _prefetch(b, b.add(base, ir.Constant(_I64, offset + _AHEAD)))
+                    fetch(b, b.add(base, ir.Constant(_I64, offset + _AHEAD)))
                     line = _load(b, base, offset, _LINE, 64)
                     for r in range(count):
                         held[r][c] = _vpdpbusd(b, held[r][c], fours[r], line)
@@ -86,13 +86,6 @@ def _splat(b: Any, value: Any) -> Any:
     undefined = ir.Constant(_LINE, ir.Undefined)
     one = b.insert_element(undefined, value, ir.Constant(_I32, 0))
     return b.shuffle_vector(one, undefined, ir.Constant(_LINE, [0] * _LANES))
-
-
-def _prefetch(b: Any, address: Any) -> None:
-    pointer = _I8.as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [pointer, _I32, _I32, _I32])
-    function = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
-    b.call(function, [b.inttoptr(address, pointer), *(ir.Constant(_I32, n) for n in (0, 3, 1))])
 
 
 def _vpdpbusd(b: Any, total: Any, unsigned: Any, signed: Any) -> Any:

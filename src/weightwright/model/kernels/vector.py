@@ -12,6 +12,7 @@ from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
 F32, I32 = ir.FloatType(), ir.IntType(32)
+_BYTE = ir.IntType(8)
 FAST: set[str] = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
 
 
@@ -45,6 +46,25 @@ def pointer(_context: Any, address: Any) -> Any:
         return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
 
     return types.voidptr(types.int64), generate
+
+
+@intrinsic
+def prefetch(_context: Any, address: Any) -> Any:
+    """Ask for the cache line at an address, which may be anywhere."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        fetch(builder, arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+def fetch(builder: Any, address: Any) -> None:
+    """Emit a prefetch of the line at an address (an integer) into all caches, to be read."""
+    kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), I32, I32, I32])
+    function = get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    options = [ir.Constant(I32, n) for n in (0, 3, 1)]  # read, keep, data
+    builder.call(function, [builder.inttoptr(address, _BYTE.as_pointer()), *options])
 
 
 @intrinsic
