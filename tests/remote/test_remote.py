@@ -1,9 +1,7 @@
-"""RemoteChat and RemoteEmbedder against our own server and a stub that misbehaves."""
+"""RemoteChat and RemoteEmbedder against a stub that misbehaves."""
 
 import json
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -12,61 +10,6 @@ from weightwright.errors import RemoteError
 from weightwright.ports import ChatRequest, Message, SamplingParams
 from weightwright.remote.chat import RemoteChat
 from weightwright.remote.embed import RemoteEmbedder
-
-
-class Stub(ThreadingHTTPServer):
-    """A server that answers what the test wants and keeps what it was asked."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answers: dict[str, tuple[int, object]] = {}
-        self.asked: list[tuple[str, dict, str | None]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Stub
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        self._answer({})
-
-    def do_POST(self) -> None:
-        self._answer(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-
-    def _answer(self, body: dict) -> None:
-        self.server.asked.append((self.path, body, self.headers["authorization"]))
-        status, answer = self.server.answers[self.path]
-        answer = answer(body) if callable(answer) else answer
-        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-
-@pytest.fixture
-def stub() -> Iterator[Stub]:
-    with Stub() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def chat(stub: Stub) -> Iterator[RemoteChat]:
-    opened = RemoteChat(stub.url, "m")
-    yield opened
-    opened.close()
 
 
 def events(*chunks: object) -> bytes:
@@ -80,7 +23,7 @@ def chunk(text: str, finish: str | None = None, index: int = 0) -> dict:
 ASK = ChatRequest(messages=(Message("user", "Hello"),), params=SamplingParams(max_tokens=8, temperature=0))
 
 
-def test_a_stream_becomes_pieces_and_usage(chat: RemoteChat, stub: Stub, monkeypatch) -> None:
+def test_a_stream_becomes_pieces_and_usage(chat: RemoteChat, stub) -> None:
     usage = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
     stub.answers["/v1/chat/completions"] = 200, events(chunk("Hel"), chunk("lo", "stop"), usage)
     result = chat.submit(ASK).result(30)
@@ -93,7 +36,7 @@ def test_a_stream_becomes_pieces_and_usage(chat: RemoteChat, stub: Stub, monkeyp
     assert key is None
 
 
-def test_the_key_comes_from_the_environment(stub: Stub, monkeypatch) -> None:
+def test_the_key_comes_from_the_environment(stub, monkeypatch) -> None:
     monkeypatch.setenv("WEIGHTWRIGHT_API_KEY", "secret")
     stub.answers["/v1/models"] = 200, {"data": [{"id": "only"}]}
     chat = RemoteChat(stub.url, None)
@@ -102,7 +45,7 @@ def test_the_key_comes_from_the_environment(stub: Stub, monkeypatch) -> None:
     chat.close()
 
 
-def test_several_models_need_a_name(stub: Stub) -> None:
+def test_several_models_need_a_name(stub) -> None:
     stub.answers["/v1/models"] = 200, {"data": [{"id": "a"}, {"id": "b"}]}
     with pytest.raises(RemoteError, match="offers a, b; add '#NAME'"):
         RemoteChat(stub.url, None)
@@ -119,7 +62,7 @@ def test_several_models_need_a_name(stub: Stub) -> None:
         (200, events({"error": {"message": "out of memory"}}), "failed: .*out of memory"),
     ],
 )
-def test_what_goes_wrong_fails_the_reply(chat: RemoteChat, stub: Stub, status, answer, message: str) -> None:
+def test_what_goes_wrong_fails_the_reply(chat: RemoteChat, stub, status, answer, message: str) -> None:
     stub.answers["/v1/chat/completions"] = status, answer
     with pytest.raises(RemoteError, match=message):
         chat.submit(ASK).result(30)
@@ -132,7 +75,7 @@ def test_no_server_says_so() -> None:
     chat.close()
 
 
-def test_closing_cancels_what_is_under_way(stub: Stub) -> None:
+def test_closing_cancels_what_is_under_way(stub) -> None:
     hold, arrived = threading.Event(), threading.Event()
 
     def wait(_: dict) -> bytes:
@@ -149,7 +92,7 @@ def test_closing_cancels_what_is_under_way(stub: Stub) -> None:
     hold.set()
 
 
-def test_embeddings_are_in_order_and_of_length_one(stub: Stub) -> None:
+def test_embeddings_are_in_order_and_of_length_one(stub) -> None:
     def vectors(body: dict) -> dict:
         rows = [{"index": i, "embedding": [len(t), 1.0]} for i, t in enumerate(body["input"])]
         return {"data": rows[::-1]}
@@ -162,39 +105,3 @@ def test_embeddings_are_in_order_and_of_length_one(stub: Stub) -> None:
     assert (embedder.width, embedder.name) == (2, f"{stub.url}#e")
     assert embedder.embed([], kind="query").shape == (0, 2)
     embedder.close()
-
-
-def test_our_own_server_answers_through_the_remote_chat(tiny_model) -> None:
-    import socket
-
-    import uvicorn
-
-    from weightwright.engine.engine import Engine
-    from weightwright.model.load import load
-    from weightwright.serve.app import create_app
-    from weightwright.serve.offers import Offer, Offers
-    from weightwright.serve.settings import ServeSettings
-
-    engine = Engine(load(str(tiny_model), precision="f32"))
-    app = create_app(Offers([Offer("tiny", engine)]), ServeSettings(model="x"))
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    chat = RemoteChat(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", None)
-    try:
-        params = SamplingParams(max_tokens=10, temperature=0, ignore_eos=True, n=1)
-        for request in (
-            ChatRequest(messages=(Message("user", "Hello"),), params=params),
-            ChatRequest(prompt="Hello", params=params),
-        ):
-            there, here = chat.submit(request).result(60), engine.submit(request).result(60)
-            assert there.text == here.text
-            assert there.usage.prompt_tokens == here.usage.prompt_tokens
-            assert there.usage.completion_tokens == here.usage.completion_tokens
-    finally:  # else the server's thread would keep the tests from ending
-        chat.close()
-        server.should_exit = True
-        thread.join()
-        listening.close()
-        engine.close()

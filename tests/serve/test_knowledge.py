@@ -60,3 +60,10 @@ def test_a_knowledge_base_is_listed_below_its_model_and_completes_no_plain_promp
     assert client.models.retrieve("ferry").model_extra["parent"] == "extract"
     with pytest.raises(openai.BadRequestError, match="use /v1/chat/completions"):
         client.completions.create(model="ferry", prompt="x")
+
+
+def test_a_knowledge_base_refuses_what_would_be_lost_on_it(client) -> None:
+    extra = {"chat_template_kwargs": {"enable_thinking": False}, "priority": 1}
+    said = "is a knowledge base and takes no chat_template_kwargs, priority; leave out"
+    with pytest.raises(openai.BadRequestError, match=said):
+        client.chat.completions.create(model="ferry", messages=QUESTION, extra_body=extra)

@@ -9,12 +9,9 @@ from typing import Any
 import httpx
 
 from weightwright.errors import RemoteError, WeightwrightError
-from weightwright.ports import ChatRequest, FinishReason, Piece, Reply, Score, Usage
+from weightwright.ports import ChatRequest, Piece, Reply, Score, TokenLogprob, Usage
+from weightwright.remote import wire
 from weightwright.remote.client import Client
-
-_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
-_STANDARD = ("max_tokens", "temperature", "top_p", "n", "seed")
-_BEYOND_OPENAI = ("top_k", "min_p", "stop_token_ids", "ignore_eos")  # sent only when set; vLLM's names
 
 
 class RemoteChat:
@@ -26,6 +23,7 @@ class RemoteChat:
     def __init__(self, url: str, name: str | None) -> None:
         self._client = Client(url)
         self.name = name if name is not None else self._client.only_model()
+        self._owned_by: str | None = None
 
     def submit(self, request: ChatRequest) -> Reply:
         """Start a request; what goes wrong fails its Reply."""
@@ -42,36 +40,48 @@ class RemoteChat:
         self._client.close()
 
     async def _ask(self, request: ChatRequest, reply: Reply) -> None:
-        path, body = _body(request, self.name)
-        usage = Usage()
-        finished: set[int] = set()
+        answer = _Answer(request.params.n)
         try:
-            async for event in self._events(path, body):
-                usage = _usage(event) or usage
-                for choice in event.get("choices", ()):
-                    reply.push(_piece(choice))
-                    if choice.get("finish_reason"):
-                        finished.add(choice.get("index", 0))
-            if len(finished) < request.params.n:
-                raise RemoteError(f"{self._client.url} ended the stream before the answer's end")
-            reply.finish(usage)
+            path, fields = wire.body(request, self.name)
+            if wire.may_be_ignored(fields):
+                wire.check_taken(fields, await self._owner(), self._client.url)
+            async for event in self._events(path, fields, wire.beyond_openai(request, fields)):
+                for piece in answer.take(event, request):
+                    reply.push(piece)
+            answer.check(request, self._client.url)
+            reply.finish(answer.usage, answer.prompt_logprobs)
         except asyncio.CancelledError:
-            for index in set(range(request.params.n)) - finished:
+            for index in answer.open:
                 reply.push(Piece(index, "", finish_reason="cancelled"))
-            reply.finish(usage)
+            reply.finish(answer.usage)
         except WeightwrightError as error:
             reply.fail(error)
         except httpx.HTTPError as error:
             reply.fail(self._client.unreachable(error))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             reply.fail(RemoteError(f"{self._client.url} does not speak OpenAI's API: {error}"))
 
-    async def _events(self, path: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """The JSON events of a server-sent stream, up to `[DONE]`."""
-        async with self._client.http.stream("POST", self._client.url + path, json=body) as response:
-            if not response.is_success:
+    async def _owner(self) -> str:
+        """What the server says owns its models, which tells servers apart; "" where it does not say."""
+        if self._owned_by is None:
+            try:
+                models = (await self._client.get("/models"))["data"]
+            except RemoteError:
+                return ""
+            named = [model for model in models if model["id"] == self.name] or models
+            self._owned_by = str(named[0].get("owned_by", "")) if named else ""
+        return self._owned_by
+
+    async def _events(
+        self, path: str, fields: dict[str, Any], beyond_openai: Sequence[str]
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The JSON events of a server-sent stream up to `[DONE]`, or the one answer of a request without."""
+        async with self._client.http.stream("POST", self._client.url + path, json=fields) as response:
+            if not (response.is_success and fields.get("stream")):
                 await response.aread()
-                self._client.check(response)
+                self._client.check(response, beyond_openai)
+                yield response.json()
+                return
             async for line in response.aiter_lines():
                 data = line.removeprefix("data:").strip()
                 if not line.startswith("data:") or not data:
@@ -84,38 +94,47 @@ class RemoteChat:
                 yield event
 
 
+class _Answer:
+    """What has come of an answer with `n` completions."""
+
+    def __init__(self, n: int) -> None:
+        self.usage = Usage()
+        self.prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+        self.open = set(range(n))
+        self._begun: set[int] = set()
+        self._unexplained = False  # text came without the logprobs that were asked for
+
+    def take(self, event: dict[str, Any], request: ChatRequest) -> list[Piece]:
+        """The pieces of an event."""
+        self.usage = wire.usage(event) or self.usage
+        pieces = [wire.piece(choice) for choice in event.get("choices", ())]
+        for piece in pieces:
+            self._begun.add(piece.index)
+            self._unexplained |= (
+                bool(piece.text) and request.params.logprobs is not None and not piece.logprobs
+            )
+            if piece.finish_reason is not None:
+                self.open.discard(piece.index)
+        if request.params.prompt_logprobs is not None:
+            self.prompt_logprobs = wire.prompt_logprobs(event, request.params.prompt_logprobs)
+        return pieces
+
+    def check(self, request: ChatRequest, url: str) -> None:
+        """Raise RemoteError when the answer is not whole, or not what was asked for."""
+        if self.open & self._begun or not self._begun:
+            raise RemoteError(f"{url} ended the stream before the answer's end")
+        params = request.params
+        if self.open:
+            raise RemoteError(
+                f"{url} gave {len(self._begun)} of n={params.n} completions; it takes no n, ask for one at a time"
+            )
+        missing = ["logprobs"] if self._unexplained else []
+        if params.prompt_logprobs is not None and self.prompt_logprobs is None:
+            missing.append("prompt_logprobs")
+        if missing:
+            names = " and ".join(missing)
+            raise RemoteError(f"{url} gave no {names}; leave out {names}, or use a model in this process")
+
+
 def _cancel(task: "Future[None]") -> None:
     task.cancel()
-
-
-def _body(request: ChatRequest, name: str) -> tuple[str, dict[str, Any]]:
-    params = request.params
-    body: dict[str, Any] = {
-        "model": request.adapter or name,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    body |= {key: getattr(params, key) for key in _STANDARD if getattr(params, key) is not None}
-    defaults = type(params)()
-    for key in _BEYOND_OPENAI:
-        if getattr(params, key) != getattr(defaults, key):
-            body[key] = getattr(params, key)
-    if params.stop:
-        body["stop"] = list(params.stop)
-    if request.messages is not None:
-        body["messages"] = [{"role": m.role, "content": m.content} for m in request.messages]
-        return "/chat/completions", body
-    body["prompt"] = request.prompt if request.prompt is not None else list(request.prompt_token_ids or ())
-    return "/completions", body
-
-
-def _piece(choice: dict[str, Any]) -> Piece:
-    text = choice["delta"].get("content") if "delta" in choice else choice.get("text")
-    reason = choice.get("finish_reason")
-    finish: FinishReason | None = _FINISH.get(reason, "stop") if reason else None
-    return Piece(choice.get("index", 0), text or "", finish_reason=finish)
-
-
-def _usage(event: dict[str, Any]) -> Usage | None:
-    usage = event.get("usage")
-    return Usage(usage["prompt_tokens"], usage.get("completion_tokens", 0)) if usage else None

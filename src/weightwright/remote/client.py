@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -46,6 +46,10 @@ class Client:
             )
         return str(names[0])
 
+    async def get(self, path: str) -> Any:
+        """GET JSON. Raises RemoteError."""
+        return await self._request("GET", path)
+
     async def post(self, path: str, body: dict[str, Any]) -> Any:
         """POST JSON, return JSON. Raises RemoteError."""
         return await self._request("POST", path, body)
@@ -58,13 +62,22 @@ class Client:
         self.check(response)
         return response.json()
 
-    def check(self, response: httpx.Response) -> None:
-        """Raise RemoteError for an error status (the body must have been read)."""
+    def check(self, response: httpx.Response, beyond_openai: Sequence[str] = ()) -> None:
+        """Raise RemoteError for an error status (the body must have been read).
+
+        `beyond_openai` names what was sent that not every such server takes.
+        """
         if response.is_success:
             return
+        sent = ", ".join(beyond_openai)
+        optional = (
+            f"; sent beyond OpenAI's API: {sent}; leave out what this server does not take" if sent else ""
+        )
         remedy = {
+            400: optional,
             401: f"; set {KEY_VARIABLES[0]} to the server's key",
             404: "; write the server's model name after '#' in the address",
+            422: optional,
         }.get(response.status_code, "")
         raise RemoteError(f"{self.url} answered {response.status_code}: {_message(response)}{remedy}")
 

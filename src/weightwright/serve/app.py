@@ -16,6 +16,8 @@ from weightwright.serve.openai import router
 from weightwright.serve.settings import ServeSettings
 from weightwright.serve.shapes import error_body
 
+_SHOWN_CHARACTERS = 60  # of a wrong value
+
 
 def create_app(offers: Offers, settings: ServeSettings) -> FastAPI:
     """The ASGI application; raises nothing, serves until it is stopped."""
@@ -30,21 +32,40 @@ def create_app(offers: Offers, settings: ServeSettings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(WeightwrightError, _failed)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _broken)
     return app
 
 
 def _invalid(_: Request, error: Any) -> JSONResponse:
     """A body that does not have the right shape: 400 with every problem named."""
-    problems = []
-    param = None
-    for problem in error.errors():
-        path = ".".join(str(part) for part in problem["loc"] if part != "body")
-        param = param or path
-        if problem["type"] == "extra_forbidden":
-            problems.append(f"{path} is not supported")
-        else:
-            problems.append(f"{path}: {problem['msg']}" if path else problem["msg"])
-    return JSONResponse(error_body("; ".join(problems), "invalid_request_error", param=param), 400)
+    problems = error.errors()
+    message = "; ".join(_said(problem) for problem in problems)
+    param = next((path for problem in problems if (path := _path(problem))), None)
+    return JSONResponse(error_body(message, "invalid_request_error", param=param), 400)
+
+
+def _path(problem: dict[str, Any]) -> str:
+    """The field, without pydantic's marks for keys and for the branches of a union."""
+    return ".".join(str(part) for part in problem["loc"] if part != "body" and "[" not in str(part))
+
+
+def _said(problem: dict[str, Any]) -> str:
+    """One problem with its field, its limit and its value."""
+    path, message = _path(problem), problem["msg"].removeprefix("Value error, ")
+    match problem["type"]:
+        case "json_invalid":
+            return f"the body is not JSON: {problem['ctx']['error']} at character {path}"
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return f"{path} is not supported; check its name or leave it out"
+        case "value_error":  # our own words, which name the field
+            return str(message)
+        case "model_attributes_type" if not path:
+            return "the body is not a JSON object; send one, with Content-Type: application/json"
+        case "missing":
+            return f"{path or 'the body'}: {message}"
+    given = problem["input"]
+    shown = repr(given if len(str(given)) <= _SHOWN_CHARACTERS else f"{str(given)[:_SHOWN_CHARACTERS]}…")
+    return f"{path}: {message} (got {shown})" if path else f"{message} (got {shown})"
 
 
 def _failed(_: Request, error: Any) -> JSONResponse:
@@ -58,3 +79,10 @@ def _failed(_: Request, error: Any) -> JSONResponse:
 
 def _http(_: Request, error: Any) -> JSONResponse:
     return JSONResponse(error_body(str(error.detail), "invalid_request_error"), error.status_code)
+
+
+def _broken(_: Request, error: Any) -> JSONResponse:
+    """A fault of ours: the client gets the shape it knows, the log gets the traceback."""
+    return JSONResponse(
+        error_body(f"the server failed ({type(error).__name__}); its log says more", "server_error"), 500
+    )

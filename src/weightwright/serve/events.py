@@ -1,11 +1,14 @@
 """From a Reply, which speaks from the engine's thread, to the server's event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeVar
 
 from starlette.requests import Request
 
 from weightwright.ports import Chat, ChatRequest, ChatResult, Piece, Reply
+
+T = TypeVar("T")
 
 
 async def submit(chat: Chat, request: ChatRequest) -> Reply:
@@ -32,23 +35,52 @@ async def pieces(reply: Reply) -> AsyncIterator[Piece]:
         reply.cancel()  # does nothing once the reply has ended
 
 
-async def whole(reply: Reply, request: Request) -> ChatResult | None:
-    """Wait for the reply's end; None when the client went away first, and the reply is cancelled."""
+async def whole(replies: Sequence[Reply], request: Request) -> list[ChatResult] | None:
+    """Wait for the end of all; None when the client went away first. Raises the first error.
+
+    In either case, and when one of them fails, the replies that still run are cancelled.
+    """
     loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
+    over = asyncio.Event()
+    errors: list[BaseException] = []
+    left = len(replies)
 
-    def end(_: BaseException | None) -> None:
-        loop.call_soon_threadsafe(ended.set)
+    def count(error: BaseException | None) -> None:
+        nonlocal left
+        left -= 1
+        if error is not None:
+            errors.append(error)
+        if errors or not left:
+            over.set()
 
-    reply.on_end(end)
-    waiting = asyncio.create_task(ended.wait())
+    def end(error: BaseException | None) -> None:
+        loop.call_soon_threadsafe(count, error)
+
+    for reply in replies:
+        reply.on_end(end)
+    waiting = asyncio.create_task(over.wait())
     gone = asyncio.create_task(_gone(request))
     try:
         await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return reply.result(timeout_s=0) if ended.is_set() else None
+        if errors:
+            raise errors[0]
+        return None if left else [reply.result(timeout_s=0) for reply in replies]
     finally:
-        reply.cancel()
+        for reply in replies:
+            reply.cancel()
         waiting.cancel()
+        gone.cancel()
+
+
+async def first_of(events: AsyncIterator[T], request: Request) -> T | None:
+    """The first event; None when the client goes away before it, and what makes the events is stopped."""
+    first = asyncio.ensure_future(anext(events))
+    gone = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({first, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return first.result() if first.done() else None
+    finally:
+        first.cancel()
         gone.cancel()
 
 

@@ -1,134 +1,13 @@
-"""OpenAI's requests and responses as data, and their way to and from a ChatRequest."""
+"""OpenAI's responses as data: choices, log-probabilities, usage, errors."""
 
 import time
 import uuid
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from weightwright.ports import Completion, Piece, TokenLogprob, Usage
 
-from weightwright.errors import RequestError
-from weightwright.ports import ChatRequest, Completion, Message, Role, SamplingParams, TokenLogprob, Usage
-
-
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str
-    max_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    n: int = Field(1, ge=1, le=128)
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    stream: bool = False
-    stream_options: dict[str, bool] | None = None
-    presence_penalty: Literal[0] | None = None
-    frequency_penalty: Literal[0] | None = None
-    # beyond OpenAI, with vLLM's names
-    top_k: int = Field(0, ge=-1)
-    min_p: float = Field(0.0, ge=0, le=1)
-    stop_token_ids: list[int] = []
-    ignore_eos: bool = False
-    # sent by common clients, without a meaning here; what is unknown is refused
-    user: Any = None
-    metadata: Any = None
-    store: Any = None
-    service_tier: Any = None
-    safety_identifier: Any = None
-    prompt_cache_key: Any = None
-
-    @property
-    def include_usage(self) -> bool:
-        """Whether a stream ends with a chunk that carries the usage."""
-        return bool((self.stream_options or {}).get("include_usage"))
-
-    def _params(
-        self, max_tokens: int | None, logprobs: int | None, defaults: SamplingParams
-    ) -> SamplingParams:
-        return SamplingParams(
-            max_tokens=max_tokens,
-            temperature=defaults.temperature if self.temperature is None else self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            min_p=self.min_p,
-            n=self.n,
-            seed=self.seed,
-            stop=(self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
-            stop_token_ids=tuple(self.stop_token_ids),
-            ignore_eos=self.ignore_eos,
-            logprobs=logprobs,
-        )
-
-
-class TextPart(BaseModel):
-    """A part of a message's content."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["text"]
-    text: str
-
-
-class Turn(BaseModel):
-    """One message of a conversation."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
-
-    def message(self) -> Message:
-        """The message in our own words: `developer` is OpenAI's newer name of `system`."""
-        role: Role = "system" if self.role == "developer" else self.role
-        if isinstance(self.content, list):
-            return Message(role, "".join(part.text for part in self.content))
-        return Message(role, self.content or "")
-
-
-class ChatCompletionRequest(_Request):
-    """`POST /v1/chat/completions`."""
-
-    messages: list[Turn] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
-    logprobs: bool = False
-    top_logprobs: int | None = Field(None, ge=0, le=20)
-    response_format: dict[Literal["type"], Literal["text"]] | None = None
-    tools: None = None
-    tool_choice: Literal["none", "auto"] | None = None
-
-    def request(self, adapter: str | None, defaults: SamplingParams) -> ChatRequest:
-        """As a request to a Chat; `defaults` stand where the request leaves something open."""
-        limit = self.max_completion_tokens or self.max_tokens or defaults.max_tokens
-        params = self._params(limit, (self.top_logprobs or 0) if self.logprobs else None, defaults)
-        messages = tuple(turn.message() for turn in self.messages)
-        return ChatRequest(messages=messages, adapter=adapter, params=params)
-
-
-class CompletionRequest(_Request):
-    """`POST /v1/completions`."""
-
-    prompt: str | list[int] | list[str] | list[list[int]]
-    logprobs: int | None = Field(None, ge=0, le=5)
-    echo: Literal[False] = False
-    best_of: Literal[1] | None = None
-    suffix: Literal[""] | None = None
-
-    def requests(self, adapter: str | None, defaults: SamplingParams) -> list[ChatRequest]:
-        """One request per prompt; OpenAI's default limit of 16 tokens."""
-        params = self._params(self.max_tokens or 16, self.logprobs, defaults)
-        prompts: list[Any] = (
-            [self.prompt]
-            if isinstance(self.prompt, str) or (self.prompt and isinstance(self.prompt[0], int))
-            else list(self.prompt)
-        )
-        if not prompts:
-            raise RequestError("prompt is an empty list; give at least one prompt")
-        return [
-            ChatRequest(prompt=prompt, adapter=adapter, params=params)
-            if isinstance(prompt, str)
-            else ChatRequest(prompt_token_ids=tuple(prompt), adapter=adapter, params=params)
-            for prompt in prompts
-        ]
+LEAST_LOGPROB = -9999.0
 
 
 def envelope(kind: str, prefix: str, model: str) -> dict[str, Any]:
@@ -141,12 +20,16 @@ def envelope(kind: str, prefix: str, model: str) -> dict[str, Any]:
     }
 
 
-def usage_of(usage: Usage) -> dict[str, int]:
-    """OpenAI's `usage`."""
+def usage_of(usages: Iterable[Usage]) -> dict[str, Any]:
+    """OpenAI's `usage` of one or several prompts."""
+    every = list(usages)
+    prompt = sum(usage.prompt_tokens for usage in every)
+    completion = sum(usage.completion_tokens for usage in every)
     return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": sum(usage.cached_tokens for usage in every)},
     }
 
 
@@ -155,23 +38,50 @@ def finish_of(reason: str | None) -> str | None:
     return "stop" if reason == "cancelled" else reason
 
 
+def ended(part: Completion | Piece) -> dict[str, Any]:
+    """Why a choice ended; `stop_reason` is vLLM's: the stop text or token."""
+    return {"finish_reason": finish_of(part.finish_reason), "stop_reason": part.stop_reason}
+
+
+# --- chat -----------------------------------------------------------------------------------------
+
+
 def chat_choice(completion: Completion) -> dict[str, Any]:
     """A whole choice of a chat completion."""
+    message = {"role": "assistant", "content": completion.text, "refusal": None}
     return {
         "index": completion.index,
-        "message": {"role": "assistant", "content": completion.text, "refusal": None},
-        "finish_reason": finish_of(completion.finish_reason),
+        "message": message | _thought(completion.reasoning),
         "logprobs": chat_logprobs(completion.logprobs),
+        **ended(completion),
     }
 
 
-def chat_logprobs(logprobs: tuple[TokenLogprob, ...]) -> dict[str, Any] | None:
+def chat_chunk(piece: Piece, *, first: bool) -> dict[str, Any]:
+    """A streamed choice of a chat completion; the first one of an index names the role."""
+    delta = _thought(piece.reasoning)
+    if piece.text or not piece.reasoning:
+        delta["content"] = piece.text
+    return {
+        "index": piece.index,
+        "delta": {"role": "assistant", **delta} if first else delta,
+        "logprobs": chat_logprobs(piece.logprobs),
+        **ended(piece),
+    }
+
+
+def _thought(reasoning: str) -> dict[str, str]:
+    """A thought under both names that clients look for: DeepSeek's, and that of newer vLLM."""
+    return {"reasoning_content": reasoning, "reasoning": reasoning} if reasoning else {}
+
+
+def chat_logprobs(logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
     """`choices[].logprobs` of a chat completion."""
     if not logprobs:
         return None
 
     def entry(text: str, logprob: float) -> dict[str, Any]:
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+        return {"token": text, "logprob": _finite(logprob), "bytes": list(text.encode())}
 
     return {
         "content": [
@@ -182,19 +92,65 @@ def chat_logprobs(logprobs: tuple[TokenLogprob, ...]) -> dict[str, Any] | None:
     }
 
 
-def text_logprobs(logprobs: tuple[TokenLogprob, ...]) -> dict[str, Any] | None:
-    """`choices[].logprobs` of a completion."""
-    if not logprobs:
+# --- completions ----------------------------------------------------------------------------------
+
+
+class Shown(NamedTuple):
+    """A token as `/v1/completions` shows it; the prompt's first has no logprob."""
+
+    text: str
+    logprob: float | None = None
+    top: dict[str, float] | None = None
+
+
+def shown(logprob: TokenLogprob, count: int) -> Shown:
+    """The token and its `count` likeliest alternatives, itself among them in any case."""
+    own = _finite(logprob.logprob)
+    top = {logprob.text: own}
+    for _, text, value in logprob.top[:count]:
+        top.setdefault(text, _finite(value))  # of tokens that look alike the likeliest
+    return Shown(logprob.text, own, top)
+
+
+def text_logprobs(tokens: Sequence[Shown], start: int = 0) -> dict[str, Any] | None:
+    """`choices[].logprobs` of a completion; the first token stands at character `start`."""
+    if not tokens:
         return None
-    offsets = [0]
-    for p in logprobs:
-        offsets.append(offsets[-1] + len(p.text))
+    offsets = [start]
+    for token in tokens:
+        offsets.append(offsets[-1] + len(token.text))
     return {
-        "tokens": [p.text for p in logprobs],
-        "token_logprobs": [p.logprob for p in logprobs],
-        "top_logprobs": [{text: value for _, text, value in p.top} for p in logprobs],
+        "tokens": [token.text for token in tokens],
+        "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": [token.top for token in tokens],
         "text_offset": offsets[:-1],
     }
+
+
+def prompt_logprobs(
+    logprobs: Sequence[TokenLogprob | None] | None, count: int | None
+) -> dict[str, list[dict[str, Any] | None]]:
+    """The field `prompt_logprobs` as vLLM has it, by token id, each prompt token first; {} if not asked."""
+    if count is None:
+        return {}
+    return {"prompt_logprobs": [None if one is None else _by_id(one, count) for one in logprobs or ()]}
+
+
+def _by_id(one: TokenLogprob, count: int) -> dict[str, Any]:
+    alternatives = {
+        str(token): {"logprob": _finite(value), "rank": rank, "decoded_token": text}
+        for rank, (token, text, value) in enumerate(one.top[:count], 1)
+    }
+    own = {"logprob": _finite(one.logprob), "rank": one.rank, "decoded_token": one.text}
+    return {str(one.token_id): own} | {k: v for k, v in alternatives.items() if k != str(one.token_id)}
+
+
+def _finite(logprob: float) -> float:
+    """JSON has no infinity; vLLM's least log-probability stands for it."""
+    return max(logprob, LEAST_LOGPROB)
+
+
+# --- errors ---------------------------------------------------------------------------------------
 
 
 def error_body(message: str, kind: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
