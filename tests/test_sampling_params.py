@@ -56,6 +56,14 @@ def test_what_fits_together_is_taken_and_survives_json_and_pickle(fields: dict[s
             {"use_beam_search": True, "n": 2, "temperature": 0, "structured_outputs": {"regex": "a"}},
             "cannot be combined with use_beam_search",
         ),
+        (
+            {"use_beam_search": True, "n": 2, "temperature": 0, "logprobs": 1, "logit_bias": {5: 1.0}},
+            "the model's own likelihoods; leave out logit_bias, logprobs",
+        ),
+        (
+            {"use_beam_search": True, "n": 2, "temperature": 0, "length_penalty": 11},
+            "less than or equal to 10",
+        ),
         ({"length_penalty": 2.0}, "set use_beam_search=True"),
         ({"early_stopping": "never"}, "set use_beam_search=True"),
         ({"logit_bias": {3: 101}}, "bias 101.0 of token 3 must lie between -100 and 100"),

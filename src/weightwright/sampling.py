@@ -72,6 +72,12 @@ class StructuredOutputs:
 StructuredOutputsParams = StructuredOutputs  # vLLM's name
 
 
+_NOT_FOR_BEAMS = (
+    "repetition_penalty", "frequency_penalty", "presence_penalty", "logit_bias", "allowed_token_ids", "bad_words",
+    "logprobs",
+)  # fmt: skip
+
+
 class SamplingParams(BaseModel):
     """How tokens are chosen, with vLLM's names and meanings (`best_of` and beams: vLLM up to 0.6)."""
 
@@ -95,7 +101,7 @@ class SamplingParams(BaseModel):
     best_of: int | None = Field(None, ge=1, description="completions made, of which the likeliest n stay")
     use_beam_search: bool = Field(False, description="search with best_of beams (or n) at temperature 0")
     length_penalty: float = Field(
-        1.0, allow_inf_nan=False, description="beams: log-probability is divided by length to this power"
+        1.0, ge=-10, le=10, description="beams: log-probability is divided by length to this power"
     )
     early_stopping: bool | Literal["never"] = Field(
         False, description="beams: end when there are enough; False: when better is unlikely; never: surely"
@@ -178,6 +184,12 @@ class SamplingParams(BaseModel):
             raise ValueError("use_beam_search draws nothing; leave out top_p, top_k and min_p")
         if self.structured_outputs is not None:
             raise ValueError("structured_outputs cannot be combined with use_beam_search; leave out one")
+        fields = type(self).model_fields
+        given = [name for name in _NOT_FOR_BEAMS if getattr(self, name) != fields[name].default]
+        if given:
+            raise ValueError(
+                f"use_beam_search searches the model's own likelihoods; leave out {', '.join(given)}"
+            )
 
     def _check_no_beams(self) -> None:
         if self.early_stopping is not False or self.length_penalty != 1:

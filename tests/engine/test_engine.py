@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from weightwright.engine.engine import Engine
 from weightwright.engine.settings import EngineSettings
+from weightwright.engine.text import TextStream
 from weightwright.errors import ModelError, RequestError
 from weightwright.model.load import load
 from weightwright.ports import ChatRequest, Message, Piece, SamplingParams
@@ -128,6 +129,12 @@ def test_cancelling_ends_one_request_and_frees_its_row(engine: Engine) -> None:
         (ChatRequest(prompt=""), "prompt is empty"),
         (ChatRequest(prompt_token_ids=(5, 99999)), "token id 99999 is outside the vocabulary"),
         (ChatRequest(prompt="x", adapter="two"), "no adapter 'two'; adapters: one"),
+        (ChatRequest(prompt="half \ud83d"), "half of a surrogate pair"),
+        (ChatRequest(messages=(Message("user", "half \ud83d"),)), "half of a surrogate pair"),
+        (
+            ChatRequest(messages=(Message("user", "x"),), template_options={"tokenize": True}),
+            "the chat template is given tokenize by us",
+        ),
     ],
 )
 def test_a_wrong_request_fails_alone(engine: Engine, request_: ChatRequest, message: str) -> None:
@@ -135,6 +142,41 @@ def test_a_wrong_request_fails_alone(engine: Engine, request_: ChatRequest, mess
     with pytest.raises(RequestError, match=message):
         engine.submit(request_).result(60)
     assert len(good.result(60).completions[0].token_ids) == 24
+
+
+def test_a_row_that_breaks_breaks_alone(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    push = TextStream.push
+
+    def broken(stream: TextStream, token: int) -> str:
+        if stream._stop == ("break",):
+            raise ZeroDivisionError("broken")
+        return push(stream, token)
+
+    monkeypatch.setattr(TextStream, "push", broken)
+    bad = engine.submit(ChatRequest(prompt="Hello", params=GREEDY.model_copy(update={"stop": ("break",)})))
+    good = engine.submit(ChatRequest(prompt="Hello", params=GREEDY))
+    with pytest.raises(ModelError, match="the request failed: broken"):
+        bad.result(60)
+    assert len(good.result(60).completions[0].token_ids) == 24
+    engine.score("a", ["b"])
+    assert engine.stats.free_blocks == engine.stats.blocks
+
+
+def test_beams_do_not_end_before_min_tokens(engine: Engine) -> None:
+    beams = SamplingParams(use_beam_search=True, best_of=3, n=3, temperature=0, max_tokens=9)
+    free = engine.submit(ChatRequest(prompt="Hello", params=beams)).result(60)
+    end = free.completions[0].token_ids[1]
+    stopping = beams.model_copy(update={"stop_token_ids": (end,)})
+    early = engine.submit(ChatRequest(prompt="Hello", params=stopping)).result(60)
+    assert any(len(completion.token_ids) < 6 for completion in early.completions)
+    held = engine.submit(
+        ChatRequest(prompt="Hello", params=stopping.model_copy(update={"min_tokens": 6}))
+    ).result(60)
+    assert all(
+        len(completion.token_ids) > 6 or completion.finish_reason == "length"
+        for completion in held.completions
+    )
+    assert all(end not in completion.token_ids[:6] for completion in held.completions)
 
 
 def test_messages_go_through_the_template(engine: Engine) -> None:

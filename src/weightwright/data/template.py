@@ -10,13 +10,21 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from weightwright.data.formats import Sample
-from weightwright.errors import DataError, ModelError
+from weightwright.errors import DataError, ModelError, RequestError
 from weightwright.ports import Message
 
 TrainOn = Literal["answers", "last", "all"]
 
 # Stand for an answer while its place is sought; the one is taken that the answer does not end like.
 _STAND_INS = ("\u2e28answer\u2e29", "\u2e26answer\u2e27")
+
+
+# what the chat template is given by us, or what would put another in its place
+OWN_OPTIONS = frozenset({
+    "add_generation_prompt", "chat_template", "continue_final_message", "conversation", "documents", "max_length",
+    "messages", "padding", "return_assistant_tokens_mask", "return_dict", "return_tensors", "tokenize",
+    "tokenizer_kwargs", "tools", "truncation",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,8 @@ def render(
 ) -> str:
     """The text that the tokenizer's chat template makes of `messages`, with `options` for the template.
 
-    Raises ModelError without a template, DataError naming the row that the template refuses.
+    Raises ModelError without a template, DataError naming the row that the template refuses, RequestError for options
+    that are not the template's.
     """
     from jinja2 import TemplateError
 
@@ -82,6 +91,10 @@ def render(
         raise ModelError(
             "this model has no chat template, so it does not say where an answer begins; "
             "tune the instruct version of the model"
+        )
+    if own := OWN_OPTIONS & set(options or ()):
+        raise RequestError(
+            f"the chat template is given {', '.join(sorted(own))} by us; leave it out of its options"
         )
     turns = [{"role": message.role, "content": message.content} for message in messages]
     try:

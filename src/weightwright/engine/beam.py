@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from weightwright.engine.request import Row, Running
+from weightwright.engine.request import Row, Running, push
 from weightwright.engine.schedule import Schedule
 from weightwright.engine.schedule import Sequence as Tokens
-from weightwright.ports import Piece
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,9 +66,7 @@ class Beams:
         """Take the likeliest continuations of all beams: those that end are done, the others go on."""
         going: list[tuple[Beam, int, float]] = []
         for rank, (beam, token, total) in enumerate(self._candidates()):
-            length = len(beam.output) + 1
-            ends = token in self._running.rows[0].choice.ends and length > self._params.min_tokens
-            if ends:
+            if token in self._running.rows[0].choice.ends:
                 if rank < self._width:
                     self._finish((*beam.output, token), total, "stop")
             else:
@@ -92,8 +89,10 @@ class Beams:
         totals = torch.stack([
             beam.logprobs + beam.total for beam in self._beams if beam.logprobs is not None
         ])  # fmt: skip
-        vocab = totals.shape[1]
-        count = min(totals.numel(), self._width * max(2, 1 + len(self._running.rows[0].choice.ends)))
+        vocab, ends = totals.shape[1], list(self._running.rows[0].choice.ends)
+        if len(self._beams[0].output) < self._params.min_tokens:
+            totals[:, ends] = -torch.inf
+        count = min(totals.numel(), self._width * max(2, 1 + len(ends)))
         values, places = totals.flatten().topk(count)
         return [
             (self._beams[place // vocab], place % vocab, value)
@@ -146,7 +145,7 @@ class Beams:
             )
             row.given = len(done.output)
             row.finish_reason = "stop" if done.reason == "stop" or row.text.stopped else "length"
-            running.reply.push(Piece(index, text, done.output, (), row.finish_reason))
+            push(row, text, done.output, ())
         for row in running.rows:
             if row.finish_reason is None:
                 row.finish_reason = "length"

@@ -112,6 +112,15 @@ class Running:
 
     def _prompt(self, tokenizer: Any) -> tuple[str, list[int]]:
         request = self.request
+        given = request.prompt if request.messages is None else "".join(m.content for m in request.messages)
+        if given is not None:
+            try:
+                given.encode()
+            except UnicodeEncodeError as error:
+                half = given[error.start : error.end]
+                raise RequestError(
+                    f"the text holds {half!r}, half of a surrogate pair; give the whole character"
+                ) from error
         if request.messages is not None:
             text = render(
                 request.messages,
@@ -202,14 +211,14 @@ def take(row: Row, token: int, logprob: TokenLogprob | None, *, last: bool = Tru
     if logprob is not None:
         row.log_likelihood += logprob.logprob
     shown = () if logprob is None or params.logprobs is None else (logprob,)
-    _push(row, text, (token,), shown)
+    push(row, text, (token,), shown)
 
 
 def cancel(row: Row) -> None:
     """End a row that still runs as cancelled."""
     if row.finish_reason is None:
         row.finish_reason = "cancelled"
-        _push(row, row.text.flush(), (), ())
+        push(row, row.text.flush(), (), ())
 
 
 def _shown(row: Row, token: int) -> bool:
@@ -217,7 +226,8 @@ def _shown(row: Row, token: int) -> bool:
     return row.params.include_stop_str_in_output and token in row.params.stop_token_ids
 
 
-def _push(row: Row, text: str, ids: tuple[int, ...], logprobs: tuple[TokenLogprob, ...]) -> None:
+def push(row: Row, text: str, ids: tuple[int, ...], logprobs: tuple[TokenLogprob, ...]) -> None:
+    """Give out what a row has written, its thoughts apart."""
     reasoning = ""
     if row.thought is not None:
         reasoning, text = row.thought.push(text)

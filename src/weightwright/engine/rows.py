@@ -1,6 +1,8 @@
 """The completions under way: from a step's logits to tokens, texts and the next step's guesses."""
 
+import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from weightwright.engine.beam import Beams
@@ -11,10 +13,13 @@ from weightwright.engine.schedule import Schedule, Work
 from weightwright.engine.schedule import Sequence as Tokens
 from weightwright.engine.settings import EngineSettings
 from weightwright.engine.speculate import Lookup
+from weightwright.errors import ModelError
 from weightwright.ports import TokenLogprob
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 _GUESSES = 7  # tokens guessed at a time where it is left to us
 _GUESS_ROWS = 4  # with more sequences than this a step's time grows with its rows, so guesses cost
@@ -100,7 +105,8 @@ class Rows:
                 self._schedule.commit(work)
             elif row.running in self._beams:
                 self._schedule.commit(work)
-                self._beams[row.running].take(work.sequence, logits[at + first])
+                beams, own = self._beams[row.running], logits[at + first]
+                self._alone(row.running, partial(beams.take, work.sequence, own))
                 self._end(row.running)
             else:
                 ready.append((work, at + first))
@@ -121,9 +127,7 @@ class Rows:
                 self._schedule.commit(work)
             self._branch(plain)
             for (_, _, row), token, logprob in zip(plain, tokens, found, strict=True):
-                if token != NOTHING:
-                    row.choice.accept(token)
-                self._give(row, token, logprob)
+                self._alone(row.running, partial(self._accept, row, token, logprob))
         drafted = [(work, at) for work, at in works if work.sequence.draft]
         if drafted:
             self._choose_drafted(drafted, logits)
@@ -144,11 +148,26 @@ class Rows:
             at += work.logits
             for place, (token, logprob) in enumerate(zip(tokens, found, strict=True), 1):
                 if row.finish_reason is None:
-                    self._give(row, token, logprob, last=place == len(tokens))
+                    give = partial(self._give, row, token, logprob, last=place == len(tokens))
+                    self._alone(row.running, give)
             right = sum(1 for guess, token in zip(draft, tokens, strict=False) if guess == token)
             if row.lookup is not None and draft:
                 row.lookup.learn(len(draft), right)
             self._schedule.commit(work, len(work.tokens) - len(draft) + min(right, len(tokens) - 1))
+
+    def _alone(self, running: Running, work: Callable[[], None]) -> None:
+        """Work for one request: whatever is raised fails that request, and no other of the step."""
+        try:
+            work()
+        except Exception as error:
+            log.exception("a request failed")
+            running.reply.fail(ModelError(f"the request failed: {error}"))
+            self.drop(running)
+
+    def _accept(self, row: Row, token: int, logprob: TokenLogprob | None) -> None:
+        if token != NOTHING:
+            row.choice.accept(token)
+        self._give(row, token, logprob)
 
     def _give(self, row: Row, token: int, logprob: TokenLogprob | None, *, last: bool = True) -> None:
         """Hand a chosen token to its row and to the schedule."""

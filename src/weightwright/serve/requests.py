@@ -7,16 +7,11 @@ from typing import Any, Literal, Self
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from weightwright.data.template import OWN_OPTIONS
 from weightwright.ports import ChatRequest, SamplingParams, StructuredOutputs
 from weightwright.serve.fields import Listed, Prompts, ResponseFormat, Turn, refusal
 
 COMPLETION_TOKENS = 16  # OpenAI's limit of /v1/completions where the request sets none
-# what the chat template is given by the server itself, or what would put another in its place
-_OWN_TEMPLATE_OPTIONS = frozenset({
-    "add_generation_prompt", "chat_template", "continue_final_message", "conversation", "documents", "max_length",
-    "messages", "padding", "return_assistant_tokens_mask", "return_dict", "return_tensors", "tokenize",
-    "tokenizer_kwargs", "tools", "truncation",
-})  # fmt: skip
 
 
 class _Request(BaseModel):
@@ -50,8 +45,7 @@ class _Request(BaseModel):
     allowed_token_ids: list[int] | None = None
     bad_words: Listed = None
     use_beam_search: bool | None = None
-    # a power beyond a float's range would end the engine's step for all that share it
-    length_penalty: float | None = Field(None, ge=-10, le=10)
+    length_penalty: float | None = None
     early_stopping: bool | Literal["never"] | None = None
     prompt_logprobs: int | None = None
     priority: int = 0
@@ -155,7 +149,7 @@ class ChatCompletionRequest(_Request):
 
     @model_validator(mode="after")
     def _template_options_are_free(self) -> Self:
-        taken = sorted(_OWN_TEMPLATE_OPTIONS & set(self.chat_template_kwargs or ()))
+        taken = sorted(OWN_OPTIONS & set(self.chat_template_kwargs or ()))
         if taken:
             raise ValueError(f"chat_template_kwargs cannot set {', '.join(taken)}; leave it out")
         return self
