@@ -1,5 +1,6 @@
 """What must stay light, and what it must not import."""
 
+import os
 import subprocess
 import sys
 
@@ -41,3 +42,17 @@ def test_light_modules_import_nothing_heavy(module: str) -> None:
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = f"from weightwright.cli.app import main\nmain({arguments!r})"
     assert imported(code) & set(HEAVY) == set()
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "300"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "None")],
+)
+def test_waiting_threads_do_not_hold_the_cores(given: dict[str, str], spins: str) -> None:
+    names = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+    environment = {name: value for name, value in os.environ.items() if name not in names} | given
+    script = "import os, weightwright; print(os.environ.get('GOMP_SPINCOUNT'))"
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
+    )
+    assert shown.stdout.strip() == spins

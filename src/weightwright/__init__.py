@@ -1,5 +1,6 @@
 """weightwright: from an open language model's weights to a served, measured assistant on your own data."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,12 @@ if TYPE_CHECKING:
     from weightwright.engine.vllm_shapes import LoRARequest as LoRARequest
     from weightwright.sampling import SamplingParams as SamplingParams
     from weightwright.sampling import StructuredOutputsParams as StructuredOutputsParams
+
+# How long a thread spins for another before it sleeps, read when torch is imported. OpenMP's own default is some
+# milliseconds, in which it holds the core that the other may be waiting for: with one busy process beside it a model
+# of 0.5B on two cores decoded 1.5 tokens/s instead of 46.
+if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+    os.environ["GOMP_SPINCOUNT"] = "300"
 
 __version__ = "0.1.0"
 __all__ = ["LLM", "LoRARequest", "SamplingParams", "StructuredOutputsParams", "__version__"]

@@ -24,9 +24,13 @@ def open_chat(
     *,
     adapters: Mapping[str, Path] | None = None,
     settings: "EngineSettings | None" = None,
+    deterministic: bool | None = None,
     progress: Progress = silent,
 ) -> Chat:
-    """The Chat at a model address, with LoRA adapters by name (in-process models only)."""
+    """The Chat at a model address, with LoRA adapters by name (in-process models only).
+
+    `deterministic`, where it is given, goes before the settings' own.
+    """
     parsed = parse_model(address)
     if parsed.kind in ("server", "extract") and adapters:
         raise AddressError(
@@ -40,7 +44,7 @@ def open_chat(
         from weightwright.rag.extract import Extract
 
         return Extract()
-    return _open_engine(parsed, dict(adapters or {}), settings, progress)
+    return _open_engine(parsed, dict(adapters or {}), settings, deterministic, progress)
 
 
 def open_embedder(address: str, *, progress: Progress = silent) -> Embedder:
@@ -147,6 +151,7 @@ def _open_engine(
     address: ModelAddress,
     adapters: dict[str, Path],
     settings: "EngineSettings | None",
+    deterministic: bool | None,
     progress: Progress,
 ) -> Chat:
     from weightwright.engine.engine import Engine
@@ -154,6 +159,8 @@ def _open_engine(
     from weightwright.model.load import load
 
     settings = settings or EngineSettings()
+    if deterministic is not None:
+        settings = settings.model_copy(update={"deterministic": deterministic})
     default = None
     if address.adapter is not None:
         default = "default"
@@ -164,5 +171,6 @@ def _open_engine(
         device=settings.device,
         trust_remote_code=settings.trust_remote_code,
         progress=progress,
+        deferred=True,
     )
     return Engine(loaded, adapters=adapters, default_adapter=default, settings=settings)

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from weightwright.model.linear import PackedLinear
     from weightwright.model.load import Loaded, Precision
     from weightwright.model.lora import AdapterBank
+    from weightwright.model.source import Weight
 
 log = logging.getLogger(__name__)
 
+_WEIGHTS_SHARE = 0.5  # of the free memory, which the weights in two forms may take
 _KV_SHARE = 0.3  # of the memory that is free once the weights are there, where nothing is said
 
 
@@ -45,6 +47,7 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
 
     Raises ModelError where the engine cannot run it, SettingsError for settings that do not fit.
     """
+    import psutil
     import torch
 
     from weightwright.model import fuse, precision
@@ -64,10 +67,11 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
         _without_experts(model, loaded.precision, "f32" if compute == torch.float32 else "bf16"),
         device=device.type,
         deterministic=settings.deterministic,
+        room_bytes=psutil.virtual_memory().available * _WEIGHTS_SHARE,
     )
     log.info("%s: weights in %s", loaded.name, choice)
 
-    def packed(path: str, weight: "Tensor", bias: "Tensor | None") -> "PackedLinear":
+    def packed(path: str, weight: "Tensor | Weight", bias: "Tensor | None") -> "PackedLinear":
         used = choice.head if path == "lm_head" else choice
         return used.pack(weight, bias, rotated=rotation_block(weight.shape[1]) in BLOCKS)
 
@@ -75,11 +79,11 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
     kind = {torch.float32: "f32", torch.bfloat16: "bf16"}.get(compute, "")
     why_not = fuse.fits(model, kind)
     if not why_not:
-        executor: Executor = fuse.FusedDecoder(model, packed, bank)
+        executor: Executor = fuse.FusedDecoder(model, packed, bank, loaded.source)
         native = True
     else:
         log.info("%s runs through transformers' own layers: %s", loaded.name, why_not)
-        executor = Transformers(model, packed, bank)
+        executor = Transformers(model, packed, bank, loaded.source)
         native = device.type == "cpu" and pool.available() and all(
             supported(s.key_width, s.value_width, kind) for s in executor.shapes
         )  # fmt: skip

@@ -70,6 +70,7 @@ class LLM:
                 precision=settings.precision,
                 device=device,
                 trust_remote_code=trust_remote_code,
+                deferred=True,
             ),
             adapters=folders,
             default_adapter="default" if address.adapter is not None else None,

@@ -1,5 +1,6 @@
 """What a model is, read from its files and header without loading weights: for `weightwright show`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import yaml
 
 from weightwright.errors import ModelError
-from weightwright.model import gguf_file, support, weights
+from weightwright.model import gguf_file, quantized, support, weights
 from weightwright.model.support import Support
 
 _UNKNOWN_LICENCE = ""
@@ -37,27 +38,41 @@ def describe(path: Path) -> Description:
 
 def _of_folder(folder: Path) -> Description:
     verdict = support.check(folder)
-    tensors: list[weights.Tensor] = []
+    tensors: dict[str, weights.Tensor] = {}
     size_bytes, fingerprint = 0, ""
     try:
         for file in weights.weight_files(folder):
             size_bytes += file.stat().st_size
-            tensors += weights.safetensors_header(file).values()
+            tensors |= weights.safetensors_header(file)
         fingerprint = weights.fingerprint(folder)
     except ModelError as error:
         verdict = verdict if not verdict.ok else Support(False, verdict.architecture, str(error))
-    config = weights.read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    known = (folder / "config.json").is_file()
+    config = weights.read_json(folder / "config.json") if known else {}
+    said = quantized.quantization(folder) if known else {}
+    scheme = quantized.scheme(said) if not quantized.refusal(said) else None
     return Description(
         path=folder,
         support=verdict,
-        parameters=sum(tensor.elements for tensor in tensors) or None,
+        parameters=_parameters(tensors, scheme) or None,
         weights_bytes=size_bytes,
-        weights_type=", ".join(sorted({tensor.dtype for tensor in tensors})),
+        weights_type=str(scheme)
+        if scheme
+        else ", ".join(sorted({tensor.dtype for tensor in tensors.values()})),
         context_tokens=_context_of(folder) if verdict.ok else None,
         has_template=_has_template(folder),
         licence=_licence(folder) or str(config.get("license", _UNKNOWN_LICENCE)),
         fingerprint=fingerprint,
     )
+
+
+def _parameters(tensors: Mapping[str, weights.Tensor], scheme: quantized.Scheme | None) -> int:
+    """How many weights there are; a number of GPTQ or AWQ holds several, and beside them are scales."""
+    if scheme is None:
+        return sum(tensor.elements for tensor in tensors.values())
+    sizes = {name: tensor.elements for name, tensor in tensors.items()
+             if not name.endswith((".qzeros", ".scales", ".g_idx"))}  # fmt: skip
+    return sum(size * (32 // scheme.bits if name.endswith(".qweight") else 1) for name, size in sizes.items())
 
 
 def _of_gguf(file: Path) -> Description:

@@ -11,15 +11,17 @@ from weightwright.errors import ModelError
 from weightwright.model import attention
 from weightwright.model.attention import Probe, Step
 from weightwright.model.cache import LayerShape
+from weightwright.model.quiet import quiet
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from weightwright.model.linear import PackedLinear
     from weightwright.model.lora import AdapterBank
+    from weightwright.model.source import Weight, WeightSource
 
 Packer = Callable[
-    [str, "Tensor", "Tensor | None"], "PackedLinear"
+    [str, "Tensor | Weight", "Tensor | None"], "PackedLinear"
 ]  # module path, weight [out, in], bias [out]
 
 
@@ -40,20 +42,25 @@ class Executor(Protocol):
 class Transformers:
     """Any transformers causal language model whose attention goes through the attention interface.
 
-    Raises ModelError where it does not: the model's own attention would not see the paged cache.
+    Raises ModelError where it does not: the model's own attention would not see the paged cache. Linear layers
+    without a weight get it from `source`.
     """
 
-    def __init__(self, model: Any, pack: Packer, bank: "AdapterBank") -> None:
+    def __init__(
+        self, model: Any, pack: Packer, bank: "AdapterBank", source: "WeightSource | None" = None
+    ) -> None:
         from weightwright.model.lora import wrap
 
         attention.register()
         try:
-            model.set_attn_implementation(attention.NAME)
+            with quiet():  # of models that look it up in another way transformers says that they cannot
+                model.set_attn_implementation(attention.NAME)
         except (ValueError, KeyError, AttributeError) as error:
             raise ModelError(_refusal(model, str(error).split("\n", maxsplit=1)[0])) from error
+        model.config._attn_implementation = attention.NAME  # where code for older transformers looks it up
         self.model = model
         self.shapes = _probe(model)
-        _pack_linears(model, pack)
+        _pack_linears(model, pack, source)
         wrap(model, bank)
         head = model.get_output_embeddings()
         if hasattr(head, "at_head"):
@@ -78,26 +85,39 @@ class Transformers:
         return output.last_hidden_state[0].float()
 
 
-def _pack_linears(model: Any, pack: Packer) -> None:
+def _pack_linears(model: Any, pack: Packer, source: "WeightSource | None") -> None:
     """Replace every linear layer by a packed one; a head that shares its weight with the embedding gets its own."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    for path, module in list(model.named_modules()):
+    from weightwright.model.source import take
+
+    linears = [(path, m) for path, m in model.named_modules() if type(m) in (torch.nn.Linear, Conv1D)]
+    # the largest first: what its packing takes beside is free again when the others come
+    for path, module in sorted(linears, key=lambda found: -found[1].weight.numel()):
+        weight = take([(path, module)], source)
         if isinstance(module, Conv1D):
-            model.set_submodule(path, pack(path, module.weight.detach().t(), module.bias))
-        elif type(module) is torch.nn.Linear:
-            model.set_submodule(path, pack(path, module.weight.detach(), module.bias))
+            weight = (weight if isinstance(weight, torch.Tensor) else weight.dense()).t()
+        model.set_submodule(path, pack(path, weight, module.bias))
 
 
 def _probe(model: Any) -> list[LayerShape]:
-    """Run one token through the model to learn what each layer keeps, and whether it asks us at all."""
+    """Run one token through the model to learn what each layer keeps, and whether it asks us at all.
+
+    Weights that are not there yet count as zero. The head, the largest of them, is left out.
+    """
     import torch
 
-    probe = Probe()
+    probe, inner = Probe(), model.base_model
     ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    zeros = {
+        name: torch.zeros((), dtype=weight.dtype).expand(weight.shape)
+        for name, weight in inner.named_parameters() if weight.is_meta
+    }  # fmt: skip
     with torch.inference_mode(), attention.using(probe):
-        model(input_ids=ids, position_ids=ids, use_cache=False, logits_to_keep=1)
+        torch.func.functional_call(
+            inner, zeros, kwargs={"input_ids": ids, "position_ids": ids, "use_cache": False}
+        )
     layers = getattr(model.config.get_text_config(), "num_hidden_layers", len(probe.shapes))
     if sorted(probe.shapes) != list(range(layers)):
         asked = f"{len(probe.shapes)} of {layers} layers" if probe.shapes else "no layer"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from weightwright.model.linear import PackedLinear
     from weightwright.model.lora import AdapterBank, BatchRows, LoraSite
+    from weightwright.model.source import WeightSource
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +84,20 @@ class Layer:
 
 
 class FusedDecoder:
-    """See `execute.Executor`. Takes the weights out of `model` as it packs them; the model is of no use after."""
+    """See `execute.Executor`. Takes the weights out of `model` as it packs them; the model is of no use after.
 
-    def __init__(self, model: Any, pack: Packer, bank: "AdapterBank | None" = None) -> None:
+    Linear layers without a weight get it from `source`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        pack: Packer,
+        bank: "AdapterBank | None" = None,
+        source: "WeightSource | None" = None,
+    ) -> None:
         inner, config = model.model, model.config
+        self._source = source
         first = inner.layers[0].self_attn
         self._bank = bank
         self._heads = config.num_attention_heads
@@ -99,9 +110,10 @@ class FusedDecoder:
         self._table: tuple[Tensor, Tensor] | None = None
         self._norm = inner.norm.weight.detach().float()
         self.shapes = [LayerShape(self._kv_heads, self._width, self._width)] * len(inner.layers)
-        self._layers = [self._layer(pack, f"model.layers.{i}", layer) for i, layer in enumerate(inner.layers)]
         tied = model.lm_head.weight is inner.embed_tokens.weight
+        # the largest first: what its packing takes beside is free again when the layers come
         self._head = self._product(pack, [("lm_head", model.lm_head)], keep=tied)
+        self._layers = [self._layer(pack, f"model.layers.{i}", layer) for i, layer in enumerate(inner.layers)]
 
     def _layer(self, pack: Packer, path: str, layer: Any) -> Layer:
         attention, mlp = layer.self_attn, layer.mlp
@@ -133,19 +145,18 @@ class FusedDecoder:
     def _product(self, pack: Packer, parts: Sequence[tuple[str, Any]], *, keep: bool = False) -> Product:
         import torch
 
+        from weightwright.model.source import take
+
         with torch.no_grad():
-            weights = [module.weight.detach() for _, module in parts]
-            weight = torch.cat(weights) if len(weights) > 1 else weights[0]
-            biases = [module.bias for _, module in parts]
+            weight = take(parts, self._source)
+            sizes = [(name, len(module.weight)) for name, module in parts]
             bias = None
-            if any(b is not None for b in biases):
-                bias = torch.cat([torch.zeros(len(w)) if b is None else b.detach().float()
-                                  for w, b in zip(weights, biases, strict=True)])  # fmt: skip
-        sizes = [(name, len(w)) for (name, _), w in zip(parts, weights, strict=True)]
+            if any(module.bias is not None for _, module in parts):
+                bias = torch.cat([torch.zeros(size) if module.bias is None else module.bias.detach().float()
+                                  for (_, size), (_, module) in zip(sizes, parts, strict=True)])  # fmt: skip
         if not keep:
             for _, module in parts:
                 module.weight = None
-        del weights
         linear = pack(parts[0][0] if len(parts) == 1 else "+".join(name for name, _ in parts), weight, bias)
         return Product(linear, self._bank.site(sizes, weight.shape[1]) if self._bank is not None else None)
 

@@ -48,18 +48,22 @@ def metadata(file: Path) -> dict[str, Any]:
     weights.check_whole(file)
     from gguf import GGUFValueType
 
-    reader_type = _reader_type(keep_tokenizer=False)
+    opened = reader(file)
+    values = {
+        name: field.contents()
+        for name, field in opened.fields.items()
+        if not name.startswith("GGUF.") and field.types[0] != GGUFValueType.ARRAY
+    }
+    values["parameters"] = sum(int(tensor.n_elements) for tensor in opened.tensors)
+    return values
+
+
+def reader(file: Path) -> Any:
+    """The header of a GGUF file without its tokenizer, as gguf.GGUFReader. Raises ModelError where it is broken."""
     try:
-        reader = reader_type(file)
-        values = {
-            name: field.contents()
-            for name, field in reader.fields.items()
-            if not name.startswith("GGUF.") and field.types[0] != GGUFValueType.ARRAY
-        }
+        return _reader_type(keep_tokenizer=False)(file)
     except (ValueError, IndexError, KeyError, OverflowError) as error:
         raise ModelError(f"{file} has a broken GGUF header ({error}); get it again") from error
-    values["parameters"] = sum(int(tensor.n_elements) for tensor in reader.tensors)
-    return values
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """From an address to a loaded model: safetensors or GGUF, through transformers, on one device.
 
-Adapters are not applied here: the engine does that, so that one set of weights serves many.
+Adapters are not applied here: the engine does that, so that one set of weights serves many. For the engine the
+weights of linear layers may stay in their files until it packs them (`deferred`).
 """
 
 from dataclasses import dataclass
@@ -8,14 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from weightwright.errors import ModelError, SettingsError
-from weightwright.model import gguf_file, hub, support, weights
+from weightwright.model import gguf_file, hub, quantized, support, weights
 from weightwright.model.address import ModelAddress, parse_model
 from weightwright.model.device import default_precision, pick_device
 from weightwright.model.quiet import quiet
 from weightwright.ports import Progress, silent
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from weightwright.model.source import WeightSource
 
 __all__ = ["Loaded", "Precision", "context_tokens", "load", "load_tokenizer", "pick_device"]
 
@@ -32,7 +36,8 @@ class Loaded:
 
     `name` is the address without its adapter, `path` its folder or GGUF file, `fingerprint` changes when its
     weights, config or tokenizer do, `context_tokens` is how many tokens it can attend to. `precision` is what was
-    asked for: the weights here are bf16 or f32, the engine packs them into int8 or int4.
+    asked for: the weights here are bf16 or f32, the engine packs them into int8 or int4. Where there is a `source`,
+    the model's linear layers have no weights yet (they are on the meta device) and take them from it.
     """
 
     model: "PreTrainedModel"
@@ -42,6 +47,7 @@ class Loaded:
     fingerprint: str
     context_tokens: int
     precision: Precision = "auto"
+    source: "WeightSource | None" = None
 
 
 def load(
@@ -51,11 +57,13 @@ def load(
     device: str = "auto",
     trust_remote_code: bool = False,
     progress: Progress = silent,
+    deferred: bool = False,
 ) -> Loaded:
     """Load the model at `address`, which is pulled first when it is not on this machine.
 
-    A precision in the address (`:bf16`) goes before `precision`. Raises ModelError where the model cannot
-    be loaded, DownloadError where it cannot be pulled.
+    A precision in the address (`:bf16`) goes before `precision`. With `deferred` the weights of linear layers are
+    left to `Loaded.source` where that is possible, which on a CPU it mostly is. Raises ModelError where the model
+    cannot be loaded, DownloadError where it cannot be pulled.
     """
     address = _in_process(address)
     wanted = _precision(address, precision)
@@ -65,15 +73,20 @@ def load(
     for file in weights.weight_files(path):
         weights.check_whole(file)
     tokenizer = _tokenizer(path, trust_remote_code)
-    model = _model(path, dtype_name, trust_remote_code)
+    dtype = _dtype(dtype_name)
+    placed = pick_device(device)
+    own_code = trust_remote_code and path.is_dir() and "auto_map" in weights.read_json(path / "config.json")
+    found = None if own_code else _from_source(path, dtype, defer=deferred and placed == "cpu")
+    model, source = found or (_model(path, dtype, trust_remote_code), None)
     return Loaded(
-        model=model.to(pick_device(device)).eval(),
+        model=model.to(placed).eval() if source is None else model,
         tokenizer=tokenizer,
         name=str(ModelAddress(address.kind, address.base, address.name, address.tag)),
         path=path,
         fingerprint=weights.fingerprint(path),
         context_tokens=context_tokens(model.config),
         precision=wanted,
+        source=source,
     )
 
 
@@ -153,12 +166,54 @@ def _tokenizer(path: Path, trust_remote_code: bool) -> "PreTrainedTokenizerBase"
                          "tokenizer.json or tokenizer.model") from error  # fmt: skip
 
 
-def _model(path: Path, dtype_name: str, trust_remote_code: bool) -> "PreTrainedModel":
+def _dtype(name: str) -> "torch.dtype":
     import torch
+
+    return {"f32": torch.float32, "bf16": torch.bfloat16}[name]
+
+
+def _from_source(
+    path: Path, dtype: "torch.dtype", *, defer: bool
+) -> "tuple[PreTrainedModel, WeightSource | None] | None":
+    """The model, read by our own readers: what transformers cannot read (GPTQ, AWQ) and what is deferred.
+
+    With the source of the weights that it still lacks. None where transformers shall load the model whole.
+    """
+    said = {} if path.is_file() else quantized.quantization(path)
+    scheme = quantized.scheme(said)
+    if scheme is None and (said or not defer):
+        return None
+    from transformers import AutoConfig
+
+    from weightwright.model.empty import deferrable, empty, fill, lacking
+    from weightwright.model.gguf_weights import GgufWeights
+    from weightwright.model.safetensors_weights import QuantizedWeights, SafetensorsWeights
+
+    try:
+        folder = gguf_file.side_folder(path) if path.is_file() else path
+        model = empty(AutoConfig.from_pretrained(str(folder), local_files_only=True), dtype)
+        if not deferrable(model):
+            return None
+        source: WeightSource | None
+        if path.is_file():
+            source = GgufWeights.open(path, model, dtype)
+        elif scheme is not None:
+            source = QuantizedWeights(SafetensorsWeights.open(path, dtype), scheme)
+        else:
+            source = SafetensorsWeights.open(path, dtype)
+        # other names or forms transformers may know how to convert
+        if source is None or (isinstance(source, SafetensorsWeights) and lacking(model, source)):
+            return None
+        fill(model, source, path, defer=defer)
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+        raise ModelError(f"{path} cannot be loaded: {_first_line(error)}") from error
+    return model, source if defer else None
+
+
+def _model(path: Path, dtype: "torch.dtype", trust_remote_code: bool) -> "PreTrainedModel":
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 
-    dtype: torch.dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype_name]
     options: dict[str, Any] = {
         "dtype": dtype, "local_files_only": True, "output_loading_info": True,
         "trust_remote_code": trust_remote_code,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from weightwright.model.linear import PackedLinear
+    from weightwright.model.source import Weight
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ _FLUSH_BYTES = 96 << 20
 _ROUNDS = 3
 _BUDGET_S = 1.2
 _HOPELESS = 4.0  # a form so many times slower than the best is not timed for more rows
-_WORTH = 1.1  # two forms at once must save so much somewhere
+_WORTH = 1.3  # two forms at once must save so much somewhere: they take memory, and times vary
 _KEPT = 1  # the layout of the kept times; another number means others are not read
 
 
@@ -75,12 +76,11 @@ class Choice:
         """The choice for the output head: int8 for int4, in which a head loses more than all other layers."""
         from weightwright.model.probe import supported
 
-        if "int4" not in self.forms or not supported("int8"):
-            return self
-        few, many = ("int8" if form == "int4" else form for form in (self.few, self.many))
-        return Choice(few, many, 1 if few == many else self.crossover, self.times)
+        return Choice("int8", "int8") if self.few == "int4" and supported("int8") else self
 
-    def pack(self, weight: "Tensor", bias: "Tensor | None", *, rotated: bool = False) -> "PackedLinear":
+    def pack(
+        self, weight: "Tensor | Weight", bias: "Tensor | None", *, rotated: bool = False
+    ) -> "PackedLinear":
         """The layer for a weight: `linear.pack`, or a mixture of two forms."""
         from weightwright.model.linear import MixedLinear, pack
 
@@ -104,8 +104,8 @@ def choose(
     """The choice for a model whose linear layers have `shapes` (out, in), one entry a layer.
 
     `deterministic` gives all row counts one form; two forms are chosen only where both fit into `room_bytes`.
-    `int4` is for few rows; with room another form serves many rows. Raises SettingsError for a precision
-    that does not exist or that the device cannot run.
+    A precision that is asked for by name is kept for all row counts. Raises SettingsError for one that does not
+    exist or that the device cannot run.
     """
     if precision not in PRECISIONS:
         raise SettingsError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -114,29 +114,25 @@ def choose(
             raise SettingsError(f"precision {precision} runs on a CPU only, not on {device}; use bf16 or f32")
         form = devices.default_precision(device) if precision == "auto" else precision
         return Choice(form, form)
-    mixable = not deterministic and room_bytes > 0
-    if not shapes or (precision != "auto" and not (precision == "int4" and mixable)):
+    if not shapes or precision != "auto":
         form = "f32" if precision == "auto" else precision
         return Choice(form, form)
-    wanted = CANDIDATES if precision == "auto" else ("int4", *CANDIDATES)
-    times = measured(shapes, wanted)
     weights = sum(outputs * inputs for outputs, inputs in shapes)
-    room = room_bytes / weights if mixable else 0.0
-    choice = decide(times, room=room, few="int4" if precision == "int4" else None)
+    choice = decide(measured(shapes, CANDIDATES), room=0.0 if deterministic else room_bytes / weights)
     log.info("precision %s: %s", precision, choice)
     return choice
 
 
-def decide(times: Times, *, room: float = 0.0, few: str | None = None) -> Choice:
+def decide(times: Times, *, room: float = 0.0) -> Choice:
     """The choice that follows from `times`; a pure function.
 
     One form is best by the geometric mean over all row counts. A second is added where both take at most `room`
-    bytes a weight and it is at least a tenth faster for few or for many rows. `few` names a form that must stay
-    for few rows. A form that lacks a row count was too slow there.
+    bytes a weight and it is at least 1.3 times as fast for few or for many rows. A form that lacks a row count was
+    too slow there.
     """
-    alone = few or min(times, key=lambda form: _mean(times[form], ROWS))
+    alone = min(times, key=lambda form: _mean(times[form], ROWS))
     best: tuple[float, Choice] = (1.0, Choice(alone, alone, times=times))
-    for small in [few] if few else list(times):
+    for small in times:
         for large in times:
             if small == large or BYTES[small] + BYTES[large] > room:
                 continue

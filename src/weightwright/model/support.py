@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightwright.errors import ModelError
-from weightwright.model import gguf_file, weights
+from weightwright.model import gguf_file, quantized, weights
 
 # in transformers' table of GGUF architectures, but groups of keys or encoder-decoders
 _NOT_MODELS = {"general", "tokenizer", "t5", "umt5"}
@@ -48,7 +48,9 @@ def check(path: Path, *, trust_remote_code: bool = False) -> Support:
             f"{architecture} brings its own code, which would run here; if you trust it: --trust-remote-code"
         )
         return Support(False, architecture, why)
-    return _known(kind, architecture)
+    verdict = _known(kind, architecture)
+    why = quantized.refusal(quantized.quantization(path)) if verdict.ok else ""
+    return Support(False, architecture, why) if why else verdict
 
 
 def check_gguf(architecture: str) -> Support:

@@ -23,10 +23,11 @@ _MEANING = ("config.json", "generation_config.json", "tokenizer.json", "tokenize
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor of a safetensors file: its type as the file names it (`BF16`) and its shape."""
+    """One tensor of a safetensors file: its type as the file names it (`BF16`), its shape, its first byte."""
 
     dtype: str
     shape: tuple[int, ...]
+    start: int = 0
 
     @property
     def elements(self) -> int:
@@ -90,7 +91,10 @@ def safetensors_header(file: Path) -> dict[str, Tensor]:
             header: dict[str, Any] = json.loads(stream.read(length))
             header.pop("__metadata__", None)
             end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-            tensors = {name: Tensor(entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()}
+            tensors = {
+                name: Tensor(entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
+                for name, entry in header.items()
+            }
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise ModelError(f"{file} has a broken header ({error}); get it again") from error
     if 8 + length + end != size:
