@@ -51,6 +51,7 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
     import torch
 
     from weightwright.model import fuse, precision
+    from weightwright.model.heap import Trimmer
     from weightwright.model.kernels import pool
     from weightwright.model.kernels.attend import supported
     from weightwright.model.kernels.rows import BLOCKS
@@ -71,9 +72,13 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
     )
     log.info("%s: weights in %s", loaded.name, choice)
 
+    trimmer = Trimmer()
+
     def packed(path: str, weight: "Tensor | Weight", bias: "Tensor | None") -> "PackedLinear":
         used = choice.head if path == "lm_head" else choice
-        return used.pack(weight, bias, rotated=rotation_block(weight.shape[1]) in BLOCKS)
+        layer = used.pack(weight, bias, rotated=rotation_block(weight.shape[1]) in BLOCKS)
+        trimmer.packed(layer.weight_bytes)
+        return layer
 
     bank = AdapterBank(compute, device)
     kind = {torch.float32: "f32", torch.bfloat16: "bf16"}.get(compute, "")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK_TOKENS = 16
+# memory of this process alone, which can come in large pages (Windows has no such choice)
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def _pages(size: int) -> mmap.mmap:
 
     Blocks lie anywhere, so with small pages a step waits as long for addresses as for keys and values.
     """
-    pages = mmap.mmap(-1, size)
+    pages = mmap.mmap(-1, size, **_PRIVATE)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without them
             pages.madvise(mmap.MADV_HUGEPAGE)
