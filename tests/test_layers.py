@@ -46,7 +46,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("given", "spins"),
-    [({}, "300"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "None")],
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "None")],
 )
 def test_waiting_threads_do_not_hold_the_cores(given: dict[str, str], spins: str) -> None:
     names = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
