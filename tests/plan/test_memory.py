@@ -33,6 +33,24 @@ def test_serving_holds_weights_and_keys_and_values():
     assert found.trainable_parameters == 0
 
 
+def test_a_tied_head_is_held_twice_and_int4_keeps_it_in_int8():
+    tied = from_config({
+        "model_type": "llama", "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64,
+    } | {"tie_word_embeddings": True})  # fmt: skip
+    table, linear, norms = 1000 * 64, 2 * (4 * 64 * 64 + 3 * 64 * 128), 5 * 64
+    assert memory.served_weight_bytes(tied, "bf16") == 2 * (2 * table + linear + norms)
+    assert memory.served_weight_bytes(tied, "int8") == table + linear + 2 * (table + norms)
+    assert memory.served_weight_bytes(tied, "int4") == table + linear * 5 // 8 + 2 * (table + norms)
+
+
+def test_keys_and_values_come_in_blocks_and_may_be_int8():
+    one = settings(context=17, sequences=3)
+    assert memory.kv_bytes(SPEC, one) == 524_288 * 3 * 32
+    small = settings(context=17, sequences=3, kv_precision="int8")
+    assert memory.kv_bytes(SPEC, small) == 2 * 32 * 32 * (128 + 4) * 3 * 32
+
+
 def test_full_tuning_holds_sixteen_bytes_a_parameter():
     found = memory.estimate(SPEC, settings(task="full"))
     step = next(phase for phase in found.phases if phase.name == "backward pass")

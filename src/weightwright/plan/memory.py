@@ -12,13 +12,17 @@ from weightwright.plan.params import count_lora, count_params, target_layers
 from weightwright.plan.settings import PlanSettings, Precision
 from weightwright.plan.spec import ModelSpec
 
-# Bytes a weight of a linear layer; int8 has one f32 scale a row, int4 (NF4) one a block of 64.
+# Bytes a weight of a linear layer in training; int8 has one f32 scale a row, int4 (NF4) one a block of 64.
 _WEIGHT_BYTES: dict[Precision, float] = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5 + 4 / 64}
+# The same in the engine; its int4 has a scale and a zero point in bf16 for each 32.
+_SERVED_BYTES: dict[Precision, float] = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5 + 4 / 32}
 _COMPUTE_BYTES: dict[Precision, int] = {"f32": 4, "bf16": 2, "int8": 2, "int4": 2}
 # Python with torch and transformers loaded, measured as the peak of a process with a model of 0.2 MB.
 RUNTIME_BYTES = 560_000_000
 LOSS_CHUNK_LOGITS = 8_000_000  # as tune/loss.py holds them
 PASS_TOKENS = 1024
+STEP_TOKENS = 512  # as engine/settings.py has it
+BLOCK_TOKENS = 16  # as model/cache.py has them
 SHORT_ROWS = 512  # up to here attention weights are kept whole, as tune/attention.py does
 
 
@@ -62,9 +66,22 @@ def weight_bytes(spec: ModelSpec, precision: Precision) -> int:
     return int(linear * _WEIGHT_BYTES[precision] + rest * _COMPUTE_BYTES[precision])
 
 
-def kv_bytes(spec: ModelSpec, tokens: int, precision: Precision) -> int:
-    """Keys and values of `tokens` tokens in every layer."""
-    return 2 * spec.layers * spec.kv_heads * spec.head_width * tokens * _COMPUTE_BYTES[precision]
+def served_weight_bytes(spec: ModelSpec, precision: Precision) -> int:
+    """The weights as the engine holds them: the head packed apart even where it is the embedding, int8 for int4."""
+    size = _COMPUTE_BYTES[precision]
+    linear = spec.layers * sum(layer.weights for layer in spec.linears)
+    head = spec.head.weights * _SERVED_BYTES["int8" if precision == "int4" else precision]
+    norms = spec.layers * spec.norm_weights + spec.final_norm_weights
+    return int(linear * _SERVED_BYTES[precision] + head + (spec.embedding_weights + norms) * size)
+
+
+def kv_bytes(spec: ModelSpec, settings: PlanSettings) -> int:
+    """Keys and values of all sequences in every layer, in whole blocks; int8 has a scale a token and head."""
+    blocks = settings.sequences * -(-settings.context // BLOCK_TOKENS)
+    heads = 2 * spec.layers * spec.kv_heads * blocks * BLOCK_TOKENS
+    if settings.kv_precision == "int8":
+        return heads * (spec.head_width + 4)
+    return heads * spec.head_width * _COMPUTE_BYTES[resolved(settings)]
 
 
 def resolved(settings: PlanSettings) -> Precision:
@@ -84,19 +101,27 @@ def machine_bytes() -> int:
 
 def _serve(spec: ModelSpec, settings: PlanSettings) -> Estimate:
     precision = resolved(settings)
-    size = _COMPUTE_BYTES[precision]
-    held = {
-        "weights": weight_bytes(spec, precision),
-        "kv_cache": kv_bytes(spec, settings.context * settings.sequences, precision),
-        "runtime": RUNTIME_BYTES,
-    }
-    tokens = min(settings.context, 2048)
-    wide = max(spec.intermediate * 3, spec.heads * spec.head_width * 4) + 4 * spec.hidden
+    weights = {"weights": served_weight_bytes(spec, precision), "runtime": RUNTIME_BYTES}
+    held = {**weights, "kv_cache": kv_bytes(spec, settings)}
+    tokens = min(STEP_TOKENS, settings.context * settings.sequences)
+    # the residual stream, q|k|v and gate|up are f32, what goes into a product is at most f32
+    queries, keys = spec.heads * spec.head_width, spec.kv_heads * spec.head_width
+    activations = 4 * tokens * (2 * spec.hidden + 2 * queries + 2 * keys + 3 * spec.intermediate)
+    logits = 3 * 4 * min(settings.sequences, tokens) * spec.vocabulary  # as they come, shaped, and sorted
     phases = (
-        Phase("prefill", {**held, "activations": tokens * wide * size}),
-        Phase("decode", {**held, "logits": settings.sequences * spec.vocabulary * (4 + size)}),
+        Phase("loading", {**weights, "matrix on its way": _loading_bytes(spec, precision)}),
+        Phase("prefill", {**held, "activations": activations, "logits": logits}),
+        Phase("decode", {**held, "logits": logits}),
     )
     return Estimate(count_params(spec), 0, phases)
+
+
+def _loading_bytes(spec: ModelSpec, precision: Precision) -> int:
+    """The largest matrix between its file and its packed form; a tied head's source is the embedding."""
+    size = _COMPUTE_BYTES[precision]
+    codes = 1 if precision in ("int8", "int4") else 0
+    head = spec.head.weights * (codes + (0 if spec.tied else size))
+    return max(head, *(layer.weights * (codes + size) for layer in spec.linears))
 
 
 def _train(spec: ModelSpec, settings: PlanSettings) -> Estimate:

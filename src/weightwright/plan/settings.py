@@ -45,6 +45,9 @@ class PlanSettings(Settings):
     )
     context: int = Field(2048, ge=1, description="serve: tokens kept for each sequence")
     sequences: int = Field(8, ge=1, description="serve: sequences at once")
+    kv_precision: Literal["auto", "int8"] = Field(
+        "auto", description="serve: of cached keys and values; int8 halves their memory"
+    )
     max_length: int = Field(512, ge=2, description="training: longest row in tokens")
     micro_batch: int | None = Field(None, ge=1, description="training: rows a pass; default: 1,024 tokens")
     gradient_checkpointing: bool = Field(False, description="recompute activations")
