@@ -19,7 +19,7 @@ def codes(rows: int, inputs: int, dtype: torch.dtype, seed: int = 1) -> torch.Te
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8])
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 8, 25, 61])
 @pytest.mark.parametrize(("outputs", "inputs"), [(64, 16), (200, 576), (8, 48), (1152, 896)])
 def test_the_product_is_exact(outputs: int, inputs: int, rows: int, dtype: torch.dtype) -> None:
     weight = codes(outputs, inputs, torch.int8, seed=2)
@@ -53,6 +53,17 @@ def test_a_layer_gives_the_same_bits_with_and_without_it() -> None:
     layer._skinny = None
     assert torch.equal(few, layer.product(x))
     assert int8_kernel().offset in (0, 128)
+
+
+def test_logits_are_the_whole_output_in_memory_that_is_kept() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randint(-127, 128, (320, 448), generator=generator).to(torch.int8)
+    bias = torch.randn(320, generator=generator)
+    layer = Int8Linear(weight, torch.rand(320, generator=generator), bias)
+    for rows in (5, 3, 40, 200):
+        x, scale = codes(rows, 448, layer.activation_dtype), torch.rand(rows, generator=generator)
+        expected = layer.product(x).mul_(scale[:, None]).add_(bias)
+        assert torch.equal(layer.logits(x, scale), expected)
 
 
 def test_inputs_that_do_not_fill_a_step_stay_with_onednn() -> None:

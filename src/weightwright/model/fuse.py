@@ -173,6 +173,9 @@ class FusedDecoder:
             x, plain = self._norm_for(
                 self._head, stream[rows], Rows(y.data[rows], scales), bias, self._norm, adapters
             )
+            if plain is None and x.scales is not None:
+                kept: Tensor = self._head.linear.at(len(rows)).logits(x.data, x.scales)
+                return kept
             logits, bias = self._head(x, plain, adapters)
             data = logits.data.float()
             if logits.scales is not None:

@@ -47,6 +47,9 @@ Form = Literal["f32", "bf16", "int8", "int4"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
 _DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+_KEPT_ROWS = (
+    128  # of logits; where signed codes are fast oneDNN has AMX, which beats the kernel from few rows on
+)
 _INT4_ROWS = 16  # the kernel takes output channels in sixteens
 _INT4_BLOCK_ROWS = 4096  # codes are packed in blocks, as the packing wants them as 32 bits each
 
@@ -134,6 +137,7 @@ class Int8Linear(PackedLinear):
         self._zeros = torch.zeros(outputs, dtype=torch.int32)
         self._packed = torch.ops.onednn.qlinear_prepack(q.contiguous(), [PACK_ROWS, inputs])
         self._skinny = skinny(self._packed, outputs, inputs)
+        self._room = torch.empty(0)
 
     @classmethod
     def from_int8(cls, q: Tensor, scale: Tensor, bias: Tensor | None = None, block: int = 1) -> "Int8Linear":
@@ -154,6 +158,20 @@ class Int8Linear(PackedLinear):
         if self._skinny is not None and len(xq) <= MOST_ROWS:
             return self._skinny(xq, self.scale)
         return qlinear(_padded(xq), self.offset, (self._packed, self.scale, self._zeros))[: len(xq)]
+
+    def logits(self, xq: Tensor, row_scale: Tensor) -> Tensor:
+        """Codes [n, in] and their scales [n] f32 -> the layer's whole output [n, out] f32, good until the next call.
+
+        For a head: what it gives is so large that the system would have to find its pages anew at each step.
+        """
+        n = len(xq)
+        if self._skinny is None or n > (_KEPT_ROWS if self.offset else MOST_ROWS):
+            out = self.product(xq).mul_(row_scale[:, None])
+        else:
+            if len(self._room) < n:
+                self._room = torch.empty(n, self.out_features)
+            out = self._skinny(xq, self.scale, row_scale, self._room[:n])
+        return out if self.bias is None else out.add_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """See PackedLinear."""

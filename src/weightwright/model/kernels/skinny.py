@@ -23,7 +23,6 @@ _OUTPUTS = 64  # of a group in oneDNN's layout
 _INPUTS = 16  # the inputs are a multiple of it
 _MOST_INPUTS = 1 << 16  # 255 · 127 · inputs stays below 2^31
 _UNSIGNED = 128  # what makes an unsigned code of a signed one
-_FLIP = 0x80808080  # the same for four codes at once
 
 
 class Skinny:
@@ -39,16 +38,23 @@ class Skinny:
         ones = self(torch.ones(1, inputs, dtype=torch.uint8), torch.ones(outputs))
         self._added = ones[0].to(torch.int32).mul_(_UNSIGNED)  # 127 · inputs is exact in f32
 
-    def __call__(self, codes: "Tensor", scale: "Tensor") -> "Tensor":
-        """(codes - offset) W^T · scale: codes [n, inputs] s8 or u8 (offset 0 or 128), scale [outputs] f32 -> f32."""
+    def __call__(
+        self, codes: "Tensor", scale: "Tensor", row_scale: "Tensor | None" = None, out: "Tensor | None" = None
+    ) -> "Tensor":
+        """(codes - offset) W^T · scale: codes [n, inputs] s8 or u8 (offset 0 or 128), scale [outputs] f32 -> f32.
+
+        Each row is multiplied by its `row_scale` [n] f32 where it is given, and put into `out` [n, outputs].
+        """
         import torch
 
         n = codes.shape[0]
-        out = torch.empty(n, self._outputs)
+        if codes.dtype == torch.int8:
+            codes = codes.bitwise_xor(-_UNSIGNED).view(torch.uint8)
+        out = torch.empty(n, self._outputs) if out is None else out
         _kernel()(
             threads() if self._outputs > _OUTPUTS else 1, n, self._inputs, self._outputs, codes.data_ptr(),
-            _FLIP if codes.dtype == torch.int8 else 0, self._address, self._added.data_ptr(), scale.data_ptr(),
-            out.data_ptr(),
+            self._address, self._added.data_ptr(), scale.data_ptr(),
+            0 if row_scale is None else row_scale.data_ptr(), out.data_ptr(),
         )  # fmt: skip
         return out
 
@@ -87,7 +93,7 @@ def _kernel() -> Kernel:
     with kept():
         from weightwright.model.kernels import skinny_numba
 
-    return Kernel(skinny_numba.few)
+    return Kernel(skinny_numba.product)
 
 
 @functools.cache
