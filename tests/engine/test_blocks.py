@@ -104,13 +104,15 @@ class PoolAgainstModel(RuleBasedStateMachine):
     def start(self, blocks: int) -> None:
         self.pool = BlockPool(blocks, 2)
         self.held: list[int] = []  # one entry per reference
-        self.free = list(range(blocks))  # by the time of release
+        self.free = list(range(blocks))  # by the time of release, which counts for registered ones
         self.index: dict[bytes, int] = {}
 
     @rule()
     def allocate(self) -> None:
         registered = set(self.index.values())
-        order = [b for b in self.free if b not in registered] + [b for b in self.free if b in registered]
+        order = sorted(b for b in self.free if b not in registered) + [
+            b for b in self.free if b in registered
+        ]
         block = self.pool.allocate()
         assert block == (order[0] if order else None)
         if block is not None:

@@ -5,9 +5,10 @@ Memory Management for Large Language Model Serving with PagedAttention". Here th
 """
 
 from array import array
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import blake2b
+from heapq import heappop, heappush
 
 from weightwright.errors import SettingsError
 
@@ -37,8 +38,9 @@ class BlockPool:
         self._references = [0] * blocks
         self._digests: list[bytes | None] = [None] * blocks  # what each block is registered under
         self._index: dict[bytes, int] = {}
-        # Free ones, least recently freed first: of no use to anyone, and registered in the index.
-        self._empty = deque(range(blocks))
+        # Free ones: of no use to anyone, the lowest first, so that what is in use lies together and is read faster;
+        # and registered in the index, least recently freed first.
+        self._empty = list(range(blocks))
         self._cached: OrderedDict[int, None] = OrderedDict()
 
     @property
@@ -53,7 +55,7 @@ class BlockPool:
     def allocate(self) -> int | None:
         """A block with one reference, or None if all are held; registered ones are given out last."""
         if self._empty:
-            block = self._empty.popleft()
+            block = heappop(self._empty)
         elif self._cached:
             block, _ = self._cached.popitem(last=False)
             digest = self._digests[block]
@@ -78,7 +80,7 @@ class BlockPool:
         if self._references[block]:
             return
         if self._digests[block] is None:
-            self._empty.append(block)
+            heappush(self._empty, block)
         else:
             self._cached[block] = None
 
