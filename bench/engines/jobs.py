@@ -131,3 +131,16 @@ def timed(one: Line, start_s: float, times_s: Sequence[Sequence[float]]) -> Line
 def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
     hundredths = statistics.quantiles(seconds, n=100, method="inclusive")
     return {"p50": hundredths[49] * 1000, "p99": hundredths[98] * 1000}
+
+
+def vllm_options(job: Line) -> Line:
+    """How vLLM is opened for a job, offline and for streams alike."""
+    options = job["options"]
+    return {
+        "model": job["model"],
+        "dtype": "bfloat16",
+        "max_model_len": options["context"],
+        "max_num_seqs": options["sequences"],
+        "max_num_batched_tokens": options["step_tokens"],
+        "enable_prefix_caching": options["share_prefixes"],
+    }

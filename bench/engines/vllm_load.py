@@ -6,7 +6,7 @@ Options: context, share_prefixes, and sequences and step_tokens, where null leav
 import os
 import time
 
-from jobs import counted, read, say
+from jobs import counted, read, say, vllm_options
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "0-1")
@@ -17,15 +17,9 @@ if __name__ == "__main__":
     from vllm import LLM, SamplingParams
 
     job = read()
-    options = job["options"]
     start_s = time.perf_counter()
     llm = LLM(
-        model=job["model"],
-        dtype="bfloat16",
-        max_model_len=options["context"],
-        max_num_seqs=options["sequences"],
-        max_num_batched_tokens=options["step_tokens"],
-        enable_prefix_caching=options["share_prefixes"],
+        **vllm_options(job),
     )
     say(startup_s=time.perf_counter() - start_s, version=f"vLLM {vllm.__version__}")
     for one in ({"name": "warm-up", "requests": job["warmup"]}, *job["rounds"]):

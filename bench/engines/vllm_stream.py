@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 
-from jobs import Line, read, say, timed
+from jobs import Line, read, say, timed, vllm_options
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "0-1")
@@ -23,16 +23,10 @@ async def main() -> None:
     from vllm.v1.engine.async_llm import AsyncLLM
 
     job = read()
-    options = job["options"]
     start_s = time.perf_counter()
     engine = AsyncLLM.from_engine_args(
         AsyncEngineArgs(
-            model=job["model"],
-            dtype="bfloat16",
-            max_model_len=options["context"],
-            max_num_seqs=options["sequences"],
-            max_num_batched_tokens=options["step_tokens"],
-            enable_prefix_caching=options["share_prefixes"],
+            **vllm_options(job),
         ),
         usage_context=UsageContext.OPENAI_API_SERVER,  # its defaults are the server's
     )

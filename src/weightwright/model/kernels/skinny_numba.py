@@ -91,38 +91,31 @@ def _vpdpbusd(b: Any, total: Any, unsigned: Any, signed: Any) -> Any:
     return b.call(code, [total, unsigned, signed])
 
 
-@njit(error_model="numpy")
-def _far(rows: int, codes: int, stride: int, weight: int, inputs: int, sums: int) -> None:
-    """The first rows of a block: they bring the weights."""
-    if rows == 1:
-        dots(1, 1, codes, stride, weight, inputs, sums)
-    elif rows == 2:
-        dots(2, 1, codes, stride, weight, inputs, sums)
-    elif rows == 3:
-        dots(3, 1, codes, stride, weight, inputs, sums)
-    elif rows == 4:
-        dots(4, 1, codes, stride, weight, inputs, sums)
-    elif rows == 5:
-        dots(5, 1, codes, stride, weight, inputs, sums)
-    else:
-        dots(6, 1, codes, stride, weight, inputs, sums)
+def _passes(ahead: int) -> Any:
+    """`dots` for any number of rows up to ROWS, which it must know as a constant."""
+
+    @njit(error_model="numpy")
+    def run(rows: int, codes: int, stride: int, weight: int, inputs: int, sums: int) -> None:
+        if rows == 1:
+            dots(1, ahead, codes, stride, weight, inputs, sums)
+        elif rows == 2:
+            dots(2, ahead, codes, stride, weight, inputs, sums)
+        elif rows == 3:
+            dots(3, ahead, codes, stride, weight, inputs, sums)
+        elif rows == 4:
+            dots(4, ahead, codes, stride, weight, inputs, sums)
+        elif rows == 5:
+            dots(5, ahead, codes, stride, weight, inputs, sums)
+        else:
+            dots(6, ahead, codes, stride, weight, inputs, sums)
+
+    return run
 
 
-@njit(error_model="numpy")
-def _near(rows: int, codes: int, stride: int, weight: int, inputs: int, sums: int) -> None:
-    """The other rows: the weights are in the cache."""
-    if rows == 1:
-        dots(1, 0, codes, stride, weight, inputs, sums)
-    elif rows == 2:
-        dots(2, 0, codes, stride, weight, inputs, sums)
-    elif rows == 3:
-        dots(3, 0, codes, stride, weight, inputs, sums)
-    elif rows == 4:
-        dots(4, 0, codes, stride, weight, inputs, sums)
-    elif rows == 5:
-        dots(5, 0, codes, stride, weight, inputs, sums)
-    else:
-        dots(6, 0, codes, stride, weight, inputs, sums)
+_far, _near = (
+    _passes(1),
+    _passes(0),
+)  # the first rows of a block bring the weights; for the others they are there
 
 
 @cfunc(types.void(types.voidptr), cache=True, nopython=True, error_model="numpy")
