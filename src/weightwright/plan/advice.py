@@ -75,7 +75,7 @@ def _to_fit(settings: PlanSettings) -> list[Advice]:
             Advice(
                 "context", max(1, settings.context // 2), "halves the KV cache; longer prompts are refused"
             ),
-            Advice("kv_precision", "int8", "halves the KV cache; perplexity rises by less than 0.5%"),
+            Advice("kv_precision", "int8", "halves the KV cache, a little less exact"),
             Advice("precision", "int4", "a quarter of bf16's weights, a little less exact"),
         ]
         return [way for way in ways if getattr(settings, way.setting) != way.value]
