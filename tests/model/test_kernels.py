@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from weightwright.model.attention import Rules, Step, attend_singles
+from weightwright.model.attention import Rules, Segment, Step, attend_segment, attend_singles
 from weightwright.model.cache import BLOCK_TOKENS, LayerShape, PagedCache
-from weightwright.model.kernels import pool, rows
+from weightwright.model.kernels import pool, rows, segments
 from weightwright.model.kernels.rows import Rows, Stored
 from weightwright.model.quantize import quantize_rows
 
@@ -170,6 +170,69 @@ def _reference(queries, keys, values, lengths, rules: Rules) -> torch.Tensor:
     else:
         weights = scores.softmax(-1)
     return torch.einsum("rhl,rhlw->rhw", weights, values)
+
+
+SEGMENTS = [
+    (torch.float32, 14, 64, 64), (torch.bfloat16, 14, 64, 64), (torch.int8, 14, 64, 64), (torch.float32, 2, 34, 16),
+    (torch.bfloat16, 4, 16, 96), (torch.int8, 40, 32, 48),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dtype", "heads", "width", "value_width"), SEGMENTS)
+def test_segments_over_blocks(
+    dtype: torch.dtype, heads: int, width: int, value_width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several tokens of several sequences against f64, by the kernel and by torch's attention."""
+    torch.manual_seed(heads)
+    cache = PagedCache([LayerShape(2, width, value_width)], 60, dtype)
+    cache.keys[0].copy_(torch.randint(-99, 99, cache.keys[0].shape))  # what an earlier sequence has left
+    cache.values[0].copy_(torch.randint(-99, 99, cache.values[0].shape))
+    found, order, start, made = [], torch.randperm(60), 3, []
+    for count, before in ((9, 3), (33, 70), (1, 63), (150, 0), (64, 130)):
+        length = count + before
+        used, order = order[: -(-length // BLOCK_TOKENS)], order[-(-length // BLOCK_TOKENS) :]
+        places = torch.arange(length)
+        slots = used[places // BLOCK_TOKENS] * BLOCK_TOKENS + places % BLOCK_TOKENS
+        keys, values = torch.randn(length, 2, width), torch.randn(length, 2, value_width)
+        cache.write(0, keys, values, slots)
+        found.append(Segment(start, count, length, used))
+        made.append((keys[before:], values[before:]))
+        start += count
+    queries = torch.randn(start, heads, width)
+    step = Step(cache, torch.zeros(0), 3, torch.zeros(3, 1), torch.zeros(3), found, native=True)
+    kind = torch.float32 if dtype == torch.float32 else torch.bfloat16
+
+    def check(rules: Rules, tolerance: float) -> None:
+        got = segments.attend(step, 0, queries * rules.scale, rules)
+        for segment, (keys, values) in zip(found, made, strict=True):
+            expected = _reference_segment(cache, segment, queries, rules)
+            mine = slice(segment.start, segment.start + segment.count)
+            close(got[mine], expected, tolerance)
+            parts = queries[mine].to(kind), keys.to(kind), values.to(kind)
+            close(
+                attend_segment(step, 0, segment, *parts, rules),
+                expected,
+                1e-5 if kind == torch.float32 else 4e-2,
+            )
+
+    several = [Rules(width**-0.5, window) for window in (0, 20, 100)]
+    for rules in several:
+        check(rules, 2e-2 if dtype == torch.bfloat16 else 1e-5)
+    if dtype == torch.bfloat16:
+        monkeypatch.setattr(segments, "features", frozenset[str])  # a CPU without bf16 instructions
+        segments._kernel.cache_clear()
+        for rules in several:
+            check(rules, 1e-5)
+        segments._kernel.cache_clear()
+
+
+def _reference_segment(
+    cache: PagedCache, segment: Segment, queries: torch.Tensor, rules: Rules
+) -> torch.Tensor:
+    keys, values = cache.read(0, segment.table[None].expand(segment.count, -1), torch.float64)
+    lengths = torch.arange(segment.length - segment.count, segment.length) + 1
+    mine = queries[segment.start : segment.start + segment.count].double()
+    return _reference(mine, keys, values, lengths, rules)
 
 
 def test_another_openmp_library_in_the_process_does_no_harm() -> None:

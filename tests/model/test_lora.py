@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from weightwright.errors import ModelError, RequestError
+from weightwright.model.kernels import lora, pool
 from weightwright.model.lora import AdapterBank, BatchRows, read_adapter, wrap
+from weightwright.model.lora_file import LoraWeights
 from weightwright.model.lora_site import LoraSite
 
 LAYER = "model.layers.0.self_attn."
@@ -197,23 +200,38 @@ def module_weight(module: ByBytes) -> torch.Tensor:
     return module.packed * module.scale
 
 
+FUSED = ("rank4", "patterns", "rank13")
+
+
 @pytest.mark.parametrize("y_dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("copies", [1, 5, 33])
+@pytest.mark.parametrize("how", ["kernel", "bags", "bias"])
 def test_a_fused_site_equals_its_parts(
-    saved: Callable[[str], Path], copies: int, together: bool, y_dtype: torch.dtype
+    saved: Callable[[str], Path],
+    copies: int,
+    together: bool,
+    y_dtype: torch.dtype,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """q, k and v side by side, some without an adapter; rows in any order, few and many of each."""
     parts = [(LAYER + "q_proj", 64), (LAYER + "k_proj", 32), (LAYER + "v_proj", 32)]
-    adapters = [read_adapter(kind, saved(kind)) for kind in ("rank4", "patterns", "bias", "rank13")]
+    adapters = [read_adapter(kind, saved(kind)) for kind in (*FUSED, *(["bias"] if how == "bias" else []))]
+    if how == "bags":
+        monkeypatch.setattr(pool, "available", lambda: False)
     bank = bank_of(saved, parts)
+    site = bank_site(bank)
     slots = [bank.load(adapter) for adapter in adapters]
-    order = torch.randperm(5 * copies, generator=torch.Generator().manual_seed(3)).tolist()
-    rows = [[-1, *slots][at % 5] for at in order]
+    rng = torch.Generator().manual_seed(3)
+    order = torch.randperm(5 * copies, generator=rng).tolist()
+    rows = [[-1, *slots][at % (len(slots) + 1)] for at in order]
     rows = sorted(rows) if together else rows
-    x = torch.randn(len(rows), 64, generator=torch.Generator().manual_seed(4))
-    y = torch.ones(len(rows), 128, dtype=y_dtype)
-    bank_site(bank).add_(y, x, bank.batch(rows))
+    x, plain = torch.randn(len(rows), 64, generator=rng), torch.randn(len(rows), 128, generator=rng)
+    scales, base_bias = torch.rand(len(rows), generator=rng) + 0.5, torch.randn(128, generator=rng)
+    y, finished = plain.to(y_dtype, copy=True), plain.to(y_dtype, copy=True)
+    site.add_(y, x, bank.batch(rows))
+    site.add_(finished, x, bank.batch(rows), scales, base_bias)
     for row, slot in enumerate(rows):
         pieces = []
         for path, out in parts:
@@ -221,7 +239,47 @@ def test_a_fused_site_equals_its_parts(
             bias = 0 if found is None or found.bias is None else found.bias
             delta = torch.zeros(out) if found is None else found.scale * (found.b @ (found.a @ x[row]) + bias)
             pieces.append(delta)
-        close(y[row], (1 + torch.cat(pieces)).to(y_dtype), 1e-4 if y_dtype == torch.float32 else 2e-2)
+        started = plain[row].to(y_dtype).float()
+        near = 1e-4 if y_dtype == torch.float32 else 2e-2
+        close(y[row], (started + torch.cat(pieces)).to(y_dtype), near)
+        close(finished[row], (started * scales[row] + base_bias + torch.cat(pieces)).to(y_dtype), 2 * near)
+
+
+@pytest.mark.parametrize(("rank", "sizes"), [(3, (72,)), (16, (250, 100)), (20, (48, 16, 16))])
+@pytest.mark.skipif(not pool.available(), reason="no kernels for this machine")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_kernel_takes_any_size(
+    rank: int, sizes: tuple[int, ...], dtype: torch.dtype, plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against numpy in f64: widths that no vector divides, ranks beyond one, groups of 1 to 4 rows."""
+    if plain:  # a CPU without bf16 instructions
+        monkeypatch.setattr(lora, "features", frozenset[str])
+        lora._form.cache_clear()
+    rng = torch.Generator().manual_seed(6)
+    inputs, paths = 38, [f"part{at}" for at in range(len(sizes))]
+    site = AdapterBank(dtype).site(list(zip(paths, sizes, strict=True)), inputs)
+    adapters = []
+    for slot in range(3):
+        found = [
+            LoraWeights(torch.randn(rank, inputs, generator=rng), torch.randn(size, rank, generator=rng), 0.5)
+            for size in sizes
+        ]
+        site.put(slot, found)
+        adapters.append(found)
+    slots = [2] * 7 + [0, 1, 1, -1] + [0] * 3
+    x = torch.randn(len(slots), inputs, generator=rng).to(dtype)
+    y = site.add_(torch.zeros(len(slots), sum(sizes)), x, BatchRows.of(tuple(slots), "cpu"))
+    for row, slot in enumerate(slots):
+        exact = np.concatenate(
+            [
+                f.b.to(dtype).double().numpy() @ (f.a.to(dtype).double().numpy() @ x[row].double().numpy()) / 2
+                for f in adapters[slot]
+            ]
+        ) if slot >= 0 else np.zeros(sum(sizes))  # fmt: skip
+        near = 1e-4 if dtype == torch.float32 else 5e-2 if not plain else 1e-3  # pairs of bf16 round A x
+        np.testing.assert_allclose(y[row].numpy(), exact, atol=near * np.abs(exact).max(initial=1))
+    lora._form.cache_clear()
 
 
 @pytest.mark.parametrize("rows", [2, 40])
@@ -292,10 +350,11 @@ def test_loading_again_and_again_grows_nothing(saved: Callable[[str], Path]) -> 
 def test_a_row_s_result_does_not_depend_on_the_rows_beside_it(saved: Callable[[str], Path]) -> None:
     bank = bank_of(saved, [(LAYER + "q_proj", 64)])
     slots = [bank.load(read_adapter(kind, saved(kind))) for kind in ("rank4", "rank13", "patterns")]
-    x = torch.randn(9, 64)
-    together = bank_site(bank).add_(torch.zeros(9, 64), x, bank.batch(slots * 3))
-    for row in range(9):
-        alone = bank_site(bank).add_(torch.zeros(1, 64), x[row : row + 1], bank.batch([slots[row % 3]]))
+    x = torch.randn(14, 64)
+    rows = [*slots, *slots, *[slots[1]] * 6, slots[0], slots[2]]
+    together = bank_site(bank).add_(torch.zeros(14, 64), x, bank.batch(rows))
+    for row, slot in enumerate(rows):
+        alone = bank_site(bank).add_(torch.zeros(1, 64), x[row : row + 1], bank.batch([slot]))
         assert torch.equal(alone[0], together[row])
 
 

@@ -48,6 +48,26 @@ class Step:
     segments: Sequence[Segment] = ()
     native: bool = False
     scratch: "list[Tensor]" = field(default_factory=list)
+    _plan: "tuple[Tensor, Tensor, Tensor] | None" = None
+
+    def plan(self, tokens: int) -> "tuple[Tensor, Tensor, Tensor]":
+        """The segments for a kernel whose tasks are up to `tokens` tokens, made once for all layers.
+
+        Tasks [tasks, 2] i64 (segment, its first token there), those with most to read first; segments [segments, 3]
+        i64 (start, count, length); and their block tables [segments, width] i32.
+        """
+        if self._plan is None:
+            import torch
+
+            found = self.segments
+            tasks = [(at, first) for at, s in enumerate(found) for first in range(0, s.count, tokens)]
+            tasks.sort(key=lambda task: task[1] - found[task[0]].count + found[task[0]].length, reverse=True)
+            tables = torch.zeros(len(found), max(len(s.table) for s in found), dtype=torch.int32)
+            for row, s in zip(tables, found, strict=True):
+                row[: len(s.table)] = s.table
+            rows = torch.tensor([[s.start, s.count, s.length] for s in found])
+            self._plan = torch.tensor(tasks), rows, tables
+        return self._plan
 
 
 @dataclass
@@ -99,6 +119,12 @@ def paged_attention(
     out = queries.new_empty(*queries.shape[:2], values.shape[-1])
     if step.singles:
         out[: step.singles] = attend_singles(step, layer, queries[: step.singles], rules)
+    if step.segments and segments_by_kernel(step, layer, rules):
+        from weightwright.model.kernels import segments
+
+        seen = segments.attend(step, layer, (queries.float() * scale).contiguous(), rules)
+        out[step.singles :] = seen[step.singles :]
+        return out[None], None
     for segment in step.segments:
         rows = slice(segment.start, segment.start + segment.count)
         out[rows] = attend_segment(step, layer, segment, queries[rows], keys[rows], values[rows], rules)
@@ -129,6 +155,16 @@ def attend_singles(step: Step, layer: int, queries: "Tensor", rules: Rules) -> "
     if rules.window:
         seen &= places >= step.lengths[:, None] - rules.window
     return _attend(queries[:, :, None], keys, values, seen[:, None, None], rules)[:, :, 0]
+
+
+def segments_by_kernel(step: Step, layer: int, rules: Rules) -> bool:
+    """Whether `kernels.segments` attends the segments of this layer."""
+    if not step.native or rules.cap or rules.sinks is not None:
+        return False
+    from weightwright.model.kernels import segments
+
+    shape = step.cache.shapes[layer]
+    return segments.supported(shape.key_width, shape.value_width, step.cache.kind)
 
 
 def attend_segment(

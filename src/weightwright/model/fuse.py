@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from weightwright.model.attention import Rules, Step, attend_segment
+from weightwright.model.attention import Rules, Step, attend_segment, segments_by_kernel
 from weightwright.model.cache import LayerShape, PagedCache
 from weightwright.model.execute import Packer
-from weightwright.model.kernels import pool, rows
+from weightwright.model.kernels import pool, rows, segments
 from weightwright.model.kernels.attend import attend, supported
 from weightwright.model.kernels.rows import Rows, Stored
 
@@ -61,12 +61,7 @@ class Product:
             y, bias = Rows(linear.product(x.data), x.scales), linear.bias
         if plain is None or self.site is None or adapters is None:
             return y, bias
-        if y.scales is not None:
-            y.data.mul_(y.scales[:, None])
-            if bias is not None:
-                y.data.add_(bias)
-        self.site.add_(y.data, plain, adapters)
-        return Rows(y.data), None
+        return Rows(self.site.add_(y.data, plain, adapters, y.scales, bias)), None
 
 
 @dataclass(slots=True)
@@ -237,9 +232,11 @@ class FusedDecoder:
         import torch
 
         cache, n = step.cache, qkv.data.shape[0]
+        rules = Rules(1.0, layer.rules.window)
         kept = cache.dtype if not cache.scaled else torch.bfloat16
         fresh = None
-        if step.segments:
+        by_kernel = segments_by_kernel(step, index, rules)
+        if step.segments and not by_kernel:
             fresh = (torch.empty(n, self._kv_heads, self._width, dtype=kept), torch.empty(
                 n, self._kv_heads, self._width, dtype=kept))  # fmt: skip
         scales = (cache.key_scales[index], cache.value_scales[index]) if cache.scaled else (None, None)
@@ -248,14 +245,13 @@ class FusedDecoder:
             eps=layer.head_eps, scale=layer.rules.scale, slots=step.slots,
             pages=(cache.keys[index], cache.values[index], *scales), fresh=fresh,
         )  # fmt: skip
-        rules = Rules(1.0, layer.rules.window)
         if not step.segments:
             return attend(step, index, queries, rules).flatten(1)
-        out = torch.empty(n, self._heads, self._width)
+        out = segments.attend(step, index, queries, rules) if by_kernel else torch.empty_like(queries)
         if step.singles:
             out[: step.singles] = attend(step, index, queries[: step.singles], rules)
-        assert fresh is not None
-        for segment in step.segments:
+        for segment in step.segments if fresh is not None else ():
+            assert fresh is not None
             where = slice(segment.start, segment.start + segment.count)
             out[where] = attend_segment(
                 step, index, segment, queries[where].to(kept), fresh[0][where], fresh[1][where], rules

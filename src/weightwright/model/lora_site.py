@@ -1,12 +1,13 @@
 """Where LoRA adapters act: the products of a batch whose rows have different adapters.
 
 As in S-LoRA (arXiv 2311.03285) and Punica (arXiv 2310.18547), each row meets the matrices of its own adapter,
-all rows in one operation: both products are weighted sums of table rows, which is what `embedding_bag`
-computes, straight from the stacked matrices of all adapters, without gathering them first and with the same
-arithmetic for a row whatever stands beside it. A long run of rows with one adapter (a prefill) uses plain
-matrix products.
+all rows in one operation, straight from the stacked matrices of all adapters, without gathering them first and
+with the same arithmetic for a row whatever stands beside it: on a CPU one kernel for both products, elsewhere
+`embedding_bag`, which computes weighted sums of table rows, and plain matrix products for a long run of rows with
+one adapter (a prefill).
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,15 @@ from itertools import accumulate, groupby
 import torch
 from torch import Tensor
 
+from weightwright.model.kernels import lora, pool
 from weightwright.model.lora_file import LoraWeights
 
 _MANY_ROWS = 32  # of one adapter in a run: from here its own matrix products beat bags (measured)
+_KERNEL_FORMS = ((torch.float32, 1), (torch.bfloat16, 2))  # and how many numbers lie beside each other
 _CHUNK = 256  # widest piece of a row of B: pieces of one adapter lie together, so memory is read in order
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class BatchRows:
     """Which adapter each row of a batch has, prepared once for all sites. `AdapterBank.batch` makes it."""
 
@@ -31,6 +34,7 @@ class BatchRows:
     few_slots: Tensor  # [few] i64
     few_set: frozenset[int]
     _indices: dict[tuple[int, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _groups: dict[bool, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, slots: tuple[int, ...], device: torch.device | str) -> "BatchRows":
@@ -60,6 +64,26 @@ class BatchRows:
             self._indices[chunks, size] = index.reshape(-1).to(torch.int32), starts
         return self._indices[chunks, size]
 
+    @functools.cached_property
+    def adapted(self) -> tuple[Tensor, Tensor]:
+        """The rows that have an adapter, and the slot of each."""
+        found = [(row, slot) for row, slot in enumerate(self.slots) if slot >= 0]
+        rows, slots = torch.tensor(found).unbind(1)
+        return rows, slots
+
+    def groups(self, *, every: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """The rows that have an adapter as `lora.add` takes them; with `every`, the others too."""
+        if every not in self._groups:
+            starts, order, slots = [0], list[int](), list[int]()
+            for slot, run in groupby(range(len(self.slots)), self.slots.__getitem__):
+                rows = list(run) if every or slot >= 0 else []
+                for first in range(0, len(rows), lora.ROWS):
+                    order += rows[first : first + lora.ROWS]
+                    starts.append(len(order))
+                    slots.append(slot)
+            self._groups[every] = torch.tensor(starts), torch.tensor(order), torch.tensor(slots)
+        return self._groups[every]
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -74,8 +98,9 @@ class Part:
 class LoraSite:
     """The place where adapters act: one input, one or several modules whose outputs lie side by side.
 
-    `a` is [slots, in, parts, rank] and `b` [slots, chunks, rank, chunk], with the scale folded into `b` and
-    zeros where an adapter has a smaller rank or none; both are None while no adapter has a module here.
+    `a` is [slots, in / t, parts, rank, t] and `b` [slots, chunks, rank / t, chunk, t], with the scale folded into `b`
+    and zeros where an adapter has a smaller rank or none; both are None while no adapter has a module here. t is
+    2 for the kernel on bf16, which takes pairs, else 1.
     """
 
     def __init__(
@@ -101,6 +126,11 @@ class LoraSite:
             torch.tensor(counts, device=device)
         )
         self._padded = ends[-1] * chunk != self.outputs
+        self._together = 2 if dtype == torch.bfloat16 and inputs % 2 == 0 else 1
+        self._kernel = str(device) == "cpu" and pool.available() and (dtype, self._together) in _KERNEL_FORMS
+        if not self._kernel:
+            self._together = 1
+        self._layout = torch.tensor([[part.start, part.out, part.chunks.start] for part in self.parts])
         self.a: Tensor | None = None
         self.b: Tensor | None = None
         self.bias: Tensor | None = None  # [slots, out], scaled
@@ -120,11 +150,12 @@ class LoraSite:
         for at, (part, found) in enumerate(zip(self.parts, weights, strict=True)):
             if found is None:
                 continue
-            self.a[slot, :, at, : found.rank] = found.a.t()
-            count = part.chunks.stop - part.chunks.start
-            table = torch.zeros(found.rank, count * self._chunk)
-            table[:, : part.out] = found.b.float().t() * found.scale
-            self.b[slot, part.chunks, : found.rank] = table.view(found.rank, count, -1).transpose(0, 1)
+            t, count = self._together, part.chunks.stop - part.chunks.start
+            self.a[slot, :, at, : found.rank] = found.a.t().reshape(-1, t, found.rank).transpose(1, 2)
+            pairs = -(-found.rank // t)
+            table = torch.zeros(pairs * t, count * self._chunk)
+            table[: found.rank, : part.out] = found.b.float().t() * found.scale
+            self.b[slot, part.chunks, :pairs] = table.view(pairs, t, count, -1).permute(2, 0, 3, 1)
             if found.bias is not None:
                 if self.bias is None:
                     self.bias = torch.zeros(len(self.a), self.outputs, dtype=self._dtype, device=self._device)
@@ -142,26 +173,45 @@ class LoraSite:
         if not self._ranks:
             self.a = self.b = self.bias = None
             return
-        rank = max(map(max, self._ranks.values()))
+        t = self._together
+        rank = -(-max(map(max, self._ranks.values())) // t) * t
         if self.a is not None and self.a.shape[0] == slots and self.a.shape[3] == rank:
             return
-        self.a = self._resized(self.a, slots, self.inputs, len(self.parts), rank)
-        self.b = self._resized(self.b, slots, self.parts[-1].chunks.stop, rank, self._chunk)
+        self.a = self._resized(self.a, slots, self.inputs // t, len(self.parts), rank, t)
+        self.b = self._resized(self.b, slots, self.parts[-1].chunks.stop, rank // t, self._chunk, t)
         if self.bias is not None:
             self.bias = self._resized(self.bias, slots, self.outputs)
 
     def _resized(self, old: Tensor | None, *shape: int) -> Tensor:
-        new = torch.zeros(shape, dtype=self._dtype, device=self._device)
+        size = math.prod(shape)
+        new = torch.zeros(size + 2 * lora.PADDING, dtype=self._dtype, device=self._device)[:size].view(shape)
         if old is not None:
             kept = tuple(slice(min(have, want)) for have, want in zip(old.shape, shape, strict=True))
             new[kept] = old[kept]
         return new
 
-    def add_(self, y: Tensor, x: Tensor, rows: BatchRows) -> Tensor:
-        """Add to `y` [rows, out] in place what each row's adapter makes of `x` [rows, in]; returns `y`.
+    def add_(
+        self,
+        y: Tensor,
+        x: Tensor,
+        rows: BatchRows,
+        scales: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        """Make `y` [rows, out] = y x scales [rows] + bias [out] + what each row's adapter makes of `x` [rows, in].
 
-        `y` and `x` may be f32 or bf16; the products are computed in the bank's type.
+        In place; returns `y`. `y` and `x` may be f32 or bf16; the products are computed in the bank's type, or with
+        f32 sums of its numbers.
         """
+        unfinished = scales is not None or bias is not None
+        if self._kernel and self.a is not None and self.b is not None:
+            lora.add(y, x, self.a, self.b, self._layout, rows.groups(every=unfinished), scales, bias)
+            if self.bias is not None:
+                where, slots = rows.adapted
+                y.index_add_(0, where, self.bias.index_select(0, slots).to(y.dtype))
+            return y
+        y = y if scales is None else y.mul_(scales[:, None])
+        y = y if bias is None else y.add_(bias)
         if self.a is None or self.b is None:
             return y
         x = x if x.dtype == self._dtype else x.to(self._dtype)
@@ -169,14 +219,18 @@ class LoraSite:
             if slot in self._ranks:
                 self._add_many(y, x, slot, where)
         if rows.few is not None and not rows.few_set.isdisjoint(self._ranks):
-            if len(rows.few_slots) == len(rows.slots):
-                return y.add_(self._few(x, self.a, self.b, rows))
-            delta = self._few(x[rows.few], self.a, self.b, rows)
-            if isinstance(rows.few, slice):
-                y[rows.few].add_(delta)
-            else:
-                y.index_add_(0, rows.few, delta.to(y.dtype))
+            self._add_few(y, x, self.a, self.b, rows)
         return y
+
+    def _add_few(self, y: Tensor, x: Tensor, a: Tensor, b: Tensor, rows: BatchRows) -> None:
+        if len(rows.few_slots) == len(rows.slots):
+            y.add_(self._few(x, a, b, rows))
+            return
+        delta = self._few(x[rows.few], a, b, rows)
+        if isinstance(rows.few, slice):
+            y[rows.few].add_(delta)
+        else:
+            y.index_add_(0, rows.few, delta.to(y.dtype))
 
     def _few(self, x: Tensor, a: Tensor, b: Tensor, rows: BatchRows) -> Tensor:
         """Every row with the matrices of its own slot: x [few, in] -> [few, out]."""

@@ -227,7 +227,9 @@ def rope(data: Any) -> None:
     total = (heads + 2 * kv_heads) * width
     line = np.empty(total, np.float32)
     one = np.float32(1)
-    row = ticket(data, 1)
+    # tokens of a block lie in the same lines of keys: where there are many, one thread writes them all
+    together = 16 if n >= 64 else 1
+    row = ticket(data, 1) * together
     while row < n:
         factor = f32s(scales, n)[row] if scales != 0 else one
         load(kind, x + row * total * (4 if kind == F32 else 2), factor, bias, line)
@@ -257,4 +259,6 @@ def rope(data: Any) -> None:
         if fresh_keys != 0:
             store(fresh_kind, line[first:second], fresh_keys, 0, row, 1)
             store(fresh_kind, line[second:], fresh_values, 0, row, 1)
-        row = ticket(data, 1)
+        row += 1
+        if row % together == 0:
+            row = ticket(data, 1) * together

@@ -71,9 +71,7 @@ def supported() -> bool:
     """Whether the kernel runs here and oneDNN packs as it expects."""
     if not pool.available() or _data_pointer() is None:
         return False
-    from llvmlite import binding
-
-    if not binding.get_host_cpu_features().get("avx512vnni"):
+    if "avx512vnni" not in pool.features():
         return False
     import torch
 

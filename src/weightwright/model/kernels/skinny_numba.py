@@ -9,14 +9,12 @@ through all rows of a block before the next does, so that its weights stay in th
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import carray, cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from weightwright.model.kernels.vector import after_counters, f32s, fetch, i32s, ticket
-
-binding.initialize_native_asmparser()
+from weightwright.model.kernels.vector import accumulated, after_counters, f32s, fetch, i32s, ticket
 
 OUTPUTS = 64  # of a group
 PADDING = 64  # oneDNN fills the inputs up to a multiple of it
@@ -61,7 +59,7 @@ def dots(
                         fetch(b, b.add(base, ir.Constant(_I64, offset + _AHEAD)))
                     line = _load(b, base, offset, _LINE, 64)
                     for r in range(count):
-                        held[r, c] = _vpdpbusd(b, held[r, c], fours[r], line)
+                        held[r, c] = accumulated(b, "vpdpbusd", held[r, c], fours[r], line)
             for one, place in places.items():
                 b.store(held[one], place)
         for r, c in every:
@@ -82,13 +80,6 @@ def _splat(b: Any, value: Any) -> Any:
     undefined = ir.Constant(_LINE, ir.Undefined)
     one = b.insert_element(undefined, value, ir.Constant(_I32, 0))
     return b.shuffle_vector(one, undefined, ir.Constant(_LINE, [0] * _LANES))
-
-
-def _vpdpbusd(b: Any, total: Any, unsigned: Any, signed: Any) -> Any:
-    """As assembly: LLVM's intrinsic changed its types from version to version."""
-    kind = ir.FunctionType(_LINE, [_LINE, _LINE, _LINE])
-    code = ir.InlineAsm(kind, "vpdpbusd $3, $2, $0", "=v,0,v,v", side_effect=False)
-    return b.call(code, [total, unsigned, signed])
 
 
 def _passes(ahead: int) -> Any:

@@ -1,4 +1,4 @@
-"""The two inner products of attention over one block of the cache, as straight vector code.
+"""The innermost products as straight vector code: of attention over one block of the cache, and of any few rows.
 
 `scores_tile`: s[g, t] = sum over d of q[g, d] k[d, t], and `values_tile`: o[g, d] += sum over t of
 p[g, t] v[t, d], for the G query heads that share a key/value head and the 16 tokens of a block. Keys lie
@@ -11,8 +11,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
+
+from weightwright.model.kernels.vector import accumulated
 
 LANES = 16
 _F32 = ir.FloatType()
@@ -21,6 +24,7 @@ _BYTES = {"f32": 4, "bf16": 2, "int8": 1}
 
 
 KINDS = ("f32", "bf16", "int8")
+WHOLE, HALVES, DOTS = 0, 1, 2  # how `products` takes numbers
 
 
 @intrinsic(prefer_literal=True)
@@ -108,6 +112,69 @@ def butterfly(_context: Any, block: Any, address: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(block, types.int64), generate  # the constant is what tells one form from another
+
+
+@intrinsic(prefer_literal=True)
+def products(
+    _context: Any, rows: Any, vectors: Any, form: Any, scaled: Any, x: Any, x_step: Any, table: Any, step: Any,
+    column: Any, count: Any, out: Any, out_step: Any, factors: Any,
+) -> Any:  # fmt: skip
+    """out[r, v] = (with `scaled`: factors[r] out[r, v] +) sum over i < count of x[r, i] table[i, v].
+
+    For `rows` rows r and `vectors` vectors v of 16 f32; both are constants, and so are `form` and `scaled` (0 or
+    1). Numbers are f32 (WHOLE) or pairs of bf16 (DOTS: an i is a pair, multiplied by AVX512-BF16's vdpbf16ps;
+    HALVES: x has two f32 for it). Steps are in bytes: of x and out to the next row, of the table to the next i,
+    `column` to the next v.
+    """
+    number, wide, kind, more = (c.literal_value for c in (rows, vectors, form, scaled))
+    every = [(r, v) for r in range(number) for v in range(wide)]
+
+    def generate(context: Any, b: Any, _signature: Any, arguments: Any) -> Any:
+        x, x_step, table, step, column, count, out, out_step, factors = arguments[4:]
+
+        def moved(base: Any, by: Any, times: int) -> Any:
+            return b.add(base, b.mul(by, ir.Constant(by.type, times)))
+
+        places = {one: cgutils.alloca_once(b, _VECTOR) for one in every}
+        lines = [moved(out, out_step, r) for r in range(number)]
+        for r, v in every:
+            start = _zero()
+            if more:
+                start = b.fmul(_load(b, lines[r], v * LANES, "f32"), _splat(b, _scalar(b, factors, r)))
+            b.store(start, places[r, v])
+        starts = [moved(x, x_step, r) for r in range(number)]
+        columns = [moved(table, column, v) for v in range(wide)]
+        with cgutils.for_range(b, count, intp=count.type) as loop:
+            line = b.mul(loop.index, step)
+            found = [_load(b, b.add(start, line), 0, "f32") for start in columns]
+            for r in range(number):
+                at = moved(starts[r], loop.index, 8 if kind == HALVES else 4)
+                _accumulate(b, kind, at, found, [places[r, v] for v in range(wide)])
+        for r, v in every:
+            _store(b, lines[r], v * LANES, b.load(places[r, v]))
+        return context.get_dummy_value()
+
+    return types.void(rows, vectors, form, scaled, *[types.int64] * 9), generate
+
+
+def _accumulate(b: Any, form: int, at: Any, found: list[Any], places: list[Any]) -> None:
+    """Add the number or pair at an address times the vectors `found` to the sums at `places`."""
+    first = _splat(b, _scalar(b, at, 0))
+    if form != HALVES:
+        for vector, place in zip(found, places, strict=True):
+            total = b.load(place)
+            if form == DOTS:
+                b.store(accumulated(b, "vdpbf16ps", total, first, vector), place)
+            else:
+                b.store(_fma(b, first, vector, total), place)
+        return
+    second = _splat(b, _scalar(b, at, 1))
+    wide = ir.VectorType(ir.IntType(32), LANES)
+    for vector, place in zip(found, places, strict=True):
+        both = b.bitcast(vector, wide)
+        low = b.bitcast(b.shl(both, ir.Constant(wide, [16] * LANES)), _VECTOR)
+        high = b.bitcast(b.and_(both, ir.Constant(wide, [0xFFFF0000] * LANES)), _VECTOR)
+        b.store(_fma(b, second, high, _fma(b, first, low, b.load(place))), place)
 
 
 def _emitted(emit: Callable[..., None], constants: tuple[Any, ...]) -> Any:

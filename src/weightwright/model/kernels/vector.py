@@ -6,11 +6,12 @@ Everything here is compiled by numba; nothing is called from Python.
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import carray, njit, types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
+binding.initialize_native_asmparser()  # for `accumulated`
 F32, I32 = ir.FloatType(), ir.IntType(32)
 _BYTE = ir.IntType(8)
 FAST: set[str] = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
@@ -67,6 +68,16 @@ def fetch(builder: Any, address: Any) -> None:
     builder.call(function, [builder.inttoptr(address, _BYTE.as_pointer()), *options])
 
 
+def accumulated(builder: Any, instruction: str, total: Any, x: Any, y: Any) -> Any:
+    """Emit total + x y by an instruction of the CPU (vpdpbusd, vdpbf16ps) on registers of 512 bits.
+
+    As assembly: LLVM's own functions for them changed their types from version to version.
+    """
+    kind = ir.FunctionType(total.type, [total.type, x.type, y.type])
+    code = ir.InlineAsm(kind, f"{instruction} $3, $2, $0", "=v,0,v,v", side_effect=False)
+    return builder.call(code, [total, x, y])
+
+
 @intrinsic
 def from_bf16(_context: Any, half: Any) -> Any:
     """The f32 whose upper 16 bits are given."""
@@ -105,6 +116,12 @@ def to_bf16(value: Any) -> Any:
     return np.uint16(
         np.uint32(whole + np.int32(0x7FFF) + ((whole >> np.int32(16)) & np.int32(1))) >> np.uint32(16)
     )
+
+
+@njit(inline="always")
+def pair(first: Any, second: Any) -> Any:
+    """Two bf16 as the 32 bits that vdpbf16ps takes."""
+    return np.uint32(first) | (np.uint32(second) << np.uint32(16))
 
 
 def _of_two(name: str) -> Any:
@@ -159,6 +176,12 @@ def f32s(address: Any, count: Any) -> Any:
 def u16s(address: Any, count: Any) -> Any:
     """`count` bf16 at an address, as their bits."""
     return carray(pointer(address), (count,), np.uint16)
+
+
+@njit(inline="always")
+def u32s(address: Any, count: Any) -> Any:
+    """`count` unsigned 32-bit integers at an address."""
+    return carray(pointer(address), (count,), np.uint32)
 
 
 @njit(inline="always")
