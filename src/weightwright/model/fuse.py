@@ -162,12 +162,9 @@ class FusedDecoder:
         import torch
 
         with torch.inference_mode():
-            stream, y, bias = self._run(ids, positions, step)
-            scales = y.scales[rows] if y.scales is not None else None
+            stream, y, bias = self._run(ids, positions, step, rows)
             adapters = self._adapters(at_head=True)
-            x, plain = self._norm_for(
-                self._head, stream[rows], Rows(y.data[rows], scales), bias, self._norm, adapters
-            )
+            x, plain = self._norm_for(self._head, stream, y, bias, self._norm, adapters)
             if plain is None and x.scales is not None:
                 kept: Tensor = self._head.linear.at(len(rows)).logits(x.data, x.scales)
                 return kept
@@ -185,8 +182,13 @@ class FusedDecoder:
             stream, y, bias = self._run(ids, positions, step)
             return rows.add_norm(stream, y, bias, self._norm, self._eps, Stored(torch.float32)).data
 
-    def _run(self, ids: "Tensor", positions: "Tensor", step: Step) -> "tuple[Tensor, Rows, Tensor | None]":
-        """The residual stream [tokens, hidden] f32 before the last addition, and what is to be added."""
+    def _run(
+        self, ids: "Tensor", positions: "Tensor", step: Step, wanted: "Tensor | None" = None
+    ) -> "tuple[Tensor, Rows, Tensor | None]":
+        """The residual stream [tokens, hidden] f32 before the last addition, and what is to be added.
+
+        Of all tokens, or of the rows `wanted`: behind the last layer's attention nobody asks for the others.
+        """
         stream = self._embedding(ids).float()
         cos, sin = self._angles(positions)
         y: Rows | None = None
@@ -196,13 +198,16 @@ class FusedDecoder:
             x, plain = self._norm_for(layer.qkv, stream, y, bias, layer.norms[0], adapters)
             qkv, bias = layer.qkv(x, plain, adapters)
             mixed = self._attend(index, layer, qkv, bias, cos, sin, step)
-            plain = self._room(layer.out, len(ids), mixed.shape[1], adapters)
-            x = rows.put(mixed, layer.out.wants(len(ids)), plain)
+            if wanted is not None and layer is self._layers[-1]:
+                stream, mixed, adapters = stream[wanted], mixed[wanted], self._adapters(at_head=True)
+            n = len(mixed)
+            plain = self._room(layer.out, n, mixed.shape[1], adapters)
+            x = rows.put(mixed, layer.out.wants(n), plain)
             y, bias = layer.out(x, plain, adapters)
             x, plain = self._norm_for(layer.gate_up, stream, y, bias, layer.norms[1], adapters)
             y, bias = layer.gate_up(x, plain, adapters)
-            plain = self._room(layer.down, len(ids), y.data.shape[1] // 2, adapters)
-            x = rows.gate(y, bias, self._activation, layer.down.wants(len(ids)), plain)
+            plain = self._room(layer.down, n, y.data.shape[1] // 2, adapters)
+            x = rows.gate(y, bias, self._activation, layer.down.wants(n), plain)
             y, bias = layer.down(x, plain, adapters)
         assert y is not None
         return stream, y, bias
