@@ -7,6 +7,7 @@ WeightwrightError
 ├── AddressError         a model or store address cannot be read
 ├── DataError            a data file or a row in it cannot be used
 ├── ModelError           a model cannot be loaded or is not supported
+├── EngineError          the engine broke under a request: a fault of ours, whose traceback is in the log
 ├── DownloadError        a download failed or does not match its checksum
 ├── MemoryLimitError     something does not fit into the memory at hand
 ├── RequestError         one request cannot be answered; others go on
@@ -42,6 +43,10 @@ class DataError(WeightwrightError):
 
 class ModelError(WeightwrightError):
     """A model cannot be loaded or is not supported."""
+
+
+class EngineError(WeightwrightError):
+    """The engine broke under a request: a fault of ours, whose traceback is in the log."""
 
 
 class DownloadError(WeightwrightError):

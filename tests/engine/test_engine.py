@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from weightwright.engine.engine import Engine
 from weightwright.engine.settings import EngineSettings
 from weightwright.engine.text import TextStream
-from weightwright.errors import ModelError, RequestError
+from weightwright.errors import EngineError, ModelError, RequestError
 from weightwright.model.load import load
 from weightwright.ports import ChatRequest, Message, Piece, SamplingParams
 
@@ -155,7 +155,7 @@ def test_a_row_that_breaks_breaks_alone(engine: Engine, monkeypatch: pytest.Monk
     monkeypatch.setattr(TextStream, "push", broken)
     bad = engine.submit(ChatRequest(prompt="Hello", params=GREEDY.model_copy(update={"stop": ("break",)})))
     good = engine.submit(ChatRequest(prompt="Hello", params=GREEDY))
-    with pytest.raises(ModelError, match="the request failed: broken"):
+    with pytest.raises(EngineError, match="the request failed: broken"):
         bad.result(60)
     assert len(good.result(60).completions[0].token_ids) == 24
     engine.score("a", ["b"])
@@ -231,7 +231,7 @@ def test_a_model_that_fails_in_a_step_fails_its_requests_and_serves_the_next(
 ) -> None:
     run = engine._runner.run
     monkeypatch.setattr(engine._runner, "run", lambda *_: 1 / 0)
-    with pytest.raises(ModelError, match="the model failed: division by zero"):
+    with pytest.raises(EngineError, match="the model failed: division by zero"):
         engine.submit(ChatRequest(prompt="Hello", params=GREEDY)).result(60)
     monkeypatch.setattr(engine._runner, "run", run)
     assert engine.submit(ChatRequest(prompt="Hello", params=GREEDY)).result(60).usage.completion_tokens == 24

@@ -7,6 +7,7 @@ import threading
 import httpx
 import pytest
 
+from weightwright.engine.text import TextStream
 from weightwright.errors import RequestError
 from weightwright.ports import ChatRequest, Reply, SamplingParams
 from weightwright.serve.offers import Offer
@@ -153,3 +154,13 @@ def test_a_fault_of_ours_has_openais_shape_too(serving) -> None:
         "param": None,
         "code": None,
     }
+
+
+def test_a_request_that_breaks_the_engine_is_the_servers_fault(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TextStream, "push", lambda *_: 1 / 0)
+    response = httpx.post(f"{url}/v1/completions", json={"model": "tiny", "prompt": "worse"}, timeout=30)
+    assert response.status_code == 500
+    assert response.json()["error"]["message"] == "the request failed: division by zero"
+    assert response.json()["error"]["type"] == "server_error"

@@ -19,7 +19,7 @@ from weightwright.engine.runner import Runner
 from weightwright.engine.schedule import Batch, Schedule, Work
 from weightwright.engine.score import Scoring
 from weightwright.engine.settings import EngineSettings
-from weightwright.errors import ModelError, RequestError, WeightwrightError
+from weightwright.errors import EngineError, RequestError, WeightwrightError
 from weightwright.model.kernels.pool import release_threads
 from weightwright.ports import ChatRequest, Reply, Score
 
@@ -187,7 +187,7 @@ class Engine:
                 self._commit(batch, self._runner.run(batch, slots))
             except Exception as error:  # the thread must outlive one bad batch
                 log.exception("a step of the engine failed")
-                self._fail(batch, ModelError(f"the model failed: {error}"))
+                self._fail(batch, EngineError(f"the model failed: {error}"))
         self._stop()
 
     def _wait_for_work(self) -> bool:
@@ -227,7 +227,7 @@ class Engine:
             at += work.logits
         self._rows.take(own, logits)
 
-    def _fail(self, batch: Batch, error: ModelError) -> None:
+    def _fail(self, batch: Batch, error: EngineError) -> None:
         for work in batch.works:
             owner = self._rows.owner(work.sequence)
             if owner is not None:

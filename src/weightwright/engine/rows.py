@@ -13,7 +13,7 @@ from weightwright.engine.schedule import Schedule, Work
 from weightwright.engine.schedule import Sequence as Tokens
 from weightwright.engine.settings import EngineSettings
 from weightwright.engine.speculate import Lookup
-from weightwright.errors import ModelError
+from weightwright.errors import EngineError
 from weightwright.ports import TokenLogprob
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Rows:
             work()
         except Exception as error:
             log.exception("a request failed")
-            running.reply.fail(ModelError(f"the request failed: {error}"))
+            running.reply.fail(EngineError(f"the request failed: {error}"))
             self.drop(running)
 
     def _accept(self, row: Row, token: int, logprob: TokenLogprob | None) -> None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 import weightwright
-from weightwright.errors import RemoteError, WeightwrightError
+from weightwright.errors import EngineError, RemoteError, WeightwrightError
 from weightwright.serve.guard import Guard
 from weightwright.serve.offers import NoSuchModelError, Offers
 from weightwright.serve.openai import router
@@ -74,6 +74,8 @@ def _failed(_: Request, error: Any) -> JSONResponse:
         return JSONResponse(body, 404)
     if isinstance(error, RemoteError):
         return JSONResponse(error_body(str(error), "server_error", "upstream_failed"), 502)
+    if isinstance(error, EngineError):
+        return JSONResponse(error_body(str(error), "server_error"), 500)
     return JSONResponse(error_body(str(error), "invalid_request_error"), 400)
 
 
