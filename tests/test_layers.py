@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -57,18 +56,3 @@ def test_waiting_threads_do_not_hold_the_cores(given: dict[str, str], spins: str
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
     )
     assert shown.stdout.strip() == spins
-
-
-def test_large_tensors_come_in_large_pages() -> None:
-    choice = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    if not choice.exists() or "[never]" in choice.read_text():
-        pytest.skip("this system has no large pages to give")
-    script = (
-        "import weightwright, torch; x = torch.ones(1 << 24); "
-        "print(*[line for line in open('/proc/self/smaps_rollup') if line.startswith('AnonHuge')])"
-    )
-    environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
-    shown = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
-    )
-    assert int(shown.stdout.split()[1]) >= 60_000  # kB, of 64 MB

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
     os.environ["GOMP_SPINCOUNT"] = "1000"
 
-# Large tensors in large pages, which torch asks the system for when it is told to. With small ones it was chance how
-# a process' buffers lay: the same load took 16.5 seconds in one and 22 in the next, with large ones 16.5 to 17.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-
 __version__ = "0.1.0"
 __all__ = ["LLM", "LoRARequest", "SamplingParams", "StructuredOutputsParams", "__version__"]
 
