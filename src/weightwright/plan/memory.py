@@ -19,6 +19,7 @@ _SERVED_BYTES: dict[Precision, float] = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "
 _COMPUTE_BYTES: dict[Precision, int] = {"f32": 4, "bf16": 2, "int8": 2, "int4": 2}
 # Python with torch and transformers loaded, measured as the peak of a process with a model of 0.2 MB.
 RUNTIME_BYTES = 560_000_000
+TOKENIZER_BYTES = 950  # a token of the vocabulary, at the tokenizer's loading (49,152 and 151,665 tokens measured)
 LOSS_CHUNK_LOGITS = 8_000_000  # as tune/loss.py holds them
 PASS_TOKENS = 1024
 STEP_TOKENS = 512  # as engine/settings.py has it
@@ -101,7 +102,7 @@ def machine_bytes() -> int:
 
 def _serve(spec: ModelSpec, settings: PlanSettings) -> Estimate:
     precision = resolved(settings)
-    weights = {"weights": served_weight_bytes(spec, precision), "runtime": RUNTIME_BYTES}
+    weights = {"weights": served_weight_bytes(spec, precision), "runtime": _runtime_bytes(spec)}
     held = {**weights, "kv_cache": kv_bytes(spec, settings)}
     tokens = min(STEP_TOKENS, settings.context * settings.sequences)
     # the residual stream, q|k|v and gate|up are f32, what goes into a product is at most f32
@@ -130,7 +131,7 @@ def _train(spec: ModelSpec, settings: PlanSettings) -> Estimate:
     total = count_params(spec)
     full = settings.task == "full"
     trained = total if full else count_lora(spec, settings.rank, settings.targets)
-    held = {"weights": weight_bytes(spec, precision), "optimizer": 8 * trained, "runtime": RUNTIME_BYTES}
+    held = {"weights": weight_bytes(spec, precision), "optimizer": 8 * trained, "runtime": _runtime_bytes(spec)}
     if not full:
         held["adapter"] = 4 * trained
     rows = settings.micro_batch or max(1, PASS_TOKENS // settings.max_length)
@@ -164,3 +165,7 @@ def layer_activation_bytes(spec: ModelSpec, settings: PlanSettings, size: int) -
     if settings.task != "full":
         adapters = size * settings.rank * len(target_layers(spec, settings.targets)[0])
     return norms + attention + mlp + adapters
+
+
+def _runtime_bytes(spec: ModelSpec) -> int:
+    return RUNTIME_BYTES + TOKENIZER_BYTES * spec.vocabulary
