@@ -19,7 +19,8 @@ _SERVED_BYTES: dict[Precision, float] = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "
 _COMPUTE_BYTES: dict[Precision, int] = {"f32": 4, "bf16": 2, "int8": 2, "int4": 2}
 # Python with torch and transformers loaded, measured as the peak of a process with a model of 0.2 MB.
 RUNTIME_BYTES = 560_000_000
-TOKENIZER_BYTES = 950  # a token of the vocabulary, at the tokenizer's loading (49,152 and 151,665 tokens measured)
+# Of a token of the vocabulary while the tokenizer is loaded, measured with 49,152 and 151,665 of them.
+TOKENIZER_BYTES = 950
 LOSS_CHUNK_LOGITS = 8_000_000  # as tune/loss.py holds them
 PASS_TOKENS = 1024
 STEP_TOKENS = 512  # as engine/settings.py has it
@@ -131,7 +132,11 @@ def _train(spec: ModelSpec, settings: PlanSettings) -> Estimate:
     total = count_params(spec)
     full = settings.task == "full"
     trained = total if full else count_lora(spec, settings.rank, settings.targets)
-    held = {"weights": weight_bytes(spec, precision), "optimizer": 8 * trained, "runtime": _runtime_bytes(spec)}
+    held = {
+        "weights": weight_bytes(spec, precision),
+        "optimizer": 8 * trained,
+        "runtime": _runtime_bytes(spec),
+    }
     if not full:
         held["adapter"] = 4 * trained
     rows = settings.micro_batch or max(1, PASS_TOKENS // settings.max_length)
