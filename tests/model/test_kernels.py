@@ -226,6 +226,13 @@ def test_segments_over_blocks(
         segments._kernel.cache_clear()
 
 
+def test_layers_with_other_heads_plan_for_themselves() -> None:
+    segment = Segment(0, 40, 40, torch.arange(3))
+    empty = torch.zeros(0)
+    step = Step(PagedCache([], 1, torch.float32), empty, 0, empty, empty, [segment], native=True)
+    assert [step.plan(16)[0][:, 1].tolist(), step.plan(30)[0][:, 1].tolist()] == [[32, 16, 0], [30, 0]]
+
+
 def _reference_segment(
     cache: PagedCache, segment: Segment, queries: torch.Tensor, rules: Rules
 ) -> torch.Tensor:

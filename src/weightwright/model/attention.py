@@ -48,15 +48,15 @@ class Step:
     segments: Sequence[Segment] = ()
     native: bool = False
     scratch: "list[Tensor]" = field(default_factory=list)
-    _plan: "tuple[Tensor, Tensor, Tensor] | None" = None
+    _plans: "dict[int, tuple[Tensor, Tensor, Tensor]]" = field(default_factory=dict)
 
     def plan(self, tokens: int) -> "tuple[Tensor, Tensor, Tensor]":
-        """The segments for a kernel whose tasks are up to `tokens` tokens, made once for all layers.
+        """The segments for a kernel whose tasks are up to `tokens` tokens, made once for all layers that ask so.
 
         Tasks [tasks, 2] i64 (segment, its first token there), those with most to read first; segments [segments, 3]
         i64 (start, count, length); and their block tables [segments, width] i32.
         """
-        if self._plan is None:
+        if tokens not in self._plans:
             import torch
 
             found = self.segments
@@ -66,8 +66,8 @@ class Step:
             for row, s in zip(tables, found, strict=True):
                 row[: len(s.table)] = s.table
             rows = torch.tensor([[s.start, s.count, s.length] for s in found])
-            self._plan = torch.tensor(tasks), rows, tables
-        return self._plan
+            self._plans[tokens] = torch.tensor(tasks), rows, tables
+        return self._plans[tokens]
 
 
 @dataclass

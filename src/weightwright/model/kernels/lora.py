@@ -42,6 +42,8 @@ def add(
     chunk. `groups` are up to ROWS rows of one slot each: where each begins [groups + 1] in the order of rows
     [grouped], and the slots [groups], all i64; with slot -1 nothing but scales and bias is applied.
     """
+    x = x.contiguous()
+    assert y.is_contiguous()
     starts, order, slots = groups
     parts, rank, together = down.shape[2:]
     chunks, chunk = up.shape[1], up.shape[3]
