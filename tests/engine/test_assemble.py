@@ -4,6 +4,7 @@ from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 import transformers
@@ -79,6 +80,21 @@ def test_the_cache_takes_what_it_is_given_and_no_more_than_is_of_use() -> None:
     assert cache_blocks(shapes, torch.int8, 512, settings) == 5 * block // (2 * 2 * 16 * (32 + 8))
     with pytest.raises(SettingsError, match="kv_memory=1KB holds no block of 16 tokens"):
         cache_blocks(shapes, torch.float32, 512, EngineSettings(kv_memory="1KB"))
+
+
+def test_a_card_s_cache_is_sized_by_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    from weightwright.model import device
+
+    assert 0 < device.free_bytes("cpu") <= psutil.virtual_memory().total
+    if torch.cuda.is_available():
+        assert 0 < device.free_bytes("cuda") <= torch.cuda.get_device_properties(0).total_memory
+    shapes = [LayerShape(2, 16, 16)] * 2
+    block = 2 * 2 * 32 * 16 * 4
+    free = {"cpu": 1000 * block, "cuda": 10 * block}
+    monkeypatch.setattr(device, "free_bytes", free.__getitem__)
+    settings = EngineSettings(max_sequences=64)
+    assert cache_blocks(shapes, torch.float32, 512, settings, "cuda") == 8
+    assert cache_blocks(shapes, torch.float32, 512, settings) == 300
 
 
 @pytest.mark.skipif(not pool.available(), reason="no kernels for this machine")

@@ -27,7 +27,7 @@ def prompts() -> list[tuple[int, ...]]:
 @pytest.fixture(scope="module")
 def expected(tiny_model: Path, prompts: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """By transformers, one at a time, without a cache."""
-    model = load(str(tiny_model), precision="f32").model
+    model = load(str(tiny_model), precision="f32", device="cpu").model
     found = []
     for prompt in prompts:
         ids = list(prompt)
@@ -90,7 +90,7 @@ def test_speculation_changes_nothing(tiny_model, prompts, expected) -> None:
 @pytest.mark.parametrize("early_stopping", [False, True, "never"])
 def test_beams_are_those_of_transformers(tiny_model: Path, prompts, penalty, early_stopping) -> None:
     loaded = load(str(tiny_model), precision="f32")
-    ids = torch.tensor([prompts[1]])
+    ids = torch.tensor([prompts[1]], device=loaded.model.device)
     options = {"num_beams": 4, "num_return_sequences": 3, "max_new_tokens": 12, "do_sample": False,
                "length_penalty": penalty, "early_stopping": early_stopping}  # fmt: skip
     with torch.inference_mode():
@@ -118,7 +118,8 @@ def test_prompt_logprobs_are_those_of_transformers(tiny_model: Path, prompts) ->
     loaded = load(str(tiny_model), precision="f32")
     prompt = prompts[3]
     with torch.inference_mode():
-        logprobs = loaded.model(torch.tensor([prompt]), use_cache=False).logits[0].log_softmax(-1)
+        ids = torch.tensor([prompt], device=loaded.model.device)
+        logprobs = loaded.model(ids, use_cache=False).logits[0].log_softmax(-1)
     engine = Engine(loaded, settings=EngineSettings(precision="f32", step_tokens=32))
     try:
         params = SamplingParams(max_tokens=2, temperature=0, prompt_logprobs=2)

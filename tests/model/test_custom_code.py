@@ -59,9 +59,11 @@ def test_it_answers_as_its_own_code_does(folder: Path, precision: str) -> None:
                 ids.append(int(own(torch.tensor([ids])).logits[0, -1].argmax()))
         expected.append(tuple(ids[len(prompt) :]))
     params = SamplingParams(temperature=0, max_tokens=8, ignore_eos=True)
+    device = "auto" if precision == "f32" else "cpu"
     with LLM(
-        str(folder), precision=precision, trust_remote_code=True, max_num_seqs=4, max_num_batched_tokens=16
-    ) as llm:
+        str(folder), precision=precision, device=device, trust_remote_code=True, max_num_seqs=4,
+        max_num_batched_tokens=16,
+    ) as llm:  # fmt: skip
         outputs = llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], params)
     got = [tuple(output.outputs[0].token_ids) for output in outputs]
     if precision == "f32":

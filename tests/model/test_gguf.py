@@ -220,10 +220,10 @@ def test_a_product_of_two_forms_rounds_only_what_is_finer() -> None:
 def test_a_file_is_loaded_for_the_engine_without_its_linear_layers(tmp_path: Path) -> None:
     file = tmp_path / "model.gguf"
     write(file, "qwen2", "Q4_0")
-    loaded = load.load(str(file), precision="f32", deferred=True)
+    loaded = load.load(str(file), precision="f32", device="cpu", deferred=True)
     assert isinstance(loaded.source, GgufWeights)
     assert loaded.model.lm_head.weight is loaded.model.model.embed_tokens.weight
-    plain = load.load(str(file), precision="f32")
+    plain = load.load(str(file), precision="f32", device="cpu")
     assert plain.source is None
     assert not any(weight.is_meta for weight in plain.model.parameters())
     assert loaded.fingerprint == plain.fingerprint
@@ -288,7 +288,7 @@ def peak():
 
 def answer(file):
     settings = EngineSettings(precision=precision, kv_memory="1MB", max_context=32)
-    engine = Engine(load(file, precision=precision, deferred=True), settings=settings)
+    engine = Engine(load(file, precision=precision, device="cpu", deferred=True), settings=settings)
     engine.submit(ChatRequest(prompt="ab", params=SamplingParams(max_tokens=1))).result()
     engine.close()
 

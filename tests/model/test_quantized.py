@@ -136,16 +136,16 @@ def test_the_weights_are_those_of_an_f64_dequantisation(tmp_path: Path, kind: st
 @pytest.mark.parametrize("kind", ["gptq", "gptq act-order", "awq"])
 def test_a_checkpoint_answers_like_its_plain_weights(tiny_model: Path, tmp_path: Path, kind: str) -> None:
     plain, other = make(tiny_model, tmp_path, KINDS[kind])
-    expected = logits(load.load(str(plain), precision="f32"), "f32")
+    expected = logits(load.load(str(plain), precision="f32", device="cpu"), "f32")
     for precision, limit in (
         ("f32", 1e-5),
         ("int8", 0.04),
         ("int4", 0.02 if kind != "gptq act-order" else 0.2),
     ):
-        loaded = load.load(str(other), precision="f32", deferred=True)
+        loaded = load.load(str(other), precision="f32", device="cpu", deferred=True)
         assert isinstance(loaded.source, QuantizedWeights)
         assert difference(logits(loaded, precision), expected) < limit, precision
-    tuned = load.load(str(other), precision="f32")  # as tuning does
+    tuned = load.load(str(other), precision="f32", device="cpu")  # as tuning does
     assert tuned.source is None
     with torch.inference_mode():
         answered = tuned.model(torch.arange(12)[None] * 20).logits[0]
@@ -153,14 +153,15 @@ def test_a_checkpoint_answers_like_its_plain_weights(tiny_model: Path, tmp_path:
 
 
 def test_a_safetensors_folder_is_read_tensor_by_tensor(tiny_model: Path) -> None:
-    loaded = load.load(str(tiny_model), precision="f32", deferred=True)
+    loaded = load.load(str(tiny_model), precision="f32", device="cpu", deferred=True)
     assert isinstance(loaded.source, SafetensorsWeights)
     assert any(weight.is_meta for weight in loaded.model.parameters())
-    plain = load.load(str(tiny_model), precision="f32")
+    plain = load.load(str(tiny_model), precision="f32", device="cpu")
     for precision in ("f32", "bf16", "int8", "int4"):
-        again = load.load(str(tiny_model), precision="f32", deferred=True)
+        again = load.load(str(tiny_model), precision="f32", device="cpu", deferred=True)
         assert torch.equal(
-            logits(again, precision), logits(load.load(str(tiny_model), precision="f32"), precision)
+            logits(again, precision),
+            logits(load.load(str(tiny_model), precision="f32", device="cpu"), precision),
         )
     assert plain.source is None
 
@@ -170,10 +171,13 @@ def test_what_transformers_must_convert_is_loaded_whole(tiny_model: Path, tmp_pa
     tensors = load_file(folder / "model.safetensors")
     save_file({name.removeprefix("model."): tensor for name, tensor in tensors.items()},
               folder / "model.safetensors", metadata={"format": "pt"})  # fmt: skip
-    loaded = load.load(str(folder), precision="f32", deferred=True)
+    loaded = load.load(str(folder), precision="f32", device="cpu", deferred=True)
     assert loaded.source is None
     assert (
-        difference(logits(loaded, "f32"), logits(load.load(str(tiny_model), precision="f32"), "f32")) < 1e-6
+        difference(
+            logits(loaded, "f32"), logits(load.load(str(tiny_model), precision="f32", device="cpu"), "f32")
+        )
+        < 1e-6
     )
 
 
@@ -188,7 +192,7 @@ def test_fp8_is_left_to_transformers(tiny_model: Path, tmp_path: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     tell(folder, quantization_config={"quant_method": "fp8", "weight_block_size": [128, 128],
                                       "activation_scheme": "dynamic"})  # fmt: skip
-    loaded = load.load(str(folder), precision="f32", deferred=True)
+    loaded = load.load(str(folder), precision="f32", device="cpu", deferred=True)
     assert loaded.source is None
     assert torch.equal(loaded.model.state_dict()[name], expected)
 
@@ -222,8 +226,8 @@ def test_a_checkpoint_of_2023_says_it_in_a_file_of_its_own(tiny_model: Path, tmp
     (other / "config.json").write_text(json.dumps(config))
     (other / "quantize_config.json").write_text(json.dumps({"bits": 4, "group_size": 32, "desc_act": False}))
     assert describe(other).weights_type == "GPTQ, 4 bits in groups of 32"
-    expected = logits(load.load(str(plain), precision="f32"), "f32")
-    assert difference(logits(load.load(str(other), precision="f32"), "f32"), expected) < 1e-5
+    expected = logits(load.load(str(plain), precision="f32", device="cpu"), "f32")
+    assert difference(logits(load.load(str(other), precision="f32", device="cpu"), "f32"), expected) < 1e-5
 
 
 @pytest.mark.parametrize(

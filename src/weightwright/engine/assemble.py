@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _WEIGHTS_SHARE = 0.5  # of the free memory, which the weights in two forms may take
-_KV_SHARE = 0.3  # of the memory that is free once the weights are there, where nothing is said
+# of the memory that is free once the weights are there, where nothing is said; a card has no other use for it
+_KV_SHARE = {"cpu": 0.3, "mps": 0.3, "cuda": 0.8, "xpu": 0.8}
 
 
 @dataclass
@@ -47,10 +48,10 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
 
     Raises ModelError where the engine cannot run it, SettingsError for settings that do not fit.
     """
-    import psutil
     import torch
 
     from weightwright.model import fuse, precision
+    from weightwright.model.device import free_bytes
     from weightwright.model.heap import Trimmer
     from weightwright.model.kernels import pool
     from weightwright.model.kernels.attend import supported
@@ -68,7 +69,7 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
         _without_experts(model, loaded.precision, "f32" if compute == torch.float32 else "bf16"),
         device=device.type,
         deterministic=settings.deterministic,
-        room_bytes=psutil.virtual_memory().available * _WEIGHTS_SHARE,
+        room_bytes=free_bytes(device.type) * _WEIGHTS_SHARE,
     )
     log.info("%s: weights in %s", loaded.name, choice)
 
@@ -93,7 +94,7 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
             supported(s.key_width, s.value_width, kind) for s in executor.shapes
         )  # fmt: skip
     dtype = torch.int8 if settings.kv_precision == "int8" else compute
-    blocks = cache_blocks(executor.shapes, dtype, context, settings)
+    blocks = cache_blocks(executor.shapes, dtype, context, settings, device.type)
     cache = PagedCache(executor.shapes, blocks, dtype, device)
     return Parts(executor, bank, cache, native, device, vocab, context, generation_config)
 
@@ -144,14 +145,19 @@ def _shapes(model: Any) -> list[tuple[int, int]]:
 
 
 def cache_blocks(
-    shapes: list[LayerShape], dtype: "torch.dtype", context_tokens: int, settings: EngineSettings
+    shapes: list[LayerShape],
+    dtype: "torch.dtype",
+    context_tokens: int,
+    settings: EngineSettings,
+    device: str = "cpu",
 ) -> int:
     """How many blocks the cache has: all that can be of use, within the memory given or a share of what is free.
 
     Raises SettingsError where not even one sequence of 16 tokens fits.
     """
-    import psutil
     import torch
+
+    from weightwright.model.device import free_bytes
 
     size = block_bytes(shapes, dtype.itemsize, scaled=dtype == torch.int8)
     useful = settings.max_sequences * -(-context_tokens // BLOCK_TOKENS)
@@ -162,5 +168,5 @@ def cache_blocks(
                 f"kv_memory={settings.kv_memory} holds no block of {BLOCK_TOKENS} tokens ({size:,} bytes); give more"
             )
     else:
-        budget = max(size, int(psutil.virtual_memory().available * _KV_SHARE))
+        budget = max(size, int(free_bytes(device) * _KV_SHARE[device]))
     return min(useful, budget // size)
