@@ -3,7 +3,7 @@
 import functools
 from typing import TYPE_CHECKING
 
-from weightwright.model.kernels.pool import Kernel, bits, kept, threads
+from weightwright.model.kernels.pool import Kernel, bits, features, kept, threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,9 @@ def attend_kernel(group: int, key_width: int, value_width: int, kind: str) -> Ke
     with kept():
         from weightwright.model.kernels.attend_numba import build
 
-        return Kernel(build(group, key_width, value_width, kind))
+        return Kernel(
+            build(group, key_width, value_width, kind, kind == "int8" and "avx512vnni" in features())
+        )
 
 
 def supported(key_width: int, value_width: int, kind: str) -> bool:

@@ -191,28 +191,37 @@ def rotate(head: Any, cos: Any, sin: Any, half: int, norm: int, eps: Any, scale:
 
 
 @njit(inline="always", fastmath=FAST, error_model="numpy")
-def keep(
-    kind: int, head: Any, pages: int, scales: int, place: int, offset: int, step: int, jump: int
-) -> None:
+def keep(kind: int, head: Any, pages: int, place: int, offset: int, step: int, jump: int) -> None:
     """Write one head into the cache: number i goes to place + offset x step + i x jump (in elements)."""
     n = len(head)
     if kind == F32:
         whole = f32s(pages + place * 64 * n, 16 * n)
         for i in range(n):
             whole[offset * step + i * jump] = head[i]
-    elif kind == BF16:
+    else:
         half = u16s(pages + place * 32 * n, 16 * n)
         for i in range(n):
             half[offset * step + i * jump] = to_bf16(head[i])
+
+
+@njit(inline="always", fastmath=FAST, error_model="numpy")
+def keep_int8(head: Any, pages: int, scales: int, place: int, offset: int, keys: bool) -> None:
+    """Write one head into an int8 cache: its scale, and its numbers where `cache` says they lie."""
+    n = len(head)
+    top = np.float32(0)
+    for i in range(n):
+        top = larger(abs(head[i]), top)
+    f32s(scales + place * 64, 16)[offset] = top / np.float32(127)
+    inverse = np.float32(127) / top if top > 0 else np.float32(0)
+    if keys:
+        size = (n + 3) // 4 * 64
+        unsigned = u8s(pages + place * size, size)
+        for i in range(n):
+            unsigned[i // 4 * 64 + offset * 4 + i % 4] = np.uint8(nearest(head[i] * inverse) + np.int32(128))
     else:
-        top = np.float32(0)
+        signed = i8s(pages + place * 16 * n, 16 * n)
         for i in range(n):
-            top = larger(abs(head[i]), top)
-        f32s(scales + place * 64, 16)[offset] = top / np.float32(127)
-        inverse = np.float32(127) / top if top > 0 else np.float32(0)
-        byte = i8s(pages + place * 16 * n, 16 * n)
-        for i in range(n):
-            byte[offset * step + i * jump] = np.int8(nearest(head[i] * inverse))
+            signed[offset // 4 * 4 * n + offset % 4 + i * 4] = np.int8(nearest(head[i] * inverse))
 
 
 @cfunc(_SIGNATURE, **_OPTIONS)
@@ -244,18 +253,13 @@ def rope(data: Any) -> None:
         second = first + kv_heads * width
         for h in range(kv_heads):
             place = block * kv_heads + h
-            keep(
-                pages,
-                line[first + h * width : first + (h + 1) * width],
-                keys,
-                key_scales,
-                place,
-                offset,
-                1,
-                16,
-            )
-            keep(pages, line[second + h * width : second + (h + 1) * width], values, value_scales, place,
-                 offset, width, 1)  # fmt: skip
+            key, value = first + h * width, second + h * width
+            if pages < S8:
+                keep(pages, line[key : key + width], keys, place, offset, 1, 16)
+                keep(pages, line[value : value + width], values, place, offset, width, 1)
+            else:
+                keep_int8(line[key : key + width], keys, key_scales, place, offset, True)
+                keep_int8(line[value : value + width], values, value_scales, place, offset, False)
         if fresh_keys != 0:
             store(fresh_kind, line[first:second], fresh_keys, 0, row, 1)
             store(fresh_kind, line[second:], fresh_values, 0, row, 1)

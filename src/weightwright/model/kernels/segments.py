@@ -20,7 +20,7 @@ def _kernel(group: int, key_width: int, value_width: int, kind: str) -> Kernel:
         from weightwright.model.kernels.segments_numba import build
 
         return Kernel(
-            build(group, key_width, value_width, kind, kind == "bf16" and "avx512bf16" in features())
+            build(group, key_width, value_width, kind, kind != "f32" and "avx512bf16" in features())
         )
 
 

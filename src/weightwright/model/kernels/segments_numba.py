@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 from numba import carray, cfunc, njit, types
 
-from weightwright.model.kernels.tiles import DOTS, WHOLE, products
+from weightwright.model.kernels.tiles import DOTS, WHOLE, products, tile_bytes
 from weightwright.model.kernels.vector import (
     FAST,
     after_counters,
     exp,
     f32s,
     from_bf16,
-    i8s,
     i32s,
     i64s,
     larger,
     pair,
     ticket,
     to_bf16,
+    u8s,
     u16s,
     u32s,
 )
@@ -70,35 +70,6 @@ def write_out(sums: Any, states: Any, rows: int, out: int, step: int, group: int
                 target[d] = sums[r * group + g, d] * share
 
 
-def _read(kind: str) -> Any:
-    """Stored numbers as f32."""
-    if kind == "f32":
-
-        @njit(**_OPTIONS)
-        def read(place: int, first: int, out: Any) -> None:
-            whole = f32s(place + first * 4, len(out))
-            for i in range(len(out)):
-                out[i] = whole[i]
-
-    elif kind == "bf16":
-
-        @njit(**_OPTIONS)
-        def read(place: int, first: int, out: Any) -> None:
-            half = u16s(place + first * 2, len(out))
-            for i in range(len(out)):
-                out[i] = from_bf16(half[i])
-
-    else:
-
-        @njit(**_OPTIONS)
-        def read(place: int, first: int, out: Any) -> None:
-            byte = i8s(place + first, len(out))
-            for i in range(len(out)):
-                out[i] = np.float32(byte[i])
-
-    return read
-
-
 @njit(**_OPTIONS)
 def laid_pairs(place: int, rows: int, columns: int, _scales: int, _by_row: bool, out: int) -> None:
     """A block's bf16 [rows, columns] as [rows / 2, columns] pairs."""
@@ -109,18 +80,34 @@ def laid_pairs(place: int, rows: int, columns: int, _scales: int, _by_row: bool,
 
 
 def _laid_whole(kind: str) -> Any:
-    """A block's numbers [rows, columns] as f32, times the `scales` of rows or columns where there are some."""
-    read = _read(kind)
+    """A block's f32 or bf16 [rows, columns] as f32."""
+
+    @njit(**_OPTIONS)
+    def laid(place: int, rows: int, columns: int, _scales: int, _by_row: bool, out: int) -> None:
+        count = rows * columns
+        target, whole, half = f32s(out, count), f32s(place, count), u16s(place, count)
+        for i in range(count):
+            target[i] = whole[i] if kind == "f32" else from_bf16(half[i])
+
+    return laid
+
+
+def _laid_int8(dots: bool) -> Any:
+    """A block's int8, four numbers of a column together, as f32 [rows, columns] or as pairs of bf16."""
 
     @njit(**_OPTIONS)
     def laid(place: int, rows: int, columns: int, scales: int, by_row: bool, out: int) -> None:
-        factors = f32s(scales, 16)
+        byte, factors = u8s(place, (rows + 3) // 4 * 4 * columns), f32s(scales, 16)
+        flip = np.uint8(0) if by_row else np.uint8(128)  # keys are unsigned
+        whole, half = f32s(out, rows * columns), u16s(out, rows * columns)
         for r in range(rows):
-            row = f32s(out + r * columns * 4, columns)
-            read(place, r * columns, row)
-            if scales != 0:
-                for c in range(columns):
-                    row[c] *= factors[r] if by_row else factors[c]
+            for c in range(columns):
+                number = np.int8(byte[(r // 4 * columns + c) * 4 + r % 4] ^ flip)
+                value = np.float32(number) * (factors[r] if by_row else factors[c])
+                if dots:
+                    half[(r // 2 * columns + c) * 2 + r % 2] = to_bf16(value)
+                else:
+                    whole[r * columns + c] = value
 
     return laid
 
@@ -179,13 +166,12 @@ def _stage(value_width: int, dots: bool) -> Any:
 def build(group: int, key_width: int, value_width: int, kind: str, dots: bool) -> Any:
     """Compile for `group` query heads a key/value head, and caches of `kind` f32, bf16 or int8.
 
-    With `dots` those of bf16 are multiplied as pairs, else all as f32. Arguments: see `segments.attend`.
+    With `dots` they are multiplied as pairs of bf16, else as f32. Arguments: see `segments.attend`.
     """
-    size = {"f32": 4, "bf16": 2, "int8": 1}[kind]
-    tile_k, tile_v = 16 * key_width * size, 16 * value_width * size
+    tile_k, tile_v = tile_bytes(key_width, value_width, kind)
     together = 2 if dots else 1  # numbers in 32 bits
     k_count, v_count = key_width // together, 16 // together
-    laid = laid_pairs if dots else _laid_whole(kind)
+    laid = _laid_int8(dots) if kind == "int8" else laid_pairs if dots else _laid_whole(kind)
     kept, stage = _kept(dots), _stage(value_width, dots)
     padded = (value_width + 63) // 64 * 64
 

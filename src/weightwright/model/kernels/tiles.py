@@ -3,7 +3,8 @@
 `scores_tile`: s[g, t] = sum over d of q[g, d] k[d, t], and `values_tile`: o[g, d] += sum over t of
 p[g, t] v[t, d], for the G query heads that share a key/value head and the 16 tokens of a block. Keys lie
 transposed in a block ([width, tokens]) so that both broadcast a scalar against a vector of 16: no sum
-across lanes, and LLVM maps a vector of 16 f32 to whatever the CPU has.
+across lanes, and LLVM maps a vector of 16 f32 to whatever the CPU has. In int8 four numbers lie together (see
+`cache`); where the CPU has an instruction for that, `dots` takes the place of these tiles.
 """
 
 from collections.abc import Callable
@@ -20,11 +21,18 @@ from weightwright.model.kernels.vector import accumulated
 LANES = 16
 _F32 = ir.FloatType()
 _VECTOR = ir.VectorType(_F32, LANES)
-_BYTES = {"f32": 4, "bf16": 2, "int8": 1}
-
+_BYTES = {"f32": 4, "bf16": 2}
+_UNSIGNED = 128  # what turns an unsigned byte around 128 into a signed one
 
 KINDS = ("f32", "bf16", "int8")
 WHOLE, HALVES, DOTS = 0, 1, 2  # how `products` takes numbers
+
+
+def tile_bytes(key_width: int, value_width: int, kind: str) -> tuple[int, int]:
+    """Bytes of one key/value head's keys and values in a block of the cache."""
+    if kind == "int8":
+        return (key_width + 3) // 4 * 4 * LANES, value_width * LANES
+    return key_width * LANES * _BYTES[kind], value_width * LANES * _BYTES[kind]
 
 
 @intrinsic(prefer_literal=True)
@@ -42,7 +50,10 @@ def scores_tile(_context: Any, heads: Any, width: Any, kind: Any, q: Any, k: Any
             chains = max(1, 8 // len(group))  # independent sums hide the latency of a multiply-add
             sums = {(g, c): _zero() for g in group for c in range(chains)}
             for d in range(width):
-                keys = _load(b, k, d * LANES, kind)
+                if kind == "int8":
+                    keys = _one_of_four(b, k, d // 4 * LANES * 4, d % 4, _UNSIGNED)
+                else:
+                    keys = _load(b, k, d * LANES, kind)
                 for g in group:
                     query = _splat(b, _scalar(b, q, g * width + d))
                     sums[g, d % chains] = _fma(b, query, keys, sums[g, d % chains])
@@ -72,7 +83,10 @@ def values_tile(_context: Any, heads: Any, width: Any, kind: Any, p: Any, stride
                 columns = range(start, min(start + vectors * LANES, width), LANES)
                 sums = {(g, c): _load(b, o, g * width + c, "f32") for g in group for c in columns}
                 for t in range(LANES):
-                    rows = {c: _load(b, v, t * width + c, kind) for c in columns}
+                    if kind == "int8":
+                        rows = {c: _one_of_four(b, v, (t // 4 * width + c) * 4, t % 4, 0) for c in columns}
+                    else:
+                        rows = {c: _load(b, v, t * width + c, kind) for c in columns}
                     for g in group:
                         at = b.add(b.mul(stride, ir.Constant(stride.type, g)), ir.Constant(stride.type, t))
                         weight = _splat(b, _scalar(b, p, at))
@@ -218,10 +232,20 @@ def _load(b: Any, base: Any, index: int, kind: str) -> Any:
     stored = ir.VectorType(ir.IntType(bits), LANES)
     raw = _aligned(b.load(_at(b, base, index, _BYTES[kind], stored)), _BYTES[kind])
     wide = ir.VectorType(ir.IntType(32), LANES)
-    if kind == "int8":
-        return b.sitofp(b.sext(raw, wide), _VECTOR)
     shifted = b.shl(b.zext(raw, wide), ir.Constant(wide, [16] * LANES))
     return b.bitcast(shifted, _VECTOR)
+
+
+def _one_of_four(b: Any, base: Any, offset: int, which: int, flip: int) -> Any:
+    """Of 16 times four bytes at base + offset those of one number, as f32; `flip` is xored into each byte."""
+    byte, index = ir.IntType(8), ir.IntType(32)
+    every = ir.VectorType(byte, 4 * LANES)
+    raw = _aligned(b.load(_at(b, base, offset, 1, every)), 1)
+    mask = ir.Constant(ir.VectorType(index, LANES), [4 * lane + which for lane in range(LANES)])
+    own = b.shuffle_vector(raw, ir.Constant(every, ir.Undefined), mask)
+    if flip:
+        own = b.xor(own, ir.Constant(ir.VectorType(byte, LANES), [flip - 256] * LANES))
+    return b.sitofp(b.sext(own, ir.VectorType(index, LANES)), _VECTOR)
 
 
 def _store(b: Any, base: Any, index: Any, value: Any) -> None:
