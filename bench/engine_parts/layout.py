@@ -98,14 +98,14 @@ class Caches:
         from weightwright.model.attention import Rules, Step
         from weightwright.model.kernels.attend import attend
 
-        used, queries, scratch = -(-tokens // BLOCK), self.queries[:rows], []
+        used, queries = -(-tokens // BLOCK), self.queries[:rows]
         places, lengths = torch.arange(rows), torch.full((rows,), tokens)
         rules = Rules(WIDTH**-0.5)
         grouped = queries.bfloat16().view(rows, KV_HEADS, HEADS // KV_HEADS, WIDTH)
 
         def kernel(tables: Any) -> Callable[[int], Any]:
             own = tables[:rows, :used].int().contiguous()
-            step = Step(self.paged, places, rows, own, lengths, native=True, scratch=scratch)
+            step = Step(self.paged, places, rows, own, lengths, native=True)
             return lambda layer: attend(step, layer, queries, rules)
 
         def over(keys: Any, values: Any) -> Any:

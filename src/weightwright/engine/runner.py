@@ -23,7 +23,6 @@ class Runner:
         self._executor, self._bank, self._native = parts.executor, parts.bank, parts.native
         self._cache = cache or parts.cache
         self._device = parts.device
-        self._scratch: list[Tensor] = []
 
     def run(self, batch: Batch, slots: Mapping[Tokens, int] | None = None) -> "Tensor":
         """Logits [rows, vocab] f32 of all positions that need them, in the order of the works.
@@ -104,7 +103,6 @@ class Runner:
             lengths=self._whole(lengths),
             segments=segments,
             native=self._native,
-            scratch=self._scratch,
         )
         return self._whole(ids), self._whole(positions), step, self._whole(rows)
 

@@ -47,7 +47,6 @@ class Step:
     lengths: "Tensor"
     segments: Sequence[Segment] = ()
     native: bool = False
-    scratch: "list[Tensor]" = field(default_factory=list)
     _plans: "dict[int, tuple[Tensor, Tensor, Tensor]]" = field(default_factory=dict)
 
     def plan(self, tokens: int) -> "tuple[Tensor, Tensor, Tensor]":

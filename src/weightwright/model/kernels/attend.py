@@ -42,14 +42,11 @@ def attend(step: "Step", layer: int, queries: "Tensor", rules: "Rules", *, scale
     tables, lengths = step.tables, step.lengths
     group = heads // shape.kv_heads
     count = threads() if rows > 1 or tables.shape[1] > 4 else 1
-    room = tables.shape[1] * 16
-    if not step.scratch or step.scratch[0].numel() < count * group * room:
-        step.scratch[:] = [torch.empty(count * group * room)]
     sinks = rules.sinks.float().contiguous() if rules.sinks is not None else None
     attend_kernel(group, width, shape.value_width, cache.kind)(
         count, rows, shape.kv_heads, tables.shape[1], rules.window,
         queries.data_ptr(), cache.keys[layer].data_ptr(), cache.values[layer].data_ptr(), out.data_ptr(),
-        tables.data_ptr(), lengths.data_ptr(), step.scratch[0].data_ptr(), room,
+        tables.data_ptr(), lengths.data_ptr(),
         0 if sinks is None else sinks.data_ptr(),
         cache.key_scales[layer].data_ptr() if cache.scaled else 0,
         cache.value_scales[layer].data_ptr() if cache.scaled else 0,
