@@ -162,7 +162,9 @@ def test_int8_keys_and_values_stay_close() -> None:
     by_kernel = _ours(executor, bank, prompts, native=pool.available(), dtype=torch.int8)
     for (_, logits), (_, first), (_, second) in zip(expected, by_torch, by_kernel, strict=True):
         assert float((first[0] - logits[0]).norm() / logits[0].norm()) < 0.15
-        assert float((second[0] - first[0]).norm() / first[0].norm()) < 0.02
+        assert float((second[0] - logits[0]).norm() / logits[0].norm()) < 0.15
+        # the kernel may round queries and weights to 8 bits as well; test_kernels holds it to f64
+        assert float((second[0] - first[0]).norm() / first[0].norm()) < 0.1
 
 
 def test_a_model_with_attention_of_its_own_is_refused_by_name() -> None:
