@@ -1,7 +1,9 @@
 """The native kernels, each against f64, on one thread and on two."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -251,6 +253,21 @@ def _reference_segment(
     lengths = torch.arange(segment.length - segment.count, segment.length) + 1
     mine = queries[segment.start : segment.start + segment.count].double()
     return _reference(mine, keys, values, lengths, rules)
+
+
+def test_a_second_process_finds_what_the_first_has_compiled(tmp_path: Path) -> None:
+    script = (
+        "from weightwright.model.kernels import attend, lora, rows, segments\n"
+        "attend.attend_kernel(2, 32, 32, 'f32'), segments._kernel(2, 32, 32, 'f32')\n"
+        "lora._kernel(lora._form(1)), rows._kernel('put')\n"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    kept = []
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+        kept.append(sorted(path.name for path in tmp_path.rglob("*.nbc")))
+    assert kept[0] == kept[1]
+    assert len({name.split(".")[0] for name in kept[0]}) == 4
 
 
 def test_another_openmp_library_in_the_process_does_no_harm() -> None:

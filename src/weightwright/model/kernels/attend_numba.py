@@ -7,9 +7,10 @@ read all the time: while one stage is computed the next one's keys and values ar
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, njit, types
+from numba import carray, njit
 
 from weightwright.model.kernels.dots import codes_of, scores_dots, values_dots
+from weightwright.model.kernels.entry import entry
 from weightwright.model.kernels.tiles import KINDS, scores_tile, tile_bytes, values_tile
 from weightwright.model.kernels.vector import (
     FAST,
@@ -160,7 +161,7 @@ def build(group: int, key_width: int, value_width: int, kind: str, dots: bool) -
     scores, values = _stage(group, key_width, value_width, kind, dots)
     padded = (key_width + 3) // 4 * 4
 
-    @cfunc(types.void(types.voidptr), cache=True, nopython=True, **_OPTIONS)
+    @entry(group, key_width, value_width, kind, dots, **_OPTIONS)
     def attend(data: Any) -> None:
         a = carray(after_counters(data), (14,), np.int64)
         real = carray(after_counters(data), (14,), np.float64)

@@ -3,8 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, njit, types
+from numba import carray, njit
 
+from weightwright.model.kernels.entry import entry
 from weightwright.model.kernels.tiles import DOTS, WHOLE, products
 from weightwright.model.kernels.vector import (
     FAST,
@@ -109,7 +110,7 @@ def build(form: int) -> Any:
     together = 1 if form == WHOLE else 2  # numbers of the inner dimension that lie beside each other
     product, kept = _product(form), _kept(form)
 
-    @cfunc(types.void(types.voidptr), cache=True, fastmath=FAST, nopython=True, error_model="numpy")
+    @entry(form, fastmath=FAST, error_model="numpy")
     def add(data: Any) -> None:
         a = carray(after_counters(data), (20,), np.int64)
         groups, n, inputs, outputs, parts, rank, chunk, chunks = (

@@ -8,8 +8,9 @@ other that one instruction (AVX512-BF16's vdpbf16ps) multiplies and adds to an f
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, njit, types
+from numba import carray, njit
 
+from weightwright.model.kernels.entry import entry
 from weightwright.model.kernels.tiles import DOTS, WHOLE, products, tile_bytes
 from weightwright.model.kernels.vector import (
     FAST,
@@ -175,7 +176,7 @@ def build(group: int, key_width: int, value_width: int, kind: str, dots: bool) -
     kept, stage = _kept(dots), _stage(value_width, dots)
     padded = (value_width + 63) // 64 * 64
 
-    @cfunc(types.void(types.voidptr), cache=True, nopython=True, **_OPTIONS)
+    @entry(group, key_width, value_width, kind, dots, **_OPTIONS)
     def attend(data: Any) -> None:
         a = carray(after_counters(data), (14,), np.int64)
         tasks, count, tokens, segments, tables = a[0], a[1], a[2], a[3], a[4]
