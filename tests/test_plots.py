@@ -58,3 +58,19 @@ def test_labels_that_no_font_can_draw_are_numbered(monkeypatch: pytest.MonkeyPat
 def test_no_global_plotting_state_is_touched() -> None:
     plots.interval_bars(BARS, label="F1")
     assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_memory_by_phase_is_a_png_whose_bars_are_the_parts() -> None:
+    phases = {"loading": {"weights": 10**9}, "backward pass": {"weights": 10**9, "activations": 3 * 10**9}}
+    plain, limited = plots.memory_phases(phases), plots.memory_phases(phases, limit_bytes=5 * 10**9)
+    assert plain.startswith(b"\x89PNG")
+    assert plain == plots.memory_phases(phases)
+    assert plain != limited
+    # the line is where the limit is: the same label, another place
+    near = [plots.memory_phases(phases, limit_bytes=limit * 10**7) for limit in (350, 354)]
+    assert near[0] != near[1]
+    # a limit far beyond the bars is not drawn, so that they stay readable
+    assert plots.memory_phases(phases, limit_bytes=10**12) == plain
+    assert plots.memory_phases({name: dict(parts) for name, parts in phases.items()}) == plain
+    more = {**phases, "backward pass": {"weights": 10**9, "activations": 4 * 10**9}}
+    assert plots.memory_phases(more) != plain

@@ -147,6 +147,22 @@ def embedder_for(given: str, own: str) -> str:
     return own or DEFAULT_EMBEDDER
 
 
+def _check_room(address: ModelAddress, settings: "EngineSettings") -> None:
+    """Refuse a model that cannot fit with a single short sequence, before it is loaded. Raises MemoryLimitError."""
+    from weightwright.model.device import free_bytes, pick_device
+    from weightwright.model.hub import locate
+    from weightwright.plan.fits import require_room
+    from weightwright.plan.settings import PlanSettings
+
+    path = locate(address)
+    if path is None:
+        return  # to be pulled first
+    planned = PlanSettings(
+        model=str(address), task="serve", precision=address.precision or settings.precision, sequences=1, context=16
+    )
+    require_room(path, planned, free_bytes(pick_device(settings.device)))
+
+
 def _open_engine(
     address: ModelAddress,
     adapters: dict[str, Path],
@@ -165,6 +181,7 @@ def _open_engine(
     if address.adapter is not None:
         default = "default"
         adapters[default] = address.adapter
+    _check_room(address, settings)
     loaded = load(
         address,
         precision=settings.precision,

@@ -174,8 +174,58 @@ def loss_curve(losses: Sequence[float], evals: Sequence[tuple[int, float]]) -> b
     return buffer.getvalue()
 
 
+def terminal_curve(losses: Sequence[float], evals: Sequence[tuple[int, float]], *, width: int = 60, height: int = 10) -> str:
+    """The smoothed loss over the steps as text, `width` x `height` characters; evaluations are marked o."""
+    smooth = _smooth(losses)
+    low, high = min([*smooth, *(e for _, e in evals)]), max([*smooth, *(e for _, e in evals)])
+    rows = [[" "] * width for _ in range(height)]
+
+    def put(step: float, value: float, mark: str) -> None:
+        column = round((step - 1) / max(1, len(smooth) - 1) * (width - 1))
+        row = round((high - value) / ((high - low) or 1) * (height - 1))
+        rows[row][min(max(column, 0), width - 1)] = mark
+
+    for step, value in enumerate(smooth, 1):
+        put(step, value, "·")
+    for done, value in evals:
+        put(done, value, "o")
+    labels = [f"{high:8.3f}", *[" " * 8] * (height - 2), f"{low:8.3f}"]
+    lines = [f"{label} │{''.join(row).rstrip()}" for label, row in zip(labels, rows, strict=True)]
+    axis = f"{'':8} └{'─' * width}"
+    return "\n".join([*lines, axis, f"{'':10}1{f'step {len(smooth)}':>{width - 1}}"])
+
+
 def _smooth(values: Sequence[float]) -> list[float]:
     """The mean of each value and those shortly before it."""
     width = max(1, len(values) // 20)
     starts = (max(0, i + 1 - width) for i in range(len(values)))
     return [sum(values[s : i + 1]) / (i + 1 - s) for i, s in enumerate(starts)]
+
+
+def memory_phases(phases: Mapping[str, Mapping[str, int]], *, limit_bytes: int = 0) -> bytes:
+    """A PNG: one bar a phase with its parts in bytes, in order from the top; a line where memory ends (0: none)."""
+    figure, axes = _figure(7.6, 1.5 + 0.5 * len(phases))
+    figure.patch.set_alpha(1)  # image viewers show what is transparent as black
+    names = list(dict.fromkeys(part for parts in phases.values() for part in parts))
+    places = list(range(len(phases), 0, -1))
+    left = [0.0] * len(phases)
+    for i, name in enumerate(names):
+        sizes = [parts.get(name, 0) / 1e9 for parts in phases.values()]
+        axes.barh(places, sizes, left=left, height=_BAR_HEIGHT, color=PALETTE[i % len(PALETTE)], label=name, zorder=2,
+                  hatch="//" if i >= len(PALETTE) else None)  # fmt: skip
+        left = [start + size for start, size in zip(left, sizes, strict=True)]
+    for place, end in zip(places, left, strict=True):
+        axes.annotate(f"{end:.2f}", (end, place), xytext=(6, 0), textcoords="offset points", va="center", color=_INK,
+                      zorder=4, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
+    axes.set_yticks(places, labels=list(phases))
+    limit, longest = limit_bytes / 1e9, max(left)
+    near = 0 < limit < 4 * longest
+    if near:
+        axes.axvline(limit, color=_INK, linestyle="--", linewidth=1.2, zorder=3)
+    axes.set_xlim(0, 1.12 * max(longest, limit if near else 0))
+    axes.set_xlabel(f"GB; the dashed line is the limit of {limit:.1f}" if near else "GB")
+    axes.grid(visible=False, axis="y")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, labelcolor=_INK)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()

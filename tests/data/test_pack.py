@@ -67,3 +67,29 @@ def test_a_cut_that_leaves_nothing_to_learn_drops_the_row():
 
 def test_rows_that_fit_are_left_alone():
     assert fit([row(5), row(20)], 20, "error").rows == (row(5), row(20))
+
+
+def test_split_rows_lose_nothing_but_pieces_without_an_answer():
+    whole = row(50, labelled_from=25)
+    split = fit([row(5), whole], 20, "split")
+    assert [(len(r), r.place) for r in split.rows] == [
+        (5, "row of 5"),
+        (20, "row of 50, piece 2"),
+        (10, "row of 50, piece 3"),
+    ]
+    assert (split.split, split.dropped, split.truncated) == (1, 1, 0)
+    assert split.rows[1].token_ids + split.rows[2].token_ids == whole.token_ids[20:]
+    assert split.rows[1].labelled + split.rows[2].labelled == whole.labelled[20:]
+
+
+def test_a_split_text_is_all_there():
+    whole = row(50)
+    split = fit([whole], 20, "split")
+    assert [len(r) for r in split.rows] == [20, 20, 10]
+    assert tuple(token for r in split.rows for token in r.token_ids) == whole.token_ids
+    assert (split.split, split.dropped) == (1, 0)
+
+
+def test_a_piece_of_one_token_has_nothing_to_learn():
+    split = fit([row(21)], 20, "split")
+    assert ([len(r) for r in split.rows], split.split, split.dropped) == ([20], 1, 1)

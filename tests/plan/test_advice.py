@@ -1,9 +1,28 @@
-"""The rules: a batch that leaves steps, a short warm-up, and what to change to fit."""
+"""The rules: a batch that leaves steps, a short warm-up, the rank by kinds of task, and what to change to fit."""
 
 import pytest
 
-from weightwright.plan.advice import advise, batch_rows, warmup_steps
+from weightwright.plan.advice import advise, batch_rows, epochs_for, lora_rank, warmup_steps
+from weightwright.plan.memory import estimate
 from weightwright.plan.settings import PlanSettings
+from weightwright.plan.spec import from_config
+
+SPEC = from_config({
+    "model_type": "llama", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "max_position_embeddings": 4096,
+})  # fmt: skip
+
+
+def by_setting(settings: PlanSettings) -> dict:
+    return {one.setting: one for one in advise(settings, peak_bytes=1, memory_bytes=10)}
+
+
+def to_fit(settings: PlanSettings, memory_bytes: int) -> list:
+    """What is said only because it does not fit."""
+    peak = estimate(SPEC, settings).peak.total_bytes
+    assert peak > memory_bytes
+    usual = advise(settings, peak, 0, SPEC)
+    return advise(settings, peak, memory_bytes, SPEC)[len(usual) :]
 
 
 @pytest.mark.parametrize(
@@ -23,14 +42,81 @@ def test_warmup_is_at_most_a_tenth():
     assert warmup_steps(9) == 0
 
 
+@pytest.mark.parametrize(
+    ("kinds", "rank"), [(1, 8), (2, 16), (4, 16), (5, 32), (16, 64), (32, 128), (33, 256), (1000, 256)]
+)
+def test_the_rank_grows_with_the_kinds_of_task(kinds: int, rank: int):
+    assert lora_rank(kinds) == rank
+    advice = by_setting(PlanSettings(model="x", task="lora", task_kinds=kinds))
+    assert (advice["rank"].value, advice["alpha"].value) == (rank, 2 * rank)
+
+
+@pytest.mark.parametrize(("rows", "epochs"), [(100_000, 1), (800, 1), (799, 2), (91, 9), (5, 20)])
+def test_one_epoch_unless_rows_are_few(rows: int, epochs: int):
+    assert epochs_for(rows) == epochs
+    advice = by_setting(PlanSettings(model="x", task="lora", rows=rows))
+    assert advice["epochs"].value == epochs
+    if rows * epochs >= 800:
+        assert advice["batch"].value >= 8
+        assert rows * epochs // advice["batch"].value >= 100
+
+
 def test_advice_names_setting_value_and_reason():
     settings = PlanSettings(model="x", task="lora", rank=16, rows=800)
-    advice = {one.setting: one for one in advise(settings, peak_bytes=1, memory_bytes=10)}
+    advice = by_setting(settings)
     assert advice["alpha"].value == 32
     assert advice["batch"].value == 8
     assert advice["warmup_steps"].value == 10
+    assert advice["targets"].value == "all-linear"
+    assert (advice["learning_rate"].value, advice["weight_decay"].value) == (3e-4, 0.01)
     assert all(one.why for one in advice.values())
     assert "gradient_checkpointing" not in advice
+
+
+def test_epochs_that_were_said_are_kept_for_the_batch():
+    advice = by_setting(PlanSettings(model="x", task="lora", rows=800, epochs=4))
+    assert advice["epochs"].value == 1
+    assert advice["batch"].value == 32
+
+
+@pytest.mark.parametrize(
+    ("values", "rate"),
+    [
+        ({"task": "lora"}, 3e-4), ({"task": "full"}, 2e-5), ({"task": "qlora", "objective": "dpo"}, 3e-5),
+        ({"task": "full", "objective": "simpo"}, 2e-6), ({"task": "full", "optimizer": "sgd"}, 0.1),
+    ],
+)  # fmt: skip
+def test_the_learning_rate_is_the_one_that_tuning_takes(values: dict, rate: float, tmp_path):
+    from weightwright.tune.settings import TuneSettings
+
+    found = by_setting(PlanSettings(model="x", **values))["learning_rate"].value
+    assert found == pytest.approx(rate)
+    method = values["task"]
+    rest = {key: value for key, value in values.items() if key != "task"}
+    tuning = TuneSettings(model="x", data=tmp_path, out=tmp_path, method=method, **rest)
+    assert tuning.peak_learning_rate == pytest.approx(rate)
+
+
+def test_sgd_comes_with_momentum_and_no_decay():
+    advice = by_setting(PlanSettings(model="x", task="full", optimizer="sgd"))
+    assert advice["momentum"].value == 0.9
+    assert "weight_decay" not in advice
+
+
+def test_settings_far_from_the_advice_are_told_so():
+    far = PlanSettings(model="x", task="lora", learning_rate=3e-3, rank=8, alpha=64)
+    advice = by_setting(far)
+    assert "0.003 is 10 times that" in advice["learning_rate"].why
+    assert "64 scales the adapter by 8" in advice["alpha"].why
+    near = by_setting(PlanSettings(model="x", task="lora", learning_rate=2e-4, rank=8, alpha=16))
+    assert "times that" not in near["learning_rate"].why
+    assert "scales" not in near["alpha"].why.partition(";")[2]
+
+
+def test_qlora_says_what_it_costs():
+    why = by_setting(PlanSettings(model="x", task="qlora"))["task"].why
+    assert "33%" in why
+    assert "39%" in why
 
 
 def test_what_does_not_fit_is_told_how_it_could():
@@ -40,3 +126,45 @@ def test_what_does_not_fit_is_told_how_it_could():
     }
     served = PlanSettings(model="x", task="serve")
     assert "sequences" in {one.setting for one in advise(served, peak_bytes=20, memory_bytes=10)}
+
+
+def test_ways_to_fit_come_cheapest_first_and_end_where_it_fits():
+    settings = PlanSettings(model="x", task="lora")
+    ways = to_fit(settings, 14_800_000_000)
+    assert [(one.setting, one.value) for one in ways] == [
+        ("micro_batch", 1),
+        ("gradient_checkpointing", True),
+    ]
+    assert ways[-1].why.endswith("which fits")
+    last = settings.model_copy(update={"micro_batch": 1, "gradient_checkpointing": True})
+    assert f"{estimate(SPEC, last).peak.total_bytes / 1e9:.2f} GB" in ways[-1].why
+    further = to_fit(settings, 8_000_000_000)
+    assert [one.setting for one in further] == ["micro_batch", "gradient_checkpointing", "task"]
+    assert further[-1].value == "qlora"
+
+
+def test_full_tuning_is_told_of_sgd_or_8_bits_and_at_last_of_adapters():
+    ways = to_fit(PlanSettings(model="x", task="full"), 16_000_000_000)
+    assert [one.value for one in ways if one.setting == "optimizer"] == ["sgd"]
+    assert [one.value for one in ways if one.setting == "task"] == ["lora"]
+    card = to_fit(PlanSettings(model="x", task="full", device="cuda"), 70_000_000_000)
+    assert [one.value for one in card if one.setting == "optimizer"] == ["adamw8bit"]
+
+
+def test_serving_gives_up_sequences_before_precision_and_precision_before_context():
+    settings = PlanSettings(model="x", task="serve", context=4096, sequences=4)
+    ways = to_fit(settings, 7_500_000_000)
+    assert [one.setting for one in ways] == ["sequences", "kv_precision", "precision", "precision"]
+    assert [one.value for one in ways] == [2, "int8", "int8", "int4"]
+
+
+def test_ways_that_lead_nowhere_are_not_offered():
+    one = PlanSettings(model="x", task="serve", sequences=1, precision="int4", kv_precision="int8")
+    assert {way.setting for way in to_fit(one, 1_000)} == {"context"}
+    mixture = from_config({
+        "model_type": "mixtral", "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128,
+        "num_hidden_layers": 2, "num_attention_heads": 4,
+    })  # fmt: skip
+    settings = PlanSettings(model="x", task="serve")
+    peak = estimate(mixture, settings).peak.total_bytes
+    assert "precision" not in {way.setting for way in advise(settings, peak, 1_000, mixture)}

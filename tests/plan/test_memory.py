@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from weightwright.errors import SettingsError
 from weightwright.plan import memory
 from weightwright.plan.settings import PlanSettings, parse_bytes
 from weightwright.plan.spec import from_config
@@ -92,3 +93,77 @@ def test_sizes(text: str, size: int):
 def test_a_wrong_size_is_refused():
     with pytest.raises(ValidationError, match="such as 24GB"):
         settings(device_memory="much")
+
+
+def test_of_a_mixture_only_the_experts_that_are_met_have_activations():
+    config = {
+        "model_type": "mixtral", "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_local_experts": 8,
+    }  # fmt: skip
+    few, many = (from_config(config | {"num_experts_per_tok": n}) for n in (2, 4))
+    held, met = ("weights", "activations")
+    peaks = [memory.estimate(spec, settings(context=64, sequences=1)).phases[1].parts for spec in (few, many)]
+    assert peaks[0][held] == peaks[1][held]
+    assert peaks[1][met] - peaks[0][met] == 4 * 64 * 3 * 2 * 128
+    # loading: the experts of a layer come as matrices of their own and are stacked
+    assert memory.estimate(few, settings()).phases[0].parts["matrix on its way"] == 2 * 8 * 3 * 64 * 128
+
+
+def test_experts_are_not_packed():
+    mixture = from_config({
+        "model_type": "mixtral", "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128,
+        "num_hidden_layers": 2, "num_attention_heads": 4,
+    })  # fmt: skip
+    with pytest.raises(
+        SettingsError, match=r"precision=int8: mixtral is a mixture of experts.*--precision bf16"
+    ):
+        memory.estimate(mixture, settings(precision="int8"))
+
+
+def test_latent_attention_is_cached_as_its_heads_see_it():
+    spec = from_config({
+        "model_type": "deepseek_v3", "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "kv_lora_rank": 40, "q_lora_rank": 56,
+        "qk_rope_head_dim": 8, "v_head_dim": 20, "qk_nope_head_dim": 24, "first_k_dense_replace": 2,
+    })  # fmt: skip
+    assert memory.kv_bytes(spec, settings(context=16, sequences=3)) == 2 * 2 * 4 * (32 + 20) * 16 * 3
+
+
+def test_linear_attention_keeps_a_state_that_does_not_grow():
+    spec = from_config({
+        "model_type": "qwen3_5_text", "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128,
+        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+        "linear_conv_kernel_dim": 3, "linear_key_head_dim": 8, "linear_value_head_dim": 12,
+        "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+    })  # fmt: skip
+    state = 4 * (4 * 8 * 12 + (2 * 16 + 48) * 3)
+    for context in (16, 160):
+        cached = 2 * 2 * 2 * 16 * context  # one layer in four
+        assert memory.kv_bytes(spec, settings(context=context, sequences=5)) == 5 * (cached + 3 * state)
+
+
+def test_a_card_holds_no_process_but_a_context():
+    here = memory.estimate(SPEC, settings()).peak.parts["runtime"]
+    there = memory.estimate(SPEC, settings(device="cuda")).peak.parts["runtime"]
+    assert (here, there) == (560_000_000 + 950 * 32000, 500_000_000)
+
+
+def test_the_memory_of_a_card_that_is_not_here_must_be_said(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert memory.memory_limit(settings(device="cuda", device_memory="24GB")) == 24_000_000_000
+    with pytest.raises(SettingsError, match=r"device=cuda: no such card answers here.*--device-memory 24GB"):
+        memory.memory_limit(settings(device="cuda"))
+
+
+def test_a_card_says_its_memory_through_the_drivers_tool(monkeypatch, tmp_path):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 24576\necho 8192\n", encoding="utf-8")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert memory.memory_limit(settings(device="cuda")) == 24_576 * 1024**2
+    tool.write_text("#!/bin/sh\necho no driver\nexit 9\n", encoding="utf-8")
+    assert memory.card_bytes() == 0
+
+
+def test_this_machines_memory_is_the_limit_where_nothing_is_said():
+    assert memory.memory_limit(settings()) == memory.machine_bytes() > 0

@@ -88,7 +88,7 @@ def test_targets(model):
 
 @pytest.mark.parametrize(("heads", "keys"), [(4, 4), (6, 2)])
 @pytest.mark.parametrize("tokens", [1, 33])
-def test_short_attention_equals_torch(heads, keys, tokens):
+def test_attention_of_short_rows_equals_torch(heads, keys, tokens):
     torch.manual_seed(0)
     q, k, v = (
         torch.randn(3, n, tokens, 8, dtype=torch.float64, requires_grad=True) for n in (heads, keys, keys)
@@ -105,13 +105,13 @@ def test_short_attention_equals_torch(heads, keys, tokens):
         torch.testing.assert_close(a, b)
 
 
-def test_short_attention_is_used_and_taken_out_again(model, monkeypatch):
+def test_row_attention_is_used_and_taken_out_again(model, monkeypatch):
     ids = torch.arange(20)[None]
     before = model(ids).logits
     used = []
     apply = attention._Causal.apply
     monkeypatch.setattr(attention._Causal, "apply", lambda *a: used.append(1) or apply(*a))
-    with attention.short_attention(model):
+    with attention.row_attention(model):
         torch.testing.assert_close(model(ids).logits, before, rtol=1e-4, atol=1e-4)
     assert len(used) == model.config.num_hidden_layers
     assert model.config._attn_implementation == "sdpa"
@@ -119,14 +119,10 @@ def test_short_attention_is_used_and_taken_out_again(model, monkeypatch):
     assert len(used) == model.config.num_hidden_layers
 
 
-def test_a_mask_and_long_rows_go_to_torch(monkeypatch):
+def test_long_rows_go_to_torch(monkeypatch):
     monkeypatch.setattr(attention._Causal, "apply", None)  # would fail if it were used
-    module = torch.nn.Module()
-    module.is_causal, module.num_key_value_groups = True, 1
-    q, k, v = (torch.randn(1, 2, 6, 8) for _ in range(3))
-    mask = torch.ones(1, 1, 6, 6, dtype=torch.bool).tril()
-    found, _ = attention.forward(module, q, k, v, mask)
-    expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    torch.testing.assert_close(found, expected.transpose(1, 2))
     monkeypatch.setattr(attention, "LONGEST", 5)
+    module = torch.nn.Module()
+    q, k, v = (torch.randn(1, 2, 6, 8) for _ in range(3))
+    expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     torch.testing.assert_close(attention.forward(module, q, k, v, None)[0], expected.transpose(1, 2))

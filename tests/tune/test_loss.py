@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from weightwright.tune import loss as loss_module
-from weightwright.tune.loss import Batch, VocabularyLoss, head_loss
+from weightwright.tune.batch import Batch
+from weightwright.tune.loss import VocabularyLoss, head_logprobs, head_loss
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def batch(vocabulary: int) -> Batch:
     generator = torch.Generator().manual_seed(0)
     token_ids = torch.randint(0, vocabulary, (3, 17), generator=generator)
     labels = torch.where(torch.rand(3, 17, generator=generator) < 0.4, token_ids, -100)
-    return Batch(token_ids, labels, 51)
+    return Batch(token_ids, labels, 51, torch.arange(3)[:, None].expand(3, 17))
 
 
 def plain(model, one: Batch) -> torch.Tensor:
@@ -46,6 +47,28 @@ def test_an_outer_scale_reaches_the_gradient(model):
     scaled = gradients(model, VocabularyLoss(model)(one) / 7)
     for a, b in zip(scaled, gradients(model, plain(model, one) / 7), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [8_000_000, 600])
+def test_logprobs_and_their_gradients_equal_plain_log_softmax(model, monkeypatch, chunk):
+    monkeypatch.setattr(loss_module, "_CHUNK_LOGITS", chunk)
+    one = batch(model.config.vocab_size)
+    logits = model(input_ids=one.token_ids, use_cache=False).logits[:, :-1][one.labelled]
+    chosen = one.token_ids[:, 1:][one.labelled]
+    expected = logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0]
+    found = VocabularyLoss(model).logprobs(one, one.labelled)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    weights = torch.randn(len(found))
+    pairs = zip(gradients(model, found @ weights), gradients(model, expected @ weights), strict=True)
+    for a, b in pairs:
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_labelled_gives_no_logprobs(model):
+    head = model.get_output_embeddings()
+    assert head_logprobs(torch.zeros(0, head.in_features), head, torch.zeros(0, dtype=torch.int64)).shape == (
+        0,
+    )
 
 
 def test_logits_are_never_built_whole(model, monkeypatch):

@@ -44,8 +44,6 @@ def test_two_kinds_of_warmup_are_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": "qlora"}, "qlora.*--method lora"),
-        ({"objective": "dpo"}, "dpo.*--objective sft"),
         ({"method": "full", "fsdp": True}, "fsdp.*torchrun"),
     ],
 )
@@ -54,3 +52,26 @@ def test_what_comes_later_is_refused_before_anything_is_read(change: dict, messa
 
     with pytest.raises(TuneError, match=message):
         tune(TuneSettings(model="m", data=Path("absent"), out=Path("o"), **change))
+
+
+@pytest.mark.parametrize(
+    ("change", "rate"),
+    [
+        ({}, 3e-4),
+        ({"method": "full"}, 2e-5),
+        ({"objective": "dpo"}, 3e-5),
+        ({"optimizer": "sgd"}, 0.1),
+        ({"optimizer": "sgd", "learning_rate": 0.5}, 0.5),
+    ],
+)
+def test_default_learning_rates(change: dict, rate: float):
+    settings = TuneSettings(model="m", data=Path("d"), out=Path("o"), **change)
+    assert settings.peak_learning_rate == pytest.approx(rate)
+
+
+def test_each_objective_has_its_papers_beta():
+    found = {
+        name: TuneSettings(model="m", data=Path("d"), out=Path("o"), objective=name).pair_beta
+        for name in ("dpo", "kto", "orpo", "simpo")
+    }
+    assert found == {"dpo": 0.1, "kto": 0.1, "orpo": 0.1, "simpo": 2.0}

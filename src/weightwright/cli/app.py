@@ -25,6 +25,9 @@ VERBS: tuple[tuple[str, str, str, str], ...] = (
     ),
     ("plan", "plan:plan", MODELS, "Does it fit, what will it cost, which settings."),
     ("tune", "tune:tune", DATA, "Train an adapter, or every weight, on your rows."),
+    ("tune-watch", "watch:watch", DATA, "Watch a running tune: weightwright tune watch DIR."),
+    ("merge", "merge:merge", MODELS, "Add an adapter into its base model and write the result."),
+    ("export", "merge:export", MODELS, "Write a model for llama.cpp and Ollama (GGUF), or as safetensors."),
     ("chat", "chat:chat", MODELS, "Talk with a model in the terminal."),
     ("serve", "serve:serve", MODELS, "Serve a model, its adapters and knowledge bases over HTTP."),
     ("ask", "ask:ask", ASK, "Answer a question from a knowledge base, with checked citations."),
@@ -52,7 +55,10 @@ GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
         "data",
         DATA,
         "Look at rows before they are learnt.",
-        (("show", "data:show", "Print rows with the tokens that carry loss in colour."),),
+        (
+            ("show", "data:show", "Print rows with the tokens that carry loss in colour."),
+            ("check", "data:check", "Lengths, duplicates, leaks into held-out rows, broken rows, kinds of task."),
+        ),
     ),
 )
 
@@ -82,6 +88,8 @@ def build() -> App:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. 0 done; 1 a clear error; 2 wrong usage; 130 interrupted."""
     tokens = list(sys.argv[1:] if argv is None else argv)
+    if tokens[:2] == ["tune", "watch"]:  # a verb of its own: `tune` has no other words after it
+        tokens[:2] = ["tune-watch"]
     signal.signal(signal.SIGTERM, _interrupt)  # a polite kill leaves files as whole as Ctrl-C does
     try:
         build()(tokens)

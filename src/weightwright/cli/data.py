@@ -1,5 +1,7 @@
-"""`weightwright data`: look at rows before they are learnt."""
+"""`weightwright data`: look at rows before they are learnt, and check them."""
 
+from collections.abc import Sequence
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,15 +13,21 @@ from weightwright.config import Settings
 from weightwright.data.grounded import PromptSettings
 
 if TYPE_CHECKING:
+    from weightwright.data.checks import Alike, Problem
+    from weightwright.data.summary import Found
     from weightwright.data.template import Encoded
 
 Runs = list[tuple[bool, str]]
+ROWS_HELP = (
+    "rows: .json, .jsonl, .csv, .parquet or .txt, a folder of them, or FOLDER:NAME of a dataset_info.json"
+)
+_SHOWN = 10
 
 
 class DataShowSettings(Settings):
     """Which rows to show, as which model will read them."""
 
-    file: Path = Field(description="rows to learn from: .json or .jsonl")
+    file: Path = Field(description=ROWS_HELP)
     model: str = Field(description="model address, for its tokenizer and chat template")
     train_on: Literal["answers", "last", "all"] = Field("answers", description="tokens that carry loss")
     first: int = Field(1, ge=1, description="number of the first row to show")
@@ -27,20 +35,48 @@ class DataShowSettings(Settings):
     prompt: PromptSettings = Field(default_factory=PromptSettings)
 
 
+class DataCheckSettings(Settings):
+    """Which rows to check, and what for."""
+
+    file: Path = Field(description=ROWS_HELP)
+    model: str = Field(
+        "", description="model address, to count tokens as it will read them; default: characters"
+    )
+    eval_data: Path | None = Field(None, description="rows held out, to be sought among the others")
+    embedder: str = Field(
+        "", description="embedder address (minilm), to count kinds of task; default: not counted"
+    )
+    train_on: Literal["answers", "last", "all"] = Field("answers", description="tokens that carry loss")
+    max_length: int = Field(2048, ge=2, description="longest row in tokens")
+    prompt: PromptSettings = Field(default_factory=PromptSettings)
+
+
 @verb(DataShowSettings, section="data_show", positional=("file",))
 def show(settings: DataShowSettings) -> Outcome:
-    """Print rows as the model will read them, with the tokens that carry loss in colour."""
-    from weightwright.data.formats import read_samples
-    from weightwright.data.template import encode
+    """Print rows as the model will read them, with the tokens that carry loss in colour.
+
+    A preference pair is printed as two rows, the chosen answer first.
+    """
+    from weightwright.data.formats import read_parts
+    from weightwright.data.sample import Judged
+    from weightwright.data.template import encode_row
     from weightwright.model.load import load_tokenizer
 
-    samples = read_samples(settings.file, settings.prompt)
+    rows = [row for part in read_parts(settings.file, settings.prompt) for row in part.rows]
     tokenizer = load_tokenizer(settings.model)
-    encoded = [encode(sample, tokenizer, settings.train_on) for sample in samples]
-    shown = encoded[settings.first - 1 :][: settings.count]
+    each = [encode_row(row, tokenizer, settings.train_on) for row in rows]
+    encoded = [one for row in each for one in row]
+    window = slice(settings.first - 1, settings.first - 1 + settings.count)
+    shown: list[Encoded] = []
+    notes: list[str] = []
+    for row, parts in zip(rows[window], each[window], strict=True):
+        shown += parts
+        notes += [("judged good" if row.good else "judged bad") if isinstance(row, Judged) else ""] * len(
+            parts
+        )
     runs = [_runs(row, tokenizer) for row in shown]
     data = {
-        "rows": len(encoded),
+        "rows": len(rows),
         "tokens": sum(map(len, encoded)),
         "labelled_tokens": sum(row.labelled_tokens for row in encoded),
         "longest": max(map(len, encoded)),
@@ -51,10 +87,65 @@ def show(settings: DataShowSettings) -> Outcome:
                 "labelled_tokens": row.labelled_tokens,
                 "parts": [{"labelled": labelled, "text": text} for labelled, text in parts],
             }
-            for row, parts in zip(shown, runs, strict=True)
+            | ({"note": note} if note else {})
+            for row, note, parts in zip(shown, notes, runs, strict=True)
         ],
     }
-    return Outcome(data, _view(data, shown, runs))
+    return Outcome(data, _view(data, shown, notes, runs))
+
+
+@verb(DataCheckSettings, section="data_check", positional=("file",))
+def check(settings: DataCheckSettings) -> Outcome:
+    """Check rows: lengths, duplicates, what stands in held-out rows too, broken rows, languages, kinds of task."""
+    from weightwright.connect import open_embedder
+    from weightwright.data.sample import Built
+    from weightwright.data.summary import check as checked
+    from weightwright.data.template import encode_row
+    from weightwright.model.load import load_tokenizer
+
+    tokenizer = load_tokenizer(settings.model) if settings.model else None
+
+    def encode(row: Built) -> "tuple[Encoded, ...]":
+        return encode_row(row, tokenizer, settings.train_on)
+
+    def found(embedder: Any = None) -> "Found":
+        return checked(
+            settings.file,
+            eval_path=settings.eval_data,
+            prompt=settings.prompt,
+            encode=None if tokenizer is None else encode,
+            embedder=embedder,
+            max_length=settings.max_length,
+        )
+
+    if not settings.embedder:
+        result = found()
+    else:
+        with closing(open_embedder(settings.embedder)) as embedder:
+            result = found(embedder)
+    said, advised, notes = _kinds(result, settings.embedder)
+    return Outcome(
+        {**result.to_json(), "advice": advised, "notes": notes}, "\n".join(_report(result, [*said, *notes]))
+    )
+
+
+def _kinds(found: "Found", embedder: str) -> tuple[list[str], list[dict[str, Any]], list[str]]:
+    """How many kinds of task there are, as lines; the rank advised for them; what makes the count doubtful."""
+    from weightwright.plan.advice import lora_rank
+
+    if found.kinds is None:
+        return [], [], []
+    count = found.kinds.count
+    why, rank = f"about {count} kinds of task" if count > 1 else "one kind of task", lora_rank(count)
+    groups = list(zip(found.kinds.sizes, found.examples, strict=True))[:_SHOWN]
+    said = [f"{why}: rank {rank}", *(f"  {size} rows like: {_short(example)}" for size, example in groups)]
+    main = next(iter(found.languages))
+    notes = []
+    if embedder == "minilm" and main != "en":
+        notes.append(
+            f"minilm reads English, most rows are {main}: take an --embedder that reads it to count kinds"
+        )
+    return said, [{"setting": "rank", "value": rank, "why": why}], notes
 
 
 def _runs(row: "Encoded", tokenizer: Any) -> Runs:
@@ -66,7 +157,7 @@ def _runs(row: "Encoded", tokenizer: Any) -> Runs:
     ]
 
 
-def _view(data: dict[str, Any], shown: list["Encoded"], runs: list[Runs]) -> Any:
+def _view(data: dict[str, Any], shown: list["Encoded"], notes: list[str], runs: list[Runs]) -> Any:
     from rich.console import Group
     from rich.text import Text
 
@@ -74,10 +165,53 @@ def _view(data: dict[str, Any], shown: list["Encoded"], runs: list[Runs]) -> Any
         f"{data['rows']} rows, {data['tokens']:,} tokens, {data['labelled_tokens']:,} of them carry loss; "
         f"the longest row has {data['longest']:,}"
     ]
-    for row, parts in zip(shown, runs, strict=True):
-        blocks.append(
-            Text(f"\n{row.place}: {len(row)} tokens, {row.labelled_tokens} carry loss", style="bold")
-        )
+    for row, note, parts in zip(shown, notes, runs, strict=True):
+        head = f"\n{row.place}: {len(row)} tokens, {row.labelled_tokens} carry loss"
+        blocks.append(Text(f"{head}, {note}" if note else head, style="bold"))
         styled = [(text, "bold green" if labelled else "dim") for labelled, text in parts]
         blocks.append(Text.assemble(*styled))
     return Group(*blocks)
+
+
+def _report(found: "Found", kinds: list[str]) -> list[str]:
+    sizes = found.lengths
+    lines = [
+        f"{found.rows} rows ({', '.join(found.formats)}), for --objective {', '.join(found.objectives)}",
+        f"{sizes.unit} a row: {sizes.min:,} at least, {sizes.median:,} in the middle, {sizes.p95:,} at 95%, "
+        f"{sizes.max:,} at most; {sizes.total:,} together"
+        + (f", {found.labelled_tokens:,} carry loss" if found.labelled_tokens is not None else ""),
+        "languages: " + ", ".join(f"{name} {count}" for name, count in found.languages.items()),
+    ]
+    if found.held_out is not None:
+        lines.append(f"{found.held_out.rows} rows held out, {len(found.held_out.broken)} of them broken")
+    lines += kinds
+    lines += found.verdict or ("nothing wrong was found",)
+    lines += _problems(found.broken)
+    for title, alike in (
+        ("repeats", found.duplicates),
+        ("nearly repeats", found.near_duplicates),
+        ("asks the same as", found.same_question),
+    ):
+        lines += _pairs(title, alike)
+    if found.held_out is not None:
+        lines += _problems(found.held_out.broken)
+        lines += _pairs("is also", found.held_out.duplicates)
+        lines += _pairs("asks the same as", found.held_out.same_question)
+        lines += _pairs("is nearly", found.held_out.near_duplicates)
+    return lines
+
+
+def _problems(problems: "Sequence[Problem]") -> list[str]:
+    return [f"  {one.place}: {one.problem}" for one in problems]
+
+
+def _pairs(title: str, alike: "Sequence[Alike]") -> list[str]:
+    """The first few; --json has them all."""
+    lines = [f"  {one.place} {title} {one.like}" for one in alike[:_SHOWN]]
+    more = len(alike) - _SHOWN
+    return [*lines, f"  and {more} more: --json lists all"] if more > 0 else lines
+
+
+def _short(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= 80 else f"{words[:79]}…"

@@ -35,13 +35,22 @@ class Outcome:
     view: Any = ""
 
 
+Reader = Callable[[Path], Mapping[str, Any]]
+
+
 def verb(
-    settings_type: type[S], *, section: str, positional: Sequence[str] = ()
+    settings_type: type[S],
+    *,
+    section: str,
+    positional: Sequence[str] = (),
+    readers: Mapping[str, tuple[Reader, str]] | None = None,
 ) -> Callable[[Callable[[S], Outcome | None]], Callable[..., None]]:
     """Make a command whose flags are the fields of `settings_type`.
 
-    `positional` names fields that may stand without a flag; a last one that is a tuple takes all the rest.
+    `positional` names fields that may stand without a flag; a last one that is a tuple takes all the rest. `readers`
+    are flags that take another program's file of settings: how it is read, and what the help says.
     """
+    readers = readers or {}
 
     def decorate(function: Callable[[S], Outcome | None]) -> Callable[..., None]:
         leaves = list(config.leaves(settings_type))
@@ -50,12 +59,16 @@ def verb(
         def command(*rest: Any, **given: Any) -> None:
             common = {p.name: given.pop(p.name, p.default) for p in _common_parameters()}
             logs.configure(common["log_level"])
+            files = {name: given.pop(name, None) for name in readers}
+            foreign = {file: readers[name][0](file) for name, file in files.items() if file is not None}
             flags = {names[name].path: value for name, value in given.items() if value is not None}
             flags |= _positional_values(rest, positional, settings_type)
             if common["device"] is not None:
                 devices = [leaf.path for leaf in leaves if leaf.path[-1] == "device"]
                 flags = dict.fromkeys(devices, common["device"]) | flags
-            settings = config.load(settings_type, section=section, file=common["config"], flags=flags)
+            settings = config.load(
+                settings_type, section=section, file=common["config"], flags=flags, foreign=foreign
+            )
             outcome = function(settings)
             if outcome is not None:
                 show(outcome, as_json=bool(common["json"]))
@@ -64,7 +77,7 @@ def verb(
         command.__doc__ = function.__doc__
         command.__module__ = function.__module__
         command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [*_parameters(leaves, positional), *_common_parameters()]
+            [*_parameters(leaves, positional), *_file_parameters(readers), *_common_parameters()]
         )
         return command
 
@@ -143,6 +156,18 @@ def _positional(leaf: config.Leaf, *, last: bool) -> inspect.Parameter:
         default=None,
         annotation=Annotated[Optional[_flag_type(annotation)], help_text],
     )
+
+
+def _file_parameters(readers: Mapping[str, tuple[Reader, str]]) -> list[inspect.Parameter]:
+    return [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[Optional[Path], Parameter(help=text, show_default=False, group=EVERYWHERE)],
+        )
+        for name, (_, text) in readers.items()
+    ]
 
 
 def _common_parameters() -> list[inspect.Parameter]:

@@ -13,6 +13,7 @@ _NOISY = (
     "transformers",
     "sentence_transformers",
     "huggingface_hub",
+    "bitsandbytes",
 )
 
 

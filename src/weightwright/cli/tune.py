@@ -1,6 +1,9 @@
 """`weightwright tune`: train an adapter, or every weight, on your rows."""
 
-from typing import TYPE_CHECKING
+import logging
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from weightwright.cli.flags import Outcome, verb
 from weightwright.cli.progress import bar
@@ -8,33 +11,86 @@ from weightwright.tune.settings import TuneSettings
 
 if TYPE_CHECKING:
     from weightwright.tune.run import TuneResult
+    from weightwright.tune.shown import Shown
+
+_logger = logging.getLogger(__name__)
 
 
-@verb(TuneSettings, section="tune")
+def _llamafactory(file: Path) -> dict[str, Any]:
+    """The settings in LLaMA-Factory's file; what differs or is unknown is said."""
+    from weightwright.tune.llamafactory import read_llamafactory
+
+    values, notes, unknown = read_llamafactory(file)
+    for line in (*notes, *unknown):
+        _logger.warning("%s: %s", file, line)
+    return values
+
+
+_READERS = {"llamafactory": (_llamafactory, "read settings from LLaMA-Factory's YAML or JSON file")}
+
+
+@verb(TuneSettings, section="tune", readers=_READERS)
 def tune(settings: TuneSettings) -> Outcome:
     """Train an adapter, or every weight, on your rows.
 
-    The same command goes on where an interrupted run stopped.
+    The same command goes on where an interrupted run stopped. `weightwright tune watch DIR` follows a run from
+    another terminal.
     """
     from weightwright.tune import run
 
     with bar("tune") as progress:
         result = run.tune(settings, progress=progress)
-    return Outcome(result.to_json(), _view(result, settings))
+    shown = [] if result.finished_before else _before_and_after(result, settings)
+    data = {**result.to_json(), "shown": [_row(one) for one in shown]}
+    return Outcome(data, _view(result, settings, shown))
 
 
-def _view(result: "TuneResult", settings: TuneSettings) -> str:
+def _before_and_after(result: "TuneResult", settings: TuneSettings) -> "list[Shown]":
+    """What the model says to a few held-out rows, without and with what was learnt."""
+    if not settings.show or settings.eval_data is None or settings.objective == "pretrain":
+        return []
+    from weightwright.connect import open_chat
+    from weightwright.tune import rows, shown
+
+    read = rows.read(settings, settings.eval_data)[: settings.show]
+    samples = [getattr(row, "chosen", getattr(row, "sample", row)) for row in read]
+    adapters = {"tuned": result.adapter} if result.adapter else None
+    with closing(open_chat(settings.model, adapters=adapters)) as chat:
+        before = shown.answers(chat, samples)
+        after = shown.answers(chat, samples, adapter="tuned") if adapters else []
+    if result.model is not None:
+        with closing(open_chat(_as_path(str(result.model)))) as chat:
+            after = shown.answers(chat, samples)
+    return shown.side_by_side(samples, before, after)
+
+
+def _row(one: "Shown") -> dict[str, Any]:
+    return {
+        "place": one.place, "question": one.question, "wanted": one.wanted, "before": one.before, "after": one.after
+    }  # fmt: skip
+
+
+def _view(result: "TuneResult", settings: TuneSettings, shown: "list[Shown]") -> str:
     lines = [
-        f"{result.steps} steps, loss {result.train_loss:.3f} per labelled token"
+        f"{result.steps} steps, loss {result.train_loss:.3f}"
         + (f", held out {result.eval_loss:.3f}" if result.eval_loss is not None else ""),
         f"{result.tokens_per_s:,.0f} tokens/s, peak {result.peak_bytes / 1e9:.1f} GB",
         f"loss curve: {settings.out / 'loss.png'}",
         f"{'adapter' if result.adapter else 'model'}: {result.adapter or result.model}",
     ]
+    if result.preferred is not None:
+        p = result.preferred
+        lines.insert(
+            1, f"held-out pairs in the right order: {p['share']:.0%} ({p['low']:.0%} to {p['high']:.0%})"
+        )
     if result.finished_before:
         lines.insert(0, "this run had already finished; to train again choose another --out")
     if result.adapter:
         lines.append(f"try it: weightwright chat {settings.model}+{_as_path(str(result.adapter))}")
+    for one in shown:
+        lines.append(
+            f"\n{one.question}\n  before: {one.before}\n  after:  {one.after}\n  wanted: {one.wanted}"
+        )
     return "\n".join([*lines, *result.diagnosis, *result.notes])
 
 

@@ -1,206 +1,104 @@
-"""Rows of a data file as conversations: Alpaca, OpenAI `messages`, and grounded questions.
+"""Rows of a data file as something to learn from: conversations, preference pairs, judged answers, or plain texts.
 
-A file is a JSON list or JSON lines. Its first row decides which format it is in; a row that does not
-fit is refused with its file, its line and the field that was expected: nothing is skipped in silence.
+A file's first row decides which format it is in, or `dataset_info.json` says it. A row that does not fit is refused
+with its file, its line and the field that was expected: nothing is skipped in silence.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TypeVar
 
-from weightwright.data import grounded
+from weightwright.data.build import Format, format_of
+from weightwright.data.catalogue import Table, read_tables
 from weightwright.data.grounded import PromptSettings
+from weightwright.data.rows import OnBroken, stop
+from weightwright.data.sample import Built as Built  # noqa: PLC0414 - handed on, with those below
+from weightwright.data.sample import Judged as Judged  # noqa: PLC0414
+from weightwright.data.sample import Kind as Kind  # noqa: PLC0414
+from weightwright.data.sample import Pair as Pair  # noqa: PLC0414
+from weightwright.data.sample import Sample as Sample  # noqa: PLC0414
+from weightwright.data.sample import Text as Text  # noqa: PLC0414
 from weightwright.errors import DataError
-from weightwright.ports import Message, Role
+
+B = TypeVar("B", Sample, Pair, Judged, Text)
+
+# the objectives of `tune` that a kind of rows fits, and what its rows hold
+OBJECTIVES: dict[Kind, tuple[str, ...]] = {
+    "conversations": ("sft",),
+    "pairs": ("dpo", "orpo", "simpo"),
+    "judged": ("kto",),
+    "texts": ("pretrain",),
+}
+_HOLDS: dict[Kind, str] = {
+    "conversations": "conversations with an answer to learn",
+    "pairs": "preference pairs (a chosen and a rejected answer)",
+    "judged": "answers judged good or bad",
+    "texts": "plain texts",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One conversation to learn from.
+class Part:
+    """The rows of one file or data set, and the format that they were read in."""
 
-    `answers[i]` says whether message i is an answer that may carry loss (an assistant turn whose
-    `weight` is not 0); `place` is where the row stands, for messages to the user.
-    """
-
-    messages: tuple[Message, ...]
-    answers: tuple[bool, ...]
-    place: str
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row as it stands in the file, with its place (`rows.jsonl, line 3`)."""
-
-    values: Mapping[str, Any]
-    place: str
-
-    def text(self, field: str, *, default: str | None = None) -> str:
-        """A field that must be a text; `default` stands for an absent one."""
-        value = self.values.get(field, default)
-        if value is None and default is not None:
-            return default
-        if not isinstance(value, str):
-            raise self.wrong(field, "a text", value)
-        return value
-
-    def filled(self, field: str) -> str:
-        """A field that must be a text with something in it."""
-        text = self.text(field)
-        if not text.strip():
-            raise DataError(f"{self.place}: {field!r} is empty; fill it or remove the row")
-        return text
-
-    def wrong(self, field: str, expected: str, value: Any) -> DataError:
-        """The error that says what was expected in `field`."""
-        if value is None and field not in self.values:
-            have = ", ".join(map(str, self.values)) or "none"
-            return DataError(f"{self.place}: field {field!r} is missing ({expected}); the row has: {have}")
-        return DataError(f"{self.place}: {field!r} must be {expected}, found {_kind(value)}")
+    name: str
+    format: Format
+    rows: tuple[Built, ...]
 
 
 def read_samples(path: Path, prompt: PromptSettings | None = None) -> list[Sample]:
-    """All rows of a file as conversations; `prompt` gives grounded rows their instructions.
+    """All rows at a data address as conversations; `prompt` gives grounded rows their instructions.
 
-    Raises DataError naming file, line and field.
+    Raises DataError naming file, line and field, or the objective that the file fits where it holds something else.
     """
-    rows = list(read_rows(path))
-    build = FORMATS[detect(rows[0])]
-    return [build(row, prompt or PromptSettings()) for row in rows]
+    return _read(path, prompt, "conversations", Sample)
 
 
-def detect(row: Row) -> str:
-    """The name of the format that a row is in. Raises DataError listing those that can be read."""
-    for name, fields in _MARKS.items():
-        if fields <= row.values.keys():
-            return name
-    known = "; ".join(f"{name}: {', '.join(sorted(fields))}" for name, fields in _MARKS.items())
-    raise DataError(
-        f"{row.place}: no known format has the fields {', '.join(map(str, row.values)) or '(none)'}; {known}"
-    )
+def read_pairs(path: Path, prompt: PromptSettings | None = None) -> list[Pair]:
+    """All rows at a data address as preference pairs. Raises DataError as `read_samples` does."""
+    return _read(path, prompt, "pairs", Pair)
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """Rows of a JSON list or of JSON lines. Raises DataError with the line that cannot be read."""
-    text = _read_text(path)
-    if not text.strip():
-        raise DataError(f"{path} is empty; it must hold at least one row")
-    values = _json_list(path, text) if text.lstrip().startswith("[") else _json_lines(path, text)
-    count = 0
-    for place, value in values:
-        if not isinstance(value, dict):
-            raise DataError(f"{place}: a row must be an object with named fields, found {_kind(value)}")
-        count += 1
-        yield Row(value, place)
-    if not count:
-        raise DataError(f"{path} is an empty list; it must hold at least one row")
+def read_judged(path: Path, prompt: PromptSettings | None = None) -> list[Judged]:
+    """All rows at a data address as judged answers. Raises DataError as `read_samples` does."""
+    return _read(path, prompt, "judged", Judged)
 
 
-def _read_text(path: Path) -> str:
-    if path.is_dir():
-        raise DataError(f"{path} is a directory; give one .json or .jsonl file")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 and try again"
-        ) from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+def read_texts(path: Path) -> list[tuple[str, str]]:
+    """All rows at a data address as (text, place). Raises DataError as `read_samples` does."""
+    return [(row.text, row.place) for row in _read(path, None, "texts", Text)]
 
 
-def _json_list(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg})"
-        ) from error
-    for number, value in enumerate(values, 1):
-        yield f"{path}, row {number}", value
+def read_parts(path: Path, prompt: PromptSettings | None = None, broken: OnBroken = stop) -> list[Part]:
+    """What stands at a data address, whatever it is; rows that cannot be read are handed to `broken`."""
+    tables = [table for table in read_tables(path, broken) if table.rows]
+    return [_built(table, format_of(table.rows[0]), prompt, broken) for table in tables]
 
 
-def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        try:
-            yield place, json.loads(line)
-        except json.JSONDecodeError as error:
+def _read(path: Path, prompt: PromptSettings | None, kind: Kind, wanted: type[B]) -> list[B]:
+    found: list[B] = []
+    for table in read_tables(path):
+        known = format_of(table.rows[0])
+        if known.kind != kind:
             raise DataError(
-                f"{place}: not valid JSON ({error.msg}); expected one object a line, "
-                "or a file that is one list [...] of objects"
-            ) from error
+                f"{table.name} holds {_HOLDS[known.kind]} ({known.name} format), which fit --objective "
+                f"{_either(OBJECTIVES[known.kind])}; --objective {_either(OBJECTIVES[kind])} needs {_HOLDS[kind]}"
+            )
+        rows = _built(table, known, prompt, stop).rows
+        found += [row for row in rows if isinstance(row, wanted)]
+    return found
 
 
-def _alpaca(row: Row, _prompt: PromptSettings) -> Sample:
-    question = row.filled("instruction")
-    extra = row.text("input", default="")
-    system = row.text("system", default="")
-    turns = [Message("system", system)] if system else []
-    for past_question, past_answer in _history(row):
-        turns += [Message("user", past_question), Message("assistant", past_answer)]
-    turns.append(Message("user", f"{question}\n{extra}" if extra.strip() else question))
-    turns.append(Message("assistant", row.filled("output")))
-    return _sample(turns, row)
+def _either(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _history(row: Row) -> Iterator[tuple[str, str]]:
-    history = row.values.get("history") or []
-    if not isinstance(history, list):
-        raise row.wrong("history", "a list of [question, answer] pairs", history)
-    for pair in history:
-        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)):
-            raise row.wrong("history", "a list of [question, answer] pairs of texts", pair)
-        yield pair[0], pair[1]
-
-
-def _openai(row: Row, _prompt: PromptSettings) -> Sample:
-    turns = row.values["messages"]
-    if not isinstance(turns, list) or not turns:
-        raise row.wrong("messages", "a list of at least one {role, content}", turns)
-    messages, answers = [], []
-    for number, turn in enumerate(turns, 1):
-        if not isinstance(turn, dict):
-            raise row.wrong(f"messages[{number}]", "an object {role, content}", turn)
-        inner = Row(turn, f"{row.place}, message {number}")
-        role = inner.text("role")
-        if role not in get_args(Role):
-            raise DataError(f"{inner.place}: role {role!r} is not one of {', '.join(get_args(Role))}")
-        message = Message(role, inner.text("content"))  # type: ignore[arg-type]
-        messages.append(message)
-        answers.append(role == "assistant" and turn.get("weight", 1) != 0)
-    return Sample(tuple(messages), tuple(answers), row.place)
-
-
-def _grounded(row: Row, prompt: PromptSettings) -> Sample:
-    passages = row.values.get("passages") or []
-    if not isinstance(passages, list) or not all(isinstance(passage, str) for passage in passages):
-        raise row.wrong("passages", "a list of texts", passages)
-    turns = grounded.messages(row.filled("question"), passages, prompt)
-    return _sample([*turns, Message("assistant", row.filled("answer"))], row)
-
-
-def _sample(turns: Sequence[Message], row: Row) -> Sample:
-    return Sample(tuple(turns), tuple(turn.role == "assistant" for turn in turns), row.place)
-
-
-def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "nothing"}
-    return names.get(type(value), "a number")
-
-
-FORMATS: dict[str, Callable[[Row, PromptSettings], Sample]] = {
-    "messages": _openai,
-    "alpaca": _alpaca,
-    "grounded": _grounded,
-}
-_MARKS: dict[str, frozenset[str]] = {
-    "messages": frozenset({"messages"}),
-    "alpaca": frozenset({"instruction", "output"}),
-    "grounded": frozenset({"question", "answer"}),
-}
+def _built(table: Table, known: Format, prompt: PromptSettings | None, broken: OnBroken) -> Part:
+    rows: list[Built] = []
+    for row in table.rows:
+        try:
+            rows.append(known.build(row, prompt or PromptSettings()))
+        except DataError as error:
+            broken(error)
+    return Part(table.name, known, tuple(rows))

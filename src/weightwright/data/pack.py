@@ -13,7 +13,7 @@ import numpy as np
 from weightwright.data.template import Encoded
 from weightwright.errors import DataError
 
-TooLong = Literal["error", "drop", "truncate"]
+TooLong = Literal["error", "drop", "truncate", "split"]
 
 # What a pass costs beside its tokens, in tokens: calling the layers, reading the weights. Measured on a
 # 135M model on a CPU: passes of 64 tokens take as long as 128 at the rate of large ones.
@@ -22,16 +22,21 @@ PASS_OVERHEAD_TOKENS = 64
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """Rows that keep to the length limit, and what was done to the others."""
+    """Rows that keep to the length limit, and what was done to the others.
+
+    `dropped` counts rows that were left out, and the pieces of split rows that held nothing to learn.
+    """
 
     rows: tuple[Encoded, ...]
     dropped: int = 0
     truncated: int = 0
+    split: int = 0
 
 
 def fit(rows: Sequence[Encoded], max_length: int, too_long: TooLong) -> Fitted:
-    """Apply the length limit; a row that has no labelled token left after a cut is dropped and counted.
+    """Apply the length limit in tokens; a row or piece without a labelled token after a cut is dropped and counted.
 
+    `split` cuts a row into consecutive pieces; the first token of a piece has nothing before it, so it is not learnt.
     Raises DataError for `error`, naming how many rows are too long, the longest, and the choices.
     """
     over = [row for row in rows if len(row) > max_length]
@@ -42,19 +47,35 @@ def fit(rows: Sequence[Encoded], max_length: int, too_long: TooLong) -> Fitted:
         raise DataError(
             f"{len(over)} of {len(rows)} rows are longer than {max_length} tokens (the longest, "
             f"{longest.place}, has {len(longest)}); raise --max-length if the model can read more, "
-            "or choose --too-long drop or truncate"
+            "or choose --too-long drop, truncate or split"
         )
-    kept = [row if len(row) <= max_length else _cut(row, max_length) for row in rows]
-    if too_long == "drop":
-        kept = [row for row in rows if len(row) <= max_length]
-    else:
-        kept = [row for row in kept if len(row) < max_length or row.labelled_tokens]
-    dropped = len(rows) - len(kept)
-    return Fitted(tuple(kept), dropped, 0 if too_long == "drop" else len(over) - dropped)
+    kept: list[Encoded] = []
+    dropped = cut = 0
+    for row in rows:
+        if len(row) <= max_length:
+            kept.append(row)
+            continue
+        pieces = _pieces(row, max_length)
+        pieces = {"drop": [], "truncate": pieces[:1], "split": pieces}[too_long]
+        learnt = [piece for piece in pieces if piece.labelled_tokens]
+        kept += learnt
+        cut += bool(learnt)
+        dropped += max(len(pieces), 1) - len(learnt)
+    if too_long == "split":
+        return Fitted(tuple(kept), dropped, split=cut)
+    return Fitted(tuple(kept), dropped, truncated=cut)
 
 
-def _cut(row: Encoded, max_length: int) -> Encoded:
-    return Encoded(row.token_ids[:max_length], row.labelled[:max_length], row.place)
+def _pieces(row: Encoded, max_length: int) -> list[Encoded]:
+    """Consecutive pieces of at most `max_length` tokens; the first keeps the row's place."""
+    return [
+        Encoded(
+            row.token_ids[start : start + max_length],
+            row.labelled[start : start + max_length],
+            row.place if not start else f"{row.place}, piece {start // max_length + 1}",
+        )
+        for start in range(0, len(row), max_length)
+    ]
 
 
 def step_count(rows: int, epochs: int, batch: int) -> int:
@@ -95,3 +116,26 @@ def micro_batches(lengths: Sequence[int], *, max_rows: int | None, max_tokens: i
         passes.append(order[cut[end] : end])
         end = cut[end]
     return passes[::-1]
+
+
+def packs(
+    tokens: Sequence[int], rows: Sequence[int], max_rows: int | None, max_tokens: int
+) -> list[list[int]]:
+    """Lay units of these `tokens` (and `rows`) one behind the other into passes; numbers index `tokens`.
+
+    Longest first, each into the first pass that has room (first-fit decreasing: never more than 11/9 of the fewest
+    passes, Johnson 1973). A pass holds at most `max_rows` rows where given, else at most `max_tokens` tokens; a unit
+    that is larger stands alone.
+    """
+    passes: list[list[int]] = []
+    left: list[int] = []
+    size = rows if max_rows is not None else tokens
+    most = max_rows if max_rows is not None else max_tokens
+    for number in sorted(range(len(tokens)), key=lambda i: (-tokens[i], i)):
+        place = next((at for at, room in enumerate(left) if room >= size[number]), len(left))
+        if place == len(left):
+            passes.append([])
+            left.append(most)
+        passes[place].append(number)
+        left[place] -= size[number]
+    return passes

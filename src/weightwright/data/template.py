@@ -1,17 +1,18 @@
-"""A conversation as tokens, and which of them carry loss, found by rendering the chat template.
+"""A row as tokens, and which of them carry loss, found by rendering the chat template.
 
-No marker of any template is known here. An answer begins where the rendered generation prompt ends
-(there the model will be asked to go on) and ends with the end-of-turn token that the template writes
-after it. A template that cannot be followed in this way is refused, never guessed.
+No marker of any template is known here. An answer begins where the rendered generation prompt ends (there the model
+will be asked to go on) and ends with the end-of-turn token that the template writes after it; calls of tools are part
+of it. A template that cannot be followed in this way is refused, never guessed.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from weightwright.data.formats import Sample
+from weightwright.data.sample import Built, Judged, Pair, Sample, Text, Tools
 from weightwright.errors import DataError, ModelError, RequestError
-from weightwright.ports import Message
+from weightwright.ports import Message, ToolCall
 
 TrainOn = Literal["answers", "last", "all"]
 
@@ -29,7 +30,7 @@ OWN_OPTIONS = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Tokens of a conversation; `labelled[i]` says whether token i carries loss."""
+    """Tokens of a row; `labelled[i]` says whether token i carries loss."""
 
     token_ids: tuple[int, ...]
     labelled: tuple[bool, ...]
@@ -51,25 +52,48 @@ def encode(sample: Sample, tokenizer: Any, train_on: TrainOn = "answers") -> Enc
     every token. Raises ModelError when the template cannot be followed, DataError for a row that it
     does not accept.
     """
-    text = render(sample.messages, tokenizer, sample.place)
+    whole = _Rendered(sample, tokenizer)
+    _check_tools(whole)
     if train_on == "all":
-        spans = [(0, len(text))]
+        spans = [(0, len(whole.text))]
     else:
         wanted = [i for i, answer in enumerate(sample.answers) if answer]
-        spans = [
-            _answer_span(text, sample, i, tokenizer) for i in (wanted[-1:] if train_on == "last" else wanted)
-        ]
+        spans = [_answer_span(whole, i) for i in (wanted[-1:] if train_on == "last" else wanted)]
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             "this model's tokenizer cannot tell which characters a token covers, so the labelled tokens "
             "cannot be found; use a model with a fast tokenizer (tokenizer.json)"
         )
-    tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    tokens = tokenizer(whole.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     labelled = tuple(
         any(start < span_end and end > span_start for span_start, span_end in spans)
         for start, end in tokens["offset_mapping"]
     )
     return Encoded(tuple(tokens["input_ids"]), labelled, sample.place)
+
+
+def encode_text(text: str, place: str, tokenizer: Any) -> Encoded:
+    """A plain text as tokens that all carry loss: after BOS, where the tokenizer has one, and up to EOS.
+
+    Raises ModelError for a tokenizer without an EOS token: the model would never learn to stop.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{place}: this model's tokenizer has no end-of-text token, so no text would end")
+    ids = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    whole = (*begin, *ids, tokenizer.eos_token_id)
+    return Encoded(whole, (True,) * len(whole), place)
+
+
+def encode_row(row: Built, tokenizer: Any, train_on: TrainOn = "answers") -> tuple[Encoded, ...]:
+    """Whatever a row is, as tokens: a pair as two, the chosen answer first. Raises as `encode` does."""
+    if isinstance(row, Pair):
+        return tuple(encode(sample, tokenizer, "last") for sample in (row.chosen, row.rejected))
+    if isinstance(row, Judged):
+        return (encode(row.sample, tokenizer, "last"),)
+    if isinstance(row, Text):
+        return (encode_text(row.text, row.place, tokenizer),)
+    return (encode(row, tokenizer, train_on),)
 
 
 def render(
@@ -79,8 +103,9 @@ def render(
     *,
     generation_prompt: bool = False,
     options: Mapping[str, Any] | None = None,
+    tools: Tools = (),
 ) -> str:
-    """The text that the tokenizer's chat template makes of `messages`, with `options` for the template.
+    """The text that the tokenizer's chat template makes of `messages` and `tools`, with `options` for the template.
 
     Raises ModelError without a template, DataError naming the row that the template refuses, RequestError for options
     that are not the template's.
@@ -96,44 +121,148 @@ def render(
         raise RequestError(
             f"the chat template is given {', '.join(sorted(own))} by us; leave it out of its options"
         )
-    turns = [{"role": message.role, "content": message.content} for message in messages]
     try:
         text = tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=generation_prompt, **(options or {})
+            [_turn(message) for message in messages],
+            tools=[dict(tool) for tool in tools] or None,
+            tokenize=False,
+            add_generation_prompt=generation_prompt,
+            **(options or {}),
         )
     except TemplateError as error:
         raise DataError(f"{place}: the model's chat template refuses the row: {error}") from error
     return str(text)
 
 
-def _answer_span(text: str, sample: Sample, index: int, tokenizer: Any) -> tuple[int, int]:
-    """Where answer `index` stands in the rendered `text`, its end-of-turn mark included."""
-    content_start, content_end = _content_span(text, sample.messages, index, sample.place, tokenizer)
-    if index == len(sample.messages) - 1:
-        end_mark = _visible(text[content_end:])
-    else:
-        end_mark = _end_mark(sample, index, tokenizer)
-    prompt = render(sample.messages[:index], tokenizer, sample.place, generation_prompt=True) if index else ""
-    begins = len(prompt) if text.startswith(prompt) and len(prompt) <= content_start else content_start
+def _turn(message: Message) -> dict[str, Any]:
+    """A message as chat templates expect it; a call's arguments are an object there, not text."""
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.reasoning:
+        turn["reasoning_content"] = message.reasoning
+    if message.tool_calls:
+        turn["tool_calls"] = [_call(call) for call in message.tool_calls]
+    if message.tool_call_id:
+        turn["tool_call_id"] = message.tool_call_id
+    return turn
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    try:
+        arguments = json.loads(call.arguments)
+    except json.JSONDecodeError as error:
+        raise RequestError(
+            f"the arguments of the call of {call.name!r} must be a JSON object, found {call.arguments!r}"
+        ) from error
+    function = {"name": call.name, "arguments": arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+class _Rendered:
+    """A sample's text, and that of what it would be with something changed."""
+
+    def __init__(self, sample: Sample, tokenizer: Any) -> None:
+        self.sample, self._tokenizer = sample, tokenizer
+        self.text = self.of(sample.messages)
+
+    def of(self, messages: Sequence[Message], *, generation_prompt: bool = False) -> str:
+        """These messages as the template shows them with the sample's tools."""
+        return self._render(messages, self.sample.tools, generation_prompt)
+
+    def without_tools(self) -> str:
+        """The sample where no tool may be called."""
+        return self._render(self.sample.messages, (), False)
+
+    def with_message(self, messages: Sequence[Message], index: int, **changes: Any) -> str:
+        """These messages with message `index` changed."""
+        changed = [*messages]
+        changed[index] = replace(changed[index], **changes)
+        return self.of(changed)
+
+    def _render(self, messages: Sequence[Message], tools: Tools, generation_prompt: bool) -> str:
+        return render(
+            messages, self._tokenizer, self.sample.place, generation_prompt=generation_prompt, tools=tools
+        )
+
+
+def _check_tools(whole: _Rendered) -> None:
+    """Raise ModelError where the template leaves out the tools or their calls without a word."""
+    sample = whole.sample
+    hidden = ""
+    if sample.tools and whole.without_tools() == whole.text:
+        hidden = "tools"
+    for index, message in enumerate(sample.messages):
+        if message.tool_calls and not hidden and _same(whole, index, tool_calls=()):
+            hidden = "the calls of tools"
+    if hidden:
+        raise ModelError(
+            f"{sample.place}: this model's chat template does not show {hidden}; use a model whose template does, "
+            "or rows without tools"
+        )
+
+
+def _same(whole: _Rendered, index: int, **changes: Any) -> bool:
+    """Whether the template shows the sample as before when message `index` is changed."""
+    try:
+        return whole.with_message(whole.sample.messages, index, **changes) == whole.text
+    except DataError:  # the template minds, so it looks
+        return False
+
+
+def _answer_span(whole: _Rendered, index: int) -> tuple[int, int]:
+    """Where answer `index` stands in the rendered text, its end-of-turn mark included."""
+    sample, text = whole.sample, whole.text
+    message, messages = sample.messages[index], sample.messages[: index + 1]
+    _check_thought(whole, index)
+    prompt = whole.of(messages[:-1], generation_prompt=True) if index else ""
+    alone = text if len(messages) == len(sample.messages) else whole.of(messages)
+    content = _content_span(whole, sample.messages, text, index)
+    if content is None:
+        if message.tool_calls and not message.content.strip():
+            return _call_span(whole, prompt, alone, index)
+        raise ModelError(
+            f"{sample.place}: the chat template does not show message {index + 1} as it stands, so its "
+            "labelled tokens cannot be found; check the row with: weightwright data show"
+        )
+    start, end = content
+    begins = len(prompt) if text.startswith(prompt) and len(prompt) <= start else start
+    own = content if alone is text else _content_span(whole, messages, alone, index)
+    if own is None or alone[own[0] : own[1]] != text[start:end]:
+        raise _differs(sample.place, index)
+    end_mark = _visible(alone[own[1] :])
     if not end_mark:
         raise ModelError(
             f"{sample.place}: the chat template writes nothing after an answer, so the model would never "
             "learn to stop; use a model whose template ends its turns"
         )
-    if not text.startswith(end_mark, content_end):
+    if not text.startswith(end_mark, end):
+        raise _differs(sample.place, index)
+    return begins, end + len(end_mark)
+
+
+def _call_span(whole: _Rendered, prompt: str, alone: str, index: int) -> tuple[int, int]:
+    """Where a call without words stands: what the template adds to the prompt for it."""
+    ends = _visible(alone)
+    if not alone.startswith(prompt) or not whole.text.startswith(ends) or len(ends) <= len(prompt):
+        raise _differs(whole.sample.place, index)
+    return len(prompt), len(ends)
+
+
+def _check_thought(whole: _Rendered, index: int) -> None:
+    """Raise ModelError where an answer is to be learnt whose thought the template does not show."""
+    if whole.sample.messages[index].reasoning and _same(whole, index, reasoning=""):
         raise ModelError(
-            f"{sample.place}: the chat template ends answer {index + 1} differently inside a conversation "
-            "than at its end, so its labelled tokens cannot be found; use --train-on last"
+            f"{whole.sample.place}: the chat template does not show the thought (reasoning) of message {index + 1}, "
+            "so the model would learn to answer without it; use --train-on last if it is not the last answer, "
+            "else a model that thinks"
         )
-    return begins, content_end + len(end_mark)
 
 
-def _end_mark(sample: Sample, index: int, tokenizer: Any) -> str:
-    """What the template writes after an answer, up to its end-of-turn token (`<|im_end|>`)."""
-    so_far = sample.messages[: index + 1]
-    alone = render(so_far, tokenizer, sample.place)
-    _, end = _content_span(alone, so_far, index, sample.place, tokenizer)
-    return _visible(alone[end:])
+def _differs(place: str, index: int) -> ModelError:
+    return ModelError(
+        f"{place}: the chat template shows message {index + 1} otherwise inside a conversation than at its end (it "
+        "may take thoughts out of what was said before), so the model would learn what it is never asked to write; "
+        "use --train-on last"
+    )
 
 
 def _visible(mark: str) -> str:
@@ -142,21 +271,21 @@ def _visible(mark: str) -> str:
 
 
 def _content_span(
-    text: str, messages: Sequence[Message], index: int, place: str, tokenizer: Any
-) -> tuple[int, int]:
-    """Where the content of message `index` stands: between what does not change when it does."""
-    changed = [*messages]
-    content = changed[index].content.strip()
+    whole: _Rendered, messages: Sequence[Message], text: str, index: int
+) -> tuple[int, int] | None:
+    """Where the content of message `index` stands in `text`: between what does not change when it does.
+
+    None where the template does not show the content as it stands.
+    """
+    content = messages[index].content.strip()
     stand_in = next(one for one in _STAND_INS if content[-1:] != one[-1])
-    changed[index] = Message(changed[index].role, stand_in)
-    other = render(changed, tokenizer, place)
+    other = whole.with_message(messages, index, content=stand_in)
     start = _common(text, other)
     common_end = _common(text[start:][::-1], other[start:][::-1])
-    if not other[start : len(other) - common_end].endswith(stand_in):
-        raise ModelError(
-            f"{place}: the chat template does not show message {index + 1} as it stands, so its "
-            "labelled tokens cannot be found; check the row with: weightwright data show"
-        )
+    shown = other[start : len(other) - common_end]
+    # an empty content has nothing to be shown otherwise, but words may bring a line break before a call along
+    if not (shown.endswith(stand_in) if content else stand_in in shown):
+        return None
     return start, len(text) - common_end
 
 

@@ -153,7 +153,7 @@ def attend_singles(step: Step, layer: int, queries: "Tensor", rules: Rules) -> "
     seen = places < step.lengths[:, None]
     if rules.window:
         seen &= places >= step.lengths[:, None] - rules.window
-    return _attend(queries[:, :, None], keys, values, seen[:, None, None], rules)[:, :, 0]
+    return attend_seen(queries[:, :, None], keys, values, seen[:, None, None], rules)[:, :, 0]
 
 
 def segments_by_kernel(step: Step, layer: int, rules: Rules) -> bool:
@@ -189,15 +189,15 @@ def attend_segment(
         all_keys, all_values = (x.transpose(0, 1)[None] for x in (keys, values))
     queries = queries.transpose(0, 1)[None]
     if not before and not rules.window:
-        return _attend(queries, all_keys, all_values, None, rules)[0].transpose(0, 1)
+        return attend_seen(queries, all_keys, all_values, None, rules)[0].transpose(0, 1)
     places = torch.arange(segment.length, device=queries.device)
     seen = places[None] <= places[before:, None]
     if rules.window:
         seen &= places[None] > places[before:, None] - rules.window
-    return _attend(queries, all_keys, all_values, seen[None, None], rules)[0].transpose(0, 1)
+    return attend_seen(queries, all_keys, all_values, seen[None, None], rules)[0].transpose(0, 1)
 
 
-def _attend(
+def attend_seen(
     queries: "Tensor", keys: "Tensor", values: "Tensor", seen: "Tensor | None", rules: Rules
 ) -> "Tensor":
     """Queries [rows, heads, tokens, width] over keys [rows, kv_heads, length, width]; `seen` None: causal."""

@@ -1,96 +1,53 @@
-"""Memory of serving and training: bytes by part for each phase; the peak is the largest phase.
-
-Formulas count what our own engine and training loop hold: the loss is made in bounded chunks, the LoRA
-layers compute in the base's precision with f32 master weights, AdamW keeps two f32 numbers a weight.
-"""
+"""Memory of serving and training: bytes by part for each phase; the peak is the largest phase."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import shutil
+import subprocess
 
-from weightwright.plan.params import count_lora, count_params, target_layers
+from weightwright.errors import SettingsError
+from weightwright.plan.params import active_params, count_params
+from weightwright.plan.phases import Estimate, Phase
+from weightwright.plan.serving import kv_bytes, served_weight_bytes, serving_phases
 from weightwright.plan.settings import PlanSettings, Precision
 from weightwright.plan.spec import ModelSpec
+from weightwright.plan.training import trained_params, training_phases, weight_bytes
 
-# Bytes a weight of a linear layer in training; int8 has one f32 scale a row, int4 (NF4) one a block of 64.
-_WEIGHT_BYTES: dict[Precision, float] = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5 + 4 / 64}
-# The same in the engine; its int4 has a scale and a zero point in bf16 for each 32.
-_SERVED_BYTES: dict[Precision, float] = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5 + 4 / 32}
-_COMPUTE_BYTES: dict[Precision, int] = {"f32": 4, "bf16": 2, "int8": 2, "int4": 2}
-# Python with torch and transformers loaded, measured as the peak of a process with a model of 0.2 MB.
-RUNTIME_BYTES = 560_000_000
-# Of a token of the vocabulary while the tokenizer is loaded, measured with 49,152 and 151,665 of them.
-TOKENIZER_BYTES = 950
-LOSS_CHUNK_LOGITS = 8_000_000  # as tune/loss.py holds them
-PASS_TOKENS = 1024
-STEP_TOKENS = 512  # as engine/settings.py has it
-BLOCK_TOKENS = 16  # as model/cache.py has them
-SHORT_ROWS = 512  # up to here attention weights are kept whole, as tune/attention.py does
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """What is held at one moment, in bytes by part."""
-
-    name: str
-    parts: Mapping[str, int]
-
-    @property
-    def total_bytes(self) -> int:
-        """All parts together."""
-        return sum(self.parts.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Counts, phases, and the largest of them."""
-
-    parameters: int
-    trainable_parameters: int
-    phases: tuple[Phase, ...]
-    notes: tuple[str, ...] = field(default=())
-
-    @property
-    def peak(self) -> Phase:
-        """The phase that decides whether the task fits."""
-        return max(self.phases, key=lambda phase: phase.total_bytes)
+__all__ = ["Estimate", "Phase", "estimate", "kv_bytes", "machine_bytes", "memory_limit", "resolved",
+           "served_weight_bytes", "weight_bytes"]  # fmt: skip
 
 
 def estimate(spec: ModelSpec, settings: PlanSettings) -> Estimate:
-    """Memory of a task."""
-    return _serve(spec, settings) if settings.task == "serve" else _train(spec, settings)
-
-
-def weight_bytes(spec: ModelSpec, precision: Precision) -> int:
-    """The model's weights: linear layers in `precision`, embeddings and norms in what they compute in."""
-    linear = spec.layers * sum(layer.weights for layer in spec.linears)
-    rest = count_params(spec) - linear
-    return int(linear * _WEIGHT_BYTES[precision] + rest * _COMPUTE_BYTES[precision])
-
-
-def served_weight_bytes(spec: ModelSpec, precision: Precision) -> int:
-    """The weights as the engine holds them: the head packed apart even where it is the embedding, int8 for int4."""
-    size = _COMPUTE_BYTES[precision]
-    linear = spec.layers * sum(layer.weights for layer in spec.linears)
-    head = spec.head.weights * _SERVED_BYTES["int8" if precision == "int4" else precision]
-    norms = spec.layers * spec.norm_weights + spec.final_norm_weights
-    return int(linear * _SERVED_BYTES[precision] + head + (spec.embedding_weights + norms) * size)
-
-
-def kv_bytes(spec: ModelSpec, settings: PlanSettings) -> int:
-    """Keys and values of all sequences in every layer, in whole blocks; int8 has a scale a token and head."""
-    blocks = settings.sequences * -(-settings.context // BLOCK_TOKENS)
-    heads = 2 * spec.layers * spec.kv_heads * blocks * BLOCK_TOKENS
-    if settings.kv_precision == "int8":
-        return heads * (spec.head_width + 4)
-    return heads * spec.head_width * _COMPUTE_BYTES[resolved(settings)]
+    """Memory of a task. Raises SettingsError for what the model cannot be held in."""
+    serving = settings.task == "serve"
+    return Estimate(
+        parameters=count_params(spec),
+        trainable_parameters=0 if serving else trained_params(spec, settings),
+        phases=serving_phases(spec, settings) if serving else training_phases(spec, settings),
+        notes=tuple(_notes(spec, settings)),
+        active_parameters=active_params(spec),
+    )
 
 
 def resolved(settings: PlanSettings) -> Precision:
     """The precision that `auto` stands for."""
-    if settings.precision != "auto":
-        return settings.precision
-    return {"qlora": "int4", "full": "f32"}.get(settings.task, "bf16")  # type: ignore[return-value]
+    return settings.resolved_precision
+
+
+def memory_limit(settings: PlanSettings) -> int:
+    """The memory to fit into, in bytes; 0 where the machine does not say.
+
+    Raises SettingsError for a card that is not here and whose memory was not given.
+    """
+    if settings.device_bytes is not None:
+        return settings.device_bytes
+    if settings.on_cpu:
+        return machine_bytes()
+    found = card_bytes() if settings.device == "cuda" else machine_bytes() if settings.device == "mps" else 0
+    if not found:
+        raise SettingsError(
+            f"device={settings.device}: no such card answers here; say how much memory it has: --device-memory 24GB"
+        )
+    return found
 
 
 def machine_bytes() -> int:
@@ -101,76 +58,35 @@ def machine_bytes() -> int:
         return 0
 
 
-def _serve(spec: ModelSpec, settings: PlanSettings) -> Estimate:
-    precision = resolved(settings)
-    weights = {"weights": served_weight_bytes(spec, precision), "runtime": _runtime_bytes(spec)}
-    held = {**weights, "kv_cache": kv_bytes(spec, settings)}
-    tokens = min(STEP_TOKENS, settings.context * settings.sequences)
-    # the residual stream, q|k|v and gate|up are f32, what goes into a product is at most f32
-    queries, keys = spec.heads * spec.head_width, spec.kv_heads * spec.head_width
-    activations = 4 * tokens * (2 * spec.hidden + 2 * queries + 2 * keys + 3 * spec.intermediate)
-    logits = 3 * 4 * min(settings.sequences, tokens) * spec.vocabulary  # as they come, shaped, and sorted
-    phases = (
-        Phase("loading", {**weights, "matrix on its way": _loading_bytes(spec, precision)}),
-        Phase("prefill", {**held, "activations": activations, "logits": logits}),
-        Phase("decode", {**held, "logits": logits}),
-    )
-    return Estimate(count_params(spec), 0, phases)
+def card_bytes() -> int:
+    """Memory of the first NVIDIA card, as its driver's own tool says it; 0 where there is none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return 0
+    command = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        return int(shown.stdout.split()[0]) * 1024**2
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):  # a tool without a driver
+        return 0
 
 
-def _loading_bytes(spec: ModelSpec, precision: Precision) -> int:
-    """The largest matrix between its file and its packed form; a tied head's source is the embedding."""
-    size = _COMPUTE_BYTES[precision]
-    codes = 1 if precision in ("int8", "int4") else 0
-    head = spec.head.weights * (codes + (0 if spec.tied else size))
-    return max(head, *(layer.weights * (codes + size) for layer in spec.linears))
-
-
-def _train(spec: ModelSpec, settings: PlanSettings) -> Estimate:
-    precision = resolved(settings)
-    size = _COMPUTE_BYTES[precision]
-    total = count_params(spec)
-    full = settings.task == "full"
-    trained = total if full else count_lora(spec, settings.rank, settings.targets)
-    held = {
-        "weights": weight_bytes(spec, precision),
-        "optimizer": 8 * trained,
-        "runtime": _runtime_bytes(spec),
-    }
-    if not full:
-        held["adapter"] = 4 * trained
-    rows = settings.micro_batch or max(1, PASS_TOKENS // settings.max_length)
-    tokens = rows * settings.max_length
-    layer = layer_activation_bytes(spec, settings, size)
-    kept = tokens * (
-        spec.hidden * size * spec.layers + layer if settings.gradient_checkpointing else spec.layers * layer
-    )
-    chunk = min(tokens * spec.vocabulary, LOSS_CHUNK_LOGITS)
-    loss = chunk * (4 + size) + tokens * spec.hidden * size * 2
-    if full:
-        loss += 4 * spec.vocabulary * spec.hidden  # the head's gradient is made with the loss
-    gradients = 4 * trained
-    phases = (
-        Phase("end of the forward pass", {**held, "activations": kept, "loss": loss}),
-        Phase("backward pass", {**held, "activations": kept, "gradients": gradients}),
-        Phase("optimizer step", {**held, "gradients": gradients}),
-    )
-    return Estimate(total, trained, phases)
-
-
-def layer_activation_bytes(spec: ModelSpec, settings: PlanSettings, size: int) -> int:
-    """What one layer keeps of one token for the backward pass."""
-    queries, keys = spec.heads * spec.head_width, spec.kv_heads * spec.head_width
-    norms = 2 * spec.hidden * (4 + 2 * size)  # the input in f32, the normed value, the scaled one
-    attention = size * (2 * queries + 4 * keys + queries)  # before and after rotation, and the result
-    if settings.max_length <= SHORT_ROWS:
-        attention += size * spec.heads * settings.max_length  # the weights over all tokens of the row
-    mlp = size * 4 * spec.intermediate  # gate, up, activation, their product
-    adapters = 0
-    if settings.task != "full":
-        adapters = size * settings.rank * len(target_layers(spec, settings.targets)[0])
-    return norms + attention + mlp + adapters
-
-
-def _runtime_bytes(spec: ModelSpec) -> int:
-    return RUNTIME_BYTES + TOKENIZER_BYTES * spec.vocabulary
+def _notes(spec: ModelSpec, settings: PlanSettings) -> list[str]:
+    """What the user should know about an estimate."""
+    notes = []
+    if spec.expert_weights and settings.task in ("lora", "qlora"):
+        held = ", which stay in bf16" if settings.task == "qlora" else ""
+        notes.append(
+            f"adapters do not reach the experts{held}: their matrices are stacked, not linear layers"
+        )
+        beside = {linear.name for one in spec.kinds for linear in one.linears} & set(spec.taken)
+        if beside:
+            notes.append(
+                f"nor {', '.join(sorted(beside))} beside them, whose names peft takes for the experts"
+            )
+    if settings.task == "qlora" and not spec.expert_weights:
+        kept = count_params(spec) - spec.linear_weights
+        notes.append(
+            f"4 bits hold the layers' matrices; {kept:,} weights of embedding, head and norms stay in bf16"
+        )
+    return notes

@@ -1,5 +1,6 @@
 """Put a LoRA adapter into a model, and take it out again: peft injects and writes."""
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,12 +33,17 @@ def adapted(model: Any, settings: TuneSettings, base_name: str) -> Iterator[Adap
         model.float().requires_grad_(True)  # small steps are lost in bf16 weights
         yield Adapted(model, model, dict(_trainable(model)))
         return
+    logging.getLogger("bitsandbytes").setLevel(
+        logging.ERROR
+    )  # peft imports it where it is, and it asks for more
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.dropout,
+        use_rslora=settings.rslora,
+        use_dora=settings.dora,
         target_modules=target_names(model, settings.targets),
         task_type="CAUSAL_LM",
     )

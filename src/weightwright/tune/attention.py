@@ -1,9 +1,9 @@
-"""Causal attention for short rows on a CPU, in a few matrix products.
+"""Causal attention in training: rows packed one behind the other never see each other, short ones on a CPU are fast.
 
-torch's flash kernel is made for long sequences; in bf16 on a CPU, forward and backward together, it takes
-longer than plain products with a fused softmax (measured with 9 heads x 64 over 3 keys: 7.1 times at 40
-tokens, 2.1 at 128, 2.2 at 256, 1.3 at 512). Longer rows, and whatever else is asked for (a mask,
-dropout, a soft cap), go to transformers' own sdpa.
+The bounds of packed rows come as the keyword `packed_bounds`, which transformers' models hand down to the attention
+function (and again when activations are recomputed). torch's flash kernel is made for long sequences; in bf16 on a
+CPU, forward and backward together, it takes longer than plain products with a fused softmax (measured with 9 heads
+x 64 over 3 keys: 7.1 times at 40 tokens, 2.1 at 128, 2.2 at 256, 1.3 at 512).
 """
 
 from collections.abc import Iterator
@@ -12,23 +12,26 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-NAME = "weightwright-short"
+NAME = "weightwright-rows"
+_ROUNDING = 0.02  # what bf16 makes of another order of sums; another row in sight changes far more
 LONGEST = 512  # tokens; longer rows are left to the flash kernel
 
 
 @contextmanager
-def short_attention(model: Any) -> Iterator[None]:
-    """Let a model on a CPU use this attention while the block runs."""
+def row_attention(model: Any) -> Iterator[None]:
+    """Let a model use this attention while the block runs, where it goes through transformers' interface.
+
+    transformers makes no mask for a name it has none for; windows, caps and sinks come with each call.
+    """
+    from transformers import AttentionInterface
+
     before = model.config._attn_implementation
-    if model.device.type != "cpu" or before != "sdpa":
+    if before not in ("sdpa", "eager"):
         yield
         return
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
     AttentionInterface.register(NAME, forward)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
     try:
         yield
@@ -36,32 +39,86 @@ def short_attention(model: Any) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
+def packs_rightly(model: Any) -> bool:
+    """Whether packed rows are computed as if each stood alone: seen by trying, not by a list of models."""
+    from weightwright.data.template import Encoded
+    from weightwright.tune.batch import Batch, Unit, pack
+
+    vocabulary = int(model.config.get_text_config().vocab_size)
+
+    def hidden(*rows: list[int]) -> Tensor:
+        one: Batch = pack(
+            [Unit((Encoded(tuple(row), (True,) * len(row), ""),)) for row in rows], model.device
+        )
+        last: Tensor = model.base_model(
+            input_ids=one.token_ids, position_ids=one.positions, packed_bounds=one.bounds, use_cache=False
+        ).last_hidden_state[0]
+        return last.float()
+
+    first, other, second = ([n * step % vocabulary for n in range(3, 12)] for step in (7, 11, 13))
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            after, changed, alone = hidden(first, second)[9:], hidden(other, second)[9:], hidden(second)
+    except (TypeError, AttributeError):
+        return False  # a model that does not know these arguments: padded rows are right for every model
+    finally:
+        model.train(training)
+    # not equal bit for bit: products of other sizes add up in another order
+    return all(float((one - alone).norm() / alone.norm()) < _ROUNDING for one in (after, changed))
+
+
 def forward(
     module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    _mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    **kwargs: Any,
+    packed_bounds: tuple[int, ...] = (),
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention as transformers asks for it: q, k, v [rows, heads, tokens, width].
+    """Attention as transformers asks for it: query [lines, heads, tokens, width], key and value with fewer heads.
 
-    The result is [rows, tokens, heads, width]; k and v may have fewer heads.
+    The result is [lines, tokens, heads, value width].
     """
-    special = any(kwargs.get(name) is not None for name in ("softcap", "position_bias", "s_aux"))
-    square = query.shape[2] == key.shape[2] and getattr(module, "is_causal", False)
-    if attention_mask is not None or dropout or special or not square or query.shape[2] > LONGEST:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from weightwright.model.attention import Rules
 
-        result: tuple[Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
-        return result
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out: Tensor = _Causal.apply(query, key, value, scale)
+    rules = Rules(scale, sliding_window or 0, softcap or 0.0, s_aux)
+    bounds = packed_bounds or (0, query.shape[2])
+    parts = [
+        _attend(query[:, :, a:b], key[:, :, a:b], value[:, :, a:b], rules, dropout)
+        for a, b in zip(bounds, bounds[1:], strict=False)
+    ]
+    out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
     return out.transpose(1, 2), None
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, rules: Any, dropout: float) -> Tensor:
+    """Rows that begin with these tokens, each token seeing those before it: [lines, heads, tokens, value width]."""
+    tokens = query.shape[2]
+    windowed = 0 < rules.window < tokens
+    if rules.cap or rules.sinks is not None or windowed:
+        from weightwright.model.attention import attend_seen
+
+        places = torch.arange(tokens, device=query.device)
+        seen = places[None] <= places[:, None]
+        if windowed:
+            seen &= places[None] > places[:, None] - rules.window
+        return attend_seen(query, key, value, seen, rules)
+    if query.device.type == "cpu" and tokens <= LONGEST and not dropout:
+        out: Tensor = _Causal.apply(query, key, value, rules.scale)
+        return out
+    return F.scaled_dot_product_attention(
+        query, key, value, is_causal=True, dropout_p=dropout, scale=rules.scale,
+        enable_gqa=key.shape[1] != query.shape[1],
+    )  # fmt: skip
 
 
 class _Causal(torch.autograd.Function):  # type: ignore[misc]

@@ -1,6 +1,6 @@
 """Checkpoints: all that a run needs to go on exactly where it stood, written whole or not at all.
 
-A checkpoint is a folder `step-N` with `state.safetensors` (trainable weights, AdamW's moments, the
+A checkpoint is a folder `step-N` with `state.safetensors` (trainable weights, the optimizer's state, the
 random generator) and `state.json` (step, history). It is written beside, synced and renamed, so a
 folder with that name is complete whenever the process was killed.
 """
@@ -18,7 +18,6 @@ from torch import Tensor
 from weightwright.errors import TuneError
 from weightwright.files import sync_folder, write_synced
 
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 UNFINISHED = ".unfinished"
 
 
@@ -45,7 +44,7 @@ def save(
     tensors = {f"weight.{name}": weight.detach().contiguous() for name, weight in weights.items()}
     for name, weight in weights.items():
         state = optimizer.state.get(weight, {})
-        tensors |= {f"{moment}.{name}": state[moment].contiguous() for moment in _MOMENTS if moment in state}
+        tensors |= {f"{kind}.{name}": x.contiguous() for kind, x in state.items() if isinstance(x, Tensor)}
     tensors |= {f"random.{name}": state for name, state in random_state.items()}
     target = folder / f"step-{step:08d}"
     if target.is_dir():
@@ -83,13 +82,14 @@ def restore(
     names = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
     if names != set(weights):
         raise TuneError(f"{found[-1]} holds other weights than this run trains; choose another --out")
+    kinds = {name.partition(".")[0] for name in tensors} - {"weight", "random"}
     with torch.no_grad():
         for name, weight in weights.items():
             weight.copy_(tensors[f"weight.{name}"])
-            moments = {m: tensors[f"{m}.{name}"] for m in _MOMENTS if f"{m}.{name}" in tensors}
-            if moments:
+            kept = {kind: tensors[f"{kind}.{name}"] for kind in kinds if f"{kind}.{name}" in tensors}
+            if kept:
                 optimizer.state[weight] = {
-                    m: value if m == "step" else value.to(weight.device) for m, value in moments.items()
+                    kind: value if kind == "step" else value.to(weight.device) for kind, value in kept.items()
                 }
     random = {name.removeprefix("random."): t for name, t in tensors.items() if name.startswith("random.")}
     return Restored(int(state["step"]), state["notes"]), random

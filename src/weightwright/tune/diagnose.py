@@ -1,38 +1,91 @@
-"""What a run's losses mean, in words: pure rules over the curve."""
+"""What a run's losses mean, in words: pure rules over the curve and the rows."""
 
+import statistics
 from collections.abc import Sequence
+from itertools import accumulate
+
+from weightwright.tune.batch import Unit
 
 # A held-out loss this far above its lowest value has turned; a fall smaller than this is none.
 _TURNED = 1.02
 _FELL = 0.98
+# A loss this many times above its neighbours, and above where the run began, is a spike.
+_SPIKE = 4.0
+_WINDOW = 10  # steps that a judgement looks at together
 
 _AGAINST_OVERFITTING = "a lower rank, more data, more weight decay, more dropout, fewer epochs, in that order"
 _AGAINST_UNDERFITTING = "a higher learning rate, another epoch, a higher rank, in that order"
+_AGAINST_DIVERGING = "a lower learning rate, a longer warm-up, --precision f32, in that order"
 
 
-def diagnose(losses: Sequence[float], evals: Sequence[tuple[int, float]]) -> tuple[str, ...]:
-    """Sentences about the losses per labelled token of steps and of evaluations (steps done, loss)."""
+def diagnose(
+    losses: Sequence[float], evals: Sequence[tuple[int, float]], *, seen_before: int = 0, held_out: int = 0
+) -> tuple[str, ...]:
+    """Sentences about the losses of steps and of evaluations (steps done, loss).
+
+    `seen_before` of the `held_out` rows stand among those trained on.
+    """
+    found = []
+    if seen_before:
+        found.append(
+            f"leak: {seen_before} of {held_out} held-out rows are among those trained on, so the held-out loss "
+            "says little; take them out of either file (weightwright data check finds them)"
+        )
+    if diverged(losses):
+        low = min(losses)
+        return (
+            *found,
+            f"diverging: the training loss rose from {low:.3f} at step {losses.index(low) + 1} to "
+            f"{_mean_of_last(losses):.3f}; try {_AGAINST_DIVERGING}",
+        )
+    return (*found, _of_curve(losses, evals))
+
+
+def diverged(losses: Sequence[float], *, times: float = 1.5, rise: float = 0.5) -> bool:
+    """Whether the last steps' mean loss stands `times`, and `rise` nats, above the lowest mean of as many steps."""
+    if len(losses) < 2 * _WINDOW:
+        return False
+    sums = [0.0, *accumulate(losses)]
+    means = [(sums[i + _WINDOW] - sums[i]) / _WINDOW for i in range(len(losses) - _WINDOW + 1)]
+    return means[-1] > max(times * min(means), min(means) + rise)
+
+
+def spiked(losses: Sequence[float]) -> bool:
+    """Whether the last step's loss stands far outside of those before it, and above where the run began."""
+    before = losses[-2 * _WINDOW - 1 : -1]
+    if len(before) < _WINDOW:
+        return False
+    return losses[-1] > max(_SPIKE * max(before), statistics.fmean(losses[:_WINDOW]))
+
+
+def seen_before(units: Sequence[Unit], held_out: Sequence[Unit]) -> int:
+    """How many held-out units stand among those trained on, token by token."""
+    known = {tuple(row.token_ids for row in unit.rows) for unit in units}
+    return sum(tuple(row.token_ids for row in unit.rows) in known for unit in held_out)
+
+
+def _of_curve(losses: Sequence[float], evals: Sequence[tuple[int, float]]) -> str:
     if len(evals) < 2:
         return _from_training(losses)
     first, (_, last) = evals[0][1], evals[-1]
     best_step, best = min(evals, key=lambda one: one[1])
     moved = f"the held-out loss went from {first:.3f} to {last:.3f}"
     if best < first and last > best * _TURNED:
-        return (f"overfit: {moved}, after {best:.3f} at step {best_step}; try {_AGAINST_OVERFITTING}",)
+        return f"overfit: {moved}, after {best:.3f} at step {best_step}; try {_AGAINST_OVERFITTING}"
     if last > first * _FELL:
         fell = _mean_of_last(losses) < losses[0] * _FELL
         if fell:
-            return (f"overfit: {moved} while the training loss fell; try {_AGAINST_OVERFITTING}",)
-        return (f"underfit: {moved}; try {_AGAINST_UNDERFITTING}",)
-    return (f"fine: {moved}",)
+            return f"overfit: {moved} while the training loss fell; try {_AGAINST_OVERFITTING}"
+        return f"underfit: {moved}; try {_AGAINST_UNDERFITTING}"
+    return f"fine: {moved}"
 
 
-def _from_training(losses: Sequence[float]) -> tuple[str, ...]:
+def _from_training(losses: Sequence[float]) -> str:
     first, last = losses[0], _mean_of_last(losses)
     moved = f"the training loss went from {first:.3f} to {last:.3f}"
     if last > first * _FELL:
-        return (f"underfit: {moved}; try {_AGAINST_UNDERFITTING}",)
-    return (f"{moved}; give --eval-data to see whether it holds for rows that were not trained on",)
+        return f"underfit: {moved}; try {_AGAINST_UNDERFITTING}"
+    return f"{moved}; give --eval-data to see whether it holds for rows that were not trained on"
 
 
 def _mean_of_last(losses: Sequence[float]) -> float:

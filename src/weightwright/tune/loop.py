@@ -12,29 +12,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weightwright.data.pack import micro_batches, rows_of_step
-from weightwright.data.template import Encoded
+from weightwright.data.pack import rows_of_step
 from weightwright.errors import TuneError
 from weightwright.files import write_whole
 from weightwright.ports import Progress
 from weightwright.tune import checkpoint
+from weightwright.tune.batch import Batch, Unit, to_batches
+from weightwright.tune.diagnose import diverged, spiked
 from weightwright.tune.interrupt import Interruption
-from weightwright.tune.loss import Batch, VocabularyLoss
+from weightwright.tune.objectives import Objective
 from weightwright.tune.settings import Schedule, TuneSettings
+
+_EVAL_UNITS = 64  # held-out units laid into passes together
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
     """What a run will do, decided before it starts."""
 
-    rows: tuple[Encoded, ...]
-    eval_rows: tuple[Encoded, ...]
+    units: tuple[Unit, ...]
+    eval_units: tuple[Unit, ...]
     steps: int
     batch: int
     warmup: int
     eval_every: int
     pass_tokens: int
     settings: TuneSettings
+    packed: bool
     notes: tuple[str, ...] = ()  # what the user should know before it starts
 
 
@@ -42,8 +46,9 @@ class Course:
 class Notes:
     """What a run has seen so far; saved with each checkpoint."""
 
-    losses: list[float] = field(default_factory=list)  # one a step, per labelled token
-    evals: list[tuple[int, float]] = field(default_factory=list)  # (steps done, loss per labelled token)
+    losses: list[float] = field(default_factory=list)  # one a step: per labelled token, or per pair
+    evals: list[tuple[int, float]] = field(default_factory=list)  # (steps done, loss of the same kind)
+    preferred: tuple[int, int] | None = None  # held-out pairs whose chosen answer was preferred last, and all
     tokens: int = 0
     train_s: float = 0.0
 
@@ -61,7 +66,7 @@ class Run:
     model: Any
     trainable: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
-    loss: VocabularyLoss
+    objective: Objective
     folder: Path
     autocast: bool = False  # f32 weights computed in bf16 (full tuning)
     done: int = 0
@@ -72,6 +77,13 @@ class Run:
         """Where the model is."""
         device: torch.device = self.model.device
         return device
+
+    def layout(self, units: Sequence[Unit]) -> list[Batch]:
+        """Units as passes."""
+        settings = self.course.settings
+        return to_batches(
+            units, settings.micro_batch, self.course.pass_tokens, self.device, packed=self.course.packed
+        )
 
     def computing(self) -> AbstractContextManager[object]:
         """The precision that forward passes run in."""
@@ -96,6 +108,7 @@ def train(run: Run, progress: Progress) -> None:
             if interruption.asked:
                 save(run, random)
                 raise KeyboardInterrupt
+            check_loss(run, loss)
             rate, norm = update_weights(run, loss)
             _note_step(run, loss, tokens, time.perf_counter() - started_s)
             log.step(run, rate, norm)
@@ -107,19 +120,19 @@ def train(run: Run, progress: Progress) -> None:
 
 
 def accumulate_gradients(run: Run, interruption: Interruption) -> tuple[float, int]:
-    """Gradients of one step's mean loss per labelled token; that loss, and the real tokens read."""
+    """Gradients of one step's mean loss; that loss, and the real tokens read."""
     course, settings = run.course, run.course.settings
     numbers = rows_of_step(
-        run.done, rows=len(course.rows), epochs=settings.epochs, batch=course.batch, seed=settings.seed
+        run.done, rows=len(course.units), epochs=settings.epochs, batch=course.batch, seed=settings.seed
     )
-    batches = to_batches(
-        [course.rows[n] for n in numbers], settings.micro_batch, course.pass_tokens, run.device
-    )
-    labelled = sum(int((batch.labels[:, 1:] != -100).sum()) for batch in batches)
+    units = [course.units[n] for n in numbers]
+    batches = run.layout(units)
+    with run.computing():
+        run.objective.begin(units, run.layout)
     total = 0.0
     for batch in batches:
         with run.computing():
-            loss = run.loss(batch) / labelled
+            loss = run.objective.loss(batch)
         loss.backward()
         total += loss.item()
         if interruption.asked:
@@ -127,12 +140,20 @@ def accumulate_gradients(run: Run, interruption: Interruption) -> tuple[float, i
     return total, sum(batch.tokens for batch in batches)
 
 
+def check_loss(run: Run, loss: float) -> None:
+    """Raise TuneError where the run has gone astray: the step is not taken, the last checkpoint stays."""
+    losses = [*run.notes.losses, loss]
+    if spiked(losses) or diverged(losses, times=3.0, rise=1.0):  # noise is left to the diagnosis
+        what = "has jumped to" if spiked(losses) else "has risen to"
+        raise TuneError(_astray(run, f"the loss {what} {loss:.3f} (before: {run.notes.losses[-1]:.3f})"))
+
+
 def update_weights(run: Run, loss: float) -> tuple[float, float]:
     """Clip, step and clear gradients; the learning rate used and the gradient's norm before clipping."""
     settings = run.course.settings
     norm = float(nn.utils.clip_grad_norm_(run.trainable.values(), settings.max_grad_norm))
     if not math.isfinite(loss) or not math.isfinite(norm):
-        raise TuneError(_not_a_number(run, loss, norm))
+        raise TuneError(_astray(run, f"the loss is {loss}, the gradient's norm {norm}"))
     rate = settings.peak_learning_rate * rate_share(
         run.done, run.course.steps, run.course.warmup, settings.schedule
     )
@@ -154,27 +175,21 @@ def rate_share(step: int, steps: int, warmup: int, schedule: Schedule) -> float:
 
 
 def evaluate(run: Run) -> float:
-    """Mean loss per labelled token over the held-out rows; needs no more memory than training."""
-    rows, total, labelled = run.course.eval_rows, 0.0, 0
+    """Mean loss over the held-out units, per labelled token or per pair; needs no more memory than training."""
+    units, total, rewards = run.course.eval_units, 0.0, []
+    whole = sum(run.objective.size(unit) for unit in units)
     run.model.eval()
     with torch.no_grad(), run.computing():
-        for start in range(0, len(rows), 64):
-            part = rows[start : start + 64]
-            for batch in to_batches(
-                part, run.course.settings.micro_batch, run.course.pass_tokens, run.device
-            ):
-                total += run.loss(batch).item()
-                labelled += int((batch.labels[:, 1:] != -100).sum())
+        for start in range(0, len(units), _EVAL_UNITS):
+            part = units[start : start + _EVAL_UNITS]
+            share = sum(run.objective.size(unit) for unit in part) / whole
+            run.objective.begin(part, run.layout)
+            total += share * sum(run.objective.loss(batch).item() for batch in run.layout(part))
+            rewards += run.objective.rewards
     run.model.train()
-    return total / labelled
-
-
-def to_batches(
-    rows: Sequence[Encoded], max_rows: int | None, max_tokens: int, device: torch.device
-) -> list[Batch]:
-    """Rows as passes padded on the right. Causal attention never looks right, so no mask is needed."""
-    passes = micro_batches([len(row) for row in rows], max_rows=max_rows, max_tokens=max_tokens)
-    return [_pad([rows[i] for i in numbers], device) for numbers in passes]
+    if rewards:
+        run.notes.preferred = sum(chosen > rejected for chosen, rejected in rewards), len(rewards)
+    return total
 
 
 def save(run: Run, random: dict[str, Tensor]) -> None:
@@ -184,6 +199,7 @@ def save(run: Run, random: dict[str, Tensor]) -> None:
         "evals": run.notes.evals,
         "tokens": run.notes.tokens,
         "train_s": run.notes.train_s,
+        "preferred": run.notes.preferred,
     }
     folder, keep = run.folder / "checkpoints", run.course.settings.keep
     checkpoint.save(folder, run.done, run.trainable, run.optimizer, random, notes, keep)
@@ -199,26 +215,26 @@ def resume(run: Run) -> None:
     run.done = restored.step
     notes = restored.notes
     evals = [(int(step), float(loss)) for step, loss in notes["evals"]]
-    run.notes = Notes(notes["losses"], evals, int(notes["tokens"]), float(notes["train_s"]))
-
-
-def _pad(rows: Sequence[Encoded], device: torch.device) -> Batch:
-    width = max(map(len, rows))
-    token_ids = torch.zeros(len(rows), width, dtype=torch.int64)
-    labels = torch.full((len(rows), width), -100, dtype=torch.int64)
-    for i, row in enumerate(rows):
-        ids = torch.tensor(row.token_ids)
-        token_ids[i, : len(row)] = ids
-        labels[i, : len(row)] = torch.where(torch.tensor(row.labelled), ids, -100)
-    return Batch(token_ids.to(device), labels.to(device), sum(map(len, rows)))
+    preferred = notes.get("preferred")
+    run.notes = Notes(
+        notes["losses"],
+        evals,
+        tuple(preferred) if preferred else None,
+        int(notes["tokens"]),
+        float(notes["train_s"]),
+    )
 
 
 def _evaluate_and_note(run: Run, log: "_Log") -> None:
-    if not run.course.eval_rows:
+    if not run.course.eval_units:
         return
     loss = evaluate(run)
     run.notes.evals.append((run.done, loss))
-    log.write({"step": run.done, "eval_loss": loss})
+    line = {"step": run.done, "eval_loss": loss}
+    if run.notes.preferred:
+        right, pairs = run.notes.preferred
+        line["eval_preference_accuracy"] = right / pairs
+    log.write(line)
 
 
 def _note_step(run: Run, loss: float, tokens: int, seconds: float) -> None:
@@ -234,11 +250,11 @@ def _note(run: Run) -> str:
     return f"loss {run.notes.losses[-1]:.3f}, {run.notes.tokens_per_s:,.0f} tokens/s, {left}"
 
 
-def _not_a_number(run: Run, loss: float, norm: float) -> str:
+def _astray(run: Run, what: str) -> str:
     saved = checkpoint.checkpoints(run.folder / "checkpoints")
     kept = f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint had been written yet"
     return (
-        f"step {run.done + 1}: the loss is {loss}, the gradient's norm {norm}; {kept}; lower "
+        f"step {run.done + 1}: {what}; {kept}; lower "
         f"--learning-rate (now {run.course.settings.peak_learning_rate:g}) or use --precision f32, "
         "with another --out"
     )

@@ -6,7 +6,6 @@ head, a bounded number at a time, and no weight gradient is made for a frozen he
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,21 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from weightwright.tune.batch import Batch
+
 # Logits held at once, in numbers: 8 M of them in f32 are 32 MiB.
 _CHUNK_LOGITS = 8_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows padded on the right: token_ids [rows, width] i64; labels [rows, width] i64, -100: no loss."""
-
-    token_ids: Tensor
-    labels: Tensor
-    tokens: int  # without padding
-
-
 class VocabularyLoss:
-    """Cross-entropy of a causal model, summed over the labelled tokens of a batch, f32."""
+    """What a causal model makes of the tokens of a batch: their cross-entropy, or their log-probabilities."""
 
     def __init__(self, model: Any) -> None:
         """Choose the path: the head alone where it is all that stands after the backbone, else the model."""
@@ -37,15 +29,46 @@ class VocabularyLoss:
         self._head_alone = self._head is not None and _head_is_all(model, self._head)
 
     def __call__(self, batch: Batch) -> Tensor:
-        """The summed loss, a scalar f32 whose gradient reaches every trainable weight."""
-        targets = batch.labels[:, 1:]
-        where = targets != -100
-        chosen = targets[where]
+        """Cross-entropy summed over the labelled tokens, a scalar f32 whose gradient reaches every trainable weight."""
+        where = batch.labelled
+        chosen = batch.token_ids[:, 1:][where]
         if not self._head_alone:
-            logits = self._model(input_ids=batch.token_ids, use_cache=False).logits[:, :-1][where]
+            logits = self._model(**_inputs(batch)).logits[:, :-1][where]
             return F.cross_entropy(logits.float(), chosen, reduction="sum")
-        hidden = self._model.base_model(input_ids=batch.token_ids, use_cache=False).last_hidden_state
+        hidden = self._model.base_model(**_inputs(batch)).last_hidden_state
         return head_loss(hidden[:, :-1][where], self._head, chosen)
+
+    def logprobs(self, batch: Batch, where: Tensor) -> Tensor:
+        """Log-probabilities f32 [chosen] of the tokens after the positions `where` [lines, width - 1] bool.
+
+        Their logits are made a bounded number at a time, and again in the backward pass.
+        """
+        chosen = batch.token_ids[:, 1:][where]
+        if not self._head_alone:
+            logits = self._model(**_inputs(batch)).logits[:, :-1][where]
+            return -F.cross_entropy(logits.float(), chosen, reduction="none")
+        hidden = self._model.base_model(**_inputs(batch)).last_hidden_state
+        return head_logprobs(hidden[:, :-1][where], self._head, chosen)
+
+
+def _inputs(batch: Batch) -> dict[str, Any]:
+    inputs: dict[str, Any] = {"input_ids": batch.token_ids, "use_cache": False}
+    if batch.bounds:
+        inputs |= {"position_ids": batch.positions, "packed_bounds": batch.bounds}
+    return inputs
+
+
+def head_logprobs(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
+    """log softmax(head(hidden)) [n, vocab] at targets [n], never built whole: f32 [n]."""
+    vocabulary = int(getattr(head, "out_features", 0)) or 32_000
+    chunks = max(1, _CHUNK_LOGITS // vocabulary)
+
+    def run(part: Tensor, wanted: Tensor) -> Tensor:
+        return -F.cross_entropy(head(part).float(), wanted, reduction="none")
+
+    pieces = zip(hidden.split(chunks), targets.split(chunks), strict=True)
+    found = [checkpoint(run, part, wanted, use_reentrant=False) for part, wanted in pieces]
+    return torch.cat(found) if found else hidden.new_zeros(0, dtype=torch.float32)
 
 
 def head_loss(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:

@@ -5,25 +5,27 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from weightwright import config
-from weightwright.data.formats import Sample, read_samples
-from weightwright.data.pack import fit, step_count
-from weightwright.data.template import Encoded, encode
+from weightwright.data.pack import step_count
 from weightwright.errors import TuneError
 from weightwright.files import write_whole
 from weightwright.plan import advice
 from weightwright.ports import Progress, silent
-from weightwright.tune import export, loop
+from weightwright.tune import export, loop, reference, rows
 from weightwright.tune.adapt import adapted
-from weightwright.tune.attention import short_attention
-from weightwright.tune.diagnose import diagnose
+from weightwright.tune.attention import packs_rightly, row_attention
+from weightwright.tune.batch import Unit
+from weightwright.tune.diagnose import diagnose, seen_before
 from weightwright.tune.loss import VocabularyLoss
+from weightwright.tune.objectives import objective
+from weightwright.tune.optimizer import optimizer_of
+from weightwright.tune.room import check_rows
 from weightwright.tune.settings import FREE_FIELDS, TuneSettings
 
 if TYPE_CHECKING:
@@ -35,7 +37,11 @@ _RUN_FILE, _RESULT_FILE = "run.json", "result.json"
 
 @dataclass(frozen=True, slots=True)
 class TuneResult:
-    """What a run ended with; losses are per labelled token, `peak_bytes` of the process or the GPU."""
+    """What a run ended with; losses are per labelled token (per pair where answers are compared).
+
+    `preferred` has the share of held-out pairs whose chosen answer is preferred, with its 95% interval and their
+    number; `peak_bytes` is of the process or the GPU.
+    """
 
     adapter: Path | None
     model: Path | None
@@ -45,6 +51,7 @@ class TuneResult:
     tokens_per_s: float
     peak_bytes: int
     diagnosis: tuple[str, ...]
+    preferred: dict[str, float] | None = None
     notes: tuple[str, ...] = ()  # rows dropped or cut, settings that were bounded
     finished_before: bool = False
 
@@ -59,6 +66,7 @@ class TuneResult:
             "tokens_per_s": self.tokens_per_s,
             "peak_bytes": self.peak_bytes,
             "diagnosis": list(self.diagnosis),
+            "preferred": self.preferred,
             "notes": list(self.notes),
         }
 
@@ -73,14 +81,12 @@ def tune(
     checkpoint when interrupted.
     """
     refuse_unbuilt(settings)
-    samples = read_samples(settings.data, settings.prompt)
-    held_out = read_samples(settings.eval_data, settings.prompt) if settings.eval_data else []
-    if loaded is None:
-        from weightwright.model.load import load
-
-        precision = "f32" if settings.method == "full" else settings.precision
-        loaded = load(settings.model, precision=precision, device=settings.device)
+    samples = rows.read(settings, settings.data)
+    held_out = rows.read(settings, settings.eval_data) if settings.eval_data else []
+    if loaded is None or settings.method == "qlora":  # whose base is held in 4 bits
+        loaded = _base(settings)
     course = plan_course(settings, samples, held_out, loaded)
+    check_rows(loaded.path, settings, max(len(row) for unit in course.units for row in unit.rows))
     claim(settings, course, loaded.fingerprint)
     finished = read_result(settings.out)
     if finished is not None:
@@ -88,7 +94,7 @@ def tune(
     for note in course.notes:
         _logger.warning(note)
     torch.manual_seed(settings.seed)
-    with adapted(loaded.model, settings, loaded.name) as ready, short_attention(loaded.model):
+    with adapted(loaded.model, settings, loaded.name) as ready, row_attention(loaded.model):
         run = prepare(course, ready.model, ready.trainable, settings.out)
         loop.resume(run)
         try:
@@ -101,62 +107,57 @@ def tune(
         return _finish(run, ready.whole, loaded)
 
 
+def _base(settings: TuneSettings) -> "Loaded":
+    from weightwright.model.address import parse_model
+    from weightwright.model.hub import locate, pull
+    from weightwright.model.load import load
+    from weightwright.tune.room import check_before_loading
+
+    address = parse_model(settings.model)
+    path = locate(address) or (pull(address) if address.hub_id else None)
+    if path is not None:
+        check_before_loading(path, settings)
+    if settings.method == "qlora":
+        from weightwright.tune.nf4 import load_nf4
+
+        return load_nf4(settings.model, settings.precision, settings.device)
+    precision = "f32" if settings.method == "full" else settings.precision
+    return load(settings.model, precision=precision, device=settings.device)
+
+
 def refuse_unbuilt(settings: TuneSettings) -> None:
     """Raise TuneError for what this version cannot do yet, with what can be done instead."""
-    if settings.method == "qlora":
-        raise TuneError("method=qlora needs the extra [qlora], which comes later; use --method lora")
-    if settings.objective != "sft":
-        raise TuneError(f"objective={settings.objective} comes later; use --objective sft")
     if settings.fsdp:
         raise TuneError("fsdp=true needs several GPUs under torchrun, which comes later; set fsdp: false")
 
 
 def plan_course(
-    settings: TuneSettings, samples: Sequence[Sample], held_out: Sequence[Sample], loaded: "Loaded"
+    settings: TuneSettings, samples: Sequence[Any], held_out: Sequence[Any], loaded: "Loaded"
 ) -> loop.Course:
     """Encode the rows and decide batch, steps and warm-up. Raises DataError and TuneError."""
-    rows, notes = _encode_all(samples, loaded, settings, settings.data)
-    eval_rows: tuple[Encoded, ...] = ()
+    units, notes = rows.to_units(samples, loaded, settings, settings.data)
+    eval_units: tuple[Unit, ...] = ()
     if settings.eval_data is not None:
-        eval_rows, more = _encode_all(held_out, loaded, settings, settings.eval_data)
+        eval_units, more = rows.to_units(held_out, loaded, settings, settings.eval_data)
         notes += more
-    batch = settings.batch or advice.batch_rows(len(rows), settings.epochs)
-    steps = step_count(len(rows), settings.epochs, batch)
+    batch = settings.batch or advice.batch_rows(len(units), settings.epochs)
+    steps = step_count(len(units), settings.epochs, batch)
     steps = min(steps, settings.max_steps or steps)
     warmup = advice.warmup_steps(steps, asked=settings.warmup_steps, share=settings.warmup_ratio)
     if settings.warmup_steps is not None and warmup < settings.warmup_steps:
         notes += (f"warm-up is {warmup} steps, a tenth of all, not the {settings.warmup_steps} asked for",)
     return loop.Course(
-        rows=rows,
-        eval_rows=eval_rows,
+        units=units,
+        eval_units=eval_units,
         steps=steps,
         batch=batch,
         warmup=warmup,
         eval_every=settings.eval_every or max(1, -(-steps // 4)),
         pass_tokens=1024 if loaded.model.device.type == "cpu" else 8192,
         settings=settings,
+        packed=settings.packing,
         notes=notes,
     )
-
-
-def _encode_all(
-    samples: Sequence[Sample], loaded: "Loaded", settings: TuneSettings, file: Path
-) -> tuple[tuple[Encoded, ...], tuple[str, ...]]:
-    """Rows as tokens within the length limit, and what had to be done for that."""
-    encoded = [encode(sample, loaded.tokenizer, settings.train_on) for sample in samples]
-    bare = [row for row in encoded if not row.labelled_tokens]
-    if bare:
-        raise TuneError(
-            f"{len(bare)} of {len(encoded)} rows have no labelled token, the first is {bare[0].place}; "
-            "each row needs an answer to learn, see: weightwright data show"
-        )
-    limit = min(settings.max_length, loaded.context_tokens)
-    fitted = fit(encoded, limit, settings.too_long)
-    if not fitted.rows:
-        raise TuneError(f"no row of {file} is left within {limit} tokens; raise --max-length")
-    done = (("dropped", fitted.dropped), ("cut", fitted.truncated))
-    notes = tuple(f"{file}: {n} of {len(encoded)} rows {what} at {limit} tokens" for what, n in done if n)
-    return fitted.rows, notes
 
 
 def claim(settings: TuneSettings, course: loop.Course, model_fingerprint: str) -> None:
@@ -194,7 +195,7 @@ def _identity(settings: TuneSettings, course: loop.Course, model_fingerprint: st
     values["data_sha256"] = hashlib.sha256(settings.data.read_bytes()).hexdigest()
     if settings.eval_data is not None:
         values["eval_data_sha256"] = hashlib.sha256(settings.eval_data.read_bytes()).hexdigest()
-    return values | {"model_fingerprint": model_fingerprint, "steps": course.steps, "rows": len(course.rows)}
+    return values | {"model_fingerprint": model_fingerprint, "steps": course.steps, "rows": len(course.units)}
 
 
 def prepare(course: loop.Course, model: Any, trainable: dict[str, Any], folder: Path) -> loop.Run:
@@ -205,18 +206,29 @@ def prepare(course: loop.Course, model: Any, trainable: dict[str, Any], folder: 
         model.activation_checkpointing_enable()
     if model.device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = settings.tf32
-    optimizer = torch.optim.AdamW(
-        trainable.values(), lr=settings.peak_learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-    return loop.Run(
+    if course.packed and not packs_rightly(model):
+        note = "rows are padded, not packed: this model would let them see each other"
+        _logger.warning(note)
+        course = replace(course, packed=False, notes=(*course.notes, note))
+    loss = VocabularyLoss(model)
+    run = loop.Run(
         course=course,
         model=model,
         trainable=trainable,
-        optimizer=optimizer,
-        loss=VocabularyLoss(model),
+        optimizer=optimizer_of(settings, trainable.values(), model.device),
+        objective=objective(loss, settings),
         folder=folder,
         autocast=settings.method == "full" and settings.precision == "bf16",
     )
+    if settings.objective in reference.NEEDED:
+        model.eval()
+        with run.computing():
+            units, eval_units = reference.with_reference(
+                (course.units, course.eval_units), loss, run.layout, folder
+            )
+        model.train()
+        run.course = replace(course, units=units, eval_units=eval_units)
+    return run
 
 
 def read_result(folder: Path) -> TuneResult | None:
@@ -259,11 +271,28 @@ def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
         eval_loss=run.notes.evals[-1][1] if run.notes.evals else None,
         tokens_per_s=round(run.notes.tokens_per_s, 1),
         peak_bytes=peak_bytes(run.device),
-        diagnosis=diagnose(run.notes.losses, run.notes.evals),
+        diagnosis=diagnose(
+            run.notes.losses,
+            run.notes.evals,
+            seen_before=seen_before(run.course.units, run.course.eval_units),
+            held_out=len(run.course.eval_units),
+        ),
+        preferred=_preferred(run.notes.preferred),
         notes=run.course.notes,
     )
     write_whole(run.folder / _RESULT_FILE, json.dumps(result.to_json(), indent=2).encode())
     return result
+
+
+def _preferred(counts: tuple[int, int] | None) -> dict[str, float] | None:
+    """The share of pairs with Wilson's interval."""
+    if counts is None:
+        return None
+    from weightwright.stats.intervals import wilson
+
+    right, pairs = counts
+    low, high = wilson(right, pairs)
+    return {"share": right / pairs, "low": low, "high": high, "pairs": pairs}
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -19,7 +19,7 @@ def entry(*constants: object, **options: Any) -> Callable[[Callable[[Any], None]
     """
 
     def compiled(function: Callable[[Any], None]) -> Any:
-        made = CFunc(
+        made: Any = CFunc(
             function, normalize_signature(_SIGNATURE), locals={}, options={"nopython": True, **options}
         )
         made._cache = _Kept(function, repr(constants))

@@ -1,0 +1,238 @@
+"""Where rows are: a file, a folder, or data sets by name from LLaMA-Factory's `dataset_info.json`.
+
+`FOLDER:name` and `FOLDER:name1,name2` are data sets of the folder's `dataset_info.json`. What exists as it is written
+is always a path; only else does the last colon divide a folder from names, and the folder must hold that file.
+
+Schema and meaning: LLaMA-Factory's data/README and `DatasetAttr` (August 2026). With `columns`, a field that is left
+out is not read; a row that holds text under its usual name is refused, where LLaMA-Factory loses it without a word.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from weightwright.config import nearest
+from weightwright.data.rows import (
+    INFO_FILE,
+    Formatting,
+    Layout,
+    OnBroken,
+    Row,
+    files_in,
+    kind_of,
+    read_file,
+    stop,
+)
+from weightwright.data.rows import fingerprint as _fingerprint
+from weightwright.errors import DataError
+
+_logger = logging.getLogger(__name__)
+
+_REMOTE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
+_HUB_ONLY = ("subset", "folder")
+_KEYS = (
+    *_REMOTE,
+    *_HUB_ONLY,
+    "file_name",
+    "formatting",
+    "ranking",
+    "split",
+    "num_samples",
+    "columns",
+    "tags",
+)
+# their names of columns and what the usual files call them
+_COLUMNS = {
+    "prompt": "instruction", "query": "input", "response": "output", "history": "history",
+    "messages": "conversations", "system": "system", "tools": "tools", "images": "images", "videos": "videos",
+    "audios": "audios", "chosen": "chosen", "rejected": "rejected", "kto_tag": "kto_tag",
+}  # fmt: skip
+_TAGS = (
+    "role_tag", "content_tag", "user_tag", "assistant_tag", "observation_tag", "function_tag", "system_tag",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of one file or one data set, all laid out alike."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One data set of a `dataset_info.json`."""
+
+    name: str
+    files: tuple[Path, ...]
+    layout: Layout
+    num_samples: int | None
+
+
+def read_tables(path: Path, broken: OnBroken = stop) -> list[Table]:
+    """All rows at a data address, file by file. Raises DataError where something cannot be read."""
+    entries = _entries(path)
+    if entries is None:
+        return [Table(str(file), tuple(read_file(file, broken=broken))) for file in _files(path)]
+    tables = []
+    for entry in entries:
+        rows = [
+            row
+            for file in entry.files
+            for row in read_file(file, entry.layout, broken, text_lines=file.suffix.lower() == ".txt")
+        ]
+        read = [row for row in rows if _reads_all(row, broken)]
+        tables.append(Table(entry.name, tuple(_chosen(read, entry))))
+    return tables
+
+
+def fingerprint(path: Path) -> str:
+    """A hash that changes with the rows at a data address, or with how they are read."""
+    entries = _entries(path)
+    if entries is None:
+        return _fingerprint(_files(path))
+    folder = _divide(path)[0]
+    return _fingerprint([folder / INFO_FILE, *(file for entry in entries for file in entry.files)])
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    if (path / INFO_FILE).is_file():
+        names = ", ".join(sorted(_read_info(path)))
+        raise DataError(f"{path} holds data sets by name; choose: {path}:NAME or {path}:NAME,NAME ({names})")
+    return files_in(path)
+
+
+def _divide(path: Path) -> tuple[Path, str]:
+    folder, _, names = str(path).rpartition(":")
+    return Path(folder), names
+
+
+def _entries(path: Path) -> list[_Entry] | None:
+    """The data sets that an address names, None where it is a path."""
+    if ":" not in str(path) or path.exists():
+        return None
+    folder, names = _divide(path)
+    if not folder.is_dir():
+        return None
+    if not (folder / INFO_FILE).is_file():
+        raise DataError(f"{path}: {folder} has no {INFO_FILE}, so it has no data sets by name")
+    known = _read_info(folder)
+    found = []
+    for name in (part.strip() for part in names.split(",")):
+        if name not in known:
+            raise DataError(f"{folder / INFO_FILE}: no data set {name!r}{nearest(name, known)}")
+        found.append(_entry(folder, name, known[name]))
+    return found
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    file = folder / INFO_FILE
+    try:
+        known = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {file}: {error}") from error
+    if not isinstance(known, dict):
+        raise DataError(f"{file} must be an object of data sets by name, found {kind_of(known)}")
+    return known
+
+
+def _entry(folder: Path, name: str, values: Any) -> _Entry:
+    place = f"{folder / INFO_FILE}, {name}"
+    if not isinstance(values, dict):
+        raise DataError(f"{place}: must be an object, found {kind_of(values)}")
+    for key in values:
+        if key not in _KEYS:
+            raise DataError(f"{place}: unknown key {key!r}{nearest(key, _KEYS)}")
+    if remote := next((key for key in _REMOTE if values.get(key)), None):
+        raise DataError(
+            f"{place}: {remote} is {values[remote]!r}, which is not on this machine; download its file into "
+            f"{folder}, and give it as file_name without {remote}"
+        )
+    for key in _HUB_ONLY:
+        if values.get(key):
+            raise DataError(f"{place}: {key} means something for a hub's data set only; remove it")
+    if values.get("split", "train") != "train":
+        raise DataError(f"{place}: split must be train for a file, found {values['split']!r}")
+    samples = values.get("num_samples")
+    if samples is not None and (not isinstance(samples, int) or isinstance(samples, bool) or samples < 1):
+        raise DataError(f"{place}: num_samples must be a whole number of at least 1, found {samples!r}")
+    return _Entry(name, _entry_files(folder, values, place), _layout(values, place), samples)
+
+
+def _entry_files(folder: Path, values: Mapping[str, Any], place: str) -> tuple[Path, ...]:
+    file_name = values.get("file_name")
+    if not isinstance(file_name, str) or not file_name:
+        raise DataError(f"{place}: file_name must name a file or a folder, found {kind_of(file_name)}")
+    target = folder / file_name
+    if not target.exists():
+        raise DataError(f"{place}: its file {target} does not exist")
+    return tuple(files_in(target)) if target.is_dir() else (target,)
+
+
+def _layout(values: Mapping[str, Any], place: str) -> Layout:
+    formatting: Formatting = values.get("formatting") or "alpaca"
+    if formatting not in get_args(Formatting):
+        raise DataError(
+            f"{place}: formatting must be one of {', '.join(get_args(Formatting))}, found {formatting!r}"
+        )
+    ranking = values.get("ranking") or False
+    if not isinstance(ranking, bool):
+        raise DataError(f"{place}: ranking must be true or false, found {kind_of(ranking)}")
+    tags = _named(values, "tags", _TAGS, place)
+    columns: dict[str, str] | None = None
+    if values.get("columns"):
+        given = _named(values, "columns", _COLUMNS, place)
+        columns = {_COLUMNS[key]: name for key, name in given.items()}
+        needed = "prompt" if formatting == "alpaca" else "messages"
+        if needed not in given:
+            raise DataError(f"{place}: columns must name {needed!r}: what it leaves out is not read")
+    return Layout(formatting=formatting, columns=columns, tags=tags, ranking=ranking)
+
+
+def _named(values: Mapping[str, Any], key: str, known: Any, place: str) -> dict[str, str]:
+    """`columns` or `tags` as names by known key; null ones are as if left out."""
+    given = values.get(key) or {}
+    if not isinstance(given, dict):
+        raise DataError(f"{place}: {key} must be an object, found {kind_of(given)}")
+    for name, value in given.items():
+        if name not in known:
+            raise DataError(f"{place}: unknown name {name!r} in {key}{nearest(name, known)}")
+        if not isinstance(value, str | None):
+            raise DataError(f"{place}: {key}.{name} must be a text, found {kind_of(value)}")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _reads_all(row: Row, broken: OnBroken) -> bool:
+    """Whether no text stands where `columns` does not look; such a row is broken."""
+    columns = row.layout.columns
+    if columns is None:
+        return True
+    for key, usual in _COLUMNS.items():
+        if usual not in columns and usual not in columns.values() and row.values.get(usual):
+            wrong = DataError(
+                f"{row.place}: {usual!r} is filled, but columns of {INFO_FILE} does not name it, so it would not "
+                f'be read; add "{key}": "{usual}" there, or empty the field'
+            )
+            broken(wrong)
+            return False
+    return True
+
+
+def _chosen(rows: list[Row], entry: _Entry) -> list[Row]:
+    """`num_samples` rows, always the same, in order; rows are repeated where there are fewer."""
+    wanted = entry.num_samples
+    if wanted is None or not rows:
+        return rows
+    order = np.random.default_rng(0)
+    whole, rest = divmod(wanted, len(rows))
+    picked = sorted([*list(range(len(rows))) * whole, *map(int, order.permutation(len(rows))[:rest])])
+    _logger.warning("%s: num_samples=%d: %d of %d rows are read", entry.name, wanted, wanted, len(rows))
+    return [rows[i] for i in picked]

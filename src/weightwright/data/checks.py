@@ -1,0 +1,267 @@
+"""What stands in a data file, before anything is learnt from it: pure findings about rows, for `data check`."""
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from weightwright.data.build import Format
+from weightwright.data.formats import read_parts
+from weightwright.data.grounded import PromptSettings
+from weightwright.data.language import tongue_of
+from weightwright.data.near import near_across, near_duplicates
+from weightwright.data.sample import Built, Judged, Pair, Sample, Text
+from weightwright.data.template import Encoded
+from weightwright.errors import DataError, ModelError
+from weightwright.ports import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A row that cannot be learnt from, and why."""
+
+    place: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The rows at a data address, and those that cannot be read."""
+
+    formats: tuple[Format, ...]
+    rows: tuple[Built, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Two rows that are alike; `similarity` is 1 for equal ones."""
+
+    place: str
+    like: str
+    similarity: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Lengths of rows: in tokens, or in characters without a model."""
+
+    unit: str
+    min: int
+    median: int
+    p95: int
+    max: int
+    total: int
+
+
+def read_all(path: Path, prompt: PromptSettings | None = None) -> Checked:
+    """Every row that can be read, and every one that cannot, by its place.
+
+    Raises DataError where there is no file, or not one row that can be read.
+    """
+    problems: list[Problem] = []
+
+    def note(error: DataError) -> None:
+        place, _, problem = str(error).partition(": ")
+        problems.append(Problem(place, problem))
+
+    parts = read_parts(path, prompt, note)
+    rows: list[Built] = []
+    for part in parts:
+        for row in part.rows:
+            why = _nothing_to_learn(row)
+            if why:
+                problems.append(Problem(row.place, why))
+            else:
+                rows.append(row)
+    if not rows:
+        first = f", the first: {problems[0].place}: {problems[0].problem}" if problems else ""
+        raise DataError(f"{path}: not one row can be learnt from ({len(problems)} are wrong{first})")
+    return Checked(tuple(dict.fromkeys(part.format for part in parts)), tuple(rows), in_order(problems))
+
+
+def in_order(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Problems as their rows stand in the files."""
+
+    def numbers(problem: Problem) -> list[tuple[str, int]]:
+        return [(text, int(number or 0)) for text, number in re.findall(r"(\D+)(\d*)", problem.place)]
+
+    return tuple(sorted(problems, key=numbers))
+
+
+def _nothing_to_learn(row: Built) -> str:
+    """Why a row that can be read teaches nothing; "" where it does."""
+    if not isinstance(row, Sample):
+        return ""  # the answers of the others are checked where they are read
+    answers = [message for message, answer in zip(row.messages, row.answers, strict=True) if answer]
+    if not answers:
+        return "no answer to learn: no assistant's turn, or each has a weight of 0"
+    if not any(message.content.strip() or message.tool_calls for message in answers):
+        return "each answer is empty"
+    return ""
+
+
+# --- lengths --------------------------------------------------------------------------------------
+
+
+def encode_each(
+    rows: Sequence[Built], encode: Callable[[Built], tuple[Encoded, ...]]
+) -> tuple[list[Encoded], list[Problem]]:
+    """Rows as tokens, and those that the model's chat template does not take.
+
+    Raises what is wrong with the first where no row is taken.
+    """
+    found: list[Encoded] = []
+    first: DataError | ModelError | None = None
+    problems: list[Problem] = []
+    for row in rows:
+        try:
+            found += encode(row)
+        except (DataError, ModelError) as error:
+            place, _, problem = str(error).partition(": ")
+            problems.append(Problem(place, problem) if problem else Problem(row.place, place))
+            first = first or error
+    if first is not None and not found:
+        raise first  # no row at all: the model is not the one for them
+    return found, problems
+
+
+def lengths(values: Sequence[int], unit: str) -> Lengths:
+    """Smallest, median, 95th percentile and largest of at least one length."""
+    of = np.asarray(values)
+    median, p95 = (int(x) for x in np.percentile(of, [50, 95], method="higher"))
+    return Lengths(unit, int(of.min()), median, p95, int(of.max()), int(of.sum()))
+
+
+# --- duplicates -----------------------------------------------------------------------------------
+
+
+def question_of(row: Built) -> str:
+    """What is asked in a row: all turns but the last answer, without system texts; "" for a plain text."""
+    if isinstance(row, Text):
+        return ""
+    messages = _messages(row)
+    last = next(
+        (i for i in range(len(messages) - 1, -1, -1) if messages[i].role == "assistant"), len(messages)
+    )
+    return _words(messages[:last])
+
+
+def task_of(row: Built) -> str:
+    """What tells a row's kind of task: its instruction, or a conversation's first question; a plain text itself."""
+    if isinstance(row, Text):
+        return row.text
+    if isinstance(row, Sample) and row.task.strip():
+        return row.task
+    users = [message.content for message in _messages(row) if message.role == "user"]
+    return users[0 if isinstance(row, Sample) else -1] if users else ""
+
+
+def words_of(row: Built) -> str:
+    """All that a row says, without what many rows share: system texts, and passages to answer from."""
+    if isinstance(row, Text):
+        return row.text
+    if isinstance(row, Sample) and row.question:
+        return f"{row.question}\n{row.messages[-1].content}"
+    said = _words(_messages(row))
+    return f"{said}\n{row.rejected.messages[-1].content}" if isinstance(row, Pair) else said
+
+
+def duplicates(rows: Sequence[Built]) -> list[Alike]:
+    """Rows that an earlier row equals in every word, each with the first such row."""
+    first: dict[Hashable, Built] = {}
+    found = []
+    for row in rows:
+        before = first.setdefault(_identity(row), row)
+        if before is not row:
+            found.append(Alike(row.place, before.place))
+    return found
+
+
+def same_question(rows: Sequence[Built]) -> list[Alike]:
+    """Conversations that ask what an earlier one asks, and are answered otherwise.
+
+    Pairs and judged answers are meant to share a question.
+    """
+    first: dict[str, Built] = {}
+    answers: defaultdict[str, set[Hashable]] = defaultdict(set)
+    found = []
+    for row in rows:
+        question = question_of(row).strip()
+        if not question or not isinstance(row, Sample):
+            continue
+        before = first.setdefault(question, row)
+        if before is not row and _identity(row) not in answers[question]:
+            found.append(Alike(row.place, before.place))
+        answers[question].add(_identity(row))
+    return found
+
+
+def near(rows: Sequence[Built]) -> list[Alike]:
+    """Rows that are nearly, not fully, an earlier row; each with one that it is like."""
+    distinct = list({_identity(row): row for row in reversed(rows)}.values())[::-1]
+    matches = near_duplicates([words_of(row) for row in distinct])
+    return [_alike(distinct[one.row], distinct[one.like], one.similarity) for one in matches]
+
+
+def leaked(rows: Sequence[Built], held_out: Sequence[Built]) -> tuple[list[Alike], list[Alike], list[Alike]]:
+    """Held-out rows that stand among `rows`: equal ones, those with the same question, and nearly equal ones.
+
+    Each held-out row is named once, in the first of these that it fits.
+    """
+    identities = {_identity(row): row for row in reversed(rows)}
+    questions = {question_of(row).strip(): row for row in reversed(rows)}
+    questions.pop("", None)
+    equal, asked, rest = [], [], []
+    for row in held_out:
+        if (same := identities.get(_identity(row))) is not None:
+            equal.append(Alike(row.place, same.place))
+        elif (same := questions.get(question_of(row).strip())) is not None:
+            asked.append(Alike(row.place, same.place))
+        else:
+            rest.append(row)
+    matches = near_across([words_of(row) for row in rest], [words_of(row) for row in rows])
+    return equal, asked, [_alike(rest[one.row], rows[one.like], one.similarity) for one in matches]
+
+
+def _alike(row: Built, like: Built, similarity: float) -> Alike:
+    return Alike(row.place, like.place, round(similarity, 3))
+
+
+def _messages(row: Sample | Pair | Judged) -> tuple[Message, ...]:
+    if isinstance(row, Pair):
+        return row.chosen.messages
+    return row.sample.messages if isinstance(row, Judged) else row.messages
+
+
+def _words(messages: Sequence[Message]) -> str:
+    parts = []
+    for message in messages:
+        if message.role != "system":
+            parts += [message.reasoning, message.content]
+            parts += [f"{call.name} {call.arguments}" for call in message.tool_calls]
+    return "\n".join(part for part in parts if part)
+
+
+def _identity(row: Built) -> Hashable:
+    """What two equal rows have in common, wherever they stand."""
+    if isinstance(row, Text):
+        return row.text.strip()
+    if isinstance(row, Pair):
+        return _identity(row.chosen), _identity(row.rejected)
+    if isinstance(row, Judged):
+        return _identity(row.sample), row.good
+    return row.messages, row.answers, json.dumps(row.tools, sort_keys=True, default=str)
+
+
+# --- languages ------------------------------------------------------------------------------------
+
+
+def languages(rows: Sequence[Built]) -> dict[str, int]:
+    """How many rows seem to be in each language, the commonest first."""
+    found = Counter(tongue_of(words_of(row)) for row in rows)
+    return dict(found.most_common())

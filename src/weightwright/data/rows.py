@@ -1,0 +1,309 @@
+"""Rows of a data file as they stand there: JSON, JSON lines, CSV, Parquet, plain text, or a folder of them.
+
+Every row knows its place (`rows.jsonl, line 3`). What cannot be read is an error with that place: by default it is
+raised; a caller that wants all of them (`data check`) hands in its own `broken`.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, NoReturn
+
+from weightwright.errors import DataError
+from weightwright.extras import require
+
+OnBroken = Callable[[DataError], None]
+Formatting = Literal["alpaca", "sharegpt", "openai"]
+
+SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".txt")
+INFO_FILE = "dataset_info.json"
+# in these fields a CSV file, which knows only texts, may hold JSON
+_NESTED = frozenset({"messages", "conversations", "history", "passages", "tools"})
+
+
+def stop(error: DataError) -> NoReturn:
+    """The OnBroken that ends at the first row that is wrong."""
+    raise error
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a `dataset_info.json` says of a file; an empty one leaves everything to the usual names.
+
+    `columns` maps our fields to the file's: a field that it leaves out is not read. None: the usual names.
+    `tags` maps what a turn's parts and roles are called.
+    """
+
+    formatting: Formatting | None = None
+    columns: Mapping[str, str] | None = None
+    tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    ranking: bool = False
+
+
+PLAIN = Layout()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row as it stands in the file, with its place; fields are asked for by their usual names."""
+
+    values: Mapping[str, Any]
+    place: str
+    layout: Layout = PLAIN
+
+    def name(self, wanted: str) -> str | None:
+        """What the field is called in this file; None where the layout does not read it."""
+        return wanted if self.layout.columns is None else self.layout.columns.get(wanted)
+
+    def get(self, wanted: str) -> Any:
+        """The value of a field, None where it is absent or not read."""
+        name = self.name(wanted)
+        return None if name is None else self.values.get(name)
+
+    def has(self, wanted: str) -> bool:
+        """Whether the row has the field."""
+        return self.name(wanted) in self.values
+
+    def text(self, wanted: str, *, default: str | None = None) -> str:
+        """A field that must be a text; `default` stands for an absent one."""
+        value = self.get(wanted)
+        if value is None and default is not None:
+            return default
+        if not isinstance(value, str):
+            raise self.wrong(wanted, "a text", value)
+        return value
+
+    def filled(self, wanted: str) -> str:
+        """A field that must be a text with something in it."""
+        text = self.text(wanted)
+        if not text.strip():
+            raise DataError(f"{self.place}: {self._shown(wanted)} is empty; fill it or remove the row")
+        return text
+
+    def truth(self, wanted: str) -> bool:
+        """A field that must be true or false."""
+        value = self.get(wanted)
+        if not isinstance(value, bool):
+            raise self.wrong(wanted, "true or false", value)
+        return value
+
+    def wrong(self, wanted: str, expected: str, value: Any) -> DataError:
+        """The error that says what was expected in a field."""
+        if value is None and not self.has(wanted):
+            have = ", ".join(map(str, self.values)) or "none"
+            return DataError(
+                f"{self.place}: field {self._shown(wanted)} is missing ({expected}); the row has: {have}"
+            )
+        return DataError(f"{self.place}: {self._shown(wanted)} must be {expected}, found {kind_of(value)}")
+
+    def _shown(self, wanted: str) -> str:
+        return repr(self.name(wanted) or wanted)
+
+
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in words."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "nothing"}
+    return names.get(type(value), "a number")
+
+
+def read_file(
+    path: Path, layout: Layout = PLAIN, broken: OnBroken = stop, *, text_lines: bool = False
+) -> list[Row]:
+    """The rows of one file; what it is, its suffix says (JSON or JSON lines: its first character).
+
+    A .txt file is one row with the field `text`; with `text_lines` each of its lines is one.
+    Raises DataError where there is no row at all, or the file cannot be read.
+    """
+    found: list[Row] = []
+    seen = 0
+
+    def noted(error: DataError) -> None:
+        nonlocal seen
+        seen += 1
+        broken(error)
+
+    for place, value in _values(path, noted, text_lines):
+        seen += 1
+        if isinstance(value, dict):
+            found.append(Row(value, place, layout))
+        else:
+            broken(DataError(f"{place}: a row must be an object with named fields, found {kind_of(value)}"))
+    if not seen:
+        raise DataError(f"{path} is an empty list; it must hold at least one row")
+    return found
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The data files of a folder, by name. Raises DataError where there is none, or there are several kinds."""
+    files = [one for one in sorted(folder.iterdir()) if one.is_file() and not _beside(one)]
+    kinds = sorted({one.suffix.lower() for one in files})
+    if len(kinds) != 1 or kinds[0] not in SUFFIXES:
+        found = ", ".join(kind or "(no suffix)" for kind in kinds) or "no file"
+        raise DataError(
+            f"{folder} is a directory; it must hold files of one kind ({', '.join(SUFFIXES)}), found {found}; "
+            "give one file, or a folder with nothing else in it"
+        )
+    return files
+
+
+def fingerprint(paths: list[Path]) -> str:
+    """A hash of the files' content, in order: the same rows, the same fingerprint."""
+    if len(paths) == 1:
+        return hashlib.sha256(paths[0].read_bytes()).hexdigest()
+    parts = [hashlib.sha256(path.read_bytes()).digest() for path in paths]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _beside(path: Path) -> bool:
+    """What stands beside data files without being one."""
+    name = path.name.upper()
+    return name.startswith((".", "README", "LICENSE", "LICENCE")) or path.name == INFO_FILE
+
+
+def _values(path: Path, broken: OnBroken, text_lines: bool) -> Iterator[tuple[str, Any]]:
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        yield from _parquet(path)
+        return
+    text = _read_text(path)
+    if not text.strip():
+        raise DataError(f"{path} is empty; it must hold at least one row")
+    if suffix in (".csv", ".tsv"):
+        yield from _csv(path, text, "\t" if suffix == ".tsv" else ",", broken)
+    elif suffix == ".txt":
+        yield from _text(path, text, text_lines)
+    elif text.lstrip().startswith("["):
+        yield from _json_list(path, text)
+    else:
+        yield from _json_lines(path, text, broken)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 and try again"
+        ) from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _json_list(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    """The values of one list, each with the line it begins in."""
+    decoder = json.JSONDecoder()
+    position, line, counted, number = text.index("[") + 1, 1, 0, 0
+    try:
+        json.loads(text)  # what is wrong with the file as a whole is said first, with its line
+        while True:
+            while text[position] in " \t\r\n,":
+                position += 1
+            if text[position] == "]":
+                return
+            line, counted, number = line + text.count("\n", counted, position), position, number + 1
+            value, position = decoder.raw_decode(text, position)
+            yield f"{path}, row {number} (line {line})", value
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg})"
+        ) from error
+
+
+def _json_lines(path: Path, text: str, broken: OnBroken) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            broken(
+                DataError(
+                    f"{place}: not valid JSON ({error.msg}); expected one object a line, "
+                    "or a file that is one list [...] of objects"
+                )
+            )
+        else:
+            yield place, value
+
+
+def _csv(path: Path, text: str, delimiter: str, broken: OnBroken) -> Iterator[tuple[str, Any]]:
+    with _long_fields():
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        header: list[str] | None = None
+        ended = 0
+        try:
+            for cells in reader:
+                place, ended = f"{path}, line {ended + 1}", reader.line_num
+                if not cells:
+                    continue
+                if header is None:
+                    header = _header(cells, path)
+                elif len(cells) != len(header):
+                    broken(DataError(f"{place}: {len(cells)} cells where the first line names {len(header)}"))
+                else:
+                    pairs = zip(header, cells, strict=True)
+                    yield place, {name: _cell(name, cell) for name, cell in pairs}
+        except csv.Error as error:
+            raise DataError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
+
+
+def _header(cells: list[str], path: Path) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    if len(set(names)) != len(names) or not all(names):
+        raise DataError(f"{path}, line 1: each column needs a name of its own, found: {', '.join(names)}")
+    return names
+
+
+def _cell(name: str, cell: str) -> Any:
+    """A cell as JSON would have it: nested fields opened where they can be, truth values known."""
+    if name in ("label", "kto_tag") and cell.strip().lower() in ("true", "false"):
+        return cell.strip().lower() == "true"
+    if name in _NESTED and cell.lstrip().startswith("["):
+        with suppress(json.JSONDecodeError):  # left a text, which the field's reader refuses by its name
+            return json.loads(cell)
+    return cell
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Let cells be as long as they are; csv's own limit is 131,072 characters."""
+    before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist")
+    parquet, arrow = require("pyarrow.parquet", extra="parquet"), require("pyarrow", extra="parquet")
+    number = 0
+    try:
+        with parquet.ParquetFile(str(path)) as file:
+            for batch in file.iter_batches():
+                for value in batch.to_pylist():
+                    number += 1
+                    yield f"{path}, row {number}", value
+    except (arrow.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a Parquet file that can be read: {error}") from error
+
+
+def _text(path: Path, text: str, text_lines: bool) -> Iterator[tuple[str, Any]]:
+    if not text_lines:
+        yield str(path), {"text": text.replace("\r\n", "\n")}
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            yield f"{path}, line {number}", {"text": line}

@@ -1,0 +1,57 @@
+"""What a row is once it is read: a conversation, a preference pair, a judged answer, or a plain text."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from weightwright.ports import Message
+
+Kind = Literal["conversations", "pairs", "judged", "texts"]
+Tools = tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One conversation to learn from.
+
+    `answers[i]` says whether message i is an answer that may carry loss (an assistant turn whose `weight` is not 0);
+    `place` is where the row stands, for messages to the user; `tools` are the functions that may be called;
+    `question` is what is asked, where the last user message holds more than that (passages); `task` is what the row
+    has the model do, where that stands by itself (an instruction with an input).
+    """
+
+    messages: tuple[Message, ...]
+    answers: tuple[bool, ...]
+    place: str
+    tools: Tools = ()
+    question: str = ""
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two conversations that share all messages but the last, the answers; only these are marked as answers."""
+
+    chosen: Sample
+    rejected: Sample
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A conversation whose last message, the answer, was judged good or bad; only it is marked as an answer."""
+
+    sample: Sample
+    good: bool
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A plain text, for pretraining."""
+
+    text: str
+    place: str
+
+
+Built = Sample | Pair | Judged | Text

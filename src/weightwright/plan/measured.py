@@ -1,0 +1,33 @@
+"""The constants of the memory estimate: those that measurements give, and limits that other files set.
+
+Formulas stand in `serving.py` and `training.py`; a new measurement changes only what is here.
+"""
+
+from collections.abc import Mapping
+
+# Python with torch and transformers loaded, measured as the peak of a process with a model of 0.2 MB.
+RUNTIME_BYTES = 560_000_000
+# Of a token of the vocabulary while the tokenizer is loaded, measured with 49,152 and 151,665 of them.
+TOKENIZER_BYTES = 950
+# What a CUDA context takes of a card beside what torch allocates.
+CUDA_CONTEXT_BYTES = 500_000_000
+
+# Bytes of what is computed with; int8 and int4 weights are multiplied in bf16.
+COMPUTE_BYTES: Mapping[str, int] = {"f32": 4, "bf16": 2, "int8": 2, "int4": 2}
+
+LOSS_CHUNK_LOGITS = 8_000_000  # as tune/loss.py holds them
+PASS_TOKENS = {"cpu": 1024, "gpu": 8192}  # as tune/run.py fills a pass where no rows are said
+SHORT_ROWS = 512  # on a CPU attention weights are kept whole up to here, as tune/attention.py does
+STEP_TOKENS = 512  # as engine/settings.py has it
+BLOCK_TOKENS = 16  # as model/cache.py has them
+
+# NF4 (QLoRA, arXiv 2305.14314, §3): 4 bits a weight and 32 bits a block of 64; with double quantisation 8 bits a
+# block, and 32 bits for 256 of those.
+NF4_BYTES = (4 + 32 / 64) / 8
+NF4_DOUBLE_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
+
+# Bytes a trained weight that an optimizer keeps: AdamW two f32 numbers, SGD its momentum, 8-bit AdamW two numbers of
+# 8 bits with an f32 scale for each 256 (arXiv 2110.02861, §2).
+ADAMW_BYTES = 8.0
+MOMENTUM_BYTES = 4.0
+ADAMW8BIT_BYTES = 2 * (1 + 4 / 256)

@@ -1,0 +1,62 @@
+"""The largest setting that still fits, by halving the range over the estimate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from weightwright.plan import measured
+from weightwright.plan.memory import estimate
+from weightwright.plan.settings import SEARCHES, PlanSettings
+from weightwright.plan.spec import ModelSpec
+
+_MOST = {"micro_batch": 4096, "sequences": 65_536, "context": 1 << 22, "max_length": 1 << 22}
+_LEAST = {"max_length": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Largest:
+    """The largest value that fits, 0 where none does; `peak_bytes` at it, or at the smallest."""
+
+    setting: str
+    value: int
+    peak_bytes: int
+    why: str
+
+
+def largest(spec: ModelSpec, settings: PlanSettings, limit_bytes: int) -> Largest:
+    """The largest value of what `settings.search` names whose peak is within `limit_bytes`."""
+    assert settings.search is not None
+    field = SEARCHES[settings.search][1]
+
+    def peak(value: int) -> int:
+        return estimate(spec, settings.model_copy(update={field: value})).peak.total_bytes
+
+    def fits(value: int) -> bool:
+        return peak(value) <= limit_bytes
+
+    least, most, bound = _LEAST.get(field, 1), _MOST[field], "the most that is tried"
+    if field in ("context", "max_length") and spec.context:
+        most, bound = max(least, spec.context), "the model's context"
+    # attention weights are kept up to here and not beyond: a longer row may need less
+    steps = [least, measured.SHORT_ROWS + 1] if field == "max_length" and settings.on_cpu else [least]
+    start = next((value for value in reversed(steps) if value <= most and fits(value)), None)
+    if start is None:
+        return Largest(field, 0, peak(least), f"not even {least} fits")
+    end = next((value - 1 for value in steps if value > start), most)
+    value = _last(fits, start, min(end, most))
+    why = (
+        f"{bound}; more would fit"
+        if value == most
+        else f"{value + 1:,} would need {peak(value + 1) / 1e9:.2f} GB"
+    )
+    return Largest(field, value, peak(value), why)
+
+
+def _last(fits: Callable[[int], bool], low: int, high: int) -> int:
+    """The last of low … high that fits, where `low` does and all after the first that does not do not either."""
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low

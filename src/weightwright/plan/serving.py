@@ -1,0 +1,76 @@
+"""Memory of serving, as the engine holds it."""
+
+from weightwright.errors import SettingsError
+from weightwright.plan import measured
+from weightwright.plan.phases import Phase
+from weightwright.plan.settings import PlanSettings, Precision
+from weightwright.plan.spec import ModelSpec
+
+# Bytes a weight of a linear layer; int4 has a scale and a zero point in bf16 for each 32.
+_BYTES: dict[Precision, float] = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5 + 4 / 32}
+
+
+def serving_phases(spec: ModelSpec, settings: PlanSettings) -> tuple[Phase, ...]:
+    """Loading, prefill and decode. Raises SettingsError for a precision that experts cannot be held in."""
+    precision = settings.resolved_precision
+    if spec.expert_weights and precision in ("int8", "int4"):
+        raise SettingsError(
+            f"precision={precision}: {spec.family} is a mixture of experts, whose matrices are not packed; "
+            "use --precision bf16"
+        )
+    weights = {"weights": served_weight_bytes(spec, precision), "runtime": runtime_bytes(spec, settings)}
+    held = {**weights, "kv_cache": kv_bytes(spec, settings)}
+    tokens = min(measured.STEP_TOKENS, settings.context * settings.sequences)
+    # the residual stream, q|k|v and gate|up are f32, what goes into a product is at most f32
+    widest = max(2 * one.queries + one.keys + one.values + 3 * one.inner for one in spec.kinds)
+    activations = 4 * tokens * (2 * spec.hidden + widest)
+    logits = 3 * 4 * min(settings.sequences, tokens) * spec.vocabulary  # as they come, shaped, and sorted
+    return (
+        Phase("loading", {**weights, "matrix on its way": _loading_bytes(spec, precision)}),
+        Phase("prefill", {**held, "activations": activations, "logits": logits}),
+        Phase("decode", {**held, "logits": logits}),
+    )
+
+
+def served_weight_bytes(spec: ModelSpec, precision: Precision) -> int:
+    """The weights as the engine holds them: the head packed apart even where it is the embedding, int8 for int4."""
+    size = measured.COMPUTE_BYTES[precision]
+    linear = spec.linear_weights + sum(one.weights for one in spec.outer)
+    head = spec.head.weights * _BYTES["int8" if precision == "int4" else precision]
+    other = sum(one.count * one.other_weights for one in spec.kinds) + spec.final_norm_weights
+    rest = (spec.embedding_weights + other + spec.expert_weights) * size
+    return int(linear * _BYTES[precision] + head + rest)
+
+
+def kv_bytes(spec: ModelSpec, settings: PlanSettings) -> int:
+    """Keys and values of all sequences in every layer, in whole blocks; int8 has a scale a token and head.
+
+    Linear attention keeps a state a sequence in f32, however long the sequence is.
+    """
+    tokens = settings.sequences * -(-settings.context // measured.BLOCK_TOKENS) * measured.BLOCK_TOKENS
+    size = measured.COMPUTE_BYTES[settings.resolved_precision]
+    total = 0
+    for one in spec.kinds:
+        if one.state:
+            total += one.count * 4 * one.state * settings.sequences
+        elif settings.kv_precision == "int8":
+            total += one.count * tokens * (one.keys + one.values + 2 * 4 * one.kv_heads)
+        else:
+            total += one.count * tokens * (one.keys + one.values) * size
+    return total
+
+
+def runtime_bytes(spec: ModelSpec, settings: PlanSettings) -> int:
+    """What is there before the model: the process and its tokenizer, or the context of a card."""
+    if settings.device == "cuda":
+        return measured.CUDA_CONTEXT_BYTES
+    return measured.RUNTIME_BYTES + measured.TOKENIZER_BYTES * spec.vocabulary
+
+
+def _loading_bytes(spec: ModelSpec, precision: Precision) -> int:
+    """The largest matrix between its file and its packed form; a tied head's source is the embedding."""
+    size = measured.COMPUTE_BYTES[precision]
+    codes = 1 if precision in ("int8", "int4") else 0
+    head = spec.head.weights * (codes + (0 if spec.tied else size))
+    stacked = max((one.experts.total_weights for one in spec.kinds if one.experts), default=0)
+    return max(head, spec.largest_linear * (codes + size), stacked * size)

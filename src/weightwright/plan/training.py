@@ -1,0 +1,186 @@
+"""Memory of training, as our own loop holds it: parts of each phase; the phases come one after the other.
+
+The loss is made in bounded chunks, LoRA layers compute in the base's precision with f32 master weights, gradients are
+f32 and stay over the passes of a step, and the log-probabilities that DPO and KTO compare with are made before the
+first step, so that there is never a second model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from weightwright.plan import measured
+from weightwright.plan.params import count_lora, count_params, head_weights, targeted
+from weightwright.plan.parts import Layer
+from weightwright.plan.phases import Phase
+from weightwright.plan.serving import runtime_bytes
+from weightwright.plan.settings import PlanSettings, Precision
+from weightwright.plan.spec import ModelSpec
+
+WITH_REFERENCE = ("dpo", "kto")
+OF_PAIRS = ("dpo", "orpo", "simpo")
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all phases of a run share."""
+
+    spec: ModelSpec
+    settings: PlanSettings
+    trained: int
+    size: int  # bytes a number that is computed with
+
+    @property
+    def full(self) -> bool:
+        return self.settings.task == "full"
+
+    @property
+    def tokens(self) -> int:
+        return pass_tokens(self.settings)
+
+    @property
+    def chunk(self) -> int:
+        """Logits held at once."""
+        return min(self.tokens * self.spec.vocabulary, measured.LOSS_CHUNK_LOGITS)
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether a step has several passes, so that a pass finds the gradients of those before it."""
+        rows = self.settings.micro_batch
+        return self.settings.batch is None or rows is None or self.settings.batch > rows
+
+
+def training_phases(spec: ModelSpec, settings: PlanSettings) -> tuple[Phase, ...]:
+    """Loading, the reference, forward and backward pass, optimizer step, evaluation."""
+    run = _Run(spec, settings, trained_params(spec, settings), _compute_bytes(settings))
+    base = {
+        "weights": weight_bytes(spec, settings.resolved_precision, double=settings.double_quantisation),
+        "runtime": runtime_bytes(spec, settings),
+    }
+    ready = base if run.full else {**base, "adapter": 4 * run.trained}
+    held = {**ready, "optimizer": optimizer_bytes(settings, run.trained)}
+    phases = [Phase("loading", {**base, "matrix on its way": _loading_bytes(run)})]
+    if settings.objective in WITH_REFERENCE:
+        phases.append(Phase("reference", {**ready, **_looking(run)}))
+    phases += [*_pass(run, held), Phase("optimizer step", {**held, "gradients": 4 * run.trained})]
+    return (*phases, Phase("evaluation", {**held, **_looking(run)}))
+
+
+def trained_params(spec: ModelSpec, settings: PlanSettings) -> int:
+    """Weights that a gradient is made for."""
+    if settings.task == "full":
+        return count_params(spec)
+    return count_lora(spec, settings.rank, settings.targets, dora=settings.dora)
+
+
+def pass_tokens(settings: PlanSettings) -> int:
+    """Tokens of one pass: `micro_batch` rows, else what fills it; a pair is never divided."""
+    together = 2 if settings.objective in OF_PAIRS else 1
+    if settings.micro_batch is not None:
+        return max(1, settings.micro_batch // together) * together * settings.max_length
+    usual = measured.PASS_TOKENS["cpu" if settings.on_cpu else "gpu"]
+    return max(usual, together * settings.max_length)
+
+
+def weight_bytes(spec: ModelSpec, precision: Precision, *, double: bool = True) -> int:
+    """The base model's weights: linear layers in `precision`, all else in what it computes in; int4 is NF4."""
+    nf4 = measured.NF4_DOUBLE_BYTES if double else measured.NF4_BYTES
+    each = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": nf4}[precision]
+    rest = count_params(spec) - spec.linear_weights
+    return int(spec.linear_weights * each + rest * measured.COMPUTE_BYTES[precision])
+
+
+def optimizer_bytes(settings: PlanSettings, trained: int) -> int:
+    """What the optimizer keeps of the trained weights."""
+    if settings.optimizer == "sgd":
+        return int(trained * (measured.MOMENTUM_BYTES if settings.momentum else 0))
+    each = measured.ADAMW8BIT_BYTES if settings.optimizer == "adamw8bit" else measured.ADAMW_BYTES
+    return int(trained * each)
+
+
+def layer_activation_bytes(layer: Layer, settings: PlanSettings, hidden: int, heads: int, size: int) -> int:
+    """What one layer keeps of one token for the backward pass, adapters aside."""
+    norms = 2 * hidden * (4 + 2 * size)  # the input in f32, the normed value, the scaled one
+    # before and after rotation, and the result
+    attention = size * (2 * layer.queries + 2 * (layer.keys + layer.values) + layer.queries)
+    if settings.max_length <= measured.SHORT_ROWS and settings.on_cpu and not layer.state:
+        attention += size * heads * settings.max_length  # the weights over all tokens of the row
+    mlp = size * (4 if layer.gated else 2) * layer.inner  # gate, up, activation, their product
+    if layer.experts:
+        mlp += size * 2 * layer.experts.active * hidden  # the token as each expert gets it, and gives it back
+    return norms + attention + mlp
+
+
+def _compute_bytes(settings: PlanSettings) -> int:
+    """Bytes of an activation; full tuning keeps f32 weights and may compute in bf16 beside them."""
+    if settings.task == "full":
+        return 2 if settings.precision == "bf16" else 4
+    return measured.COMPUTE_BYTES[settings.resolved_precision]
+
+
+def _loading_bytes(run: _Run) -> int:
+    """The largest matrix as it comes from its file, while its place in the model is there already."""
+    spec = run.spec
+    stacked = max((one.experts.total_weights for one in spec.kinds if one.experts), default=0)
+    return max(spec.head.weights, spec.largest_linear, stacked) * (4 if run.full else run.size)
+
+
+def _pass(run: _Run, held: Mapping[str, int]) -> tuple[Phase, Phase]:
+    """The end of the forward pass with its loss, and the backward pass."""
+    spec, settings, gradients = run.spec, run.settings, 4 * run.trained
+    layers = [run.tokens * _kept_bytes(run, one) for one in spec.kinds]
+    all_layers = sum(one.count * size for one, size in zip(spec.kinds, layers, strict=True))
+    kept = (
+        run.tokens * spec.hidden * run.size * spec.layers if settings.gradient_checkpointing else all_layers
+    )
+    if not run.full:
+        kept += run.size * run.trained if run.size != 4 else 0  # the adapter in what is computed in
+    elif run.size != 4:
+        kept += run.size * (spec.linear_weights + spec.head.weights)  # autocast's copies of the weights
+    again = max(layers) if settings.gradient_checkpointing else 0
+    early = {"gradients": gradients} if run.accumulates else {}
+    forward = Phase("forward pass", {**held, "activations": kept, "loss": _loss_bytes(run), **early})
+    working = run.tokens * run.size * max(2 * one.inner + spec.hidden for one in spec.kinds)
+    if settings.task == "qlora":
+        working += spec.largest_linear * run.size  # one matrix out of its 4 bits
+    parts = {"activations": kept + again, "gradients": gradients, "working": working}
+    if run.full and not run.accumulates:  # activations go as gradients come
+        head = 4 * (head_weights(spec) or spec.head.weights)
+        late = gradients > parts["activations"] + head
+        parts |= {"activations": again, "gradients": gradients} if late else {"gradients": head}
+    return forward, Phase("backward pass", {**held, **parts})
+
+
+def _kept_bytes(run: _Run, layer: Layer) -> int:
+    """What a layer keeps of a token, with its adapters."""
+    spec, settings = run.spec, run.settings
+    found = layer_activation_bytes(layer, settings, spec.hidden, spec.heads, run.size)
+    if run.full:
+        return found
+    names = {linear.name for _, linear in targeted(spec, settings.targets)}
+    adapted = [linear for linear in layer.linears if linear.name in names]
+    found += run.size * settings.rank * len(adapted)
+    if settings.dropout:
+        found += sum(
+            linear.inputs * (run.size + 1) for linear in adapted
+        )  # what is left, and which was dropped
+    if settings.dora:
+        found += sum(linear.outputs * run.size for linear in adapted)  # the direction's product, to be scaled
+    return found
+
+
+def _loss_bytes(run: _Run) -> int:
+    """A chunk of logits, its logarithms in f32 and the gradient; labelled hidden states and their gradient."""
+    found = run.chunk * (4 + 2 * run.size) + 2 * run.tokens * run.spec.hidden * run.size
+    if run.full:
+        found += 4 * run.spec.head.weights  # the head's gradient is made with the loss
+    return found
+
+
+def _looking(run: _Run) -> dict[str, int]:
+    """A pass without gradients: one layer at a time, and a chunk of logits."""
+    spec = run.spec
+    layer = max(
+        layer_activation_bytes(one, run.settings, spec.hidden, spec.heads, run.size) for one in spec.kinds
+    )
+    loss = run.chunk * (4 + run.size) + run.tokens * spec.hidden * run.size
+    return {"activations": run.tokens * (layer + spec.hidden * run.size), "loss": loss}

@@ -1,0 +1,122 @@
+"""Rows as the tensors of a pass: packed one behind the other, or padded on the right."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from weightwright.data.pack import micro_batches, packs
+from weightwright.data.template import Encoded
+
+NO_LABEL = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Rows that a loss looks at together: one alone, or an answer and the one that was liked less.
+
+    `good` is KTO's judgement, `partner` what its KL term is measured on; `reference` has the log-probability of each row's labelled tokens under the base
+    model, summed, where the objective compares with it.
+    """
+
+    rows: tuple[Encoded, ...]
+    good: bool = True
+    reference: tuple[float, ...] = ()
+    partner: "Unit | None" = None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all its rows."""
+        return sum(map(len, self.rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A pass. token_ids, labels and row_ids [lines, width] i64; labels are NO_LABEL where there is no loss.
+
+    Packed rows stand in one line; `bounds` has where each begins, and the end of the last; `positions` [1, width]
+    i64 begin again with each. Without bounds each row has a line of its own, padded on the right. `row_ids` tells
+    the rows of all units apart, in their order (-1: padding).
+    """
+
+    token_ids: Tensor
+    labels: Tensor
+    tokens: int  # without padding
+    row_ids: Tensor
+    units: tuple[Unit, ...] = ()
+    positions: Tensor | None = None
+    bounds: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows of all its units."""
+        return sum(len(unit.rows) for unit in self.units)
+
+    @property
+    def labelled(self) -> Tensor:
+        """Which positions predict a labelled token: [lines, width - 1] bool."""
+        mask: Tensor = self.labels[:, 1:] != NO_LABEL
+        return mask
+
+    @property
+    def predicting(self) -> Tensor:
+        """Which positions predict a token of their own row: [lines, width - 1] bool."""
+        mask: Tensor = (self.row_ids[:, 1:] == self.row_ids[:, :-1]) & (self.row_ids[:, 1:] >= 0)
+        return mask
+
+
+def to_batches(
+    units: Sequence[Unit], max_rows: int | None, max_tokens: int, device: torch.device | str, *, packed: bool
+) -> list[Batch]:
+    """Units as passes of at most `max_rows` rows where given, else of about `max_tokens` tokens."""
+    if packed:
+        found = packs(
+            [unit.tokens for unit in units], [len(unit.rows) for unit in units], max_rows, max_tokens
+        )
+        return [pack([units[n] for n in numbers], device) for numbers in found]
+    lengths = [max(map(len, unit.rows)) for unit in units]
+    together = max(len(unit.rows) for unit in units)
+    most = None if max_rows is None else max(1, max_rows // together)
+    passes = micro_batches(lengths, max_rows=most, max_tokens=max_tokens // together)
+    return [pad([units[n] for n in numbers], device) for numbers in passes]
+
+
+def pack(units: Sequence[Unit], device: torch.device | str) -> Batch:
+    """Rows one behind the other. The first token of a row carries no loss: the row before it never predicts it."""
+    rows = [row for unit in units for row in unit.rows]
+    ids = [token for row in rows for token in row.token_ids]
+    labels = [
+        token if labelled and place else NO_LABEL
+        for row in rows
+        for place, (token, labelled) in enumerate(zip(row.token_ids, row.labelled, strict=True))
+    ]
+    lengths = torch.tensor([len(row) for row in rows])
+    bounds = (0, *lengths.cumsum(0).tolist())
+    row_ids = torch.arange(len(rows)).repeat_interleave(lengths)
+    positions = torch.cat([torch.arange(len(row)) for row in rows])
+    return Batch(
+        token_ids=torch.tensor([ids], device=device),
+        labels=torch.tensor([labels], device=device),
+        tokens=len(ids),
+        row_ids=row_ids[None].to(device),
+        units=tuple(units),
+        positions=positions[None].to(device),
+        bounds=bounds,
+    )
+
+
+def pad(units: Sequence[Unit], device: torch.device | str) -> Batch:
+    """A line a row. Causal attention never looks right, so padding needs no mask."""
+    rows = [row for unit in units for row in unit.rows]
+    width = max(map(len, rows))
+    token_ids = torch.zeros(len(rows), width, dtype=torch.int64)
+    labels = torch.full((len(rows), width), NO_LABEL, dtype=torch.int64)
+    row_ids = torch.full((len(rows), width), -1, dtype=torch.int64)
+    for i, row in enumerate(rows):
+        ids = torch.tensor(row.token_ids)
+        token_ids[i, : len(row)] = ids
+        labels[i, : len(row)] = torch.where(torch.tensor(row.labelled), ids, NO_LABEL)
+        row_ids[i, : len(row)] = i
+    tokens = sum(map(len, rows))
+    return Batch(token_ids.to(device), labels.to(device), tokens, row_ids.to(device), tuple(units))

@@ -1,0 +1,207 @@
+"""A LLaMA-Factory training file read as our settings: what maps, what differs, and what has no counterpart.
+
+The keys are those of LLaMA-Factory 0.9 (August 2026), whose training part is transformers' own training arguments.
+What a file leaves out has LLaMA-Factory's default here, not ours, so that the run is the one that was meant.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from weightwright.tune import llamafactory_keys as keys
+from weightwright.tune.llamafactory_values import Reading, parsed
+
+
+def read_llamafactory(path: Path) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
+    """Settings for `TuneSettings` from a LLaMA-Factory YAML or JSON file.
+
+    With them notes on what works differently here, and the keys that are unknown or have no counterpart, each with
+    why (`key: why`). Raises SettingsError with file and line where the file cannot be read or a value makes no sense.
+    """
+    reading = Reading(path, *parsed(path))
+    for part in (_model, _data, _method, _objective, _length, _steps, _precision, _saving, _evaluation):
+        part(reading)
+    reading.list_rest()
+    return reading.settings, tuple(reading.notes), tuple(reading.unmapped)
+
+
+# -- the parts -------------------------------------------------------------------------------------
+
+
+def _model(reading: Reading) -> None:
+    name = reading.text("model_name_or_path")
+    if name is not None:
+        here = Path(name).expanduser()
+        local = here.exists() and not name.startswith((".", "/", "~"))
+        reading.settings["model"] = f"./{name}" if local else name
+    out = reading.text("output_dir")
+    if out is not None:
+        reading.settings["out"] = out
+
+
+def _data(reading: Reading) -> None:
+    folder = reading.text("dataset_dir", "data")
+    assert folder is not None
+    for key, ours in (("dataset", "data"), ("eval_dataset", "eval_data")):
+        names = reading.text(key)
+        if names is None:
+            continue
+        if folder == "ONLINE" or folder.startswith("REMOTE:"):
+            reading.list_key(
+                key, f"dataset_dir={folder} takes rows from a hub; download them and name the file"
+            )
+            continue
+        listed = [name.strip() for name in names.split(",") if name.strip()]
+        reading.settings[ours] = f"{folder}:{','.join(listed)}"
+    template = reading.text("template")
+    if template is not None:
+        reading.notes.append(f"template={template} is not used: the model's own chat template is, in training, chat "
+                             "and serving alike")  # fmt: skip
+
+
+def _method(reading: Reading) -> None:
+    settings = reading.settings
+    method = reading.choice("finetuning_type", {"lora": "lora", "full": "full"}, "lora")
+    bits = reading.whole("quantization_bit")
+    if bits == 4 and method == "lora":
+        method = "qlora"
+    elif bits is not None:
+        reading.list_key(
+            "quantization_bit", f"{bits} bits with this method are not offered; 4 bits with lora are"
+        )
+    if method is not None:
+        settings["method"] = method
+    rank = reading.whole("lora_rank", 8)
+    settings["rank"] = rank
+    alpha = reading.number("lora_alpha")
+    if alpha is not None:
+        settings["alpha"] = alpha
+    settings["dropout"] = reading.number("lora_dropout", 0.0)
+    targets = reading.text("lora_target", "all")
+    assert targets is not None
+    settings["targets"] = ",".join("all-linear" if name.strip() == "all" else name.strip()
+                                   for name in targets.split(","))  # fmt: skip
+    for key, ours in (("use_dora", "dora"), ("use_rslora", "rslora")):
+        if reading.flag(key):
+            settings[ours] = True
+
+
+def _objective(reading: Reading) -> None:
+    stage = reading.choice("stage", {"sft": "sft", "pt": "pretrain", "dpo": "dpo", "kto": "kto"}, "sft")
+    loss = reading.choice("pref_loss", {"sigmoid": "dpo", "orpo": "orpo", "simpo": "simpo"}, "sigmoid")
+    objective = loss if stage == "dpo" else stage
+    if objective is None:
+        return
+    settings = reading.settings
+    settings["objective"] = objective
+    numbers = {
+        "beta": reading.number("pref_beta", 0.1),
+        "gamma": reading.number("simpo_gamma", 0.5),
+        "label_smoothing": reading.number("dpo_label_smoothing", 0.0),
+        "desirable_weight": reading.number("kto_chosen_weight", 1.0),
+        "undesirable_weight": reading.number("kto_rejected_weight", 1.0),
+    }
+    taken = {"dpo": ("beta", "label_smoothing"), "simpo": ("beta", "gamma", "label_smoothing"), "orpo": ("beta",),
+             "kto": ("beta", "desirable_weight", "undesirable_weight")}  # fmt: skip
+    settings.update({name: numbers[name] for name in taken.get(objective, ())})
+    prompt, last = reading.flag("train_on_prompt"), reading.flag("mask_history")
+    if objective == "sft":
+        settings["train_on"] = "all" if prompt else "last" if last else "answers"
+
+
+def _length(reading: Reading) -> None:
+    length = reading.whole("cutoff_len", 2048)
+    assert length is not None
+    reading.settings |= {"max_length": length, "too_long": "truncate"}
+    reading.notes.append(f"rows longer than {length:,} tokens are cut as there, but counted; --too-long drop, split "
+                         "or error are the other choices")  # fmt: skip
+    plain, neat = reading.flag("packing"), reading.flag("neat_packing")
+    if plain or neat:
+        reading.settings["packing"] = True
+    if plain and not neat:
+        reading.notes.append("packed rows do not see each other here; there they do with packing alone")
+    if plain or neat:
+        reading.notes.append(
+            "a step counts rows here, and packed sequences of many rows there: raise batch to match"
+        )
+
+
+def _steps(reading: Reading) -> None:
+    settings = reading.settings
+    rows, times = (
+        reading.whole("per_device_train_batch_size", 8),
+        reading.whole("gradient_accumulation_steps", 1),
+    )
+    assert rows is not None
+    assert times is not None
+    settings |= {"batch": rows * times, "micro_batch": rows}
+    _length_of_run(reading)
+    settings["learning_rate"] = reading.number("learning_rate", 5e-5)
+    schedule = reading.choice("lr_scheduler_type", keys.SCHEDULES, "linear")
+    if schedule is not None:
+        settings["schedule"] = schedule
+    warmup, share = reading.number("warmup_steps"), reading.number("warmup_ratio")
+    if warmup is not None and warmup >= 1:
+        settings["warmup_steps"] = int(warmup)
+    elif warmup or share:  # transformers 5 takes a share as warmup_steps, too
+        settings["warmup_ratio"] = warmup or share
+    else:
+        settings["warmup_steps"] = 0
+    settings["weight_decay"] = reading.number("weight_decay", 0.0)
+    settings["max_grad_norm"] = reading.number("max_grad_norm", 1.0)
+    settings["seed"] = reading.whole("seed", 42)
+    optimizer = reading.choice("optim", keys.OPTIMIZERS, "adamw_torch")
+    if optimizer is not None:
+        settings["optimizer"] = optimizer
+
+
+def _length_of_run(reading: Reading) -> None:
+    epochs, steps = reading.number("num_train_epochs", 3.0), reading.whole("max_steps")
+    assert epochs is not None
+    if steps is not None and steps > 0:  # there, too, it counts alone, however many epochs it takes
+        reading.settings |= {"max_steps": steps, "epochs": steps}
+        return
+    whole = max(1, math.ceil(epochs))
+    reading.settings["epochs"] = whole
+    if epochs != whole:
+        reading.notes.append(f"num_train_epochs={epochs:g} became epochs={whole}: whole ones are counted here; "
+                             "max_steps stops earlier")  # fmt: skip
+
+
+def _precision(reading: Reading) -> None:
+    pure = reading.flag("pure_bf16")
+    if reading.flag("bf16") or pure:
+        reading.settings["precision"] = "bf16"
+    if pure:
+        reading.notes.append("pure_bf16: the base model is bf16, what is trained is kept in f32")
+    if reading.flag("tf32"):
+        reading.settings["tf32"] = True
+    reading.settings["gradient_checkpointing"] = not reading.flag("disable_gradient_checkpointing")
+    if reading.settings["gradient_checkpointing"]:
+        reading.notes.append("gradient checkpointing is on, as it is there by default: less memory, slower; "
+                             "--no-gradient-checkpointing where the memory suffices")  # fmt: skip
+
+
+def _saving(reading: Reading) -> None:
+    every = reading.number("save_steps")
+    if every is not None and every >= 1:
+        reading.settings["save_every"] = int(every)
+    keep = reading.whole("save_total_limit")
+    if keep is not None and keep >= 1:
+        reading.settings["keep"] = keep
+    if reading.text("resume_from_checkpoint") is not None:
+        reading.notes.append("a run goes on from its last checkpoint by itself: the same command again")
+
+
+def _evaluation(reading: Reading) -> None:
+    strategy, every = reading.text("eval_strategy"), reading.number("eval_steps")
+    if strategy == "steps" and every is not None and every >= 1:
+        reading.settings["eval_every"] = int(every)
+    elif strategy == "epoch":
+        reading.notes.append(
+            "evaluation is every quarter of the run, not every epoch; eval_every sets its steps"
+        )
+    share = reading.number("val_size", 0.0)
+    if share:
+        reading.list_key("val_size", f"{share:g} of the rows are not set aside by themselves; put them into a file "
+                         "of their own and name it as eval_data")  # fmt: skip

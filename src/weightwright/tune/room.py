@@ -1,0 +1,56 @@
+"""What a run will need, as `plan` has it, against what is free."""
+
+from pathlib import Path
+
+from weightwright.plan.fits import require_room
+from weightwright.plan.settings import PlanSettings
+from weightwright.tune.settings import TuneSettings
+
+_AT_LEAST = 1024  # tokens of a pass, whatever the rows are like
+
+
+def plan_settings(settings: TuneSettings, *, longest: int) -> PlanSettings:
+    """The plan of a run whose longest row has `longest` tokens."""
+    return PlanSettings(
+        model=settings.model,
+        task=settings.method,
+        objective=settings.objective,
+        precision=settings.precision if settings.method != "qlora" else "auto",
+        max_length=max(2, longest),
+        batch=settings.batch,
+        micro_batch=settings.micro_batch,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        optimizer=settings.optimizer,
+        momentum=settings.momentum,
+        rank=settings.rank,
+        targets=settings.targets,
+        dora=settings.dora,
+        device=settings.device,
+    )
+
+
+def check_before_loading(path: Path, settings: TuneSettings) -> None:
+    """Refuse what cannot fit however short the rows are. Raises MemoryLimitError."""
+    from weightwright.model.device import free_bytes, pick_device
+
+    planned = plan_settings(settings, longest=min(settings.max_length, _AT_LEAST))
+    require_room(path, planned, free_bytes(pick_device(settings.device)))
+
+
+def check_rows(path: Path, settings: TuneSettings, longest: int) -> None:
+    """Refuse rows that are too long for the memory, before the first step. Raises MemoryLimitError."""
+    if longest <= _AT_LEAST:
+        return
+    import psutil
+
+    from weightwright.model.device import free_bytes, pick_device
+
+    device = pick_device(settings.device)
+    mine = psutil.Process().memory_info().rss if device == "cpu" else _allocated(device)
+    require_room(path, plan_settings(settings, longest=longest), free_bytes(device) + mine)
+
+
+def _allocated(device: str) -> int:
+    import torch
+
+    return int(torch.cuda.memory_reserved(device)) if device.startswith("cuda") else 0

@@ -1,0 +1,195 @@
+"""Training's memory: each part is what can be worked out by hand, each choice changes only what it should."""
+
+import pytest
+
+from weightwright.plan import measured, memory
+from weightwright.plan.params import count_lora, count_params
+from weightwright.plan.settings import PlanSettings
+from weightwright.plan.spec import from_config
+from weightwright.plan.training import pass_tokens, weight_bytes
+
+SPEC = from_config({
+    "model_type": "llama", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "max_position_embeddings": 4096,
+})  # fmt: skip
+LINEAR = 6_476_005_376  # numbers in the layers' matrices: 32 x (4 x 4096 x 4096 + 3 x 4096 x 11008)
+
+
+def settings(**values) -> PlanSettings:
+    return PlanSettings(**{"model": "x", "task": "lora", **values})
+
+
+def phases(**values) -> dict[str, dict[str, int]]:
+    found = memory.estimate(SPEC, settings(**values))
+    return {phase.name: dict(phase.parts) for phase in found.phases}
+
+
+def test_nf4_is_four_bits_and_scales():
+    """QLoRA, arXiv 2305.14314, §3: 0.5 bits a weight for the scales, 0.127 with double quantisation."""
+    assert measured.NF4_BYTES * 8 == 4.5
+    double_bits = measured.NF4_DOUBLE_BYTES * 8
+    assert double_bits == pytest.approx(4.127, abs=5e-4)
+    rest = 2 * (count_params(SPEC) - LINEAR)
+    assert weight_bytes(SPEC, "int4", double=False) == rest + LINEAR * 9 // 16
+    assert weight_bytes(SPEC, "int4") == rest + int(LINEAR * (4 + 1 / 8 + 1 / 512) / 8)
+    plain, double = (
+        phases(task="qlora", double_quantisation=on)["loading"]["weights"] for on in (False, True)
+    )
+    assert plain - double == pytest.approx(LINEAR * 0.373 / 8, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("values", "bytes_a_weight"),
+    [
+        ({"optimizer": "adamw"}, 8),
+        ({"optimizer": "sgd"}, 4),
+        ({"optimizer": "sgd", "momentum": 0.0}, 0),
+        ({"optimizer": "adamw8bit"}, 2 + 2 * 4 / 256),
+    ],
+)
+@pytest.mark.parametrize("task", ["lora", "full"])
+def test_optimizers_keep_what_they_keep(task: str, values: dict, bytes_a_weight: float):
+    found = memory.estimate(SPEC, settings(task=task, **values))
+    held = {phase.name: phase.parts.get("optimizer") for phase in found.phases}
+    assert held["optimizer step"] == held["forward pass"] == int(found.trainable_parameters * bytes_a_weight)
+    assert held["loading"] is None
+
+
+def test_an_adapter_takes_sixteen_bytes_a_weight_whatever_the_base_is():
+    trained = count_lora(SPEC, 8)
+    for task in ("lora", "qlora"):
+        step = phases(task=task)["optimizer step"]
+        assert step["adapter"] + step["optimizer"] + step["gradients"] == 16 * trained
+    assert phases(rank=16)["optimizer step"]["gradients"] == 8 * trained
+
+
+def test_full_tuning_keeps_f32_weights_and_bf16_computes_beside_them():
+    exact, half = phases(task="full"), phases(task="full", precision="bf16")
+    assert exact["forward pass"]["weights"] == half["forward pass"]["weights"] == 4 * count_params(SPEC)
+    copies = 2 * (LINEAR + 32000 * 4096)
+    tokens = 1024
+    layer = memory_of_a_layer(tokens, 512, 2)
+    assert half["forward pass"]["activations"] == 32 * layer + copies
+    assert exact["forward pass"]["activations"] == 32 * memory_of_a_layer(tokens, 512, 4)
+
+
+def memory_of_a_layer(tokens: int, length: int, size: int) -> int:
+    """What a layer of SPEC keeps: two norms, q k v around the rotation, attention weights, the MLP."""
+    norms = 2 * 4096 * (4 + 2 * size)
+    return tokens * (norms + size * (7 * 4096 + 32 * length + 4 * 11008))
+
+
+def test_activations_are_all_layers_or_with_checkpointing_one():
+    cast, ranks = 2 * count_lora(SPEC, 8), 1024 * 2 * 8 * 7
+    layer = memory_of_a_layer(1024, 512, 2) + ranks
+    plain, checked = phases(), phases(gradient_checkpointing=True)
+    assert plain["forward pass"]["activations"] == 32 * layer + cast
+    assert plain["backward pass"]["activations"] == 32 * layer + cast
+    kept = 32 * 1024 * 4096 * 2 + cast
+    assert checked["forward pass"]["activations"] == kept
+    assert checked["backward pass"]["activations"] == kept + layer
+
+
+def test_long_rows_and_cards_keep_no_attention_weights():
+    assert (
+        phases(max_length=512)["forward pass"]["activations"]
+        > phases(max_length=513)["forward pass"]["activations"]
+    )
+    here, there = (
+        phases(device=name, micro_batch=2)["forward pass"]["activations"] for name in ("cpu", "cuda")
+    )
+    assert here - there == 32 * 1024 * 2 * 32 * 512
+
+
+def test_dropout_and_dora_keep_more():
+    inputs, outputs = 32 * (6 * 4096 + 11008), 32 * (5 * 4096 + 2 * 11008)
+    plain = phases()["forward pass"]["activations"]
+    assert phases(dropout=0.1)["forward pass"]["activations"] - plain == 1024 * inputs * 3
+    dora = phases(dora=True)["forward pass"]
+    assert dora["activations"] - plain == 1024 * outputs * 2 + 2 * outputs
+    assert dora["adapter"] - phases()["forward pass"]["adapter"] == 4 * outputs
+
+
+@pytest.mark.parametrize(
+    ("values", "tokens"),
+    [
+        ({}, 1024),
+        ({"max_length": 2048}, 2048),
+        ({"device": "cuda"}, 8192),
+        ({"micro_batch": 3}, 1536),
+        ({"objective": "dpo", "max_length": 2048}, 4096),  # a pair is never divided
+        ({"objective": "orpo", "micro_batch": 1}, 1024),
+        ({"objective": "simpo", "micro_batch": 5}, 4 * 512),
+        ({"objective": "kto", "micro_batch": 1}, 512),
+        ({"objective": "pretrain"}, 1024),
+    ],
+)
+def test_tokens_of_a_pass(values: dict, tokens: int):
+    assert pass_tokens(settings(**values)) == tokens
+
+
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+@pytest.mark.parametrize("task", ["lora", "qlora", "full"])
+def test_a_reference_is_made_before_training_and_no_second_model_is_held(objective: str, task: str):
+    found, plain = phases(task=task, objective=objective), phases(task=task)
+    assert list(found)[1] == "reference"
+    assert {"optimizer", "gradients"}.isdisjoint(found["reference"])
+    assert found["reference"]["weights"] == found["loading"]["weights"] == plain["loading"]["weights"]
+    assert sum(found["reference"].values()) < sum(found["forward pass"].values())
+    assert "reference" not in plain
+
+
+@pytest.mark.parametrize("objective", ["sft", "orpo", "simpo", "pretrain"])
+def test_other_objectives_have_no_reference(objective: str):
+    assert "reference" not in phases(objective=objective)
+
+
+@pytest.mark.parametrize("task", ["lora", "qlora", "full"])
+@pytest.mark.parametrize("objective", ["sft", "dpo", "kto"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_evaluation_never_needs_more_than_training(task: str, objective: str, checkpointing: bool):
+    found = memory.estimate(
+        SPEC, settings(task=task, objective=objective, gradient_checkpointing=checkpointing)
+    )
+    evaluation = next(phase for phase in found.phases if phase.name == "evaluation")
+    assert evaluation.total_bytes <= found.peak.total_bytes
+    assert found.peak is not evaluation
+
+
+def test_the_loss_holds_a_chunk_of_logits_not_all():
+    vocabulary, hidden = 32000, 4096
+    short = phases(max_length=64, micro_batch=1)["forward pass"]["loss"]
+    assert short == 64 * vocabulary * (4 + 2 * 2) + 2 * 64 * hidden * 2
+    long = phases(max_length=4096, micro_batch=1)["forward pass"]["loss"]
+    assert long == 8_000_000 * (4 + 2 * 2) + 2 * 4096 * hidden * 2
+    assert phases(task="full")["forward pass"]["loss"] > 4 * vocabulary * hidden  # the head's gradient
+
+
+def test_gradients_stay_while_a_step_has_more_passes():
+    several, one = phases(task="full", micro_batch=2), phases(task="full", micro_batch=2, batch=2)
+    assert several["forward pass"]["gradients"] == 4 * count_params(SPEC)
+    assert "gradients" not in one["forward pass"]
+    assert sum(one["backward pass"].values()) < sum(several["backward pass"].values())
+
+
+def test_experts_of_a_mixture_stay_as_they_are():
+    config = {
+        "model_type": "mixtral", "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4,
+        "num_local_experts": 8,
+    }  # fmt: skip
+    spec = from_config(config)
+    experts = 2 * 8 * 3 * 64 * 128
+    attention = 2 * 4 * 64 * 64
+    rest = count_params(spec) - experts - attention
+    assert weight_bytes(spec, "int4", double=False) == 2 * (experts + rest) + attention * 9 // 16
+    found = memory.estimate(spec, settings(task="qlora"))
+    assert found.active_parameters == found.parameters - experts * 6 // 8
+    assert "experts" in found.notes[0]
+    assert "bf16" in found.notes[0]
+
+
+def test_loading_holds_one_matrix_more():
+    assert phases()["loading"]["matrix on its way"] == 2 * 32000 * 4096
+    assert phases(task="full")["loading"]["matrix on its way"] == 4 * 32000 * 4096
+    assert set(phases(task="full")["loading"]) == {"weights", "runtime", "matrix on its way"}

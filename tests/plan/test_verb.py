@@ -1,0 +1,113 @@
+"""The verb: what it prints as text and as JSON, its chart, its search, its errors."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from weightwright.cli.app import main
+
+MIXTRAL = {"model_type": "mixtral", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
+           "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+           "max_position_embeddings": 32768}  # fmt: skip
+LLAMA = {"model_type": "llama", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008,
+         "num_hidden_layers": 32, "num_attention_heads": 32, "max_position_embeddings": 4096}  # fmt: skip
+PROMISED = {"parameters", "trainable_parameters", "peak_bytes", "breakdown", "fits", "advice"}
+
+
+@pytest.fixture
+def plan(capsys, tmp_path):
+    def run(config: dict, *options: object, status: int = 0) -> str:
+        file = tmp_path / "config.json"
+        file.write_text(json.dumps(config), encoding="utf-8")
+        assert main(["plan", str(file), *map(str, options)]) == status
+        shown = capsys.readouterr()
+        return shown.out if status == 0 else shown.err
+
+    return run
+
+
+def as_json(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_the_promised_keys_are_always_there_and_others_where_they_apply(plan):
+    dense = as_json(plan(LLAMA, "--task", "full", "--device-memory", "500GB", "--json"))
+    assert set(dense) == PROMISED | {"published"}
+    mixture = as_json(
+        plan(MIXTRAL, "--task", "lora", "--search", "batch", "--device-memory", "120GB", "--json")
+    )
+    assert set(mixture) == PROMISED | {"active_parameters", "published", "search"}
+    assert mixture["parameters"] == 46_702_792_704
+    assert mixture["active_parameters"] == 12_879_925_248
+    assert mixture["trainable_parameters"] == 32 * 8 * (2 * 8192 + 2 * 5120)
+    assert sum(mixture["breakdown"].values()) == mixture["peak_bytes"]
+    assert all(set(one) == {"figure", "published", "ours", "why"} for one in mixture["published"])
+    assert set(mixture["search"]) == {"setting", "value", "peak_bytes", "why"}
+    assert mixture["search"]["value"] > 0
+
+
+def test_the_text_says_counts_peak_phases_figures_and_advice(plan):
+    shown = plan(LLAMA, "--task", "lora", "--rows", 52_000, "--task-kinds", 3, "--device-memory", "24GB")
+    assert "6,738,415,616 parameters, 19,988,480 trained (0.30%)" in shown
+    assert "does not fit into 24.0 GB" in shown or "fits into 24.0 GB" in shown
+    for word in (
+        "together",
+        "(loading)",
+        "(evaluation)",
+        "16.42 GB",
+        "-33% memory",
+        "all-linear",
+        "0.0003",
+        "128",
+    ):
+        assert word in shown, word
+    mixture = plan(MIXTRAL, "--task", "lora", "--device-memory", "200GB")
+    assert "12,879,925,248 of them for a token" in mixture
+    assert "adapters do not reach the experts" in mixture
+
+
+def test_a_search_says_the_value_and_what_one_more_would_need(plan):
+    options = ("--task", "serve", "--sequences", 1, "--search", "context", "--device-memory", "15GB")
+    found = as_json(plan(LLAMA, *options, "--json"))["search"]
+    assert f"largest context that fits: {found['value']:,}" in plan(LLAMA, *options)
+    assert 0 < found["value"] < 4096
+    assert found["peak_bytes"] <= 15_000_000_000
+    assert "would need 15." in found["why"]
+
+
+def test_a_plot_is_written_whole(plan, tmp_path):
+    file = tmp_path / "charts" / "memory.png"
+    plan(LLAMA, "--task", "qlora", "--objective", "dpo", "--plot", file)
+    assert file.read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in file.parent.iterdir()] == ["memory.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--plot", "memory.jpg"), "expected a file that ends in .png"),
+        (("--task", "lora", "--search", "context"), "search=context means nothing for task=lora"),
+        (("--task", "lora", "--targets", "qproj"), "targets: the model has no layer 'qproj'"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_line(plan, options: tuple, message: str):
+    shown = plan(LLAMA, *options, status=1)
+    assert shown.startswith("error: ")
+    assert message in shown
+    assert shown.count("\n") == 1
+
+
+def test_a_precision_in_the_address_is_planned(tmp_path: Path, capsys, tiny_model):
+    peaks = []
+    for address in (f"{tiny_model}:f32", f"{tiny_model}:int8"):
+        assert main(["plan", address, "--json"]) == 0
+        peaks.append(json.loads(capsys.readouterr().out)["breakdown"]["weights"])
+    assert peaks[0] > 2 * peaks[1]
+
+
+def test_a_card_without_its_memory_is_asked_for(plan, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert "--device-memory 24GB" in plan(LLAMA, "--device", "cuda", status=1)

@@ -1,0 +1,132 @@
+"""Packed rows: each is computed as if it stood alone."""
+
+import random
+
+import pytest
+import torch
+import transformers
+from transformers import AutoModelForCausalLM
+
+from weightwright.data.pack import packs
+from weightwright.data.template import Encoded
+from weightwright.tune import attention
+from weightwright.tune.attention import packs_rightly, row_attention
+from weightwright.tune.batch import Unit, pack, pad, to_batches
+from weightwright.tune.loss import VocabularyLoss
+
+SMALL = {
+    "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 128, "head_dim": 8,
+}  # fmt: skip
+CONFIGS = {
+    "llama": transformers.LlamaConfig(**SMALL),
+    "qwen2": transformers.Qwen2Config(**SMALL),
+    "qwen3": transformers.Qwen3Config(**SMALL),
+    "mistral, window": transformers.MistralConfig(**SMALL, sliding_window=7),
+    "phi3": transformers.Phi3Config(**SMALL, pad_token_id=0),
+    "gemma2, caps and windows": transformers.Gemma2Config(
+        **SMALL, sliding_window=7, attn_logit_softcapping=5.0, final_logit_softcapping=5.0, query_pre_attn_scalar=8
+    ),
+    "gemma3": transformers.Gemma3TextConfig(**SMALL, sliding_window=7, query_pre_attn_scalar=8),
+    "mixtral": transformers.MixtralConfig(**SMALL, num_local_experts=4),
+    "gpt2": transformers.GPT2Config(vocab_size=97, n_embd=32, n_layer=2, n_head=4, n_positions=128),
+}  # fmt: skip
+
+
+def rows(*lengths: int) -> list[Unit]:
+    chance = random.Random(3)
+    return [
+        Unit((Encoded(tuple(chance.randrange(97) for _ in range(n)),
+                      tuple(i > n // 3 for i in range(n)), f"row {n}"),))
+        for n in lengths
+    ]  # fmt: skip
+
+
+def model_of(config):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    for weight in model.parameters():  # caps and windows must matter
+        torch.nn.init.normal_(weight, std=0.3)
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_a_packed_batch_has_the_loss_and_gradients_of_its_rows(name):
+    model = model_of(CONFIGS[name])
+    units = rows(5, 23, 11, 2)
+    expected = torch.zeros(())
+    for unit in units:  # by transformers alone, one row at a time
+        ids = torch.tensor([unit.rows[0].token_ids])
+        labels = torch.where(torch.tensor([unit.rows[0].labelled]), ids, -100)
+        logits = model(input_ids=ids, use_cache=False).logits[0, :-1]
+        expected = expected + torch.nn.functional.cross_entropy(logits, labels[0, 1:], reduction="sum")
+    wanted = torch.autograd.grad(expected, list(model.parameters()), allow_unused=True)
+    with row_attention(model):
+        assert packs_rightly(model)
+        for batch in (pack(units, "cpu"), pad(units, "cpu")):
+            found = VocabularyLoss(model)(batch)
+            assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+            got = torch.autograd.grad(found, list(model.parameters()), allow_unused=True)
+            for a, b in zip(got, wanted, strict=True):
+                if b is not None:
+                    torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-4)
+
+
+def test_recomputed_activations_keep_the_bounds():
+    model = model_of(CONFIGS["qwen2"]).train()
+    batch = pack(rows(5, 23, 11), "cpu")
+    with row_attention(model):
+        loss = VocabularyLoss(model)
+        plain = torch.autograd.grad(loss(batch), list(model.parameters()))
+        model.activation_checkpointing_enable()
+        again = torch.autograd.grad(loss(batch), list(model.parameters()))
+    for a, b in zip(again, plain, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_model_that_would_mix_rows_is_seen(monkeypatch):
+    model = model_of(CONFIGS["llama"])
+    whole = attention.forward
+    monkeypatch.setattr(attention, "forward", lambda *a, packed_bounds=(), **k: whole(*a, **k))
+    with row_attention(model):
+        assert not packs_rightly(model)
+
+
+def test_a_model_without_the_interface_is_padded():
+    config = transformers.BloomConfig(vocab_size=97, hidden_size=32, n_layer=2, n_head=2)
+    model = model_of(config)
+    with row_attention(model):
+        assert not packs_rightly(model)
+
+
+def test_the_first_token_of_a_row_is_never_predicted_from_another_row():
+    everything = [Unit((Encoded((1, 2, 3), (True,) * 3, ""),)), Unit((Encoded((4, 5), (True, True), ""),))]
+    one = pack(everything, "cpu")
+    assert one.bounds == (0, 3, 5)
+    assert one.positions is not None
+    assert one.positions.tolist() == [[0, 1, 2, 0, 1]]
+    assert one.labels.tolist() == [[-100, 2, 3, -100, 5]]
+    assert one.predicting.tolist() == [[True, True, False, True]]
+    assert pad(everything, "cpu").predicting.tolist() == [[True, True], [True, False]]
+
+
+def test_packs_hold_every_unit_once_and_keep_the_limits():
+    chance = random.Random(1)
+    tokens = [chance.randrange(1, 300) for _ in range(200)]
+    found = packs(tokens, [2] * 200, None, 256)
+    assert sorted(n for one in found for n in one) == list(range(200))
+    assert all(sum(tokens[n] for n in one) <= 256 for one in found if len(one) > 1)
+    assert len(found) <= 11 / 9 * -(-sum(tokens) // 256) + 40  # rows over 256 stand alone
+    assert all(len(one) == 2 for one in packs(tokens, [2] * 200, 4, 1))
+
+
+def test_units_stay_together_in_both_layouts():
+    pairs = [Unit((a.rows[0], b.rows[0])) for a, b in zip(rows(5, 9, 30), rows(7, 3, 31), strict=True)]
+    for packed in (True, False):
+        for most in (None, 2):
+            batches = to_batches(pairs, most, 40, "cpu", packed=packed)
+            assert sorted(unit.tokens for one in batches for unit in one.units) == [12, 12, 61]
+            assert sum(one.tokens for one in batches) == 85
+            for one in batches:
+                assert one.row_ids.max() + 1 == one.rows == 2 * len(one.units)
+                assert most is None or one.rows <= 2
