@@ -2,8 +2,8 @@
 
     python bench/tune_speed.py --model DIR --data alpaca_en_demo.json [--llamafactory-python PYTHON] [--rounds 3]
 
-Rank 8 on all linear layers, bf16 weights. Two loads: the rows of an Alpaca file cut at 512 tokens, 16 rows a step; and
-full rows of 512 tokens, 4 a step. Padding is never counted. The arms take turns, each time in a fresh process;
+Rank 8 on all linear layers, bf16 weights. Two loads: the rows of an Alpaca file cut at 512 tokens, 16 rows a step;
+and full rows of 512 tokens, 4 a step. Padding is never counted. The arms take turns, each time in a fresh process;
 the first step is not timed. Writes bench/results/tune_speed.md.
 """
 
@@ -93,6 +93,7 @@ class Load:
 
     @property
     def tokens(self) -> int:
+        """Tokens of all rows."""
         return sum(len(ids) for ids, _ in self.rows)
 
 

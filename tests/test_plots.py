@@ -74,3 +74,15 @@ def test_memory_by_phase_is_a_png_whose_bars_are_the_parts() -> None:
     assert plots.memory_phases({name: dict(parts) for name, parts in phases.items()}) == plain
     more = {**phases, "backward pass": {"weights": 10**9, "activations": 4 * 10**9}}
     assert plots.memory_phases(more) != plain
+
+
+def test_a_curve_in_the_terminal_falls_as_its_values_do() -> None:
+    from weightwright.plots import terminal_curve
+
+    lines = terminal_curve([4.0, 3.0, 2.0, 1.0], [(4, 1.5)], width=20, height=4).split("\n")
+    assert lines[0].startswith("   4.000 │·")
+    assert lines[3].startswith("   1.000 │")
+    assert lines[3].rstrip().endswith("·")
+    assert sum(line.count("o") for line in lines[:4]) == 1
+    assert lines[-1].endswith("step 4")
+    assert len(terminal_curve([2.0, 2.0], [], width=20, height=4).split("\n")) == 6

@@ -1,7 +1,7 @@
 """LoRA steps by transformers and peft, written as their documentation does. Arguments: a JSON file.
 
-`rows` are token ids with labels. Padded: `micro` rows a pass, padded to the longest. Packed: rows behind each other up
-to `pass_tokens`, positions beginning again, from which transformers makes a block-diagonal mask.
+`rows` are token ids with labels. Padded: `micro` rows a pass, padded to the longest. Packed: rows behind each other
+up to `pass_tokens`, positions beginning again, from which transformers makes a block-diagonal mask.
 """
 
 import json

@@ -158,7 +158,11 @@ def _check_room(address: ModelAddress, settings: "EngineSettings") -> None:
     if path is None:
         return  # to be pulled first
     planned = PlanSettings(
-        model=str(address), task="serve", precision=address.precision or settings.precision, sequences=1, context=16
+        model=str(address),
+        task="serve",
+        precision=address.precision or settings.precision,
+        sequences=1,
+        context=16,
     )
     require_room(path, planned, free_bytes(pick_device(settings.device)))
 

@@ -174,7 +174,9 @@ def loss_curve(losses: Sequence[float], evals: Sequence[tuple[int, float]]) -> b
     return buffer.getvalue()
 
 
-def terminal_curve(losses: Sequence[float], evals: Sequence[tuple[int, float]], *, width: int = 60, height: int = 10) -> str:
+def terminal_curve(
+    losses: Sequence[float], evals: Sequence[tuple[int, float]], *, width: int = 60, height: int = 10
+) -> str:
     """The smoothed loss over the steps as text, `width` x `height` characters; evaluations are marked o."""
     smooth = _smooth(losses)
     low, high = min([*smooth, *(e for _, e in evals)]), max([*smooth, *(e for _, e in evals)])

@@ -71,10 +71,10 @@ def test_tune_and_run_it_again(capsys, tiny_model, rows, tmp_path):
     ("arguments", "status", "message"),
     [
         (("--data", "absent.jsonl"), 1, "error: absent.jsonl does not exist\n"),
-        (("--data", "."), 1, "error: . is a directory; give one .json or .jsonl file\n"),
+        (("--data", "."), 1, "error: . is a directory; it must hold files of one kind"),
         (("--rnak", 4), 2, "rnak"),
         ((), 2, "data is required"),
-        (("--data", "x", "--method", "qlora"), 1, "error: method=qlora needs the extra"),
+        (("--data", "x", "--fsdp"), 1, "error: fsdp=true needs several GPUs under torchrun"),
     ],
 )
 def test_what_is_wrong_is_one_clear_line(capsys, tiny_model, tmp_path, arguments, status, message):
@@ -99,6 +99,72 @@ def test_ctrl_c_writes_a_checkpoint_and_exits_130(tiny_model, rows, tmp_path):
     (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
     assert {path.name for path in checkpoint.iterdir()} == {"state.json", "state.safetensors"}
     assert not (tmp_path / "run" / "adapter").exists()
+
+
+def test_it_ends_with_what_the_model_says_before_and_after(capsys, tiny_model, rows, tmp_path):
+    status, out, _ = run(
+        capsys, "tune", "--model", f"{tiny_model}:f32", "--data", rows, "--eval-data", rows, "--out", tmp_path / "run",
+        "--epochs", 40, "--batch", 8, "--learning-rate", 0.02, "--show", 2, "--json",
+    )  # fmt: skip
+    assert status == 0
+    shown = json.loads(out)["shown"]
+    assert [one["question"] for one in shown] == ["Count to 0", "Count to 1"]
+    assert all(one["wanted"] == "one two" == one["after"] for one in shown)
+    assert all(one["before"] != one["after"] for one in shown)
+
+
+def test_watching_a_run(capsys, tiny_model, rows, tmp_path):
+    folder = tmp_path / "run"
+    run(capsys, "tune", "--model", tiny_model, "--data", rows, "--out", folder, "--batch", 2)
+    status, out, _ = run(capsys, "tune", "watch", folder, "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert (found["done"], found["steps"], found["finished"]) == (4, 4, True)
+    assert len(found["losses"]) == 4
+    _, out, _ = run(capsys, "tune", "watch", folder)
+    assert "4/4 steps" in out
+    assert "finished" in out
+    (folder / "result.json").unlink()  # as while it runs
+    _, out, _ = run(capsys, "tune", "watch", folder, "--once")
+    assert "finished" not in out
+    status, _, err = run(capsys, "tune", "watch", tmp_path)
+    assert status == 1
+    assert "is no folder of a tuning run" in err
+
+
+def test_llamafactory_s_settings_are_read_and_flags_go_before_them(capsys, tiny_model, rows, tmp_path):
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"mine": {"file_name": rows.name}}), encoding="utf-8")
+    file = tmp_path / "sft.yaml"
+    file.write_text(
+        f"model_name_or_path: {tiny_model}\nstage: sft\nfinetuning_type: lora\nlora_rank: 4\ndataset: mine\n"
+        f"dataset_dir: {tmp_path}\noutput_dir: {tmp_path / 'theirs'}\nper_device_train_batch_size: 2\n"
+        "gradient_accumulation_steps: 2\nmax_steps: 9\nflash_attn: auto\n",
+        encoding="utf-8",
+    )
+    status, out, err = run(
+        capsys, "tune", "--llamafactory", file, "--out", tmp_path / "ours", "--max-steps", 2, "--json"
+    )
+    assert status == 0, err
+    assert json.loads(out)["steps"] == 2
+    settings = (tmp_path / "ours" / "settings.yaml").read_text()
+    assert "rank: 4" in settings
+    assert "batch: 4" in settings
+    assert not (tmp_path / "theirs").exists()
+
+
+def test_what_cannot_fit_is_refused_before_it_is_loaded(capsys, tiny_model, rows, tmp_path, monkeypatch):
+    from weightwright.model import device, load
+
+    monkeypatch.setattr(device, "free_bytes", lambda _: 1_000_000)
+    monkeypatch.setattr(load, "load", None)  # would fail if it were called
+    status, _, err = run(capsys, "tune", "--model", tiny_model, "--data", rows, "--out", tmp_path / "run")
+    assert status == 1
+    assert "error: lora needs" in err
+    assert "0.0 GB are free" in err
+    assert not (tmp_path / "run").exists()
+    status, _, err = run(capsys, "chat", f"{tiny_model}:int8")
+    assert status == 1
+    assert "serve needs" in err
 
 
 def test_data_show_marks_the_answers(capsys, tiny_model, rows):

@@ -79,6 +79,10 @@ GOOD = {"instruction": "a", "output": "b"}
         ([GOOD, {"instruction": "a", "output": 3}], r"line 2: 'output' must be a text, found a number"),
         ([GOOD, {"instruction": "a", "output": " "}], r"line 2: 'output' is empty"),
         ([GOOD, ["a"]], r"line 2: a row must be an object.*found a list"),
+        (
+            [GOOD, {"instruction": "\ud83d", "output": "b"}],
+            r"line 2: the text holds .\\ud83d., half of a surrogate",
+        ),
         ([{**GOOD, "history": [["a"]]}], r"line 1: 'history' must be a list of \[question, answer\] pairs"),
         ([{"prompt": "a"}], r"line 1: no known format has the fields prompt; pairs: .*messages: .*alpaca: "),
         ([{"messages": []}], r"line 1: 'messages' must be a list of at least one"),

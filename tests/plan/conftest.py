@@ -100,7 +100,8 @@ MIXTURES: list[tuple[str, dict[str, Any]]] = [
     ("olmoe", {**SMALL, **NUMBERED}),
     ("phimoe", {**SMALL, **LOCAL, "lm_head_bias": True, "attention_bias": True}),
     ("hunyuan_v1_moe", {**SMALL, "num_experts": 5, "moe_topk": 2, "head_dim": 20}),
-    ("ernie4_5_moe", {**SMALL, "moe_num_experts": 5, "moe_layer_start_index": 1, "moe_layer_end_index": 2}),
+    ("ernie4_5_moe", {**SMALL, "moe_num_experts": 5, "moe_k": 2, "moe_layer_start_index": 1,
+                      "moe_layer_end_index": 2}),
     ("ernie4_5_moe", {**SMALL, "moe_num_experts": 12, "moe_k": 3, "moe_intermediate_size": 72, "use_bias": True,
                       "moe_layer_interval": 2}),
 ]  # fmt: skip

@@ -273,6 +273,17 @@ def test_the_rule_that_cuts_text_is_named(cut: str) -> None:
     assert cut_name(json.loads(byte_level(cut).backend_tokenizer.to_str())) == cut
 
 
+def test_a_token_that_transformers_adds_to_a_full_vocabulary_is_left_out(tmp_path: Path) -> None:
+    rows = len(byte_level())
+    folder = model_folder("qwen2", tmp_path / "model", vocab_size=rows)
+    assert len(load.load_tokenizer(str(folder))) == rows + 1  # the class Qwen2Tokenizer knows <|endoftext|>
+    file = tmp_path / "model.gguf"
+    write_gguf(whole(str(folder)), file, "f32")
+    source, found = (load.load(str(path), precision="f32", device="cpu") for path in (folder, file))
+    assert len(fields(file)["tokenizer.ggml.tokens"]) == rows
+    assert greedy(found, TEXTS[0]) == greedy(source, TEXTS[0])
+
+
 def test_the_scaling_of_llama_3_1_is_written(tmp_path: Path) -> None:
     rope = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0,
             "high_freq_factor": 4.0, "original_max_position_embeddings": 64}  # fmt: skip

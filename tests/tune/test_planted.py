@@ -9,7 +9,7 @@ import pytest
 from weightwright.errors import TuneError
 from weightwright.tune.run import tune
 
-WORDS = "one two three four five six seven eight nine ten".split()
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
 
 def write(file: Path, rows: list[tuple[str, str]]) -> Path:

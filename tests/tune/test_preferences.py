@@ -12,7 +12,7 @@ from weightwright.tune.run import tune
 
 PAIRS = [
     {"instruction": f"Say {word}", "chosen": f"{word} is good", "rejected": f"{word} was bad, I think"}
-    for word in "one two three four five six seven eight nine ten".split()
+    for word in ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 ]
 
 

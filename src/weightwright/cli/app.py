@@ -57,7 +57,11 @@ GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
         "Look at rows before they are learnt.",
         (
             ("show", "data:show", "Print rows with the tokens that carry loss in colour."),
-            ("check", "data:check", "Lengths, duplicates, leaks into held-out rows, broken rows, kinds of task."),
+            (
+                "check",
+                "data:check",
+                "Lengths, duplicates, leaks into held-out rows, broken rows, kinds of task.",
+            ),
         ),
     ),
 )

@@ -131,13 +131,26 @@ def read_file(
 
     for place, value in _values(path, noted, text_lines):
         seen += 1
-        if isinstance(value, dict):
-            found.append(Row(value, place, layout))
+        wrong = _wrong(value)
+        if wrong:
+            broken(DataError(f"{place}: {wrong}"))
         else:
-            broken(DataError(f"{place}: a row must be an object with named fields, found {kind_of(value)}"))
+            found.append(Row(value, place, layout))
     if not seen:
         raise DataError(f"{path} is an empty list; it must hold at least one row")
     return found
+
+
+def _wrong(value: Any) -> str:
+    """Why a value is no row; "" where it is one."""
+    if not isinstance(value, dict):
+        return f"a row must be an object with named fields, found {kind_of(value)}"
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        return f"the text holds {half!r}, half of a surrogate pair; write the whole character"
+    return ""
 
 
 def files_in(folder: Path) -> list[Path]:

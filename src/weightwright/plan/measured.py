@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 # Python with torch and transformers loaded, measured as the peak of a process with a model of 0.2 MB.
 RUNTIME_BYTES = 560_000_000
+# The same in training; taken over from serving until it is measured by itself.
+TRAINING_RUNTIME_BYTES = RUNTIME_BYTES
 # Of a token of the vocabulary while the tokenizer is loaded, measured with 49,152 and 151,665 of them.
 TOKENIZER_BYTES = 950
 # What a CUDA context takes of a card beside what torch allocates.
@@ -20,6 +22,17 @@ PASS_TOKENS = {"cpu": 1024, "gpu": 8192}  # as tune/run.py fills a pass where no
 SHORT_ROWS = 512  # on a CPU attention weights are kept whole up to here, as tune/attention.py does
 STEP_TOKENS = 512  # as engine/settings.py has it
 BLOCK_TOKENS = 16  # as model/cache.py has them
+
+# How many copies a layer keeps of a token for the backward pass, in what is computed with: of the hidden state by
+# each of two norms (and one in f32), of queries and of keys and values around the rotation, of the MLP's inner width.
+KEPT_NORMS, KEPT_BY_NORM, KEPT_BY_NORM_F32 = 2, 2, 1
+KEPT_QUERIES, KEPT_KEYS = 3, 2  # before and after rotation, and what attention gives
+KEPT_GATED, KEPT_PLAIN = 4, 2  # gate, up, activation, product; without a gate the first and the last
+KEPT_BY_EXPERT = 2  # the token as each expert gets it, and gives it back
+# Copies of a chunk of logits while its loss and gradient are made: one in f32, these in what is computed with.
+LOSS_COPIES = 2
+# Inner widths of a token that the backward pass of a layer works on beside what was kept.
+WORKING_INNER = 2
 
 # NF4 (QLoRA, arXiv 2305.14314, §3): 4 bits a weight and 32 bits a block of 64; with double quantisation 8 bits a
 # block, and 32 bits for 256 of those.

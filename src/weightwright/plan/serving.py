@@ -64,7 +64,8 @@ def runtime_bytes(spec: ModelSpec, settings: PlanSettings) -> int:
     """What is there before the model: the process and its tokenizer, or the context of a card."""
     if settings.device == "cuda":
         return measured.CUDA_CONTEXT_BYTES
-    return measured.RUNTIME_BYTES + measured.TOKENIZER_BYTES * spec.vocabulary
+    process = measured.RUNTIME_BYTES if settings.task == "serve" else measured.TRAINING_RUNTIME_BYTES
+    return process + measured.TOKENIZER_BYTES * spec.vocabulary
 
 
 def _loading_bytes(spec: ModelSpec, precision: Precision) -> int:

@@ -99,14 +99,15 @@ def optimizer_bytes(settings: PlanSettings, trained: int) -> int:
 
 def layer_activation_bytes(layer: Layer, settings: PlanSettings, hidden: int, heads: int, size: int) -> int:
     """What one layer keeps of one token for the backward pass, adapters aside."""
-    norms = 2 * hidden * (4 + 2 * size)  # the input in f32, the normed value, the scaled one
-    # before and after rotation, and the result
-    attention = size * (2 * layer.queries + 2 * (layer.keys + layer.values) + layer.queries)
+    of_norm = size * measured.KEPT_BY_NORM + 4 * measured.KEPT_BY_NORM_F32
+    norms = measured.KEPT_NORMS * hidden * of_norm
+    keys = measured.KEPT_KEYS * (layer.keys + layer.values)
+    attention = size * (measured.KEPT_QUERIES * layer.queries + keys)
     if settings.max_length <= measured.SHORT_ROWS and settings.on_cpu and not layer.state:
         attention += size * heads * settings.max_length  # the weights over all tokens of the row
-    mlp = size * (4 if layer.gated else 2) * layer.inner  # gate, up, activation, their product
+    mlp = size * (measured.KEPT_GATED if layer.gated else measured.KEPT_PLAIN) * layer.inner
     if layer.experts:
-        mlp += size * 2 * layer.experts.active * hidden  # the token as each expert gets it, and gives it back
+        mlp += size * measured.KEPT_BY_EXPERT * layer.experts.active * hidden
     return norms + attention + mlp
 
 
@@ -139,7 +140,9 @@ def _pass(run: _Run, held: Mapping[str, int]) -> tuple[Phase, Phase]:
     again = max(layers) if settings.gradient_checkpointing else 0
     early = {"gradients": gradients} if run.accumulates else {}
     forward = Phase("forward pass", {**held, "activations": kept, "loss": _loss_bytes(run), **early})
-    working = run.tokens * run.size * max(2 * one.inner + spec.hidden for one in spec.kinds)
+    working = (
+        run.tokens * run.size * max(measured.WORKING_INNER * one.inner + spec.hidden for one in spec.kinds)
+    )
     if settings.task == "qlora":
         working += spec.largest_linear * run.size  # one matrix out of its 4 bits
     parts = {"activations": kept + again, "gradients": gradients, "working": working}
@@ -170,7 +173,7 @@ def _kept_bytes(run: _Run, layer: Layer) -> int:
 
 def _loss_bytes(run: _Run) -> int:
     """A chunk of logits, its logarithms in f32 and the gradient; labelled hidden states and their gradient."""
-    found = run.chunk * (4 + 2 * run.size) + 2 * run.tokens * run.spec.hidden * run.size
+    found = run.chunk * (4 + measured.LOSS_COPIES * run.size) + 2 * run.tokens * run.spec.hidden * run.size
     if run.full:
         found += 4 * run.spec.head.weights  # the head's gradient is made with the loss
     return found

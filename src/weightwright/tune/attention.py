@@ -8,6 +8,7 @@ x 64 over 3 keys: 7.1 times at 40 tokens, 2.1 at 128, 2.2 at 256, 1.3 at 512).
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -70,7 +71,7 @@ def packs_rightly(model: Any) -> bool:
 
 
 def forward(
-    module: Any,
+    _module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -94,7 +95,7 @@ def forward(
     bounds = packed_bounds or (0, query.shape[2])
     parts = [
         _attend(query[:, :, a:b], key[:, :, a:b], value[:, :, a:b], rules, dropout)
-        for a, b in zip(bounds, bounds[1:], strict=False)
+        for a, b in pairwise(bounds)
     ]
     out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
     return out.transpose(1, 2), None

@@ -16,8 +16,8 @@ NO_LABEL = -100
 class Unit:
     """Rows that a loss looks at together: one alone, or an answer and the one that was liked less.
 
-    `good` is KTO's judgement, `partner` what its KL term is measured on; `reference` has the log-probability of each row's labelled tokens under the base
-    model, summed, where the objective compares with it.
+    `good` is KTO's judgement, `partner` what its KL term is measured on; `reference` has the log-probability of each
+    row's labelled tokens under the base model, summed, where the objective compares with it.
     """
 
     rows: tuple[Encoded, ...]

@@ -29,7 +29,7 @@ class VocabularyLoss:
         self._head_alone = self._head is not None and _head_is_all(model, self._head)
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Cross-entropy summed over the labelled tokens, a scalar f32 whose gradient reaches every trainable weight."""
+        """Cross-entropy summed over labelled tokens, a scalar f32 whose gradient reaches every trainable weight."""
         where = batch.labelled
         chosen = batch.token_ids[:, 1:][where]
         if not self._head_alone:
@@ -59,7 +59,7 @@ def _inputs(batch: Batch) -> dict[str, Any]:
 
 
 def head_logprobs(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
-    """log softmax(head(hidden)) [n, vocab] at targets [n], never built whole: f32 [n]."""
+    """Log softmax(head(hidden)) [n, vocab] at targets [n], never built whole: f32 [n]."""
     vocabulary = int(getattr(head, "out_features", 0)) or 32_000
     chunks = max(1, _CHUNK_LOGITS // vocabulary)
 

@@ -1,4 +1,4 @@
-"""QLoRA's base: linear layers in 4-bit NormalFloat with double quantisation (Dettmers et al. 2023, arXiv 2305.14314, §3).
+"""QLoRA's base: linear layers in 4-bit NormalFloat, doubly quantised (Dettmers et al. 2023, arXiv 2305.14314, §3).
 
 bitsandbytes holds and multiplies them, on GPUs and on CPUs. Each matrix is quantised as it is read, so the base never
 stands in memory whole; the output head, embeddings and norms stay as they are.

@@ -15,7 +15,6 @@ from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.settings import Objective as Name
 from weightwright.tune.settings import TuneSettings
 
-
 Layout = Callable[[Sequence[Unit]], list[Batch]]
 
 
@@ -46,12 +45,15 @@ class Likelihood:
         self.rewards: list[tuple[float, float]] = []
 
     def begin(self, units: Sequence[Unit], layout: Layout) -> None:
+        """See `Objective`."""
         self._labelled = sum(row.labelled_tokens for unit in units for row in unit.rows)
 
     def loss(self, batch: Batch) -> Tensor:
+        """See `Objective`."""
         return self._model(batch) / self._labelled
 
     def size(self, unit: Unit) -> int:
+        """See `Objective`."""
         return sum(row.labelled_tokens for row in unit.rows)
 
 
@@ -64,11 +66,13 @@ class Preference:
         self.rewards: list[tuple[float, float]] = []
 
     def begin(self, units: Sequence[Unit], layout: Layout) -> None:
+        """See `Objective`."""
         self._pairs = len(units)
         self._chosen_tokens = sum(len(unit.rows[0]) - 1 for unit in units)
         self.rewards = []
 
     def loss(self, batch: Batch) -> Tensor:
+        """See `Objective`."""
         settings, name = self._settings, self._settings.objective
         where = batch.labelled
         if name == "orpo":  # learns the whole chosen row beside
@@ -91,6 +95,7 @@ class Preference:
         return total
 
     def size(self, unit: Unit) -> int:
+        """See `Objective`."""
         return 1
 
 
@@ -108,7 +113,7 @@ def simpo(chosen: Tensor, rejected: Tensor, settings: TuneSettings) -> Tensor:
 
 
 def orpo(chosen: Tensor, rejected: Tensor, settings: TuneSettings) -> Tensor:
-    """Mean log-probabilities of both -> weighted odds-ratio losses (Hong et al. 2024, arXiv 2403.07691, eq. 4 and 7)."""
+    """Mean log-probabilities of both -> weighted odds-ratio losses (Hong et al. 2024, arXiv 2403.07691, eq. 4, 7)."""
     odds = [log - torch.log(-torch.expm1(log.clamp(max=-1e-7))) for log in (chosen, rejected)]
     return -settings.pair_beta * F.logsigmoid(odds[0] - odds[1])
 
@@ -131,6 +136,7 @@ class Judged:
         self.rewards: list[tuple[float, float]] = []
 
     def begin(self, units: Sequence[Unit], layout: Layout) -> None:
+        """See `Objective`."""
         self._units = len(units)
         partners = [unit.partner for unit in units if unit.partner is not None]
         with torch.no_grad():
@@ -138,6 +144,7 @@ class Judged:
         self._kl = max(0.0, sum(moved) / len(moved)) if moved else 0.0
 
     def loss(self, batch: Batch) -> Tensor:
+        """See `Objective`."""
         ratios, settings = self._ratios(batch), self._settings
         good = torch.tensor([unit.good for unit in batch.units], device=ratios.device)
         way = torch.where(good, 1.0, -1.0)
@@ -147,6 +154,7 @@ class Judged:
         ).sum() / self._units
 
     def size(self, unit: Unit) -> int:
+        """See `Objective`."""
         return 1
 
     def _ratios(self, batch: Batch) -> Tensor:

@@ -25,7 +25,8 @@ def optimizer_of(
         return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)
     if device.type not in ("cuda", "xpu"):
         raise TuneError(
-            f"optimizer=adamw8bit needs a GPU, this run is on {device.type}; use --optimizer adamw, or sgd for less memory"
+            f"optimizer=adamw8bit needs a GPU, this run is on {device.type}; use --optimizer adamw, or sgd to save "
+            "memory"
         )
     optimizers: Any = require("bitsandbytes", extra="qlora").optim
     kind = optimizers.PagedAdamW8bit if device.type == "cuda" else optimizers.AdamW8bit

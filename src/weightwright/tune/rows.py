@@ -86,7 +86,8 @@ def _within(
         return tuple(_short_partner(unit, limit) for unit in units), {}
     if settings.too_long == "split" and settings.objective not in ("sft", "pretrain"):
         raise TuneError(
-            f"too_long=split cuts rows into pieces, which objective={settings.objective} cannot compare; use drop or truncate"
+            f"too_long=split cuts rows into pieces, which objective={settings.objective} cannot compare; "
+            "use drop or truncate"
         )
     kept, counts = [], {"dropped": 0, "cut": 0, "split": 0}
     for unit in units:

@@ -1,6 +1,5 @@
 """One training run from settings to result: read, check, train, write."""
 
-import hashlib
 import json
 import logging
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from weightwright import config
+from weightwright.data.catalogue import fingerprint
 from weightwright.data.pack import step_count
 from weightwright.errors import TuneError
 from weightwright.files import write_whole
@@ -192,9 +192,9 @@ def _holds_other_files(folder: Path) -> bool:
 def _identity(settings: TuneSettings, course: loop.Course, model_fingerprint: str) -> dict[str, Any]:
     """All that the weights which come out depend on."""
     values = settings.model_dump(mode="json", exclude={"out", "data", "eval_data", *FREE_FIELDS})
-    values["data_sha256"] = hashlib.sha256(settings.data.read_bytes()).hexdigest()
+    values["data_sha256"] = fingerprint(settings.data)
     if settings.eval_data is not None:
-        values["eval_data_sha256"] = hashlib.sha256(settings.eval_data.read_bytes()).hexdigest()
+        values["eval_data_sha256"] = fingerprint(settings.eval_data)
     return values | {"model_fingerprint": model_fingerprint, "steps": course.steps, "rows": len(course.units)}
 
 

@@ -33,8 +33,8 @@ class TuneSettings(Settings):
     method: Method = Field("lora", description="lora trains an adapter, full every weight")
     objective: Objective = Field(
         "sft",
-        description="what is minimised; sft: predict the answers, pretrain: all of a text, dpo, orpo, simpo: prefer one "
-        "answer to another, kto: follow judgements",
+        description="what is minimised; sft: predict the answers, pretrain: all of a text, dpo, orpo, simpo: prefer "
+        "one answer to another, kto: follow judgements",
     )
     beta: float | None = Field(
         None, gt=0, description="dpo, kto, orpo: 0.1, simpo: 2; how strongly answers are told apart"

@@ -38,7 +38,7 @@ def add_vocabulary(writer: Any, model: Whole) -> list[str]:
         _byte_level(writer, inner, tokenizer, rows)
     else:
         _sentencepiece(writer, inner, tokenizer, rows)
-    notes = _special_tokens(writer, tokenizer, model.model.config)
+    notes = _special_tokens(writer, tokenizer, model.model.config, rows)
     template = chat_template(tokenizer)
     if template:
         writer.add_chat_template(template)
@@ -150,7 +150,7 @@ def _sentencepiece(writer: Any, inner: dict[str, Any], tokenizer: Any, rows: int
     for i, token in enumerate(tokens):
         if _BYTE.fullmatch(token):
             kinds[i] = _BYTES
-    if tokenizer.unk_token_id is not None:
+    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id < rows:
         kinds[tokenizer.unk_token_id] = _UNKNOWN
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
@@ -172,19 +172,16 @@ def _space_before(inner: dict[str, Any]) -> bool:
 
 def _tokens(inner: dict[str, Any], tokenizer: Any, rows: int) -> tuple[list[str], list[int]]:
     """The text and kind of each token; embeddings without a token get one that is never used."""
-    vocabulary = tokenizer.get_vocab()
-    last = max(vocabulary.values())
-    if last >= rows:
-        raise ModelError(f"the tokenizer has {last + 1:,} tokens and the model {rows:,} embeddings; a file needs "
-                         "an embedding for each token")  # fmt: skip
     tokens, kinds = [f"[PAD{i}]" for i in range(rows)], [_UNUSED] * rows
-    for token, i in vocabulary.items():
-        tokens[i], kinds[i] = token, _NORMAL
-    for added in inner["added_tokens"]:
-        kinds[added["id"]] = _CONTROL if added["special"] else _USER
-    for i, token in tokenizer.added_tokens_decoder.items():  # tokens that only the tokenizer's config names
-        tokens[i] = token.content
-        kinds[i] = _CONTROL if token.special else _USER
+    for token, i in tokenizer.get_vocab().items():
+        if i < rows:  # transformers' own class for a model may add a token that the model does not have
+            tokens[i], kinds[i] = token, _NORMAL
+    added = [(one["id"], one["content"], one["special"]) for one in inner["added_tokens"]]
+    # and those that only the tokenizer's config names
+    added += [(i, token.content, token.special) for i, token in tokenizer.added_tokens_decoder.items()]
+    for i, token, special in added:
+        if i < rows:
+            tokens[i], kinds[i] = token, _CONTROL if special else _USER
     return tokens, kinds
 
 
@@ -228,16 +225,20 @@ def cut_name(inner: dict[str, Any]) -> str:
 # -- special tokens ----------------------------------------------------------------------------------
 
 
-def _special_tokens(writer: Any, tokenizer: Any, config: Any) -> list[str]:
+def _special_tokens(writer: Any, tokenizer: Any, config: Any, rows: int) -> list[str]:
     """BOS, EOS and their like, each only where there is one: llama.cpp has defaults of its own for the rest."""
+
+    def held(token: int | None) -> bool:
+        return token is not None and token < rows
+
     configured = config.eos_token_id
     first = configured[0] if isinstance(configured, list) and configured else configured
-    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else first
+    end = tokenizer.eos_token_id if held(tokenizer.eos_token_id) else first
     turn = turn_end(tokenizer)
     notes = []
     if end is None:
         end = turn
-    if tokenizer.bos_token_id is not None:
+    if held(tokenizer.bos_token_id):
         writer.add_bos_token_id(tokenizer.bos_token_id)
     if end is None:
         notes.append(
@@ -247,9 +248,9 @@ def _special_tokens(writer: Any, tokenizer: Any, config: Any) -> list[str]:
         writer.add_eos_token_id(end)
     if turn is not None and turn != end:
         writer.add_eot_token_id(turn)
-    if tokenizer.unk_token_id is not None:
+    if held(tokenizer.unk_token_id):
         writer.add_unk_token_id(tokenizer.unk_token_id)
-    if tokenizer.pad_token_id is not None:
+    if held(tokenizer.pad_token_id):
         writer.add_pad_token_id(tokenizer.pad_token_id)
     before = adds_token(tokenizer)
     writer.add_add_bos_token(before)
