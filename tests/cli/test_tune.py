@@ -103,8 +103,8 @@ def test_ctrl_c_writes_a_checkpoint_and_exits_130(tiny_model, rows, tmp_path):
 
 def test_it_ends_with_what_the_model_says_before_and_after(capsys, tiny_model, rows, tmp_path):
     status, out, _ = run(
-        capsys, "tune", "--model", f"{tiny_model}:f32", "--data", rows, "--eval-data", rows, "--out", tmp_path / "run",
-        "--epochs", 40, "--batch", 8, "--learning-rate", 0.02, "--show", 2, "--json",
+        capsys, "tune", "--model", f"{tiny_model}:f32", "--data", rows, "--eval-data", rows,
+        "--out", tmp_path / "run", "--epochs", 40, "--batch", 8, "--learning-rate", 0.02, "--show", 2, "--json",
     )  # fmt: skip
     assert status == 0
     shown = json.loads(out)["shown"]
@@ -133,7 +133,9 @@ def test_watching_a_run(capsys, tiny_model, rows, tmp_path):
 
 
 def test_llamafactory_s_settings_are_read_and_flags_go_before_them(capsys, tiny_model, rows, tmp_path):
-    (tmp_path / "dataset_info.json").write_text(json.dumps({"mine": {"file_name": rows.name}}), encoding="utf-8")
+    (tmp_path / "dataset_info.json").write_text(
+        json.dumps({"mine": {"file_name": rows.name}}), encoding="utf-8"
+    )
     file = tmp_path / "sft.yaml"
     file.write_text(
         f"model_name_or_path: {tiny_model}\nstage: sft\nfinetuning_type: lora\nlora_rank: 4\ndataset: mine\n"

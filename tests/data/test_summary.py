@@ -222,3 +222,11 @@ def test_real_files_hold_what_was_counted_by_hand(shared):
     assert (found.rows, found.broken) == (91, ())
     pairs = check(shared / "data" / "tune" / "dpo_en_demo.json")
     assert (pairs.rows, pairs.broken) == (300, ())
+
+
+def test_a_folder_of_several_kinds_is_for_no_objective(tmp_path):
+    lines(tmp_path / "a.jsonl", alpaca("a", "b"))
+    lines(tmp_path / "b.jsonl", {"prompt": "q", "chosen": "c", "rejected": "d"})
+    found = check(tmp_path)
+    assert (found.formats, found.objectives) == (("alpaca", "pairs"), ())
+    assert found.verdict[0].startswith("rows are of several kinds")

@@ -117,7 +117,8 @@ def test_every_variable_and_verb_of_the_command_line_is_in_the_guide() -> None:
 
     guide = "".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "reference.md")
     for verb, *_ in VERBS:
-        assert f"weightwright {verb}" in guide, verb
+        said = verb.replace("-", " ")  # `tune watch` is a verb of its own
+        assert f"weightwright {said}" in guide, verb
     for group, _, _, verbs in GROUPS:
         for verb, *_ in verbs:
             assert f"weightwright {group} {verb}" in guide, f"{group} {verb}"

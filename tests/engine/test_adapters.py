@@ -1,5 +1,6 @@
 """Adapters of a running engine: mixed in one batch, loaded and dropped between steps; against peft's own output."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from weightwright.engine.engine import Engine
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError, RequestError
 from weightwright.model.load import load
+from weightwright.model.origin import template_hash
 from weightwright.ports import ChatRequest, SamplingParams
 
 pytestmark = pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
@@ -108,4 +110,26 @@ def test_scoring_with_an_adapter_that_is_dropped_before_its_turn_fails_alone(tin
             engine.score("a", ["b"], adapter="a0")
         assert engine.score("a", ["b"])[0].tokens == 1  # the engine's thread lives
     finally:
+        engine.close()
+
+
+def test_an_adapter_of_another_base_or_template_is_told(tiny_model, adapters, caplog) -> None:
+    engine = opened(tiny_model, {})
+    folder = adapters["a0"]
+    origin = folder / "weightwright.json"
+    template = engine.tokenizer.chat_template
+    same = {"base_fingerprint": engine._fingerprint, "template_sha256": template_hash(template)}
+    try:
+        for change, words in (
+            ({}, ""),
+            ({"base_fingerprint": "else"}, "fingerprint else"),
+            ({"template_sha256": template_hash("else")}, "another chat template"),
+        ):
+            origin.write_text(json.dumps(same | change), encoding="utf-8")
+            caplog.clear()
+            engine.load_adapter("one", folder)
+            engine.drop_adapter("one")
+            assert (words in caplog.text) if words else not caplog.text
+    finally:
+        origin.unlink()
         engine.close()

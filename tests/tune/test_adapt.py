@@ -86,6 +86,40 @@ def test_targets(model):
         target_names(model, ",")
 
 
+def test_gpt2_s_layers_are_adapted_as_peft_does_it(make):
+    import transformers
+    from peft import LoraConfig, get_peft_model
+
+    config = transformers.GPT2Config(vocab_size=97, n_embd=32, n_layer=2, n_head=4, n_positions=64)
+    model, other = (transformers.GPT2LMHeadModel(config) for _ in range(2))
+    other.load_state_dict(model.state_dict())
+    ids = torch.arange(20)[None]
+    with adapted(model, make(), "gpt2") as ready:
+        theirs = get_peft_model(
+            other, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", fan_in_fan_out=True)
+        )
+        shapes = {n: w.shape for n, w in theirs.named_parameters() if w.requires_grad}
+        assert {n: w.shape for n, w in ready.trainable.items()} == shapes
+        for name, weight in theirs.named_parameters():
+            if weight.requires_grad:
+                torch.nn.init.normal_(weight, std=0.1)
+                ready.trainable[name].data.copy_(weight)
+        model.eval(), theirs.eval()
+        torch.testing.assert_close(model(ids).logits, theirs(ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_names_that_peft_takes_for_experts_are_left_out():
+    import transformers
+
+    config = transformers.Qwen3MoeConfig(
+        vocab_size=97, hidden_size=32, intermediate_size=48, moe_intermediate_size=24, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, num_experts=4, num_experts_per_tok=2,
+        mlp_only_layers=[0],
+    )  # fmt: skip
+    model = transformers.Qwen3MoeForCausalLM(config)
+    assert target_names(model, "all-linear") == ["k_proj", "o_proj", "q_proj", "v_proj"]
+
+
 @pytest.mark.parametrize(("heads", "keys"), [(4, 4), (6, 2)])
 @pytest.mark.parametrize("tokens", [1, 33])
 def test_attention_of_short_rows_equals_torch(heads, keys, tokens):

@@ -63,8 +63,11 @@ def byte_level(cut: str = "qwen2", *, bos: str | None = None) -> PreTrainedToken
     return tokenizer
 
 
-def sentencepiece(*, space_before: bool = True, bos: bool = True) -> PreTrainedTokenizerFast:
-    """A tokenizer of sentencepiece's kind: pieces by score, bytes for what is not known."""
+def sentencepiece(*, space_before: bool = True, everywhere: bool = True) -> PreTrainedTokenizerFast:
+    """A tokenizer of sentencepiece's kind: pieces by score, bytes for what is not known.
+
+    The space before text is put behind special tokens, too, or (not `everywhere`) only before the first word.
+    """
     trained = Tokenizer(models.BPE(unk_token="<unk>"))
     steps: list[Any] = [normalizers.Prepend("▁")] if space_before else []
     normal = normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])
@@ -79,19 +82,20 @@ def sentencepiece(*, space_before: bool = True, bos: bool = True) -> PreTrainedT
     inner = Tokenizer(
         models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
     )
-    inner.normalizer = normal
+    inner.normalizer = normal if everywhere else None
+    if not everywhere:
+        inner.pre_tokenizer = pre_tokenizers.Metaspace("▁", "first", split=False)
     strip = [decoders.Strip(" ", 1, 0)] if space_before else []
     inner.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
     )
     inner.add_special_tokens(["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"])
-    if bos:
-        inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<unk>",
         clean_up_tokenization_spaces=False,
     )  # fmt: skip
-    tokenizer.chat_template = "{{ bos_token }}" + CHAT_TEMPLATE if bos else CHAT_TEMPLATE
+    tokenizer.chat_template = "{{ bos_token }}" + CHAT_TEMPLATE
     return tokenizer
 
 
@@ -107,6 +111,9 @@ MODELS: dict[str, Cased] = {
         "LlamaConfig", SHAPE | {"tie_word_embeddings": True}, lambda: byte_level("smollm"),
     ),
     "llama, sentencepiece": ("LlamaConfig", SHAPE, sentencepiece),
+    "llama, a space before the first word only": (
+        "LlamaConfig", SHAPE, lambda: sentencepiece(everywhere=False),
+    ),
     "yi": ("LlamaConfig", SHAPE | {"rope_parameters": {"rope_type": "default", "rope_theta": 5e6}}, sentencepiece),
     "mistral": ("MistralConfig", SHAPE | {"sliding_window": None, "head_dim": 32}, sentencepiece),
     "qwen2": ("Qwen2Config", SHAPE | {"tie_word_embeddings": True}, byte_level),
@@ -160,7 +167,10 @@ def test_our_reader_gives_the_model_back(tmp_path: Path, kind: str) -> None:
     folder = model_folder(kind, tmp_path / "model")
     file = tmp_path / "model.gguf"
     written = write_gguf(whole(str(folder)), file, "f32")
-    assert written.notes == ()
+    spaced = kind == "llama, a space before the first word only"
+    assert [note[:40] for note in written.notes] == [
+        "llama.cpp puts a space before text behind"[:40]
+    ] * spaced
     assert written.size_bytes == file.stat().st_size
     source = load.load(str(folder), precision="f32", device="cpu")
     found = load.load(str(file), precision="f32", device="cpu")
@@ -443,7 +453,7 @@ def test_llama_cpp_computes_the_same(tmp_path: Path, kind: str) -> None:
     write_gguf(whole(str(folder)), file, "f32")
     source = load.load(str(folder), precision="f32", device="cpu")
     theirs = llama_cpp.Llama(str(file), n_ctx=256, logits_all=True, verbose=False)
-    for text in TEXTS:
+    for text in TEXTS[:3] if kind == "llama, a space before the first word only" else TEXTS:
         ids = source.tokenizer(text)["input_ids"]
         assert theirs.tokenize(text.encode(), add_bos=True, special=True) == ids
         theirs.reset()

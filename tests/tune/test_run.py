@@ -33,6 +33,7 @@ def test_a_run_learns_and_leaves_its_files(make, rows):
     result = tune(settings)
     assert result.steps == 32
     assert result.adapter == settings.out / "adapter"
+    assert len({file.stat().st_mode for file in result.adapter.iterdir()}) == 1
     log = [json.loads(line) for line in (settings.out / "log.jsonl").read_text().splitlines()]
     steps = [line for line in log if "loss" in line]
     evals = [line for line in log if "eval_loss" in line]

@@ -176,7 +176,7 @@ def _view(data: dict[str, Any], shown: list["Encoded"], notes: list[str], runs: 
 def _report(found: "Found", kinds: list[str]) -> list[str]:
     sizes = found.lengths
     lines = [
-        f"{found.rows} rows ({', '.join(found.formats)}), for --objective {', '.join(found.objectives)}",
+        f"{found.rows} rows ({', '.join(found.formats)}), for --objective {', '.join(found.objectives) or 'none'}",
         f"{sizes.unit} a row: {sizes.min:,} at least, {sizes.median:,} in the middle, {sizes.p95:,} at 95%, "
         f"{sizes.max:,} at most; {sizes.total:,} together"
         + (f", {found.labelled_tokens:,} carry loss" if found.labelled_tokens is not None else ""),

@@ -17,18 +17,9 @@ from typing import Any, get_args
 import numpy as np
 
 from weightwright.config import nearest
-from weightwright.data.rows import (
-    INFO_FILE,
-    Formatting,
-    Layout,
-    OnBroken,
-    Row,
-    files_in,
-    kind_of,
-    read_file,
-    stop,
-)
-from weightwright.data.rows import fingerprint as _fingerprint
+from weightwright.data.files import files_in, read_file
+from weightwright.data.files import fingerprint as _fingerprint
+from weightwright.data.rows import INFO_FILE, Formatting, Layout, OnBroken, Row, kind_of, stop
 from weightwright.errors import DataError
 
 _logger = logging.getLogger(__name__)

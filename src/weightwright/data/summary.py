@@ -95,7 +95,12 @@ class Found:
             (self.duplicates, "that repeat an earlier one", "they count twice"),
             (self.near_duplicates, "that nearly repeat an earlier one", "they almost count twice"),
         ]
-        lines = [f"rows {what}: {len(rows)}; {then}" for rows, what, then in said if rows]
+        lines = []
+        if not self.objectives:
+            lines.append(
+                "rows are of several kinds, which no --objective reads together: divide them into files"
+            )
+        lines += [f"rows {what}: {len(rows)}; {then}" for rows, what, then in said if rows]
         if self.over_max_length:
             lines.append(
                 f"rows longer than {self.max_length} tokens: {self.over_max_length}; choose --too-long, or raise "
@@ -134,7 +139,7 @@ def check(
     kinds = None if embedder is None else kinds_of(tasks, embedder)
     return Found(
         formats=tuple(one.name for one in read.formats),
-        objectives=tuple(dict.fromkeys(name for one in read.formats for name in OBJECTIVES[one.kind])),
+        objectives=OBJECTIVES[read.formats[0].kind] if len({one.kind for one in read.formats}) == 1 else (),
         rows=len(rows),
         broken=checks.in_order(broken),
         lengths=checks.lengths(sizes, "tokens" if encode else "characters"),

@@ -60,6 +60,7 @@ class Engine:
         self.settings = settings or EngineSettings()
         self.name = loaded.name
         self.tokenizer = loaded.tokenizer
+        self._fingerprint = loaded.fingerprint
         self.parts: Parts = assemble(loaded, self.settings)
         self.context_tokens = self.parts.context_tokens
         self._default_adapter = default_adapter
@@ -238,8 +239,11 @@ class Engine:
 
     def _load(self, name: str, folder: Path) -> None:
         from weightwright.model.lora import read_adapter
+        from weightwright.model.origin import differences
 
         self._bank.load(read_adapter(name, folder))
+        for line in differences(folder, self._fingerprint, self._model.tokenizer.chat_template or ""):
+            log.warning("adapter %s: %s", name, line)
 
     def _drop(self, name: str) -> None:
         for running in self._rows.running():

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from weightwright.errors import MemoryLimitError, ModelError
-from weightwright.plan.advice import advise
+from weightwright.plan.advice import Advice, advise
 from weightwright.plan.memory import estimate
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import from_file
@@ -31,7 +31,7 @@ def require_room(path: Path, settings: PlanSettings, free_bytes: int) -> None:
     ways = [one for one in advise(settings, peak.total_bytes, free_bytes, spec) if one.setting != "task"]
     known = {one.setting for one in advise(settings, 0, free_bytes, spec)}
     ways = [one for one in ways if one.setting not in known][:_WAYS]
-    remedy = "; ".join(f"--{one.setting.replace('_', '-')} {one.value} ({one.why})" for one in ways)
+    remedy = "; ".join(f"{_flag(one)} ({one.why})" for one in ways)
     raise MemoryLimitError(
         f"{settings.task} needs {peak.total_bytes / 1e9:.1f} GB at its peak ({peak.name}: "
         + ", ".join(f"{name} {size / 1e9:.1f}" for name, size in parts)
@@ -39,3 +39,8 @@ def require_room(path: Path, settings: PlanSettings, free_bytes: int) -> None:
         + (f"try {remedy}" if remedy else "use a smaller model, or a machine with more memory")
         + "; `weightwright plan` shows it all"
     )
+
+
+def _flag(one: Advice) -> str:
+    name = f"--{one.setting.replace('_', '-')}"
+    return name if one.value is True else f"{name} {one.text}"

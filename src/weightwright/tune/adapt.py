@@ -11,6 +11,7 @@ from torch import nn
 
 from weightwright.config import nearest
 from weightwright.errors import SettingsError
+from weightwright.plan.spec import taken_by_experts
 from weightwright.tune.fused import fuse
 from weightwright.tune.settings import TuneSettings
 
@@ -38,13 +39,15 @@ def adapted(model: Any, settings: TuneSettings, base_name: str) -> Iterator[Adap
     )  # peft imports it where it is, and it asks for more
     from peft import LoraConfig, get_peft_model
 
+    targets = target_names(model, settings.targets)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.dropout,
         use_rslora=settings.rslora,
         use_dora=settings.dora,
-        target_modules=target_names(model, settings.targets),
+        target_modules=targets,
+        fan_in_fan_out=_transposed(model, targets),
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():  # peft asks transformers for a name that it is about to rename
@@ -67,10 +70,16 @@ def target_names(model: Any, targets: str) -> list[str]:
 
     Raises SettingsError naming the layers that there are.
     """
+    from transformers.pytorch_utils import Conv1D
+
     head = model.get_output_embeddings()
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    linear = {n: module for n, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D))}
     known = {name.rpartition(".")[2] for name in linear}
     inner = {name.rpartition(".")[2] for name, module in linear.items() if module is not head}
+    taken = set(
+        taken_by_experts(model.config.get_text_config().model_type)
+    )  # peft would train stacked experts by it
+    known, inner = known - taken, inner - taken
     chosen: set[str] = set()
     for target in filter(None, (part.strip() for part in targets.split(","))):
         if target == ALL_LINEAR:
@@ -82,6 +91,15 @@ def target_names(model: Any, targets: str) -> list[str]:
     if not chosen:
         raise SettingsError(f"targets={targets!r} names no layer; known: {', '.join(sorted(known))}")
     return sorted(chosen)
+
+
+def _transposed(model: Any, targets: list[str]) -> bool:
+    """Whether the layers of these names hold their matrices as [inputs, outputs], as GPT-2's do."""
+    from transformers.pytorch_utils import Conv1D
+
+    return any(
+        isinstance(m, Conv1D) for name, m in model.named_modules() if name.rpartition(".")[2] in targets
+    )
 
 
 def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -1,15 +1,12 @@
 """Write what a run has learnt: an adapter folder in PEFT's own format, or a whole model."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from weightwright.files import sync_tree
-
-TEMPLATE_FILE = "chat_template.jinja"
-ORIGIN_FILE = "weightwright.json"
+from weightwright.model.origin import ORIGIN_FILE, TEMPLATE_FILE, template_hash
 
 
 def save_adapter(whole: Any, tokenizer: Any, target: Path, *, base_fingerprint: str) -> Path:
@@ -24,7 +21,7 @@ def save_adapter(whole: Any, tokenizer: Any, target: Path, *, base_fingerprint: 
     template = tokenizer.chat_template or ""
     (beside / TEMPLATE_FILE).write_text(template, encoding="utf-8")
     origin = {
-        "template_sha256": hashlib.sha256(template.encode()).hexdigest(),
+        "template_sha256": template_hash(template),
         "base_fingerprint": base_fingerprint,
     }
     (beside / ORIGIN_FILE).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
@@ -47,6 +44,9 @@ def _fresh(target: Path) -> Path:
 
 
 def _put(beside: Path, target: Path) -> Path:
+    usual = next(beside.glob("*.json")).stat().st_mode
+    for file in beside.glob("*.safetensors"):
+        file.chmod(usual)  # safetensors lets nobody but the owner read its files
     sync_tree(beside)
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)

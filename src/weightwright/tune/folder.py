@@ -100,6 +100,9 @@ def _write(model: Whole, folder: Path) -> None:
         model.model.save_pretrained(str(folder))
         if not kept:
             model.tokenizer.save_pretrained(str(folder))
+    usual = (folder / "config.json").stat().st_mode
+    for file in folder.glob("*.safetensors"):
+        file.chmod(usual)  # safetensors lets nobody but the owner read its files
     files = [own / name for name in _TOKENIZER_FILES] if own and kept else []
     files += [generation] if copied and generation else []
     files += [file for pattern in _TERMS for file in own.glob(pattern)] if own else []

@@ -176,6 +176,8 @@ def _precision(reading: Reading) -> None:
         reading.notes.append("pure_bf16: the base model is bf16, what is trained is kept in f32")
     if reading.flag("tf32"):
         reading.settings["tf32"] = True
+    if reading.flag("use_cpu"):
+        reading.settings["device"] = "cpu"
     reading.settings["gradient_checkpointing"] = not reading.flag("disable_gradient_checkpointing")
     if reading.settings["gradient_checkpointing"]:
         reading.notes.append("gradient checkpointing is on, as it is there by default: less memory, slower; "

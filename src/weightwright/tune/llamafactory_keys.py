@@ -21,7 +21,7 @@ NEEDLESS = frozenset({
     "dataloader_num_workers",
     "dataloader_pin_memory", "ddp_timeout", "ddp_find_unused_parameters", "flash_attn", "enable_liger_kernel",
     "use_unsloth", "use_unsloth_gc", "use_reentrant_gc", "logging_steps", "logging_strategy", "logging_first_step",
-    "plot_loss", "run_name", "save_strategy", "save_safetensors", "include_num_input_tokens_seen", "use_cpu",
+    "plot_loss", "run_name", "save_strategy", "save_safetensors", "include_num_input_tokens_seen",
     "per_device_eval_batch_size", "eval_accumulation_steps", "remove_unused_columns", "group_by_length",
     "low_cpu_mem_usage", "cache_dir", "use_fast_tokenizer", "split_special_tokens", "print_param_status",
     "trust_remote_code_datasets", "log_level", "disable_tqdm", "use_cache",
@@ -154,6 +154,7 @@ _MAPPED = frozenset({
     "train_on_prompt", "mask_history", "cutoff_len", "packing", "neat_packing", "per_device_train_batch_size",
     "gradient_accumulation_steps", "num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type",
     "warmup_steps", "warmup_ratio", "weight_decay", "max_grad_norm", "seed", "optim", "pure_bf16", "bf16", "tf32",
+    "use_cpu",
     "disable_gradient_checkpointing", "save_steps", "save_total_limit", "resume_from_checkpoint", "eval_strategy",
     "eval_steps", "val_size",
 })  # fmt: skip

@@ -6,7 +6,6 @@ loaded. Quantised base models are de-quantised by loading, and the template that
 goes with the merged model.
 """
 
-import hashlib
 import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from weightwright.errors import ModelError
 from weightwright.model import gguf_file, quantized, weights
 from weightwright.model.address import ModelAddress, parse_model
+from weightwright.model.origin import TEMPLATE_FILE, differences
 from weightwright.ports import Progress, silent
-from weightwright.tune.export import ORIGIN_FILE, TEMPLATE_FILE
 
 if TYPE_CHECKING:
     from weightwright.model.load import Loaded
@@ -84,14 +83,19 @@ def whole(
     model, tokenizer, changed = loaded.model, loaded.tokenizer, False
     if asked.adapter is not None:
         progress(2, 3, "merging")
-        notes += _origin_notes(loaded, asked.adapter)
         tokenizer, changed = _tokenizer(loaded, asked.adapter, notes)
+        notes += differences(asked.adapter, loaded.fingerprint, tokenizer.chat_template or "")
         model = _merged(loaded, asked.adapter, notes)
     rows = len(model.get_input_embeddings().weight)
     if tokenizer is not loaded.tokenizer and len(tokenizer) > rows:
         raise ModelError(f"the adapter's tokenizer has {len(tokenizer):,} tokens and the model {rows:,} embeddings; "
                          "save the adapter with its embeddings (save_embedding_layers=True)")  # fmt: skip
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[chosen]
+    large = (
+        [] if chosen != "f16" else [name for name, weight in model.named_parameters() if _beyond_f16(weight)]
+    )
+    if large:
+        raise ModelError(f"{large[0]} holds values beyond what f16 can hold (65,504); take bf16 or f32")
     return Whole(model.to(dtype).eval(), tokenizer, loaded.name, path, chosen, changed, tuple(notes))
 
 
@@ -141,6 +145,10 @@ def check_adapter(folder: Path) -> None:
                          "take an earlier checkpoint of its run")  # fmt: skip
 
 
+def _beyond_f16(weight: Any) -> bool:
+    return bool((weight.abs() > 65504).any())
+
+
 def _finite(tensor: Any) -> bool:
     return bool(tensor.isfinite().all())
 
@@ -180,25 +188,6 @@ def _forget_quantisation(model: Any) -> None:
 
 
 # -- the adapter ------------------------------------------------------------------------------------
-
-
-def _origin_notes(loaded: "Loaded", folder: Path) -> list[str]:
-    """What `weightwright.json` in an adapter folder says that does not hold for this base model."""
-    if not (folder / ORIGIN_FILE).is_file():
-        return []
-    origin, notes = weights.read_json(folder / ORIGIN_FILE), []
-    trained_on = origin.get("base_fingerprint")
-    if trained_on and trained_on != loaded.fingerprint:
-        notes.append(
-            f"the adapter was trained on a base model with the fingerprint {trained_on}, and this one has "
-            f"{loaded.fingerprint}; with other weights or another tokenizer its answers change"
-        )
-    template = folder / TEMPLATE_FILE
-    if template.is_file() and origin.get("template_sha256"):
-        digest = hashlib.sha256(template.read_bytes()).hexdigest()
-        if digest != origin["template_sha256"]:
-            notes.append(f"{template} is not the chat template that the adapter was trained with")
-    return notes
 
 
 def _tokenizer(loaded: "Loaded", folder: Path, notes: list[str]) -> tuple[Any, bool]:

@@ -95,7 +95,7 @@ def _within(
         if settings.too_long == "split":
             kept += [Unit((row,)) for row in fitted.rows]
             counts["split"] += fitted.split
-            counts["dropped"] += not fitted.rows
+            counts["dropped"] += fitted.dropped
         elif len(fitted.rows) < len(unit.rows):
             counts["dropped"] += 1
         else:

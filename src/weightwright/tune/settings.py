@@ -27,7 +27,7 @@ class TuneSettings(Settings):
     """What to train, on what, and how."""
 
     model: str = Field(description="model address of the base model")
-    data: Path = Field(description="rows to learn from: .json or .jsonl")
+    data: Path = Field(description="rows to learn from: a file, a folder, or FOLDER:NAME")
     out: Path = Field(description="folder of the run: adapter, checkpoints, log, loss curve")
     eval_data: Path | None = Field(None, description="rows held out, to measure the loss on")
     method: Method = Field("lora", description="lora trains an adapter, full every weight")

@@ -34,7 +34,9 @@ class Attention(nn.Module):
 
     def forward(self, x, positions):
         q, k, v = self.W_pack(x).view(*x.shape[:2], 3, self.heads, self.width).permute(2, 0, 3, 1, 4)
-        angle = positions[:, None, :, None] / 100 ** torch.arange(0, 1, 2 / self.width)
+        angle = positions[:, None, :, None] / 100 ** torch.arange(
+            0, 1, 2 / self.width, device=positions.device
+        )
         turn = torch.polar(torch.ones_like(angle), angle)
         q, k = (turned(t, turn) for t in (q, k))
         name = self.config._attn_implementation
@@ -68,7 +70,7 @@ class PlainModel(PreTrainedModel):
 
     def forward(self, input_ids, position_ids=None, attention_mask=None, use_cache=None, **_):
         if position_ids is None:
-            position_ids = torch.arange(input_ids.shape[1])[None]
+            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
         x = self.embed_tokens(input_ids)
         for layer in self.layers:
             x = layer(x, position_ids)

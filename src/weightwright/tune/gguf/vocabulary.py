@@ -38,7 +38,11 @@ def add_vocabulary(writer: Any, model: Whole) -> list[str]:
         _byte_level(writer, inner, tokenizer, rows)
     else:
         _sentencepiece(writer, inner, tokenizer, rows)
-    notes = _special_tokens(writer, tokenizer, model.model.config, rows)
+    notes = []
+    if any(step.get("prepend_scheme") == "first" for step in _steps(inner.get("pre_tokenizer"))):
+        notes.append("llama.cpp puts a space before text behind a special token, too, where this tokenizer puts one "
+                     "only before the first word; in conversations some tokens differ")  # fmt: skip
+    notes += _special_tokens(writer, tokenizer, model.model.config, rows)
     template = chat_template(tokenizer)
     if template:
         writer.add_chat_template(template)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from weightwright.data.catalogue import fingerprint, read_tables
-from weightwright.data.rows import read_file
+from weightwright.data.files import read_file
 from weightwright.errors import DataError, MissingExtraError
 from weightwright.extras import installed
 

@@ -1,0 +1,232 @@
+"""Data files as rows: JSON, JSON lines, CSV, Parquet, plain text, and the files of a folder.
+
+What cannot be read is an error with its place: by default it is raised; a caller that wants all of them
+(`data check`) hands in its own `broken`.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from weightwright.data.rows import INFO_FILE, PLAIN, Layout, OnBroken, Row, kind_of, stop
+from weightwright.errors import DataError
+from weightwright.extras import require
+
+SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".txt")
+# in these fields a CSV file, which knows only texts, may hold JSON
+_NESTED = frozenset({"messages", "conversations", "history", "passages", "tools"})
+
+
+def read_file(
+    path: Path, layout: Layout = PLAIN, broken: OnBroken = stop, *, text_lines: bool = False
+) -> list[Row]:
+    """The rows of one file; what it is, its suffix says (JSON or JSON lines: its first character).
+
+    A .txt file is one row with the field `text`; with `text_lines` each of its lines is one.
+    Raises DataError where there is no row at all, or the file cannot be read.
+    """
+    found: list[Row] = []
+    seen = 0
+
+    def noted(error: DataError) -> None:
+        nonlocal seen
+        seen += 1
+        broken(error)
+
+    for place, value in _values(path, noted, text_lines):
+        seen += 1
+        wrong = _wrong(value)
+        if wrong:
+            broken(DataError(f"{place}: {wrong}"))
+        else:
+            found.append(Row(value, place, layout))
+    if not seen:
+        raise DataError(f"{path} is an empty list; it must hold at least one row")
+    return found
+
+
+def _wrong(value: Any) -> str:
+    """Why a value is no row; "" where it is one."""
+    if not isinstance(value, dict):
+        return f"a row must be an object with named fields, found {kind_of(value)}"
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        return f"the text holds {half!r}, half of a surrogate pair; write the whole character"
+    return ""
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The data files of a folder, by name. Raises DataError where there is none, or there are several kinds."""
+    files = [one for one in sorted(folder.iterdir()) if one.is_file() and not _beside(one)]
+    kinds = sorted({one.suffix.lower() for one in files})
+    if len(kinds) != 1 or kinds[0] not in SUFFIXES:
+        found = ", ".join(kind or "(no suffix)" for kind in kinds) or "no file"
+        raise DataError(
+            f"{folder} is a directory; it must hold files of one kind ({', '.join(SUFFIXES)}), found {found}; "
+            "give one file, or a folder with nothing else in it"
+        )
+    return files
+
+
+def fingerprint(paths: list[Path]) -> str:
+    """A hash of the files' content, in order: the same rows, the same fingerprint."""
+    if len(paths) == 1:
+        return hashlib.sha256(paths[0].read_bytes()).hexdigest()
+    parts = [hashlib.sha256(path.read_bytes()).digest() for path in paths]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _beside(path: Path) -> bool:
+    """What stands beside data files without being one."""
+    name = path.name.upper()
+    return name.startswith((".", "README", "LICENSE", "LICENCE")) or path.name == INFO_FILE
+
+
+def _values(path: Path, broken: OnBroken, text_lines: bool) -> Iterator[tuple[str, Any]]:
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        yield from _parquet(path)
+        return
+    text = _read_text(path)
+    if not text.strip():
+        raise DataError(f"{path} is empty; it must hold at least one row")
+    if suffix in (".csv", ".tsv"):
+        yield from _csv(path, text, "\t" if suffix == ".tsv" else ",", broken)
+    elif suffix == ".txt":
+        yield from _text(path, text, text_lines)
+    elif text.lstrip().startswith("["):
+        yield from _json_list(path, text)
+    else:
+        yield from _json_lines(path, text, broken)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 and try again"
+        ) from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _json_list(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    """The values of one list, each with the line it begins in."""
+    decoder = json.JSONDecoder()
+    position, line, counted, number = text.index("[") + 1, 1, 0, 0
+    try:
+        json.loads(text)  # what is wrong with the file as a whole is said first, with its line
+        while True:
+            while text[position] in " \t\r\n,":
+                position += 1
+            if text[position] == "]":
+                return
+            line, counted, number = line + text.count("\n", counted, position), position, number + 1
+            value, position = decoder.raw_decode(text, position)
+            yield f"{path}, row {number} (line {line})", value
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg})"
+        ) from error
+
+
+def _json_lines(path: Path, text: str, broken: OnBroken) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            broken(
+                DataError(
+                    f"{place}: not valid JSON ({error.msg}); expected one object a line, "
+                    "or a file that is one list [...] of objects"
+                )
+            )
+        else:
+            yield place, value
+
+
+def _csv(path: Path, text: str, delimiter: str, broken: OnBroken) -> Iterator[tuple[str, Any]]:
+    with _long_fields():
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        header: list[str] | None = None
+        ended = 0
+        try:
+            for cells in reader:
+                place, ended = f"{path}, line {ended + 1}", reader.line_num
+                if not cells:
+                    continue
+                if header is None:
+                    header = _header(cells, path)
+                elif len(cells) != len(header):
+                    broken(DataError(f"{place}: {len(cells)} cells where the first line names {len(header)}"))
+                else:
+                    pairs = zip(header, cells, strict=True)
+                    yield place, {name: _cell(name, cell) for name, cell in pairs}
+        except csv.Error as error:
+            raise DataError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
+
+
+def _header(cells: list[str], path: Path) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    if len(set(names)) != len(names) or not all(names):
+        raise DataError(f"{path}, line 1: each column needs a name of its own, found: {', '.join(names)}")
+    return names
+
+
+def _cell(name: str, cell: str) -> Any:
+    """A cell as JSON would have it: nested fields opened where they can be, truth values known."""
+    if name in ("label", "kto_tag") and cell.strip().lower() in ("true", "false"):
+        return cell.strip().lower() == "true"
+    if name in _NESTED and cell.lstrip().startswith("["):
+        with suppress(json.JSONDecodeError):  # left a text, which the field's reader refuses by its name
+            return json.loads(cell)
+    return cell
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Let cells be as long as they are; csv's own limit is 131,072 characters."""
+    before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist")
+    parquet, arrow = require("pyarrow.parquet", extra="parquet"), require("pyarrow", extra="parquet")
+    number = 0
+    try:
+        with parquet.ParquetFile(str(path)) as file:
+            for batch in file.iter_batches():
+                for value in batch.to_pylist():
+                    number += 1
+                    yield f"{path}, row {number}", value
+    except (arrow.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a Parquet file that can be read: {error}") from error
+
+
+def _text(path: Path, text: str, text_lines: bool) -> Iterator[tuple[str, Any]]:
+    if not text_lines:
+        yield str(path), {"text": text.replace("\r\n", "\n")}
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            yield f"{path}, line {number}", {"text": line}
