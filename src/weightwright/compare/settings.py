@@ -25,7 +25,7 @@ class TuneOverrides(Settings):
     batch: int | None = Field(None, ge=1, description="rows a step")
     micro_batch: int | None = Field(None, ge=1, description="rows a pass")
     max_length: int | None = Field(None, ge=2, description="longest row in tokens")
-    too_long: Literal["error", "drop", "truncate"] | None = Field(
+    too_long: Literal["error", "drop", "truncate", "split"] | None = Field(
         None, description="what to do with longer rows"
     )
     precision: Literal["auto", "f32", "bf16"] | None = Field(None, description="of the base model's weights")
