@@ -27,4 +27,5 @@ def test_it_learns_a_manner_of_answering(tmp_path):
     first = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])["eval_loss"]
     assert result.steps == 8
     assert result.eval_loss < 0.4 * first
-    assert result.diagnosis[0].startswith("fine")
+    assert result.diagnosis[0].startswith("leak: 8 of 8 held-out rows")
+    assert result.diagnosis[1].startswith("fine")
