@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from weightwright.errors import SettingsError
 from weightwright.tune import attention
 from weightwright.tune.adapt import adapted, target_names
-from weightwright.tune.fused import fuse, lora_linear
+from weightwright.tune.fused import fuse
+from weightwright.tune.fused.lora import Parts, lora_linear
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def test_lora_linear_equals_the_formula():
     up = torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
     mask = (torch.rand(2, 5, 12) < 0.8).double()
     for dropped in (x, x * mask):
-        found = lora_linear(x, dropped, weight, bias, down, up, 2.5)
+        found = lora_linear(x, dropped, Parts(weight, bias, down, up, 2.5))
         expected = F.linear(x, weight, bias) + 2.5 * (dropped @ down.t() @ up.t())
         torch.testing.assert_close(found, expected)
         outer = torch.randn_like(found)

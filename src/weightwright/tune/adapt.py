@@ -32,7 +32,11 @@ def adapted(model: Any, settings: TuneSettings, base_name: str) -> Iterator[Adap
     """The model made trainable as `settings` say; LoRA layers are taken out again at the end."""
     if settings.method == "full":
         model.float().requires_grad_(True)  # small steps are lost in bf16 weights
-        yield Adapted(model, model, dict(_trainable(model)))
+        undo = fuse(model)
+        try:
+            yield Adapted(model, model, dict(_trainable(model)))
+        finally:
+            undo()
         return
     logging.getLogger("bitsandbytes").setLevel(
         logging.ERROR

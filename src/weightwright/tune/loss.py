@@ -1,22 +1,17 @@
-"""The vocabulary loss at labelled positions only, in chunks, with its gradient made in the forward pass.
+"""The vocabulary loss at labelled positions only.
 
 Logits of all positions would be the largest tensor of a run and most of them carry no loss. Here the
-backbone runs over all tokens, only the hidden states that predict a labelled token meet the output
-head, a bounded number at a time, and no weight gradient is made for a frozen head.
+backbone runs over all tokens, and only the hidden states that predict a labelled token meet the output head.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from weightwright.tune.batch import Batch
-
-# Logits held at once, in numbers: 8 M of them in f32 are 32 MiB.
-_CHUNK_LOGITS = 8_000_000
+from weightwright.tune.head import head_logprobs, head_loss
 
 
 class VocabularyLoss:
@@ -56,77 +51,6 @@ def _inputs(batch: Batch) -> dict[str, Any]:
     if batch.bounds:
         inputs |= {"position_ids": batch.positions, "packed_bounds": batch.bounds}
     return inputs
-
-
-def head_logprobs(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
-    """Log softmax(head(hidden)) [n, vocab] at targets [n], never built whole: f32 [n]."""
-    vocabulary = int(getattr(head, "out_features", 0)) or 32_000
-    chunks = max(1, _CHUNK_LOGITS // vocabulary)
-
-    def run(part: Tensor, wanted: Tensor) -> Tensor:
-        return -F.cross_entropy(head(part).float(), wanted, reduction="none")
-
-    pieces = zip(hidden.split(chunks), targets.split(chunks), strict=True)
-    found = [checkpoint(run, part, wanted, use_reentrant=False) for part, wanted in pieces]
-    return torch.cat(found) if found else hidden.new_zeros(0, dtype=torch.float32)
-
-
-def head_loss(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
-    """Summed cross-entropy of head(hidden) [n, vocab] against targets [n], never built whole: f32 scalar."""
-    weight = getattr(head, "weight", None)
-    if type(head) is nn.Linear and isinstance(weight, Tensor):
-        if not torch.is_grad_enabled():
-            weight = weight.detach()
-        loss: Tensor = _HeadLoss.apply(hidden, weight, head.bias, targets)
-        return loss
-    vocabulary = int(getattr(head, "out_features", 0)) or 32_000
-    chunks = max(1, _CHUNK_LOGITS // vocabulary)
-    total = hidden.new_zeros((), dtype=torch.float32)
-    run: Callable[[Tensor, Tensor], Tensor] = lambda h, t: F.cross_entropy(  # noqa: E731
-        head(h).float(), t, reduction="sum"
-    )
-    for part, wanted in zip(hidden.split(chunks), targets.split(chunks), strict=True):
-        total = total + checkpoint(run, part, wanted, use_reentrant=False)
-    return total
-
-
-class _HeadLoss(torch.autograd.Function):  # type: ignore[misc]
-    """Summed cross-entropy after a linear head; gradients of hidden, weight and bias made on the way."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
-        need_hidden, need_weight, need_bias, _ = ctx.needs_input_grad
-        compute = weight.to(hidden.dtype)
-        grad_hidden = torch.empty_like(hidden) if need_hidden else None
-        grad_weight = torch.zeros_like(weight) if need_weight else None
-        grad_bias = torch.zeros_like(bias) if need_bias and bias is not None else None
-        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        rows = max(1, _CHUNK_LOGITS // weight.shape[0])
-        for start in range(0, hidden.shape[0], rows):
-            part, wanted = hidden[start : start + rows], targets[start : start + rows]
-            logits = F.linear(part, compute, None if bias is None else bias.to(part.dtype))
-            log_share = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
-            total -= log_share.gather(1, wanted[:, None]).sum()
-            if not (need_hidden or need_weight or need_bias):
-                continue
-            # d(loss)/d(logits) = softmax - one-hot, in the place of the logarithms
-            grad = log_share.exp_()
-            grad.scatter_add_(1, wanted[:, None], grad.new_full((len(wanted), 1), -1.0))
-            if grad_bias is not None:
-                grad_bias += grad.sum(0).to(grad_bias.dtype)
-            low = grad.to(hidden.dtype)
-            if grad_hidden is not None:
-                torch.mm(low, compute, out=grad_hidden[start : start + rows])
-            if grad_weight is not None:
-                grad_weight += (low.t() @ part).to(grad_weight.dtype)
-        ctx.gradients = (grad_hidden, grad_weight, grad_bias)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = [None if g is None else g.mul_(outer[0].to(g.dtype)) for g in ctx.gradients]
-        ctx.gradients = None
-        return (*scaled, None)
 
 
 def _head_is_all(model: Any, head: nn.Module) -> bool:

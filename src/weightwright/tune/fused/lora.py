@@ -1,0 +1,138 @@
+"""A LoRA layer as one autograd step, in the base model's precision, with f32 master weights.
+
+peft computes the adapter in the adapter's own f32 and casts every activation there and back. Here the
+adapter's weights are cast instead (they are small), its products are added into the base product, and
+the backward pass makes exactly the gradients that are needed: none for the frozen weight, none for the
+input where nothing below it is trained.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A frozen linear layer and its adapter, if there is one.
+
+    weight [outputs, inputs]; down [rank, inputs] and up [outputs, rank] f32.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    down: Tensor | None = None
+    up: Tensor | None = None
+    scale: float = 0.0
+
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """All but the scale, in the order of the fields."""
+        return self.weight, self.bias, self.down, self.up
+
+    def product(self, x: Tensor, dropped: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The layer's outcome [n, outputs] for x [n, inputs], and dropped·downᵀ [n, rank]."""
+        result = F.linear(x, self.weight, self.bias)
+        if self.down is None or self.up is None:
+            return result, None
+        inner = dropped @ self.down.to(x.dtype).t()
+        return result.addmm_(inner, (self.up * self.scale).to(x.dtype).t()), inner
+
+    def input_gradient(
+        self, grad: Tensor, grad_inner: Tensor | None, into: Tensor | None = None
+    ) -> Tensor:
+        """What `grad` [n, outputs] means for the layer's input [n, inputs], added to `into` where given."""
+        found = grad @ self.weight if into is None else into.addmm_(grad, self.weight)
+        if grad_inner is not None and self.down is not None:
+            found.addmm_(grad_inner, self.down.to(grad.dtype))
+        return found
+
+    def inner_gradient(self, grad: Tensor) -> Tensor | None:
+        """What `grad` [n, outputs] means for dropped·downᵀ: [n, rank]."""
+        return None if self.up is None else grad @ (self.up * self.scale).to(grad.dtype)
+
+    def adapter_gradients(
+        self, grad: Tensor, grad_inner: Tensor | None, dropped: Tensor, inner: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The gradients of down and up, f32."""
+        if grad_inner is None or inner is None:
+            return None, None
+        return (grad_inner.t() @ dropped).float(), (grad.t() @ inner).float().mul_(self.scale)
+
+
+def lora_linear(x: Tensor, dropped: Tensor, parts: Parts) -> Tensor:
+    """x·weightᵀ + bias + scale·(dropped·downᵀ)·upᵀ (LoRA, arXiv 2106.09685, §4.1) in x's precision.
+
+    x and dropped [.., inputs]; result [.., outputs]. `dropped` is x after the adapter's dropout, x itself without.
+    """
+    result: Tensor = _LoraLinear.apply(x, dropped, parts.scale, *parts.tensors)
+    return result
+
+
+class _LoraLinear(torch.autograd.Function):  # type: ignore[misc]
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dropped: Tensor, scale: float, *tensors: Tensor | None) -> Tensor:
+        flat = dropped.reshape(-1, dropped.shape[-1])
+        result, inner = Parts(*tensors, scale).product(x.reshape(flat.shape), flat)
+        ctx.save_for_backward(flat, inner, *tensors)
+        ctx.scale, ctx.shape, ctx.same = scale, x.shape, dropped is x
+        return result.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        flat, inner, *tensors = ctx.saved_tensors
+        parts = Parts(*tensors, ctx.scale)
+        grad = outer[0].reshape(-1, outer[0].shape[-1])
+        grad_inner = parts.inner_gradient(grad)
+        grad_x = grad_dropped = None
+        if ctx.needs_input_grad[0]:
+            grad_x = parts.input_gradient(grad, grad_inner if ctx.same else None).view(ctx.shape)
+        if ctx.needs_input_grad[1] and not ctx.same:
+            grad_dropped = (grad_inner @ parts.down.to(grad.dtype)).view(ctx.shape)
+        adapter = parts.adapter_gradients(grad, grad_inner, flat, inner)
+        return grad_x, grad_dropped, None, None, None, *adapter
+
+
+def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """The forward pass of a plain LoRA layer on a linear layer.
+
+    None for layers of other kinds (DoRA, embeddings, quantised bases).
+    """
+    if not is_plain(module):
+        return None
+    layer: Any = module
+    dropout = layer.lora_dropout[layer.active_adapters[0]]
+    plain = isinstance(dropout, nn.Identity)
+
+    def forward(x: Tensor) -> Tensor:
+        return lora_linear(x, x if plain else dropout(x), parts_of(layer))
+
+    return forward
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether this is peft's LoRA on a linear layer, and nothing else."""
+    from peft.tuners.lora import Linear
+
+    if type(module) is not Linear:
+        return False
+    layer: Any = module
+    return (
+        type(layer.base_layer) is nn.Linear
+        and not layer.lora_variant
+        and not layer.fan_in_fan_out
+        and list(layer.lora_A) == layer.active_adapters
+        and not layer.merged
+    )
+
+
+def parts_of(layer: Any) -> Parts:
+    """A plain LoRA layer's tensors as they are now, or those of a linear layer without an adapter."""
+    if isinstance(layer, nn.Linear):
+        return Parts(layer.weight, layer.bias)
+    base, name = layer.base_layer, layer.active_adapters[0]
+    down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
+    return Parts(base.weight, base.bias, down, up, layer.scaling[name])

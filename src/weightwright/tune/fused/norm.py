@@ -1,0 +1,51 @@
+"""A frozen RMS norm on the CPU that keeps only its input for the backward pass."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from weightwright.model.kernels import train as kernels
+
+
+def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """The forward pass of a frozen RMS norm; None for another module."""
+    norm: Any = module
+    weight, eps = getattr(module, "weight", None), _eps(module)
+    if not type(module).__name__.endswith("RMSNorm") or eps is None or not isinstance(weight, Tensor):
+        return None
+    if weight.requires_grad or not kernels.runs_on(weight):
+        return None
+
+    def forward(x: Tensor) -> Tensor:
+        found: Tensor = _Norm.apply(x, norm.weight, eps)
+        return found
+
+    return forward
+
+
+def key_of(module: nn.Module) -> tuple[object, ...]:
+    """What norms that behave alike have in common."""
+    norm: Any = module
+    return type(module), tuple(norm.weight.shape), _eps(module)
+
+
+def _eps(module: Any) -> float | None:
+    found = getattr(module, "variance_epsilon", None) or getattr(module, "eps", None)
+    return float(found) if found else None
+
+
+class _Norm(torch.autograd.Function):  # type: ignore[misc]
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1])
+        ctx.save_for_backward(flat, weight)
+        ctx.eps = eps
+        return kernels.norm(flat, weight.float(), eps).view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        flat, weight = ctx.saved_tensors
+        grad = outer[0].reshape(flat.shape).contiguous()
+        return kernels.norm_gradient(flat, weight.float(), ctx.eps, grad).view(outer[0].shape), None, None

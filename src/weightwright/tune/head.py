@@ -1,0 +1,176 @@
+"""The output head and what comes of its logits, which are made a bounded number at a time and never held whole.
+
+The gradient of the cross-entropy is made in the forward pass, that of log-probabilities from logits made again; none
+for a frozen head. On the CPU softmax and its gradient are one pass over logits that stay in the same place.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from weightwright.model.kernels import train as kernels
+
+CHUNK_BYTES = 64_000_000  # of logits, with what is made of them
+_UNKNOWN_VOCABULARY = 128_000  # of a head that does not tell its outputs
+
+
+def head_loss(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
+    """Summed cross-entropy of head(hidden) [n, vocab] against targets [n] i64: f32 scalar."""
+    if _is_linear(head):
+        loss: Tensor = _HeadLoss.apply(*_computed(hidden, head), targets)
+        return loss
+    return _by_parts(hidden, head, targets, "sum").sum()
+
+
+def head_logprobs(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
+    """Log softmax(head(hidden)) [n, vocab] at targets [n] i64: f32 [n]."""
+    if _is_linear(head):
+        found: Tensor = _HeadLogprobs.apply(*_computed(hidden, head), targets)
+        return found
+    return -_by_parts(hidden, head, targets, "none")
+
+
+def _is_linear(head: nn.Module) -> bool:
+    return type(head) is nn.Linear and isinstance(head.weight, Tensor)
+
+
+def _computed(hidden: Tensor, head: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The hidden states in what is computed with, the head's weight and bias."""
+    weight, bias = head.weight, head.bias
+    if torch.is_autocast_enabled(hidden.device.type):
+        hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+    if not torch.is_grad_enabled():
+        weight, bias = weight.detach(), None if bias is None else bias.detach()
+    return hidden, weight, bias
+
+
+def _by_parts(hidden: Tensor, head: nn.Module, targets: Tensor, reduction: str) -> Tensor:
+    """Cross-entropies through a head of any kind; its logits are made again in the backward pass."""
+    vocabulary = int(getattr(head, "out_features", 0)) or _UNKNOWN_VOCABULARY
+    rows = chunk_rows(vocabulary, 2 * hidden.element_size() + 4)
+
+    def run(part: Tensor, wanted: Tensor) -> Tensor:
+        return F.cross_entropy(head(part).float(), wanted, reduction=reduction).reshape(-1)
+
+    parts = zip(hidden.split(rows), targets.split(rows), strict=True)
+    found = [checkpoint(run, part, wanted, use_reentrant=False) for part, wanted in parts]
+    return torch.cat(found) if found else hidden.new_zeros(0, dtype=torch.float32)
+
+
+def chunk_rows(vocabulary: int, number_bytes: int) -> int:
+    """Rows of logits held at once; whole sixteens where there are so many, which products like."""
+    rows = max(1, CHUNK_BYTES // (vocabulary * number_bytes))
+    return rows if rows < 16 else rows // 16 * 16
+
+
+class _Chunks:
+    """Logits of some rows at a time, and their softmax, in the same place each time."""
+
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> None:
+        self._hidden, self._targets = hidden, targets
+        self.weight = weight.to(hidden.dtype)
+        self._bias = None if bias is None else bias.to(hidden.dtype)
+        self._in_place = kernels.runs_on(hidden)
+        size = hidden.element_size()
+        rows = chunk_rows(weight.shape[0], size if self._in_place else 2 * size + 4)
+        self._room = hidden.new_empty(min(rows, len(hidden)), weight.shape[0])
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Which rows, their targets, and their logits [rows, vocab], to be overwritten."""
+        for start in range(0, len(self._hidden), max(1, len(self._room))):
+            where = slice(start, start + len(self._room))
+            part = self._hidden[where]
+            logits = torch.mm(part, self.weight.t(), out=self._room[: len(part)])
+            if self._bias is not None:
+                logits += self._bias
+            yield where, self._targets[where], logits
+
+    def softmax(self, logits: Tensor, targets: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor]:
+        """Log-probabilities f32 [rows] of the targets, and softmax - one-hot [rows, vocab] where asked for."""
+        picked = logits.gather(1, targets[:, None])[:, 0].float()
+        if self._in_place:
+            return picked - kernels.softmax_gradient(logits, targets, wanted=gradient), logits
+        log_share = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+        found = log_share.gather(1, targets[:, None])[:, 0]
+        if gradient:
+            share = log_share.exp_()
+            share.scatter_add_(1, targets[:, None], share.new_full((len(targets), 1), -1.0))
+            logits.copy_(share)
+        return found, logits
+
+
+class _HeadLoss(torch.autograd.Function):  # type: ignore[misc]
+    """Summed cross-entropy after a linear head; gradients of hidden, weight and bias made on the way."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+        needed = ctx.needs_input_grad[:3]
+        gradients = _Gradients(hidden, weight, bias, needed)
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        chunks = _Chunks(hidden, weight, bias, targets)
+        for where, wanted, logits in chunks:
+            logprobs, grad = chunks.softmax(logits, wanted, gradient=any(needed))
+            total -= logprobs.sum()
+            gradients.add(where, grad, hidden, chunks.weight)
+        ctx.gradients = gradients.found
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        scaled = [None if g is None else g.mul_(outer[0].to(g.dtype)) for g in ctx.gradients]
+        ctx.gradients = None
+        return (*scaled, None)
+
+
+class _HeadLogprobs(torch.autograd.Function):  # type: ignore[misc]
+    """Log-probabilities of targets after a linear head, whose logits are made again in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+        ctx.save_for_backward(hidden, weight, bias, targets)
+        found = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        chunks = _Chunks(hidden, weight, bias, targets)
+        for where, wanted, logits in chunks:
+            found[where] = chunks.softmax(logits, wanted, gradient=False)[0]
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, targets = ctx.saved_tensors
+        gradients = _Gradients(hidden, weight, bias, ctx.needs_input_grad[:3])
+        chunks = _Chunks(hidden, weight, bias, targets)
+        for where, wanted, logits in chunks:
+            grad = chunks.softmax(logits, wanted, gradient=True)[1]
+            grad *= -outer[0][where, None].to(grad.dtype)
+            gradients.add(where, grad, hidden, chunks.weight)
+        return (*gradients.found, None)
+
+
+class _Gradients:
+    """Gradients of a linear head's input, weight and bias, from those of its logits, where they are needed."""
+
+    def __init__(
+        self, hidden: Tensor, weight: Tensor, bias: Tensor | None, needed: tuple[bool, ...]
+    ) -> None:
+        of_hidden, of_weight, of_bias = needed
+        self._hidden = torch.empty_like(hidden) if of_hidden else None
+        self._weight = torch.zeros_like(weight) if of_weight else None
+        self._bias = torch.zeros_like(bias) if of_bias and bias is not None else None
+
+    @property
+    def found(self) -> tuple[Tensor | None, ...]:
+        """Of the input, the weight and the bias."""
+        return self._hidden, self._weight, self._bias
+
+    def add(self, where: slice, grad: Tensor, hidden: Tensor, weight: Tensor) -> None:
+        """Take in the gradients [rows, vocab] of the logits of some rows."""
+        if self._hidden is not None:
+            torch.mm(grad, weight, out=self._hidden[where])
+        if self._weight is not None:
+            self._weight += (grad.t() @ hidden[where]).to(self._weight.dtype)
+        if self._bias is not None:
+            self._bias += grad.sum(0, dtype=torch.float32).to(self._bias.dtype)
