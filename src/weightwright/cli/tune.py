@@ -78,6 +78,8 @@ def _view(result: "TuneResult", settings: TuneSettings, shown: "list[Shown]") ->
         f"loss curve: {settings.out / 'loss.png'}",
         f"{'adapter' if result.adapter else 'model'}: {result.adapter or result.model}",
     ]
+    if settings.tensorboard:
+        lines.insert(3, f"curves: tensorboard --logdir {settings.out / 'tensorboard'}")
     if result.preferred is not None:
         p = result.preferred
         lines.insert(

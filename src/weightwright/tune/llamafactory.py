@@ -19,7 +19,18 @@ def read_llamafactory(path: Path) -> tuple[dict[str, Any], tuple[str, ...], tupl
     why (`key: why`). Raises SettingsError with file and line where the file cannot be read or a value makes no sense.
     """
     reading = Reading(path, *parsed(path))
-    for part in (_model, _data, _method, _objective, _length, _steps, _precision, _saving, _evaluation):
+    for part in (
+        _model,
+        _data,
+        _method,
+        _objective,
+        _length,
+        _steps,
+        _precision,
+        _saving,
+        _curves,
+        _evaluation,
+    ):
         part(reading)
     reading.list_rest()
     return reading.settings, tuple(reading.notes), tuple(reading.unmapped)
@@ -193,6 +204,15 @@ def _saving(reading: Reading) -> None:
         reading.settings["keep"] = keep
     if reading.text("resume_from_checkpoint") is not None:
         reading.notes.append("a run goes on from its last checkpoint by itself: the same command again")
+
+
+def _curves(reading: Reading) -> None:
+    programs = {name.strip() for name in (reading.text("report_to") or "none").split(",")} - {"none"}
+    if "tensorboard" in programs:
+        reading.settings["tensorboard"] = True
+    others = ", ".join(sorted(programs - {"tensorboard"}))
+    if others:
+        reading.list_key("report_to", f"nothing is written for {others}; {keys.CURVES}")
 
 
 def _evaluation(reading: Reading) -> None:

@@ -33,6 +33,7 @@ _EXPORT = "weightwright merge and weightwright export write models"
 _GPUS = "several GPUs: start the same command under torchrun with --fsdp"
 _FREEZE = "parts of the weights cannot be trained alone; method is lora, qlora or full"
 _OPTIMIZER = "optimizers are adamw, adamw8bit and sgd"
+CURVES = "curves are written as loss.png, log.jsonl and, with --tensorboard, for TensorBoard"
 _MEDIA = "pictures, videos and sound are not read"
 _STREAM = "rows are read whole, not streamed or mixed by shares; put them into one file as you want them"
 _STACK = (
@@ -83,7 +84,7 @@ NONE_HERE: Mapping[str, tuple[tuple[object, ...], str]] = {
     "neftune_noise_alpha": ((), "no noise is added to embeddings here"),
     "label_smoothing_factor": ((0, 0.0), "labels are not smoothed in sft"),
     "save_only_model": ((False,), "checkpoints always hold all that a run needs to go on"),
-    "report_to": ((["none"],), "curves are written as loss.png, log.jsonl and, with the extra, for TensorBoard"),
+    "logging_dir": ((), "TensorBoard's files are in the folder tensorboard of the run's"),
     "overwrite_output_dir": ((False,), "a folder with another run is refused, never overwritten; choose another out"),
     "early_stopping_steps": ((), "a run is not stopped by its held-out loss; the diagnosis says when it rose"),
     "load_best_model_at_end": ((False,), "the last weights are kept; the diagnosis says when the held-out loss rose"),
@@ -120,7 +121,7 @@ NONE_HERE: Mapping[str, tuple[tuple[object, ...], str]] = {
     "use_badam": ((False,), _OPTIMIZER),
     "use_adam_mini": ((False,), _OPTIMIZER),
     "use_muon": ((False,), _OPTIMIZER),
-    "use_swanlab": ((False,), "curves are written as loss.png, log.jsonl and, with the extra, for TensorBoard"),
+    "use_swanlab": ((False,), CURVES),
     "push_to_hub": ((False,), "nothing is uploaded; write the model and upload it with the hub's own tool"),
     "export_dir": ((), _EXPORT),
     "export_size": ((), _EXPORT),
@@ -156,6 +157,6 @@ _MAPPED = frozenset({
     "warmup_steps", "warmup_ratio", "weight_decay", "max_grad_norm", "seed", "optim", "pure_bf16", "bf16", "tf32",
     "use_cpu",
     "disable_gradient_checkpointing", "save_steps", "save_total_limit", "resume_from_checkpoint", "eval_strategy",
-    "eval_steps", "val_size",
+    "eval_steps", "val_size", "report_to",
 })  # fmt: skip
 ALL = _MAPPED | NEEDLESS | NONE_HERE.keys() | OLD_NAMES.keys()

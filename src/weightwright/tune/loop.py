@@ -19,6 +19,7 @@ from weightwright.ports import Progress
 from weightwright.tune import checkpoint
 from weightwright.tune.batch import Batch, Unit, to_batches
 from weightwright.tune.diagnose import diverged, spiked
+from weightwright.tune.events import Events
 from weightwright.tune.interrupt import Interruption
 from weightwright.tune.objectives import Objective
 from weightwright.tune.settings import Schedule, TuneSettings
@@ -261,7 +262,10 @@ def _astray(run: Run, what: str) -> str:
 
 
 class _Log:
-    """log.jsonl: one line a step and one an evaluation; lines after the resumed step are taken out."""
+    """log.jsonl: one line a step and one an evaluation; lines after the resumed step are taken out.
+
+    Event files for TensorBoard get the same lines where they are asked for.
+    """
 
     def __init__(self, run: Run) -> None:
         self._path = run.folder / "log.jsonl"
@@ -272,6 +276,8 @@ class _Log:
         if run.done == 0:
             kept = []
         write_whole(self._path, "".join(kept).encode())
+        asked = run.course.settings.tensorboard
+        self._events = Events(run.folder, run.done, kept) if asked else None
 
     def __enter__(self) -> "_Log":
         self._file = self._path.open("a", encoding="utf-8")
@@ -279,10 +285,14 @@ class _Log:
 
     def __exit__(self, *_error: object) -> None:
         self._file.close()
+        if self._events is not None:
+            self._events.close()
 
     def write(self, line: dict[str, float]) -> None:
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
+        if self._events is not None:
+            self._events.write(line)
 
     def step(self, run: Run, rate: float, norm: float) -> None:
         self.write(

@@ -17,7 +17,7 @@ from weightwright.errors import TuneError
 from weightwright.files import write_whole
 from weightwright.plan import advice
 from weightwright.ports import Progress, silent
-from weightwright.tune import export, loop, reference, rows
+from weightwright.tune import events, export, loop, reference, rows
 from weightwright.tune.adapt import adapted
 from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import Unit
@@ -77,9 +77,11 @@ def tune(
     """Train as `settings` say, or go on where an earlier run of the same settings stopped.
 
     `loaded` is the base model where it is already in memory; LoRA layers are taken out of it again.
-    Raises DataError for rows, TuneError where a run cannot start or go on, KeyboardInterrupt after a
-    checkpoint when interrupted.
+    Raises DataError for rows, TuneError where a run cannot start or go on, MissingExtraError, KeyboardInterrupt
+    after a checkpoint when interrupted.
     """
+    if settings.tensorboard:
+        events.require_package()
     refuse_unbuilt(settings)
     samples = rows.read(settings, settings.data)
     held_out = rows.read(settings, settings.eval_data) if settings.eval_data else []
