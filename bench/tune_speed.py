@@ -23,7 +23,7 @@ from report import Table, machine, versions
 TRAINERS = Path(__file__).parent / "trainers"
 STEPS, SKIP = 4, 1
 ARMS: dict[str, dict[str, Any]] = {
-    "weightwright": {},
+    "weightwright": {"gradient_checkpointing": False},
     "weightwright, recomputing activations": {"gradient_checkpointing": True},
     "transformers + peft, padded": {"packed": False, "bf16_adapters": False, "checkpointing": False},
     "transformers + peft, padded, bf16 adapters": {"packed": False, "bf16_adapters": True, "checkpointing": False},

@@ -5,11 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from weightwright.cli.app import GROUPS, VERBS, main
+from weightwright import config
+from weightwright.cli.app import GROUPS, OPEN_FLAGS, VERBS, main
 
 
 def run(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
@@ -46,6 +49,16 @@ def test_debug_shows_the_traceback() -> None:
 
 def test_json_is_one_document_on_stdout() -> None:
     assert json.loads(run("doctor", "--json").stdout)
+
+
+def test_flags_that_may_stand_alone_or_have_a_value_are_known() -> None:
+    targets = [target for _, target, *_ in VERBS] + [target for *_, verbs in GROUPS for _, target, _ in verbs]
+    for target in targets:
+        import_module(f"weightwright.cli.{target.partition(':')[0]}")
+    leaves = [leaf for one in config.Settings.__subclasses__() for leaf in config.leaves(one)]
+    kinds = {leaf.path[-1]: set(get_args(leaf.field.annotation)) - {type(None)} for leaf in leaves}
+    mixed = [name for name, of in kinds.items() if bool in of and len(of) > 1]
+    assert {f"--{name.replace('_', '-')}" for name in mixed} == set(OPEN_FLAGS)
 
 
 def test_every_verb_has_help() -> None:

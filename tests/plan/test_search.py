@@ -22,12 +22,12 @@ def peak(settings: PlanSettings, field: str, value: int) -> int:
 @pytest.mark.parametrize(
     ("search", "values"),
     [
-        ("batch", {"task": "lora"}),
-        ("batch", {"task": "lora", "objective": "dpo"}),
+        ("batch", {"task": "lora", "gradient_checkpointing": False}),
+        ("batch", {"task": "lora", "objective": "dpo", "gradient_checkpointing": False}),
         ("max-length", {"task": "lora", "gradient_checkpointing": True}),
-        ("max-length", {"task": "qlora"}),
-        ("max-length", {"task": "lora", "micro_batch": 1}),
-        ("max-length", {"task": "lora", "micro_batch": 1, "device": "cuda"}),
+        ("max-length", {"task": "qlora", "gradient_checkpointing": False}),
+        ("max-length", {"task": "lora", "micro_batch": 1, "gradient_checkpointing": False}),
+        ("max-length", {"task": "lora", "micro_batch": 1, "device": "cuda", "gradient_checkpointing": False}),
         ("context", {"task": "serve", "sequences": 1}),
         ("sequences", {"task": "serve", "context": 300}),
     ],
@@ -48,10 +48,26 @@ def test_the_value_fits_and_one_more_does_not(search: str, values: dict, gigabyt
 
 @pytest.mark.parametrize("length", [513, 530, 560])
 def test_longer_rows_than_those_whose_attention_is_kept_are_tried(length: int):
-    settings = PlanSettings(model="x", task="lora", micro_batch=1, search="max-length")
+    settings = PlanSettings(
+        model="x", task="lora", micro_batch=1, search="max-length", gradient_checkpointing=False
+    )
     limit = peak(settings, "max_length", length)
     assert peak(settings, "max_length", 512) > limit
     assert largest(SPEC, settings, limit).value == length
+
+
+def test_auto_finds_what_fits_with_activations_recomputed_and_says_so():
+    auto, on, off = (
+        largest(
+            SPEC,
+            PlanSettings(model="x", task="lora", search="batch", gradient_checkpointing=choice),
+            20_000_000_000,
+        )
+        for choice in ("auto", True, False)
+    )
+    assert (auto.value, auto.peak_bytes) == (on.value, on.peak_bytes)
+    assert off.value < on.value
+    assert auto.why == f"with gradient_checkpointing; {on.why}"
 
 
 def test_the_models_context_is_an_end():
@@ -62,10 +78,11 @@ def test_the_models_context_is_an_end():
 
 
 def test_where_nothing_fits_the_smallest_is_said():
-    settings = PlanSettings(model="x", task="lora", search="batch")
+    settings = PlanSettings(model="x", task="lora", search="batch", gradient_checkpointing=True)
     found = largest(SPEC, settings, 10**9)
     assert (found.value, found.why) == (0, "not even 1 fits")
     assert found.peak_bytes == peak(settings, "micro_batch", 1)
+    assert largest(SPEC, settings.model_copy(update={"gradient_checkpointing": "auto"}), 10**9) == found
 
 
 @pytest.mark.parametrize(

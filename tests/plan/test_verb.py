@@ -69,6 +69,30 @@ def test_the_text_says_counts_peak_phases_figures_and_advice(plan):
     assert "adapters do not reach the experts" in mixture
 
 
+def test_auto_checkpointing_is_decided_by_the_memory_and_said(plan):
+    options = ("--task", "lora", "--device-memory", "17GB", "--json")
+    found = as_json(plan(LLAMA, *options))
+    assert found["fits"]
+    (said,) = [one for one in found["advice"] if one["setting"] == "gradient_checkpointing"]
+    assert said["value"] is True
+    assert said["why"].startswith("auto turns it on: ")
+    assert found["peak_bytes"] == as_json(plan(LLAMA, *options, "--gradient-checkpointing"))["peak_bytes"]
+    without = as_json(plan(LLAMA, *options, "--no-gradient-checkpointing"))
+    assert not without["fits"]
+    assert f"{without['peak_bytes'] / 1e9:.2f} GB would be needed without" in said["why"]
+
+
+@pytest.mark.parametrize("flag", ["--gradient-checkpointing", "--gradient-checkpointing=true"])
+def test_a_flag_that_may_stand_alone_leaves_the_next_word_alone(capsys, tmp_path, flag):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(LLAMA), encoding="utf-8")
+    peaks = []
+    for before, after in (([flag], []), ([], [flag]), ([], ["--gradient-checkpointing", "true"])):
+        assert main(["plan", *before, str(file), "--task", "lora", "--json", *after]) == 0
+        peaks.append(as_json(capsys.readouterr().out)["peak_bytes"])
+    assert peaks[0] == peaks[1] == peaks[2]
+
+
 def test_a_search_says_the_value_and_what_one_more_would_need(plan):
     options = ("--task", "serve", "--sequences", 1, "--search", "context", "--device-memory", "15GB")
     found = as_json(plan(LLAMA, *options, "--json"))["search"]

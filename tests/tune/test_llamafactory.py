@@ -72,7 +72,7 @@ def test_a_usual_file(tmp_path: Path) -> None:
         "method": "lora", "rank": 16, "dropout": 0.0, "targets": "q_proj,v_proj", "objective": "sft",
         "train_on": "answers", "max_length": 1024, "too_long": "truncate", "batch": 16, "micro_batch": 2, "epochs": 3,
         "learning_rate": 1e-4, "schedule": "cosine", "warmup_ratio": 0.1, "weight_decay": 0.0, "max_grad_norm": 1.0,
-        "seed": 42, "optimizer": "adamw", "precision": "bf16", "gradient_checkpointing": True, "save_every": 500,
+        "seed": 42, "optimizer": "adamw", "precision": "bf16", "gradient_checkpointing": "auto", "save_every": 500,
         "keep": 3, "eval_every": 250,
     }  # fmt: skip
     TuneSettings(**found)
@@ -82,7 +82,7 @@ def test_a_usual_file(tmp_path: Path) -> None:
     said = " | ".join(notes)
     assert "template=qwen is not used" in said
     assert "longer than 1,024 tokens are cut as there, but counted" in said
-    assert "gradient checkpointing is on" in said
+    assert "activations are recomputed where the memory asks for it" in said
     assert "not needed here: do_train, overwrite_cache, preprocessing_num_workers, logging_steps" in said
 
 
@@ -91,7 +91,7 @@ def test_what_a_file_leaves_out_has_their_default(tmp_path: Path) -> None:
     expected = {
         "method": "lora", "rank": 8, "targets": "all-linear", "objective": "sft", "max_length": 2048, "batch": 8,
         "micro_batch": 8, "epochs": 3, "learning_rate": 5e-5, "schedule": "linear", "warmup_steps": 0,
-        "weight_decay": 0.0, "seed": 42, "gradient_checkpointing": True, "train_on": "answers",
+        "weight_decay": 0.0, "seed": 42, "gradient_checkpointing": "auto", "train_on": "answers",
     }  # fmt: skip
     assert expected.items() <= found.items()
     assert "precision" not in found
@@ -127,6 +127,8 @@ def test_what_a_file_leaves_out_has_their_default(tmp_path: Path) -> None:
         ({"optim": "paged_adamw_8bit"}, {"optimizer": "adamw8bit"}),
         ({"optim": "sgd"}, {"optimizer": "sgd"}),
         ({"disable_gradient_checkpointing": True}, {"gradient_checkpointing": False}),
+        ({"disable_gradient_checkpointing": False}, {"gradient_checkpointing": True}),
+        ({"disable_gradient_checkpointing": None}, {"gradient_checkpointing": "auto"}),
         ({"use_cpu": True}, {"device": "cpu"}),
         ({"tf32": True}, {"tf32": True}),
         ({"report_to": "tensorboard"}, {"tensorboard": True}),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -20,6 +21,12 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def losses(folder: Path) -> list[tuple[float | None, ...]]:
+    """Loss, gradient's norm and held-out loss of each line of the log."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [tuple(map(line.get, ("loss", "grad_norm", "eval_loss"))) for line in lines]
 
 
 def assert_same(a: Path, b: Path) -> None:
@@ -274,12 +281,98 @@ def test_full_tuning_writes_a_model_that_loads(make, rows):
     assert result.eval_loss < next(line for line in log if "eval_loss" in line)["eval_loss"]
 
 
-def test_gradient_checkpointing_gives_the_same_weights(make, tmp_path):
-    tune(make(out=tmp_path / "plain"))
-    tune(make(out=tmp_path / "saving", gradient_checkpointing=True))
-    a, b = weights(tmp_path / "plain"), weights(tmp_path / "saving")
-    for name in a:
-        torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"dropout": 0.2}, {"packing": False}, {"precision": "bf16"}, {"dora": True, "micro_batch": 1}],
+    ids=str,
+)
+def test_gradient_checkpointing_gives_the_same_losses_and_weights_bit_for_bit(make, rows, tmp_path, values):
+    options = {"epochs": 2, "learning_rate": 1e-2, "eval_data": rows, **values}
+    tune(make(out=tmp_path / "plain", gradient_checkpointing=False, **options))
+    tune(make(out=tmp_path / "saving", gradient_checkpointing=True, **options))
+    assert losses(tmp_path / "plain") == losses(tmp_path / "saving")
+    assert_same(tmp_path / "plain", tmp_path / "saving")
+
+
+@pytest.fixture
+def room(make, monkeypatch):
+    """Sets the memory between what a run of these settings needs with activations recomputed and without."""
+    from weightwright.model import device
+    from weightwright.plan.memory import estimate
+    from weightwright.plan.spec import from_file
+    from weightwright.tune import rows
+    from weightwright.tune.room import plan_settings
+
+    def between(settings, loaded) -> None:
+        units, _ = rows.to_units(rows.read(settings, settings.data), loaded, settings, settings.data)
+        longest = max(len(row) for unit in units for row in unit.rows)
+        needed = [
+            estimate(from_file(Path(settings.model)), planned).peak.total_bytes
+            for planned in (
+                plan_settings(settings.model_copy(update={"gradient_checkpointing": on}), longest=longest)
+                for on in (False, True)
+            )
+        ]
+        own = psutil.Process().memory_info().rss
+        monkeypatch.setattr(device, "free_bytes", lambda _: sum(needed) // 2 - own)
+
+    return between
+
+
+def recomputing(monkeypatch) -> list[str]:
+    """What is said to the models of the runs that follow."""
+    from transformers import PreTrainedModel
+
+    said: list[str] = []
+    for name in ("activation_checkpointing_enable", "activation_checkpointing_disable"):
+        real = getattr(PreTrainedModel, name)
+        monkeypatch.setattr(
+            PreTrainedModel,
+            name,
+            lambda self, *a, n=name, real=real, **k: (said.append(n), real(self, *a, **k)),
+        )
+    return said
+
+
+def test_auto_recomputes_activations_where_only_so_the_run_fits(make, room, tiny_model, monkeypatch, caplog):
+    from weightwright.model.load import load
+
+    settings = make(micro_batch=256, max_steps=1)
+    loaded, said = load(str(tiny_model), precision="f32", device="cpu"), recomputing(monkeypatch)
+    assert tune(settings, loaded=loaded).notes == ()
+    assert not said
+    room(settings, loaded)
+    small = settings.model_copy(update={"out": settings.out.with_name("small")})
+    (note,) = tune(small, loaded=loaded).notes
+    assert re.match(
+        r"activations are recomputed \(gradient_checkpointing=auto\): .* GB would be needed without", note
+    )
+    assert note in caplog.text
+    assert said == ["activation_checkpointing_enable", "activation_checkpointing_disable"]
+    assert "gradient_checkpointing: auto" in (small.out / "settings.yaml").read_text()
+    assert_same(settings.out, small.out)
+
+
+def test_a_run_goes_on_where_there_is_other_room(make, room, tiny_model, tmp_path, monkeypatch):
+    from weightwright.model import device
+    from weightwright.model.load import load
+
+    options = {"micro_batch": 256, "epochs": 2, "save_every": 1, "dropout": 0.1}
+    tune(make(out=tmp_path / "whole", **options))
+    settings, enough = make(out=tmp_path / "parts", **options), device.free_bytes
+    loaded = load(str(tiny_model), precision="f32", device="cpu")
+
+    def stop(done, total, note=""):
+        if done == 3:
+            raise OSError("stopped")
+
+    room(settings, loaded)
+    with pytest.raises(OSError, match="stopped"):
+        tune(settings, loaded=loaded, progress=stop)
+    monkeypatch.setattr(device, "free_bytes", enough)
+    assert tune(settings, loaded=loaded).notes == ()
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    tune(settings.model_copy(update={"gradient_checkpointing": True}))  # no other run
 
 
 def test_micro_batches_do_not_change_what_is_learnt(make, tmp_path):

@@ -27,12 +27,35 @@ def test_classic_full_tuning_on_several_gpus():
     assert (settings.precision, settings.epochs, settings.learning_rate) == ("bf16", 3, 2e-5)
     assert (settings.schedule, settings.warmup_ratio, settings.save_every) == ("cosine", 0.03, 1200)
     assert (settings.keep, settings.tf32, settings.max_length) == (10, True, 2048)
-    assert settings.gradient_checkpointing
+    assert settings.gradient_checkpointing is True
     assert settings.fsdp
 
 
 def test_every_example_is_known():
     assert {path.name for path in EXAMPLES.glob("*.yaml")} == {"lora-7b.yaml", "full-multi-gpu.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("auto", "auto"), ("true", True), (True, True), ("false", False), (False, False), ("off", False)],
+)
+def test_checkpointing_is_auto_true_or_false(said: object, meant: object):
+    flags = {("model",): "m", ("data",): "d", ("out",): "o"}
+    assert (
+        config.load(TuneSettings, section="tune", environment={}, flags=flags).gradient_checkpointing
+        == "auto"
+    )
+    flags[("gradient_checkpointing",)] = said
+    found = config.load(TuneSettings, section="tune", environment={}, flags=flags).gradient_checkpointing
+    assert found is meant or found == meant == "auto"
+
+
+def test_other_values_of_checkpointing_are_refused_in_one_line():
+    flags = {("model",): "m", ("data",): "d", ("out",): "o", ("gradient_checkpointing",): "maybe"}
+    with pytest.raises(
+        SettingsError, match=r"^gradient_checkpointing='maybe': expected auto, true or false$"
+    ):
+        config.load(TuneSettings, section="tune", environment={}, flags=flags)
 
 
 def test_two_kinds_of_warmup_are_refused():

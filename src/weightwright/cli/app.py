@@ -37,6 +37,9 @@ VERBS: tuple[tuple[str, str, str, str], ...] = (
     ("rm", "models:remove", MODELS, "Delete a model from the store."),
     ("init", "init:init", MACHINE, "Write a commented settings file to start from."),
 )
+# flags that may stand alone, or have one of these values: any other word after them is not theirs
+OPEN_FLAGS = ("--gradient-checkpointing",)
+_FLAG_VALUES = frozenset({"auto", "true", "yes", "1", "t", "y", "false", "no", "0", "f", "n"})
 GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "kb",
@@ -94,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if argv is None else argv)
     if tokens[:2] == ["tune", "watch"]:  # a verb of its own: `tune` has no other words after it
         tokens[:2] = ["tune-watch"]
+    tokens = _spelled_out(tokens)
     signal.signal(signal.SIGTERM, _interrupt)  # a polite kill leaves files as whole as Ctrl-C does
     try:
         build()(tokens)
@@ -117,6 +121,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _report("interrupted", 130)
     return 0
+
+
+def _spelled_out(tokens: Sequence[str]) -> list[str]:
+    """`--flag MODEL` as `--flag=true MODEL` where the flag may stand alone or have a value."""
+    following = [*tokens[1:], ""]
+    return [
+        f"{token}=true" if token in OPEN_FLAGS and after.lower() not in _FLAG_VALUES else token
+        for token, after in zip(tokens, following, strict=True)
+    ]
 
 
 def _unknown_verb(tokens: Sequence[str], error: UnknownCommandError) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from weightwright.cli.flags import Outcome, verb
 from weightwright.errors import ModelError
 from weightwright.plan import advice, memory, spec
+from weightwright.plan.fits import decide
 from weightwright.plan.published import Published, published
 from weightwright.plan.search import Largest, largest
 from weightwright.plan.settings import PlanSettings
@@ -16,12 +17,16 @@ def plan(settings: PlanSettings) -> Outcome:
     """Say how many parameters a task trains, how much memory it needs, and how to set it."""
     shape = _shape(settings.model)
     settings = _as_addressed(settings)
-    estimate = memory.estimate(shape, settings)
     limit = memory.memory_limit(settings)
+    found = largest(shape, settings, limit) if settings.search else None
+    decision = decide(shape, settings, limit)
+    settings = decision.settings
+    estimate = memory.estimate(shape, settings)
     peak = estimate.peak
     advised = advice.advise(settings, peak.total_bytes, limit, shape)
+    if decision.why:
+        advised.append(advice.Advice("gradient_checkpointing", True, f"auto turns it on: {decision.why}"))
     known = published(shape, settings, estimate)
-    found = largest(shape, settings, limit) if settings.search else None
     if settings.plot is not None:
         _draw(settings, estimate, limit)
     data = {

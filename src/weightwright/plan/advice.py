@@ -167,7 +167,7 @@ def _to_fit(settings: PlanSettings) -> Iterator[Advice]:
         yield Advice("micro_batch", 1, "fewer activations at once; the same steps, a little slower")
     if settings.task == "qlora" and not settings.double_quantisation:
         yield Advice("double_quantisation", True, "0.37 bits a weight less, for nothing that is noticed")
-    if not settings.gradient_checkpointing:
+    if settings.gradient_checkpointing is not True:
         yield Advice("gradient_checkpointing", True, "keeps one value a layer, a third more time")
     if settings.optimizer == "adamw" and settings.device in ("cuda", "xpu"):
         yield Advice("optimizer", "adamw8bit", "a quarter of AdamW's state, the same steps within rounding")

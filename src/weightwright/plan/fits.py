@@ -1,29 +1,69 @@
-"""Refuse, before anything is loaded, what cannot fit."""
+"""Refuse, before anything is loaded, what cannot fit, and decide what is left to be decided by the memory."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from weightwright.errors import MemoryLimitError, ModelError
 from weightwright.plan.advice import Advice, advise
 from weightwright.plan.memory import estimate
 from weightwright.plan.settings import PlanSettings
-from weightwright.plan.spec import from_file
+from weightwright.plan.spec import ModelSpec, from_file
 
 log = logging.getLogger(__name__)
 
 _WAYS = 3  # of the advice that a message holds
+_OWN = ("activations", "loss", "working", "runtime")  # what each of several processes holds by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Settings without an `auto` that the memory decides, and why activations are recomputed where it chose so."""
+
+    settings: PlanSettings
+    why: str = ""
+
+
+def decide(spec: ModelSpec, settings: PlanSettings, limit_bytes: int, *, processes: int = 1) -> Decision:
+    """Where `gradient_checkpointing` is `auto`: true if the task fits into the memory so and only so, else false.
+
+    `limit_bytes` is 0 on a machine that does not say. Several `processes` share weights, gradients and states.
+    """
+    if settings.gradient_checkpointing != "auto":
+        return Decision(settings)
+    keeping, recomputing = (
+        settings.model_copy(update={"gradient_checkpointing": on}) for on in (False, True)
+    )
+    if settings.task == "serve" or not limit_bytes:
+        return Decision(keeping)
+    needed, less = (_needed_bytes(spec, one, processes) for one in (keeping, recomputing))
+    if not less <= limit_bytes < needed:
+        return Decision(keeping)
+    return Decision(
+        recomputing,
+        f"{needed / 1e9:.2f} GB would be needed without, {less / 1e9:.2f} GB with it, of {limit_bytes / 1e9:.2f} GB",
+    )
+
+
+def _needed_bytes(spec: ModelSpec, settings: PlanSettings, processes: int) -> int:
+    return max(
+        sum(size * (processes if part in _OWN else 1) for part, size in phase.parts.items())
+        for phase in estimate(spec, settings).phases
+    )
 
 
 def require_room(path: Path, settings: PlanSettings, free_bytes: int) -> None:
     """Raise MemoryLimitError, with what to change, where the task on the model at `path` needs more than is free.
 
-    A family that cannot be planned for is let through.
+    A family that cannot be planned for is let through; so is what fits with activations recomputed, where that is
+    `auto`.
     """
     try:
         spec = from_file(path)
     except ModelError as error:
         log.info("not planned: %s", error)
         return
+    settings = decide(spec, settings, free_bytes).settings
     peak = estimate(spec, settings).peak
     if not free_bytes or peak.total_bytes <= free_bytes:
         return

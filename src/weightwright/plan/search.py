@@ -1,6 +1,6 @@
 """The largest setting that still fits, by halving the range over the estimate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from weightwright.plan import measured
@@ -23,12 +23,20 @@ class Largest:
 
 
 def largest(spec: ModelSpec, settings: PlanSettings, limit_bytes: int) -> Largest:
-    """The largest value of what `settings.search` names whose peak is within `limit_bytes`."""
+    """The largest value of what `settings.search` names whose peak is within `limit_bytes`.
+
+    Where `gradient_checkpointing` is `auto`, activations are recomputed at the values that fit only so.
+    """
     assert settings.search is not None
     field = SEARCHES[settings.search][1]
 
+    def recomputes(value: int) -> bool:
+        auto = settings.gradient_checkpointing == "auto"
+        return auto and _peak_bytes(spec, settings, {field: value}) > limit_bytes
+
     def peak(value: int) -> int:
-        return estimate(spec, settings.model_copy(update={field: value})).peak.total_bytes
+        changes: dict[str, object] = {"gradient_checkpointing": True} if recomputes(value) else {}
+        return _peak_bytes(spec, settings, {field: value, **changes})
 
     def fits(value: int) -> bool:
         return peak(value) <= limit_bytes
@@ -48,7 +56,13 @@ def largest(spec: ModelSpec, settings: PlanSettings, limit_bytes: int) -> Larges
         if value == most
         else f"{value + 1:,} would need {peak(value + 1) / 1e9:.2f} GB"
     )
+    if recomputes(value):
+        why = f"with gradient_checkpointing; {why}"
     return Largest(field, value, peak(value), why)
+
+
+def _peak_bytes(spec: ModelSpec, settings: PlanSettings, changes: Mapping[str, object]) -> int:
+    return estimate(spec, settings.model_copy(update=changes)).peak.total_bytes
 
 
 def _last(fits: Callable[[int], bool], low: int, high: int) -> int:

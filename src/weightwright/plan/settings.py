@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from weightwright.config import Settings
 
@@ -41,6 +41,19 @@ def checked_bytes(text: str) -> str:
     return text
 
 
+def auto_or_flag(value: object) -> object:
+    """`auto`, or what says true or false as one of them. Raises ValueError for anything else."""
+    if value == "auto":
+        return value
+    try:
+        return TypeAdapter(bool).validate_python(value)
+    except ValidationError as error:
+        raise ValueError("expected auto, true or false") from error
+
+
+AutoOrFlag = Annotated[bool | Literal["auto"], BeforeValidator(auto_or_flag)]
+
+
 class PlanSettings(Settings):
     """A task on a model, to be planned."""
 
@@ -66,7 +79,10 @@ class PlanSettings(Settings):
         None, ge=1, description="training: rows a step; default: 128 while at least 100 steps remain"
     )
     micro_batch: int | None = Field(None, ge=1, description="training: rows a pass; default: 1,024 tokens")
-    gradient_checkpointing: bool = Field(False, description="recompute activations")
+    gradient_checkpointing: AutoOrFlag = Field(
+        "auto",
+        description="training: recompute activations; auto: where it does not fit without, and does with",
+    )
     rows: int | None = Field(None, ge=1, description="training: how many rows there are")
     task_kinds: int = Field(
         1, ge=1, description="training: how many kinds of task the rows hold; decides the rank"

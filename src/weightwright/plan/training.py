@@ -128,16 +128,15 @@ def _loading_bytes(run: _Run) -> int:
 def _pass(run: _Run, held: Mapping[str, int]) -> tuple[Phase, Phase]:
     """The end of the forward pass with its loss, and the backward pass."""
     spec, settings, gradients = run.spec, run.settings, 4 * run.trained
+    recomputes = settings.gradient_checkpointing is True  # `auto` is decided by then: see `fits.decide`
     layers = [run.tokens * _kept_bytes(run, one) for one in spec.kinds]
     all_layers = sum(one.count * size for one, size in zip(spec.kinds, layers, strict=True))
-    kept = (
-        run.tokens * spec.hidden * run.size * spec.layers if settings.gradient_checkpointing else all_layers
-    )
+    kept = run.tokens * spec.hidden * run.size * spec.layers if recomputes else all_layers
     if not run.full:
         kept += run.size * run.trained if run.size != 4 else 0  # the adapter in what is computed in
     elif run.size != 4:
         kept += run.size * (spec.linear_weights + spec.head.weights)  # autocast's copies of the weights
-    again = max(layers) if settings.gradient_checkpointing else 0
+    again = max(layers) if recomputes else 0
     early = {"gradients": gradients} if run.accumulates else {}
     forward = Phase("forward pass", {**held, "activations": kept, "loss": _loss_bytes(run), **early})
     working = (

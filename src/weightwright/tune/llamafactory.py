@@ -189,10 +189,11 @@ def _precision(reading: Reading) -> None:
         reading.settings["tf32"] = True
     if reading.flag("use_cpu"):
         reading.settings["device"] = "cpu"
-    reading.settings["gradient_checkpointing"] = not reading.flag("disable_gradient_checkpointing")
-    if reading.settings["gradient_checkpointing"]:
-        reading.notes.append("gradient checkpointing is on, as it is there by default: less memory, slower; "
-                             "--no-gradient-checkpointing where the memory suffices")  # fmt: skip
+    said, off = (look("disable_gradient_checkpointing") for look in (reading.holds, reading.flag))
+    reading.settings["gradient_checkpointing"] = not off if said else "auto"
+    if not said:
+        reading.notes.append("activations are recomputed where the memory asks for it, there by default always: the "
+                             "same weights; --gradient-checkpointing does so here")  # fmt: skip
 
 
 def _saving(reading: Reading) -> None:

@@ -38,6 +38,10 @@ class Reading:
         self._values = {keys.OLD_NAMES.get(key, key): value for key, value in values.items()}
         self._lines = {keys.OLD_NAMES.get(key, key): line for key, line in lines.items()}
 
+    def holds(self, key: str) -> bool:
+        """Whether the file says anything of it."""
+        return self._values.get(key) not in _NOTHING
+
     def text(self, key: str, default: str | None = None) -> str | None:
         """A name; a list of names is joined by commas. Absent and "none" give the default."""
         value = self._take(key)

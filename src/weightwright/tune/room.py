@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from weightwright.plan.fits import require_room
+from weightwright.errors import ModelError
+from weightwright.plan.fits import Decision, decide, require_room
 from weightwright.plan.settings import PlanSettings
+from weightwright.plan.spec import from_file
 from weightwright.tune.settings import TuneSettings
 
 _AT_LEAST = 1024  # tokens of a pass, whatever the rows are like
@@ -39,15 +41,39 @@ def check_before_loading(path: Path, settings: TuneSettings) -> None:
 
 def check_rows(path: Path, settings: TuneSettings, longest: int) -> None:
     """Refuse rows that are too long for the memory, before the first step. Raises MemoryLimitError."""
-    if longest <= _AT_LEAST:
-        return
+    if longest > _AT_LEAST:
+        require_room(path, plan_settings(settings, longest=longest), _room_bytes(settings))
+
+
+def decide_checkpointing(
+    path: Path, settings: TuneSettings, longest: int
+) -> tuple[TuneSettings, tuple[str, ...]]:
+    """The settings with `gradient_checkpointing` true or false, and a note where `auto` chose it."""
+    decision = _decision(path, plan_settings(settings, longest=longest), _room_bytes(settings))
+    on = decision.settings.gradient_checkpointing
+    notes = (
+        (f"activations are recomputed (gradient_checkpointing=auto): {decision.why}",) if decision.why else ()
+    )
+    return settings.model_copy(update={"gradient_checkpointing": on is True}), notes
+
+
+def _decision(path: Path, planned: PlanSettings, room_bytes: int) -> Decision:
+    try:
+        spec = from_file(path)
+    except ModelError:  # a family that cannot be planned for
+        return Decision(planned)
+    return decide(spec, planned, room_bytes)
+
+
+def _room_bytes(settings: TuneSettings) -> int:
+    """What is free, and what this run holds already."""
     import psutil
 
     from weightwright.model.device import free_bytes, pick_device
 
     device = pick_device(settings.device)
     mine = psutil.Process().memory_info().rss if device == "cpu" else _allocated(device)
-    require_room(path, plan_settings(settings, longest=longest), free_bytes(device) + mine)
+    return free_bytes(device) + mine
 
 
 def _allocated(device: str) -> int:

@@ -25,7 +25,7 @@ from weightwright.tune.diagnose import diagnose, seen_before
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.objectives import objective
 from weightwright.tune.optimizer import optimizer_of
-from weightwright.tune.room import check_rows
+from weightwright.tune.room import check_rows, decide_checkpointing
 from weightwright.tune.settings import FREE_FIELDS, TuneSettings
 
 if TYPE_CHECKING:
@@ -88,7 +88,10 @@ def tune(
     if loaded is None or settings.method == "qlora":  # whose base is held in 4 bits
         loaded = _base(settings)
     course = plan_course(settings, samples, held_out, loaded)
-    check_rows(loaded.path, settings, max(len(row) for unit in course.units for row in unit.rows))
+    longest = max(len(row) for unit in course.units for row in unit.rows)
+    check_rows(loaded.path, settings, longest)
+    decided, notes = decide_checkpointing(loaded.path, settings, longest)
+    course = replace(course, settings=decided, notes=(*course.notes, *notes))
     claim(settings, course, loaded.fingerprint)
     finished = read_result(settings.out)
     if finished is not None:
@@ -104,7 +107,7 @@ def tune(
         finally:
             draw(run)
             ready.model.eval()
-            if settings.gradient_checkpointing:
+            if decided.gradient_checkpointing:
                 ready.model.activation_checkpointing_disable()
         return _finish(run, ready.whole, loaded)
 

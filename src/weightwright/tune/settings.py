@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from weightwright.config import Settings
 from weightwright.data.grounded import PromptSettings
+from weightwright.plan.settings import AutoOrFlag
 
 Method = Literal["lora", "qlora", "full"]
 Objective = Literal["sft", "dpo", "orpo", "simpo", "kto", "pretrain"]
@@ -20,7 +21,7 @@ SGD_LEARNING_RATE = 0.1
 DEFAULT_BETA: dict[Objective, float] = {"dpo": 0.1, "kto": 0.1, "orpo": 0.1, "simpo": 2.0}
 
 # What may differ between a run and its resumption: none of it changes the weights that come out.
-FREE_FIELDS = frozenset({"save_every", "keep", "device", "show", "tensorboard"})
+FREE_FIELDS = frozenset({"save_every", "keep", "device", "show", "tensorboard", "gradient_checkpointing"})
 
 
 class TuneSettings(Settings):
@@ -84,7 +85,10 @@ class TuneSettings(Settings):
 
     precision: Literal["auto", "f32", "bf16"] = Field("auto", description="of the base model's weights")
     tf32: bool = Field(False, description="let NVIDIA GPUs round f32 products to tf32")
-    gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, slower")
+    gradient_checkpointing: AutoOrFlag = Field(
+        "auto",
+        description="recompute activations: less memory, slower; auto: where it does not fit without, and does with",
+    )
     fsdp: bool = Field(False, description="share weights between GPUs, started under torchrun")
     device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = Field("auto", description="where to compute")
 
