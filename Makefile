@@ -1,9 +1,11 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Both make .venv first; a second run reuses it.
 #   PYTHON=python3.12 make demo      another interpreter (3.11 or newer)
 #   TORCH_INDEX=URL make install     take torch from another index (a CPU build where plain torch would be CUDA)
+#   WORKERS=4 make test              more processes, each with its share of the cores
 PYTHON ?= python3.11
 TORCH_INDEX ?=
 XQUAD ?= ../shared/data/qa
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -31,7 +33,7 @@ demo: $(INSTALLED) ## compare base, RAG, LoRA and LoRA+RAG on the example handbo
 	$(BIN)/python examples/demo.py
 
 test: lint ## linters, types, import rules and all tests but the long loops
-	$(BIN)/pytest --durations=15
+	$(BIN)/pytest --durations=15 --numprocesses=$(WORKERS) --dist=loadfile
 
 test-slow: $(INSTALLED) ## the long loops
 	$(BIN)/pytest -m slow --timeout=3600

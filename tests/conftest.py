@@ -11,6 +11,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 REPOSITORY = Path(__file__).resolve().parent.parent
 # kernels are compiled once for all tests, whose WEIGHTWRIGHT_HOME differs
 os.environ.setdefault("NUMBA_CACHE_DIR", str(REPOSITORY / ".pytest_cache" / "kernels"))
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER:  # one of several processes: its share of the cores, and a cache that no other writes into
+    count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    os.environ["NUMBA_CACHE_DIR"] = str(Path(os.environ["NUMBA_CACHE_DIR"]) / WORKER)
 SHARED = REPOSITORY.parent / "shared"
 
 

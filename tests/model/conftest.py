@@ -26,6 +26,28 @@ modelscope_server = _module("modelscope_server")
 
 
 @pytest.fixture
+def exact_int8(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The int8 kernel whose weights have 8 bits: on a busy machine the timing may prefer one of 7 bits."""
+    from weightwright.model import probe
+
+    monkeypatch.setattr(probe, "fastest_s", lambda run, rounds: 1.0)
+    probe._int8_kernel.cache_clear()
+    yield
+    probe._int8_kernel.cache_clear()
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Kernels divide their work, whatever share of the cores this process has."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator["hub_server.Hub"]:
     from huggingface_hub import close_session, constants
 

@@ -46,6 +46,7 @@ def test_it_needs_trust(folder: Path) -> None:
         LLM(str(folder))
 
 
+@pytest.mark.usefixtures("exact_int8")
 @pytest.mark.parametrize("precision", ["f32", "int8"])
 def test_it_answers_as_its_own_code_does(folder: Path, precision: str) -> None:
     prompts = [[7, 30, 101], list(range(10, 60))]

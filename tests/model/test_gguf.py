@@ -176,6 +176,7 @@ def test_each_form_is_what_gguf_says_it_is(tmp_path: Path, form: str) -> None:
         )
 
 
+@pytest.mark.usefixtures("exact_int8")
 @pytest.mark.parametrize("form", ["Q4_0", "Q4_1", "Q4_K"])
 def test_four_bits_go_into_int4_without_being_rounded_again(tmp_path: Path, form: str) -> None:
     file = tmp_path / "model.gguf"

@@ -15,7 +15,10 @@ from weightwright.model.kernels import attend, pool, rows, segments
 from weightwright.model.kernels.rows import Rows, Stored
 from weightwright.model.quantize import quantize_rows
 
-pytestmark = pytest.mark.skipif(not pool.available(), reason="no kernels for this machine")
+pytestmark = [
+    pytest.mark.skipif(not pool.available(), reason="no kernels for this machine"),
+    pytest.mark.usefixtures("two_threads"),
+]
 
 WIDTH = 48
 

@@ -246,6 +246,7 @@ def test_a_fused_site_equals_its_parts(
 
 
 @pytest.mark.parametrize(("rank", "sizes"), [(3, (72,)), (16, (250, 100)), (20, (48, 16, 16))])
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.skipif(not pool.available(), reason="no kernels for this machine")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("plain", [False, True])

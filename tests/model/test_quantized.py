@@ -133,6 +133,7 @@ def test_the_weights_are_those_of_an_f64_dequantisation(tmp_path: Path, kind: st
     assert torch.equal(source.read("b.weight"), torch.ones(2, 3))
 
 
+@pytest.mark.usefixtures("exact_int8")
 @pytest.mark.parametrize("kind", ["gptq", "gptq act-order", "awq"])
 def test_a_checkpoint_answers_like_its_plain_weights(tiny_model: Path, tmp_path: Path, kind: str) -> None:
     plain, other = make(tiny_model, tmp_path, KINDS[kind])

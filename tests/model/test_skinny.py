@@ -7,9 +7,10 @@ from weightwright.model.kernels import skinny
 from weightwright.model.linear import Int8Linear
 from weightwright.model.probe import int8_kernel, supported
 
-pytestmark = pytest.mark.skipif(
-    not (supported("int8") and skinny.supported()), reason="this CPU lacks AVX512-VNNI"
-)
+pytestmark = [
+    pytest.mark.skipif(not (supported("int8") and skinny.supported()), reason="this CPU lacks AVX512-VNNI"),
+    pytest.mark.usefixtures("two_threads"),
+]
 
 
 def codes(rows: int, inputs: int, dtype: torch.dtype, seed: int = 1) -> torch.Tensor:
