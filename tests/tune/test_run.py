@@ -270,10 +270,11 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_weights(make, tmp_p
     assert_same(tmp_path / "whole", tmp_path / "killed")
 
 
-def test_full_tuning_writes_a_model_that_loads(make, rows):
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_full_tuning_writes_a_model_that_loads(make, rows, precision):
     from transformers import AutoModelForCausalLM
 
-    result = tune(make(method="full", learning_rate=1e-3, epochs=2, eval_data=rows))
+    result = tune(make(method="full", precision=precision, learning_rate=1e-3, epochs=2, eval_data=rows))
     assert result.adapter is None
     assert result.model is not None
     AutoModelForCausalLM.from_pretrained(result.model)

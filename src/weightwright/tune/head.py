@@ -4,7 +4,7 @@ The gradient of the cross-entropy is made in the forward pass, that of log-proba
 for a frozen head. On the CPU softmax and its gradient are one pass over logits that stay in the same place.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from weightwright.model.kernels import train as kernels
+from weightwright.model.kernels.rows import padded_rows
 
 CHUNK_BYTES = 64_000_000  # of logits, with what is made of them
 _UNKNOWN_VOCABULARY = 128_000  # of a head that does not tell its outputs
@@ -21,7 +22,7 @@ _UNKNOWN_VOCABULARY = 128_000  # of a head that does not tell its outputs
 def head_loss(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
     """Summed cross-entropy of head(hidden) [n, vocab] against targets [n] i64: f32 scalar."""
     if _is_linear(head):
-        loss: Tensor = _HeadLoss.apply(*_computed(hidden, head), targets)
+        loss: Tensor = _HeadLoss.apply(*_computed(hidden, head, targets))
         return loss
     return _by_parts(hidden, head, targets, "sum").sum()
 
@@ -29,8 +30,8 @@ def head_loss(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
 def head_logprobs(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
     """Log softmax(head(hidden)) [n, vocab] at targets [n] i64: f32 [n]."""
     if _is_linear(head):
-        found: Tensor = _HeadLogprobs.apply(*_computed(hidden, head), targets)
-        return found
+        found: Tensor = _HeadLogprobs.apply(*_computed(hidden, head, targets))
+        return found[: len(targets)]
     return -_by_parts(hidden, head, targets, "none")
 
 
@@ -38,14 +39,18 @@ def _is_linear(head: nn.Module) -> bool:
     return type(head) is nn.Linear and isinstance(head.weight, Tensor)
 
 
-def _computed(hidden: Tensor, head: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The hidden states in what is computed with, the head's weight and bias."""
+def _computed(hidden: Tensor, head: Any, targets: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    """Hidden states in what is computed with, the head's weight and bias, the targets.
+
+    On a CPU rows are padded to few numbers of them (see `batch.pack`), with -1 for a target.
+    """
     weight, bias = head.weight, head.bias
     if torch.is_autocast_enabled(hidden.device.type):
         hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
     if not torch.is_grad_enabled():
         weight, bias = weight.detach(), None if bias is None else bias.detach()
-    return hidden, weight, bias
+    behind = padded_rows(len(targets)) - len(targets) if hidden.device.type == "cpu" else 0
+    return F.pad(hidden, (0, 0, 0, behind)), weight, bias, F.pad(targets, (0, behind), value=-1)
 
 
 def _by_parts(hidden: Tensor, head: nn.Module, targets: Tensor, reduction: str) -> Tensor:
@@ -91,15 +96,17 @@ class _Chunks:
 
     def softmax(self, logits: Tensor, targets: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor]:
         """Log-probabilities f32 [rows] of the targets, and softmax - one-hot [rows, vocab] where asked for."""
-        picked = logits.gather(1, targets[:, None])[:, 0].float()
+        behind, targets = targets < 0, targets.clamp(min=0)
         if self._in_place:
-            return picked - kernels.softmax_gradient(logits, targets, wanted=gradient), logits
-        log_share = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
-        found = log_share.gather(1, targets[:, None])[:, 0]
-        if gradient:
-            share = log_share.exp_()
-            share.scatter_add_(1, targets[:, None], share.new_full((len(targets), 1), -1.0))
-            logits.copy_(share)
+            found = logits.gather(1, targets[:, None])[:, 0].float()
+            found -= kernels.softmax_gradient(logits, targets, wanted=gradient)
+        else:
+            shares = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+            found = shares.gather(1, targets[:, None])[:, 0]
+            shares.exp_().scatter_add_(1, targets[:, None], shares.new_full((len(targets), 1), -1.0))
+            logits.copy_(shares)
+        if behind.any():
+            found[behind], logits[behind] = 0.0, 0.0
         return found, logits
 
 
@@ -153,9 +160,7 @@ class _HeadLogprobs(torch.autograd.Function):  # type: ignore[misc]
 class _Gradients:
     """Gradients of a linear head's input, weight and bias, from those of its logits, where they are needed."""
 
-    def __init__(
-        self, hidden: Tensor, weight: Tensor, bias: Tensor | None, needed: tuple[bool, ...]
-    ) -> None:
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, needed: tuple[bool, ...]) -> None:
         of_hidden, of_weight, of_bias = needed
         self._hidden = torch.empty_like(hidden) if of_hidden else None
         self._weight = torch.zeros_like(weight) if of_weight else None

@@ -35,6 +35,19 @@ def softmax_gradient(logits: "Tensor", targets: "Tensor", *, wanted: bool) -> "T
     return sums
 
 
+def causal_softmax(scores: "Tensor", scale: float) -> None:
+    """Scores [n, tokens] turn into softmax(scale x scores) over the tokens up to their own, in place.
+
+    Row r is token r modulo tokens; what is behind it gets 0.
+    """
+    _kernel("causal_softmax")(threads(), *_shape(scores), *_at(scores), bits(scale))
+
+
+def causal_softmax_gradient(weights: "Tensor", grad: "Tensor", scale: float) -> None:
+    """`grad` [n, tokens] of `causal_softmax`'s weights turns into the gradient of its scores, in place."""
+    _kernel("causal_softmax_gradient")(threads(), *_shape(weights), *_at(weights, grad), bits(scale))
+
+
 def gated(gate: "Tensor", up: "Tensor", activation: int) -> "Tensor":
     """Activation(gate) x up, all [n, width]; `activation` as in `rows.ACTIVATIONS`."""
     import torch
@@ -49,9 +62,7 @@ def gated_gradients(gate: "Tensor", up: "Tensor", grad: "Tensor", activation: in
     import torch
 
     grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
-    _kernel("gated_gradients")(
-        threads(), *_shape(gate), activation, *_at(gate, up, grad, grad_gate, grad_up)
-    )
+    _kernel("gated_gradients")(threads(), *_shape(gate), activation, *_at(gate, up, grad, grad_gate, grad_up))
     return grad_gate, grad_up
 
 

@@ -51,9 +51,61 @@ def softmax_gradient(data: Any) -> None:
         row = ticket(data, 1)
 
 
+@cfunc(_SIGNATURE, **_OPTIONS)
+def causal_softmax(data: Any) -> None:
+    """Softmax of scale x what a token has before it, in place; 0 for what is behind. See `train.causal_softmax`."""
+    real = carray(after_counters(data), (5,), np.float64)
+    a = carray(after_counters(data), (5,), np.int64)
+    n, width, kind, scores, scale = a[0], a[1], a[2], a[3], np.float32(real[4])
+    size = width * (4 if kind == F32 else 2)
+    line = np.empty(width, np.float32)
+    row = ticket(data, 1)
+    while row < n:
+        seen = row % width + 1
+        load(kind, scores + row * size, scale, 0, line[:seen])
+        top, total = np.float32(-3e38), np.float32(0)
+        for i in range(seen):
+            top = larger(line[i], top)
+        for i in range(seen):
+            line[i] = exp(line[i] - top)
+            total += line[i]
+        inverse = _ONE / total
+        for i in range(seen):
+            line[i] *= inverse
+        line[seen:] = 0
+        store(kind, line, scores, 0, row, 1)
+        row = ticket(data, 1)
+
+
+@cfunc(_SIGNATURE, **_OPTIONS)
+def causal_softmax_gradient(data: Any) -> None:
+    """The scores' gradient from that of the weights, in its place. See `train.causal_softmax_gradient`."""
+    real = carray(after_counters(data), (6,), np.float64)
+    a = carray(after_counters(data), (6,), np.int64)
+    n, width, kind, weights, grad, scale = a[0], a[1], a[2], a[3], a[4], np.float32(real[5])
+    size = width * (4 if kind == F32 else 2)
+    line, outer = np.empty(width, np.float32), np.empty(width, np.float32)
+    row = ticket(data, 1)
+    while row < n:
+        seen = row % width + 1
+        load(kind, weights + row * size, _ONE, 0, line[:seen])
+        load(kind, grad + row * size, _ONE, 0, outer[:seen])
+        along = np.float32(0)
+        for i in range(seen):
+            along += line[i] * outer[i]
+        for i in range(seen):
+            outer[i] = scale * line[i] * (outer[i] - along)
+        outer[seen:] = 0
+        store(kind, outer, grad, 0, row, 1)
+        row = ticket(data, 1)
+
+
 @njit(inline="always", fastmath=FAST, error_model="numpy")
 def activate(activation: int, x: Any) -> tuple[Any, Any]:
-    """The activation and its derivative at x. SiLU: x s(x); GELU by tanh: x s(2 u), u = sqrt(2/pi) (x + 0.044715 x^3)."""
+    """The activation and its derivative at x.
+
+    SiLU: x s(x); GELU by tanh: x s(2 u), u = sqrt(2/pi) (x + 0.044715 x^3).
+    """
     if activation == SILU:
         share = _ONE / (_ONE + exp(-x))
         return x * share, share * (_ONE + x * (_ONE - share))

@@ -24,7 +24,7 @@ def fuse(model: nn.Module) -> Callable[[], None]:
 
     def undo() -> None:
         for module in found:
-            del module.forward
+            module.__dict__.pop("forward", None)
 
     return undo
 

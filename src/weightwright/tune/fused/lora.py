@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Tensors = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -29,7 +31,7 @@ class Parts:
     scale: float = 0.0
 
     @property
-    def tensors(self) -> tuple[Tensor | None, ...]:
+    def tensors(self) -> Tensors:
         """All but the scale, in the order of the fields."""
         return self.weight, self.bias, self.down, self.up
 
@@ -41,9 +43,7 @@ class Parts:
         inner = dropped @ self.down.to(x.dtype).t()
         return result.addmm_(inner, (self.up * self.scale).to(x.dtype).t()), inner
 
-    def input_gradient(
-        self, grad: Tensor, grad_inner: Tensor | None, into: Tensor | None = None
-    ) -> Tensor:
+    def input_gradient(self, grad: Tensor, grad_inner: Tensor | None, into: Tensor | None = None) -> Tensor:
         """What `grad` [n, outputs] means for the layer's input [n, inputs], added to `into` where given."""
         found = grad @ self.weight if into is None else into.addmm_(grad, self.weight)
         if grad_inner is not None and self.down is not None:
@@ -74,9 +74,9 @@ def lora_linear(x: Tensor, dropped: Tensor, parts: Parts) -> Tensor:
 
 class _LoraLinear(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
-    def forward(ctx: Any, x: Tensor, dropped: Tensor, scale: float, *tensors: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, dropped: Tensor, scale: float, *tensors: Any) -> Tensor:
         flat = dropped.reshape(-1, dropped.shape[-1])
-        result, inner = Parts(*tensors, scale).product(x.reshape(flat.shape), flat)
+        result, inner = Parts(*tensors, scale=scale).product(x.reshape(flat.shape), flat)
         ctx.save_for_backward(flat, inner, *tensors)
         ctx.scale, ctx.shape, ctx.same = scale, x.shape, dropped is x
         return result.view(*x.shape[:-1], -1)
@@ -84,7 +84,7 @@ class _LoraLinear(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         flat, inner, *tensors = ctx.saved_tensors
-        parts = Parts(*tensors, ctx.scale)
+        parts = Parts(*tensors, scale=ctx.scale)
         grad = outer[0].reshape(-1, outer[0].shape[-1])
         grad_inner = parts.inner_gradient(grad)
         grad_x = grad_dropped = None

@@ -73,9 +73,9 @@ def _gated_gradients(gate: Tensor, up: Tensor, grad: Tensor, activation: int) ->
     with torch.enable_grad():
         gate, up = gate.detach().requires_grad_(), up.detach().requires_grad_()
         product = _activate(gate, activation) * up
-        found = torch.autograd.grad(product, (gate, up), grad)
+        of_gate, of_up = torch.autograd.grad(product, (gate, up), grad)
     grad.copy_(product.detach())
-    return found
+    return of_gate, of_up
 
 
 def _activate(gate: Tensor, activation: int) -> Tensor:
@@ -106,9 +106,7 @@ class _GatedMlp(torch.autograd.Function):  # type: ignore[misc]
     """Tensors are those of the gate's, up's and down's `Parts`, four each."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, activation: int, scales: list[float], *tensors: Tensor | None
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, activation: int, scales: list[float], *tensors: Any) -> Tensor:
         gate_layer, up_layer, down_layer = _layers(tensors, scales)
         flat = x.reshape(-1, x.shape[-1])
         gate, gate_inner = gate_layer.product(flat, flat)
@@ -140,4 +138,4 @@ class _GatedMlp(torch.autograd.Function):  # type: ignore[misc]
 
 
 def _layers(tensors: Any, scales: list[float]) -> list[Parts]:
-    return [Parts(*tensors[4 * n : 4 * n + 4], scale) for n, scale in enumerate(scales)]
+    return [Parts(*tensors[4 * n : 4 * n + 4], scale=scale) for n, scale in enumerate(scales)]

@@ -1,0 +1,91 @@
+"""MLPs and norms as single steps: what they give, what they keep, and which are left alone."""
+
+import pytest
+import torch
+from torch import nn
+
+from weightwright.tune.adapt import adapted
+from weightwright.tune.fused import mlp, norm
+
+
+@pytest.fixture
+def model(tiny_model):
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+
+
+@pytest.fixture(params=["kernels", "operators"])
+def way(request, monkeypatch):
+    """By our kernels, and by torch's operators as on a GPU."""
+    if request.param == "operators":
+        monkeypatch.setattr(mlp.kernels, "runs_on", lambda x: False)
+
+
+def fused(model: nn.Module, part: str) -> list[nn.Module]:
+    return [m for name, m in model.named_modules() if "forward" in m.__dict__ and name.endswith(part)]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [{}, {"targets": "q_proj,v_proj"}, {"dropout": 0.1}, {"dora": True}, {"method": "full"}],
+    ids=str,
+)
+def test_gradients_are_those_of_the_model_as_it_is(model, make, way, choice):
+    ids = torch.arange(36).reshape(2, 18)
+    with adapted(model, make(**choice), "base") as ready:
+        for name, weight in ready.trainable.items():
+            if "lora_B" in name:
+                nn.init.normal_(weight, std=0.1)
+        model.eval()  # without dropout
+        weights = list(ready.trainable.values())
+        assert len(fused(model, "mlp")) == model.config.num_hidden_layers
+        found = model(ids).logits
+        grads = torch.autograd.grad(found.logsumexp(-1).sum(), weights)
+        for module in model.modules():
+            module.__dict__.pop("forward", None)
+        expected = model(ids).logits
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        wanted = torch.autograd.grad(expected.logsumexp(-1).sum(), weights)
+        for one, other in zip(grads, wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_an_mlp_keeps_gate_and_up_alone(model, make):
+    kept = []
+    with adapted(model, make(), "base"):
+        inner = model.config.intermediate_size
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+            model(torch.arange(18)[None])
+        wide = [x for x in kept if x.dim() == 2 and x.shape == (18, inner)]
+    assert len(wide) == 2 * model.config.num_hidden_layers
+
+
+def test_trained_norms_keep_their_own_way(model, make):
+    with adapted(model, make(method="full"), "base"):
+        assert not fused(model, "norm")
+    with adapted(model, make(), "base"):
+        assert len(fused(model, "norm")) == 2 * model.config.num_hidden_layers + 1
+
+
+def test_a_norm_that_gives_something_else_is_left_alone(model, make):
+    """Gemma's norms multiply by 1 + weight."""
+
+    class OtherRMSNorm(type(model.model.norm)):
+        def forward(self, hidden_states):
+            return super().forward(hidden_states) + hidden_states
+
+    model.model.norm.__class__ = OtherRMSNorm
+    assert norm.forward_of(model.model.norm.requires_grad_(False))
+    with adapted(model, make(), "base"):
+        assert len(fused(model, "norm")) == 2 * model.config.num_hidden_layers
+
+
+def test_an_mlp_with_something_more_is_left_alone(model, make):
+    class Scaled(type(model.model.layers[0].mlp)):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    model.model.layers[0].mlp.__class__ = Scaled
+    with adapted(model, make(), "base"):
+        assert len(fused(model, "mlp")) == model.config.num_hidden_layers - 1
