@@ -30,14 +30,18 @@ _READERS = {"llamafactory": (_llamafactory, "read settings from LLaMA-Factory's 
 
 
 @verb(TuneSettings, section="tune", readers=_READERS)
-def tune(settings: TuneSettings) -> Outcome:
+def tune(settings: TuneSettings) -> Outcome | None:
     """Train an adapter, or every weight, on your rows.
 
     The same command goes on where an interrupted run stopped. `weightwright tune watch DIR` follows a run from
     another terminal.
     """
     from weightwright.tune import run
+    from weightwright.tune.distributed import is_first
 
+    if not is_first():  # one of several processes: the first one shows and answers
+        run.tune(settings)
+        return None
     with bar("tune") as progress:
         result = run.tune(settings, progress=progress)
     shown = [] if result.finished_before else _before_and_after(result, settings)

@@ -8,6 +8,7 @@ folder with that name is complete whenever the process was killed.
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from torch import Tensor
 
 from weightwright.errors import TuneError
 from weightwright.files import sync_folder, write_synced
+from weightwright.tune.distributed import Alone
 
 UNFINISHED = ".unfinished"
+_TENSORS, _NOTES = "state.safetensors", "state.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,31 +32,30 @@ class Restored:
     notes: dict[str, Any]
 
 
-def save(
-    folder: Path,
-    step: int,
-    weights: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    random_state: Mapping[str, Tensor],
-    notes: Mapping[str, Any],
-    keep: int,
-) -> Path:
+def state_of(
+    weights: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, random_state: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, by the names that they have in it."""
+    tensors = {f"weight.{name}": weight for name, weight in weights.items()}
+    for name, weight in weights.items():
+        state = optimizer.state.get(weight, {})
+        tensors |= {f"{kind}.{name}": x for kind, x in state.items() if isinstance(x, Tensor)}
+    return tensors | {f"random.{name}": state for name, state in random_state.items()}
+
+
+def save(folder: Path, step: int, tensors: Mapping[str, Tensor], notes: Mapping[str, Any], keep: int) -> Path:
     """Write checkpoint `step` under `folder`, then remove all but the last `keep`."""
     from safetensors.torch import save as to_bytes
 
-    tensors = {f"weight.{name}": weight.detach().contiguous() for name, weight in weights.items()}
-    for name, weight in weights.items():
-        state = optimizer.state.get(weight, {})
-        tensors |= {f"{kind}.{name}": x.contiguous() for kind, x in state.items() if isinstance(x, Tensor)}
-    tensors |= {f"random.{name}": state for name, state in random_state.items()}
     target = folder / f"step-{step:08d}"
     if target.is_dir():
         return target  # the same step of the same run: the same content
     unfinished = folder / f"{UNFINISHED}-{step}"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    write_synced(unfinished / "state.safetensors", to_bytes({k: v.cpu() for k, v in tensors.items()}))
-    write_synced(unfinished / "state.json", json.dumps({"step": step, "notes": notes}).encode())
+    plain = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+    write_synced(unfinished / _TENSORS, to_bytes(plain))
+    write_synced(unfinished / _NOTES, json.dumps({"step": step, "notes": notes}).encode())
     sync_folder(unfinished)
     unfinished.rename(target)
     sync_folder(folder)
@@ -66,33 +68,51 @@ def save(
 
 
 def restore(
-    folder: Path, weights: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
+    folder: Path, weights: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, ranks: Alone
 ) -> tuple[Restored, dict[str, Tensor]] | None:
     """Load the last checkpoint into weights and optimizer; its notes and random state, None if none.
 
-    Raises TuneError when it does not belong to these weights.
+    The first process reads, one tensor after the other. Raises TuneError when it does not belong to these weights.
     """
-    from safetensors.torch import load_file
+    from safetensors import safe_open
+
+    found = ranks.agreed(lambda: _last(folder))
+    if found is None:
+        return None
+    path, names, beside = found
+    if {name.removeprefix("weight.") for name in names if name.startswith("weight.")} != set(weights):
+        raise TuneError(f"{path} holds other weights than this run trains; choose another --out")
+    kinds = sorted({name.partition(".")[0] for name in names} - {"weight", "random"})
+    with ExitStack() as stack, torch.no_grad():
+        read = _nothing
+        if ranks.first:
+            read = stack.enter_context(safe_open(path / _TENSORS, framework="pt")).get_tensor
+        for name, weight in weights.items():
+            weight.copy_(ranks.spread(read, f"weight.{name}", weight))
+            kept = [kind for kind in kinds if f"{kind}.{name}" in names]
+            if kept:
+                like = {kind: None if kind == "step" else weight for kind in kept}  # that one is a scalar
+                state = {kind: ranks.spread(read, f"{kind}.{name}", like[kind]) for kind in kept}
+                optimizer.state[weight] = {kind: value.to(weight.device) for kind, value in state.items()}
+        random = [name for name in sorted(names) if name.startswith("random.")]
+        states = {name.removeprefix("random."): ranks.spread(read, name, None) for name in random}
+    return Restored(int(beside["step"]), beside["notes"]), states
+
+
+def _last(folder: Path) -> tuple[Path, set[str], dict[str, Any]] | None:
+    """The last checkpoint, the names of its tensors, and what is beside them."""
+    from safetensors import safe_open
 
     found = checkpoints(folder)
     if not found:
         return None
-    tensors = load_file(found[-1] / "state.safetensors")
-    state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
-    names = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
-    if names != set(weights):
-        raise TuneError(f"{found[-1]} holds other weights than this run trains; choose another --out")
-    kinds = {name.partition(".")[0] for name in tensors} - {"weight", "random"}
-    with torch.no_grad():
-        for name, weight in weights.items():
-            weight.copy_(tensors[f"weight.{name}"])
-            kept = {kind: tensors[f"{kind}.{name}"] for kind in kinds if f"{kind}.{name}" in tensors}
-            if kept:
-                optimizer.state[weight] = {
-                    kind: value if kind == "step" else value.to(weight.device) for kind, value in kept.items()
-                }
-    random = {name.removeprefix("random."): t for name, t in tensors.items() if name.startswith("random.")}
-    return Restored(int(state["step"]), state["notes"]), random
+    with safe_open(found[-1] / _TENSORS, framework="pt") as file:
+        names = set(file.keys())
+    return found[-1], names, json.loads((found[-1] / _NOTES).read_text(encoding="utf-8"))
+
+
+def _nothing(name: str) -> Tensor:
+    raise AssertionError(f"only the first process reads {name}")
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -2,21 +2,32 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from weightwright.files import sync_tree
 from weightwright.model.origin import ORIGIN_FILE, TEMPLATE_FILE, template_hash
 
 
-def save_adapter(whole: Any, tokenizer: Any, target: Path, *, base_fingerprint: str) -> Path:
+def save_adapter(
+    whole: Any,
+    tokenizer: Any,
+    target: Path,
+    *,
+    base_fingerprint: str,
+    weights: Mapping[str, Tensor] | None = None,
+) -> Path:
     """Write the adapter of a peft model to `target`, with the chat template that it was trained with.
 
+    Its `weights` are those that stand in the model, unless they are given.
     `weightwright.json` beside it holds the template's hash and the base model's fingerprint, so that
     whoever loads the adapter can see whether it stands on the same ground.
     """
     beside = _fresh(target)
-    whole.save_pretrained(str(beside), save_embedding_layers=False)
+    whole.save_pretrained(str(beside), save_embedding_layers=False, state_dict=weights)
     (beside / "README.md").unlink(missing_ok=True)
     template = tokenizer.chat_template or ""
     (beside / TEMPLATE_FILE).write_text(template, encoding="utf-8")
@@ -28,10 +39,10 @@ def save_adapter(whole: Any, tokenizer: Any, target: Path, *, base_fingerprint: 
     return _put(beside, target)
 
 
-def save_model(model: Any, tokenizer: Any, target: Path) -> Path:
-    """Write a whole model with its tokenizer to `target`."""
+def save_model(model: Any, tokenizer: Any, target: Path, weights: Mapping[str, Tensor] | None = None) -> Path:
+    """Write a whole model with its tokenizer to `target`, with other `weights` where they are given."""
     beside = _fresh(target)
-    model.save_pretrained(str(beside))
+    model.save_pretrained(str(beside), state_dict=weights)
     tokenizer.save_pretrained(str(beside))
     return _put(beside, target)
 

@@ -3,7 +3,7 @@
 Equal to TRL's losses on the same batch. `begin` is told all units of a step first, as a mean needs their number.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +15,7 @@ from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.settings import Objective as Name
 from weightwright.tune.settings import TuneSettings
 
-Layout = Callable[[Sequence[Unit]], list[Batch]]
+Layout = Callable[[Sequence[Unit]], Iterable[Batch]]
 
 
 class Objective(Protocol):
@@ -130,8 +130,14 @@ class Judged:
     term, over all units of a step and without a gradient.
     """
 
-    def __init__(self, model: VocabularyLoss, settings: TuneSettings) -> None:
-        self._model, self._settings = model, settings
+    def __init__(
+        self,
+        model: VocabularyLoss,
+        settings: TuneSettings,
+        gathered: Callable[[list[float]], list[float]] = list,
+    ) -> None:
+        """`gathered` adds to numbers of some units those that other processes have of theirs."""
+        self._model, self._settings, self._gathered = model, settings, gathered
         self._units, self._kl = 0, 0.0
         self.rewards: list[tuple[float, float]] = []
 
@@ -140,7 +146,8 @@ class Judged:
         self._units = len(units)
         partners = [unit.partner for unit in units if unit.partner is not None]
         with torch.no_grad():
-            moved = [ratio for batch in layout(partners) for ratio in self._ratios(batch).tolist()]
+            own = [ratio for batch in layout(partners) for ratio in self._ratios(batch).tolist()]
+        moved = self._gathered(own)
         self._kl = max(0.0, sum(moved) / len(moved)) if moved else 0.0
 
     def loss(self, batch: Batch) -> Tensor:
@@ -163,11 +170,15 @@ class Judged:
         return sums - sums.new_tensor([value for unit in batch.units for value in unit.reference])
 
 
-def objective(model: VocabularyLoss, settings: TuneSettings) -> Objective:
-    """The objective that the settings name."""
+def objective(
+    model: VocabularyLoss, settings: TuneSettings, gathered: Callable[[list[float]], list[float]] = list
+) -> Objective:
+    """The objective that the settings name; `gathered` see `Judged`."""
     if settings.objective in ("sft", "pretrain"):
         return Likelihood(model)
-    return Judged(model, settings) if settings.objective == "kto" else Preference(model, settings)
+    if settings.objective == "kto":
+        return Judged(model, settings, gathered)
+    return Preference(model, settings)
 
 
 def row_sums(model: VocabularyLoss, batch: Batch) -> list[float]:

@@ -20,7 +20,8 @@ def optimizer_of(
     """
     rate, decay = settings.peak_learning_rate, settings.weight_decay
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(weights, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True)
+        fused = not settings.fsdp  # torch has no fused step of it for divided weights
+        return torch.optim.SGD(weights, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=fused)
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)
     if device.type not in ("cuda", "xpu"):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from weightwright.files import write_whole
 from weightwright.tune.batch import Unit
+from weightwright.tune.distributed import Alone
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.objectives import Layout, row_sums
 
@@ -19,29 +20,30 @@ NEEDED = ("dpo", "kto")
 
 
 def with_reference(
-    parts: Sequence[tuple[Unit, ...]], model: VocabularyLoss, layout: Layout, folder: Path
+    parts: Sequence[tuple[Unit, ...]], model: VocabularyLoss, layout: Layout, folder: Path, ranks: Alone
 ) -> list[tuple[Unit, ...]]:
     """Each part's units (rows trained on, rows held out) with the sums that were kept, or are made and kept now."""
     file = folder / FILE
-    if file.is_file():
-        sums = json.loads(file.read_text(encoding="utf-8"))
-    else:
-        sums = [_sums(units, model, layout) for units in parts]
-        write_whole(file, json.dumps(sums))
+    sums = ranks.agreed(lambda: json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None)
+    if sums is None:
+        sums = [_sums(units, model, layout, ranks) for units in parts]
+        if ranks.first:
+            write_whole(file, json.dumps(sums))
     return [
         tuple(_filled(unit, values) for unit, values in zip(units, own, strict=True))
         for units, own in zip(parts, sums, strict=True)
     ]
 
 
-def _sums(units: Sequence[Unit], model: VocabularyLoss, layout: Layout) -> list[list[float]]:
+def _sums(units: Sequence[Unit], model: VocabularyLoss, layout: Layout, ranks: Alone) -> list[list[float]]:
     """Of each unit's rows and then its partner's."""
     flat = [
         Unit((row,)) for unit in units for row in (*unit.rows, *(unit.partner.rows if unit.partner else ()))
     ]
-    found = {id(unit): value for batch in layout(flat)
-             for unit, value in zip(batch.units, row_sums(model, batch), strict=True)}  # fmt: skip
-    values = iter([found[id(unit)] for unit in flat])
+    places = {id(unit): place for place, unit in enumerate(flat)}
+    found = [(places[id(unit)], value) for batch in layout(flat)
+             for unit, value in zip(batch.units, row_sums(model, batch), strict=True)]  # fmt: skip
+    values = iter([value for _, value in sorted(ranks.gathered(found))])
     return [[next(values) for _ in range(len(unit.rows) + (unit.partner is not None))] for unit in units]
 
 

@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +16,21 @@ from weightwright.data.catalogue import fingerprint
 from weightwright.data.pack import step_count
 from weightwright.errors import TuneError
 from weightwright.files import write_whole
+from weightwright.model.device import pick_device
 from weightwright.plan import advice
 from weightwright.ports import Progress, silent
 from weightwright.tune import events, export, loop, reference, rows
-from weightwright.tune.adapt import adapted
+from weightwright.tune.adapt import Adapted, adapted
 from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import Unit
 from weightwright.tune.diagnose import diagnose, seen_before
+from weightwright.tune.distributed import Alone, Ranks, joined
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.objectives import objective
 from weightwright.tune.optimizer import optimizer_of
 from weightwright.tune.room import check_rows, decide_checkpointing
 from weightwright.tune.settings import FREE_FIELDS, TuneSettings
+from weightwright.tune.shard import ShardedLoss, shard
 
 if TYPE_CHECKING:
     from weightwright.model.load import Loaded
@@ -77,63 +81,69 @@ def tune(
     """Train as `settings` say, or go on where an earlier run of the same settings stopped.
 
     `loaded` is the base model where it is already in memory; LoRA layers are taken out of it again.
-    Raises DataError for rows, TuneError where a run cannot start or go on, MissingExtraError, KeyboardInterrupt
-    after a checkpoint when interrupted.
+    Under torchrun, with `fsdp`, every process calls it and gets the same result. Raises DataError for rows, TuneError
+    where a run cannot start or go on, MissingExtraError, KeyboardInterrupt after a checkpoint when interrupted.
     """
     if settings.tensorboard:
         events.require_package()
-    refuse_unbuilt(settings)
+    with joined(settings) as ranks:
+        return _tune(settings, loaded, ranks, progress)
+
+
+def _tune(settings: TuneSettings, loaded: "Loaded | None", ranks: Alone, progress: Progress) -> TuneResult:
     samples = rows.read(settings, settings.data)
     held_out = rows.read(settings, settings.eval_data) if settings.eval_data else []
-    if loaded is None or settings.method == "qlora":  # whose base is held in 4 bits
-        loaded = _base(settings)
+    if loaded is None or settings.method == "qlora" or settings.fsdp:  # held in 4 bits, or divided
+        loaded = _base(settings, ranks)
     course = plan_course(settings, samples, held_out, loaded)
     longest = max(len(row) for unit in course.units for row in unit.rows)
-    check_rows(loaded.path, settings, longest)
-    decided, notes = decide_checkpointing(loaded.path, settings, longest)
+    check_rows(loaded.path, settings, longest, ranks)
+    decided, notes = decide_checkpointing(loaded.path, settings, longest, ranks)
     course = replace(course, settings=decided, notes=(*course.notes, *notes))
-    claim(settings, course, loaded.fingerprint)
-    finished = read_result(settings.out)
+    identity = ranks.agreed(lambda: identity_of(settings, course, loaded.fingerprint))
+    require_same(identity, identity_of(settings, course, loaded.fingerprint))
+    finished = ranks.agreed(lambda: claim(settings, identity))
     if finished is not None:
         return finished
     for note in course.notes:
         _logger.warning(note)
     torch.manual_seed(settings.seed)
     with adapted(loaded.model, settings, loaded.name) as ready, row_attention(loaded.model):
-        run = prepare(course, ready.model, ready.trainable, settings.out)
+        run = prepare(course, ready, settings.out, ranks)
         loop.resume(run)
         try:
             loop.train(run, progress)
         finally:
-            draw(run)
+            if ranks.first:
+                draw(run)
             ready.model.eval()
             if decided.gradient_checkpointing:
                 ready.model.activation_checkpointing_disable()
         return _finish(run, ready.whole, loaded)
 
 
-def _base(settings: TuneSettings) -> "Loaded":
+def _base(settings: TuneSettings, ranks: Alone) -> "Loaded":
     from weightwright.model.address import parse_model
+    from weightwright.model.device import default_precision
     from weightwright.model.hub import locate, pull
     from weightwright.model.load import load
     from weightwright.tune.room import check_before_loading
 
     address = parse_model(settings.model)
-    path = locate(address) or (pull(address) if address.hub_id else None)
+    with ranks.one_ahead():
+        path = locate(address) or (pull(address) if address.hub_id else None)
     if path is not None:
-        check_before_loading(path, settings)
+        check_before_loading(path, settings, ranks)
     if settings.method == "qlora":
         from weightwright.tune.nf4 import load_nf4
 
         return load_nf4(settings.model, settings.precision, settings.device)
     precision = "f32" if settings.method == "full" else settings.precision
+    if settings.fsdp:  # whole in main memory first: a GPU need not have the room
+        placed = pick_device(settings.device)
+        chosen = ranks.agreed(lambda: default_precision(placed) if precision == "auto" else precision)
+        return load(settings.model, precision=chosen, device="cpu")
     return load(settings.model, precision=precision, device=settings.device)
-
-
-def refuse_unbuilt(settings: TuneSettings) -> None:
-    """Raise TuneError for what this version cannot do yet, with what can be done instead."""
-    if settings.fsdp:
-        raise TuneError("fsdp=true needs several GPUs under torchrun, which comes later; set fsdp: false")
 
 
 def plan_course(
@@ -151,6 +161,7 @@ def plan_course(
     warmup = advice.warmup_steps(steps, asked=settings.warmup_steps, share=settings.warmup_ratio)
     if settings.warmup_steps is not None and warmup < settings.warmup_steps:
         notes += (f"warm-up is {warmup} steps, a tenth of all, not the {settings.warmup_steps} asked for",)
+    kind = pick_device(settings.device) if settings.fsdp else loaded.model.device.type
     return loop.Course(
         units=units,
         eval_units=eval_units,
@@ -158,35 +169,35 @@ def plan_course(
         batch=batch,
         warmup=warmup,
         eval_every=settings.eval_every or max(1, -(-steps // 4)),
-        pass_tokens=1024 if loaded.model.device.type == "cpu" else 8192,
+        pass_tokens=1024 if kind == "cpu" else 8192,
         settings=settings,
         packed=settings.packing,
         notes=notes,
     )
 
 
-def claim(settings: TuneSettings, course: loop.Course, model_fingerprint: str) -> None:
-    """Make `out` this run's folder. Raises TuneError when it is another run's: runs are never mixed."""
-    identity = _identity(settings, course, model_fingerprint)
+def claim(settings: TuneSettings, identity: dict[str, Any]) -> TuneResult | None:
+    """Make `out` this run's folder; the result that it has where the run has ended.
+
+    Raises TuneError when it is another run's: runs are never mixed.
+    """
     file = settings.out / _RUN_FILE
     if file.is_file():
         before = json.loads(file.read_text(encoding="utf-8"))
-        changed = [
-            f"{key} was {before.get(key)!r}, is {identity.get(key)!r}"
-            for key in sorted(before.keys() | identity.keys())
-            if before.get(key) != identity.get(key)
-        ]
+        before = {key: value for key, value in before.items() if key not in FREE_FIELDS}
+        changed = _differences(before, identity)
         if changed:
             raise TuneError(
-                f"{settings.out} holds a run with other settings ({'; '.join(changed)}); "
+                f"{settings.out} holds a run with other settings ({changed}); "
                 "choose another --out, or remove that folder"
             )
-        return
+        return read_result(settings.out)
     if settings.out.exists() and (not settings.out.is_dir() or _holds_other_files(settings.out)):
         raise TuneError(f"{settings.out} exists and is no run of this program; choose another --out")
     settings.out.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(identity, indent=2).encode())
     write_whole(settings.out / "settings.yaml", config.to_yaml(settings).encode())
+    return None
 
 
 def _holds_other_files(folder: Path) -> bool:
@@ -194,7 +205,25 @@ def _holds_other_files(folder: Path) -> bool:
     return any(not path.name.startswith(f".{_RUN_FILE}.") for path in folder.iterdir())
 
 
-def _identity(settings: TuneSettings, course: loop.Course, model_fingerprint: str) -> dict[str, Any]:
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    return "; ".join(
+        f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    )
+
+
+def require_same(first: dict[str, Any], mine: dict[str, Any]) -> None:
+    """Raise TuneError where this process would train something else than the first one."""
+    changed = _differences(first, mine)
+    if changed:
+        raise TuneError(
+            f"the processes of this run differ: what in the first one {changed} in another; give all hosts the same "
+            "model, rows and settings"
+        )
+
+
+def identity_of(settings: TuneSettings, course: loop.Course, model_fingerprint: str) -> dict[str, Any]:
     """All that the weights which come out depend on."""
     values = settings.model_dump(mode="json", exclude={"out", "data", "eval_data", *FREE_FIELDS})
     values["data_sha256"] = fingerprint(settings.data)
@@ -203,33 +232,40 @@ def _identity(settings: TuneSettings, course: loop.Course, model_fingerprint: st
     return values | {"model_fingerprint": model_fingerprint, "steps": course.steps, "rows": len(course.units)}
 
 
-def prepare(course: loop.Course, model: Any, trainable: dict[str, Any], folder: Path) -> loop.Run:
-    """The run before its first step: optimizer, loss, precision, checkpointing."""
-    settings = course.settings
+def prepare(course: loop.Course, ready: Adapted, folder: Path, ranks: Alone) -> loop.Run:
+    """The run before its first step: weights divided over several processes, optimizer, loss, precision."""
+    settings, model = course.settings, ready.model
+    half = settings.method == "full" and settings.precision == "bf16"
+    root = shard(model, ranks, half=half) if isinstance(ranks, Ranks) else None
+    # others where they are divided; a pass leaves those outside the layers whole in the model
+    trainable = {name: ready.whole.get_parameter(name) for name in ready.trainable}
     model.train()
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable()
     if model.device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = settings.tf32
-    if course.packed and not packs_rightly(model):
+    if course.packed and not (root(lambda: packs_rightly(model)) if root else packs_rightly(model)):
         note = "rows are padded, not packed: this model would let them see each other"
         _logger.warning(note)
         course = replace(course, packed=False, notes=(*course.notes, note))
-    loss = VocabularyLoss(model)
+    loss = ShardedLoss(root, model) if root else VocabularyLoss(model)
     run = loop.Run(
         course=course,
         model=model,
         trainable=trainable,
         optimizer=optimizer_of(settings, trainable.values(), model.device),
-        objective=objective(loss, settings),
+        objective=objective(loss, settings, ranks.gathered),
         folder=folder,
-        autocast=settings.method == "full" and settings.precision == "bf16",
+        autocast=half and root is None,
+        ranks=ranks,
     )
+    if isinstance(loss, ShardedLoss):
+        run.idle = partial(loss.idle, run.device)
     if settings.objective in reference.NEEDED:
         model.eval()
         with run.computing():
             units, eval_units = reference.with_reference(
-                (course.units, course.eval_units), loss, run.layout, folder
+                (course.units, course.eval_units), loss, run.layout, folder, ranks
             )
         model.train()
         run.course = replace(course, units=units, eval_units=eval_units)
@@ -260,13 +296,7 @@ def draw(run: loop.Run) -> None:
 
 
 def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
-    adapter = model = None
-    if run.course.settings.method == "full":
-        model = export.save_model(run.model, loaded.tokenizer, run.folder / "model")
-    else:
-        adapter = export.save_adapter(
-            whole, loaded.tokenizer, run.folder / "adapter", base_fingerprint=loaded.fingerprint
-        )
+    adapter, model = _export(run, whole, loaded)
     last = run.notes.losses[-max(1, len(run.notes.losses) // 10) :]
     result = TuneResult(
         adapter=adapter,
@@ -275,7 +305,7 @@ def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
         train_loss=sum(last) / len(last),
         eval_loss=run.notes.evals[-1][1] if run.notes.evals else None,
         tokens_per_s=round(run.notes.tokens_per_s, 1),
-        peak_bytes=peak_bytes(run.device),
+        peak_bytes=max(run.ranks.gathered([peak_bytes(run.device)])),
         diagnosis=diagnose(
             run.notes.losses,
             run.notes.evals,
@@ -285,8 +315,21 @@ def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
         preferred=_preferred(run.notes.preferred),
         notes=run.course.notes,
     )
-    write_whole(run.folder / _RESULT_FILE, json.dumps(result.to_json(), indent=2).encode())
+    if run.ranks.first:
+        write_whole(run.folder / _RESULT_FILE, json.dumps(result.to_json(), indent=2).encode())
     return result
+
+
+def _export(run: loop.Run, whole: Any, loaded: "Loaded") -> tuple[Path | None, Path | None]:
+    """The folders of the adapter or the model, written by the first process."""
+    full, tokenizer = run.course.settings.method == "full", loaded.tokenizer
+    target = run.folder / ("model" if full else "adapter")
+    weights = run.ranks.whole(run.model.state_dict(keep_vars=True) if full else run.trainable)
+    if full and run.ranks.first:
+        export.save_model(run.model, tokenizer, target, weights)
+    elif run.ranks.first:
+        export.save_adapter(whole, tokenizer, target, base_fingerprint=loaded.fingerprint, weights=weights)
+    return (None, target) if full else (target, None)
 
 
 def _preferred(counts: tuple[int, int] | None) -> dict[str, float] | None:

@@ -21,7 +21,9 @@ SGD_LEARNING_RATE = 0.1
 DEFAULT_BETA: dict[Objective, float] = {"dpo": 0.1, "kto": 0.1, "orpo": 0.1, "simpo": 2.0}
 
 # What may differ between a run and its resumption: none of it changes the weights that come out.
-FREE_FIELDS = frozenset({"save_every", "keep", "device", "show", "tensorboard", "gradient_checkpointing"})
+FREE_FIELDS = frozenset(
+    {"save_every", "keep", "device", "fsdp", "show", "tensorboard", "gradient_checkpointing"}
+)
 
 
 class TuneSettings(Settings):

@@ -1,0 +1,93 @@
+"""A model's weights divided over processes by FSDP2 (`torch.distributed.fsdp.fully_shard`).
+
+Each layer is put together when it is computed and taken apart after it. What is outside the layers (embedding, last
+norm, head) is put together for a whole pass: `Root`, whose forward pass is whatever uses the model. The loss asks the
+backbone and the head one by one, so the model's own forward pass would be no place for that.
+
+Frozen weights and an adapter's f32 ones are divided alike: FSDP2 gathers a group of mixed dtypes as bytes, and only
+those with gradients must be of one dtype.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from weightwright.data.template import Encoded
+from weightwright.errors import TuneError
+from weightwright.tune.batch import Batch, Unit, pad
+from weightwright.tune.distributed import Ranks
+from weightwright.tune.loss import VocabularyLoss
+
+T = TypeVar("T")
+
+
+class Root(nn.Module):  # type: ignore[misc]
+    """What holds the whole model; calling it runs something inside the model while its outer weights are whole."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, compute: Callable[[], Any]) -> Any:
+        """What `compute` returns; a tensor of it is where the backward pass begins."""
+        found = compute()
+        return found.clone() if isinstance(found, Tensor) else found  # FSDP2 hooks no views
+
+
+class ShardedLoss(VocabularyLoss):
+    """The loss of a model that is divided."""
+
+    def __init__(self, root: Root, model: Any) -> None:
+        self._root = root
+        root(lambda: super(ShardedLoss, self).__init__(model))
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """See `VocabularyLoss`."""
+        found: Tensor = self._root(lambda: super(ShardedLoss, self).__call__(batch))
+        return found
+
+    def logprobs(self, batch: Batch, where: Tensor) -> Tensor:
+        """See `VocabularyLoss`."""
+        found: Tensor = self._root(lambda: super(ShardedLoss, self).logprobs(batch, where))
+        return found
+
+    def idle(self, device: torch.device) -> None:
+        """A pass that changes nothing: other processes have one more, and each needs all to put weights together."""
+        row = Encoded((0, 0), (False, True), "")
+        loss = self(pad([Unit((row,))], device))
+        if torch.is_grad_enabled():
+            (loss * 0).backward()
+
+
+def shard(model: Any, ranks: Ranks, *, half: bool) -> Root:
+    """Divide `model`, layer by layer, over all processes; afterwards its parameters are DTensors on their device.
+
+    With `half` the f32 weights are gathered and computed with in bf16, gradients added up in f32: autocast would keep
+    a bf16 copy of every whole weight until the backward pass. Raises TuneError for a model without layers.
+    """
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if half else MixedPrecisionPolicy()
+    root = Root(model)
+    parts = [*layers(model), root]
+    if len(parts) == 1:
+        raise TuneError(
+            f"fsdp=true finds no layers in {type(model).__name__} to divide; train in one process"
+        )
+    for part in parts:
+        divided: Any = fully_shard(part, mesh=ranks.mesh, mp_policy=policy)
+        # each loss is already a share of the step's mean: gradients are added up, not averaged
+        divided.set_gradient_divide_factor(1.0)
+        divided.set_force_sum_reduction_for_comms(True)  # gloo knows no scaled sums
+    return root
+
+
+def layers(model: nn.Module) -> Iterator[nn.Module]:
+    """The layers that stand one behind the other: the members of the outermost lists of modules."""
+    for child in model.children():
+        if isinstance(child, nn.ModuleList):
+            yield from (member for member in child if any(True for _ in member.parameters()))
+        else:
+            yield from layers(child)
