@@ -142,7 +142,7 @@ class _Causal(torch.autograd.Function):  # type: ignore[misc]
     """
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # under autocast
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         lines, tokens = query.shape[0] * key.shape[1], query.shape[2]
         size = padded_rows(tokens)
@@ -154,7 +154,7 @@ class _Causal(torch.autograd.Function):  # type: ignore[misc]
         return _cut(torch.bmm(weights, v), query.shape[:3])
 
     @staticmethod
-    @torch.amp.custom_bwd(device_type="cpu")
+    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, weights = ctx.saved_tensors
         grad = _lengthened(outer[0], ctx.size).view(q.shape[0], q.shape[1], -1)

@@ -6,7 +6,7 @@ the backward pass makes exactly the gradients that are needed: none for the froz
 input where nothing below it is trained.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,12 @@ class Parts:
     down: Tensor | None = None
     up: Tensor | None = None
     scale: float = 0.0
+
+    @classmethod
+    def of(cls, tensors: Sequence[Any], scale: float) -> "Parts":
+        """From `tensors`."""
+        weight, bias, down, up = tensors
+        return cls(weight, bias, down, up, scale)
 
     @property
     def tensors(self) -> Tensors:
@@ -76,7 +82,7 @@ class _LoraLinear(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, x: Tensor, dropped: Tensor, scale: float, *tensors: Any) -> Tensor:
         flat = dropped.reshape(-1, dropped.shape[-1])
-        result, inner = Parts(*tensors, scale=scale).product(x.reshape(flat.shape), flat)
+        result, inner = Parts.of(tensors, scale).product(x.reshape(flat.shape), flat)
         ctx.save_for_backward(flat, inner, *tensors)
         ctx.scale, ctx.shape, ctx.same = scale, x.shape, dropped is x
         return result.view(*x.shape[:-1], -1)
@@ -84,13 +90,13 @@ class _LoraLinear(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         flat, inner, *tensors = ctx.saved_tensors
-        parts = Parts(*tensors, scale=ctx.scale)
+        parts = Parts.of(tensors, ctx.scale)
         grad = outer[0].reshape(-1, outer[0].shape[-1])
         grad_inner = parts.inner_gradient(grad)
         grad_x = grad_dropped = None
         if ctx.needs_input_grad[0]:
             grad_x = parts.input_gradient(grad, grad_inner if ctx.same else None).view(ctx.shape)
-        if ctx.needs_input_grad[1] and not ctx.same:
+        if ctx.needs_input_grad[1] and not ctx.same and grad_inner is not None and parts.down is not None:
             grad_dropped = (grad_inner @ parts.down.to(grad.dtype)).view(ctx.shape)
         adapter = parts.adapter_gradients(grad, grad_inner, flat, inner)
         return grad_x, grad_dropped, None, None, None, *adapter

@@ -138,4 +138,4 @@ class _GatedMlp(torch.autograd.Function):  # type: ignore[misc]
 
 
 def _layers(tensors: Any, scales: list[float]) -> list[Parts]:
-    return [Parts(*tensors[4 * n : 4 * n + 4], scale=scale) for n, scale in enumerate(scales)]
+    return [Parts.of(tensors[4 * n : 4 * n + 4], scale) for n, scale in enumerate(scales)]
