@@ -55,6 +55,8 @@ def test_gradients_are_those_of_a_dense_model_with_the_same_weights(make, tiny_m
     for model in (held, plain):
         torch.manual_seed(0)
         with adapted(model, make(method="qlora"), "tiny") as ready, row_attention(model):
+            fused = [name for name, module in model.named_modules() if "forward" in module.__dict__]
+            assert sum(name.endswith(("_proj", "mlp")) for name in fused) == 2 * (7 + 1)
             loss = VocabularyLoss(ready.model)
             with torch.no_grad():  # an evaluation before the step must not change what is learnt
                 ready.model.eval()

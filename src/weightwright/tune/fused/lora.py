@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Tensors = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+Rest = tuple[float, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """A frozen linear layer and its adapter, if there is one.
 
-    weight [outputs, inputs]; down [rank, inputs] and up [outputs, rank] f32.
+    weight [outputs, inputs], or its 4-bit form with bitsandbytes' `quantised` state; down [rank, inputs] and up
+    [outputs, rank] f32.
     """
 
     weight: Tensor
@@ -29,21 +31,36 @@ class Parts:
     down: Tensor | None = None
     up: Tensor | None = None
     scale: float = 0.0
+    quantised: Any = None
 
     @classmethod
-    def of(cls, tensors: Sequence[Any], scale: float) -> "Parts":
-        """From `tensors`."""
+    def of(cls, tensors: Sequence[Any], rest: Rest) -> "Parts":
+        """From `tensors` and `rest`."""
         weight, bias, down, up = tensors
-        return cls(weight, bias, down, up, scale)
+        return cls(weight, bias, down, up, *rest)
 
     @property
     def tensors(self) -> Tensors:
-        """All but the scale, in the order of the fields."""
+        """What autograd knows, in the order of the fields."""
         return self.weight, self.bias, self.down, self.up
+
+    @property
+    def rest(self) -> Rest:
+        """All else."""
+        return self.scale, self.quantised
+
+    def matrix(self, dtype: torch.dtype) -> Tensor:
+        """The weight; out of its 4 bits for as long as it is used."""
+        if self.quantised is None:
+            return self.weight
+        from bitsandbytes.functional import dequantize_4bit
+
+        found: Tensor = dequantize_4bit(self.weight, self.quantised)
+        return found.to(dtype)
 
     def product(self, x: Tensor, dropped: Tensor) -> tuple[Tensor, Tensor | None]:
         """The layer's outcome [n, outputs] for x [n, inputs], and dropped·downᵀ [n, rank]."""
-        result = F.linear(x, self.weight, self.bias)
+        result = F.linear(x, self.matrix(x.dtype), self.bias)
         if self.down is None or self.up is None:
             return result, None
         inner = dropped @ self.down.to(x.dtype).t()
@@ -51,7 +68,8 @@ class Parts:
 
     def input_gradient(self, grad: Tensor, grad_inner: Tensor | None, into: Tensor | None = None) -> Tensor:
         """What `grad` [n, outputs] means for the layer's input [n, inputs], added to `into` where given."""
-        found = grad @ self.weight if into is None else into.addmm_(grad, self.weight)
+        weight = self.matrix(grad.dtype)
+        found = grad @ weight if into is None else into.addmm_(grad, weight)
         if grad_inner is not None and self.down is not None:
             found.addmm_(grad_inner, self.down.to(grad.dtype))
         return found
@@ -74,23 +92,23 @@ def lora_linear(x: Tensor, dropped: Tensor, parts: Parts) -> Tensor:
 
     x and dropped [.., inputs]; result [.., outputs]. `dropped` is x after the adapter's dropout, x itself without.
     """
-    result: Tensor = _LoraLinear.apply(x, dropped, parts.scale, *parts.tensors)
+    result: Tensor = _LoraLinear.apply(x, dropped, parts.rest, *parts.tensors)
     return result
 
 
 class _LoraLinear(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
-    def forward(ctx: Any, x: Tensor, dropped: Tensor, scale: float, *tensors: Any) -> Tensor:
+    def forward(ctx: Any, x: Tensor, dropped: Tensor, rest: Rest, *tensors: Any) -> Tensor:
         flat = dropped.reshape(-1, dropped.shape[-1])
-        result, inner = Parts.of(tensors, scale).product(x.reshape(flat.shape), flat)
+        result, inner = Parts.of(tensors, rest).product(x.reshape(flat.shape), flat)
         ctx.save_for_backward(flat, inner, *tensors)
-        ctx.scale, ctx.shape, ctx.same = scale, x.shape, dropped is x
+        ctx.rest, ctx.shape, ctx.same = rest, x.shape, dropped is x
         return result.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         flat, inner, *tensors = ctx.saved_tensors
-        parts = Parts.of(tensors, ctx.scale)
+        parts = Parts.of(tensors, ctx.rest)
         grad = outer[0].reshape(-1, outer[0].shape[-1])
         grad_inner = parts.inner_gradient(grad)
         grad_x = grad_dropped = None
@@ -103,9 +121,9 @@ class _LoraLinear(torch.autograd.Function):  # type: ignore[misc]
 
 
 def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """The forward pass of a plain LoRA layer on a linear layer.
+    """The forward pass of a plain LoRA layer on a linear layer, in 4 bits or not.
 
-    None for layers of other kinds (DoRA, embeddings, quantised bases).
+    None for layers of other kinds (DoRA, embeddings, other quantised bases).
     """
     if not is_plain(module):
         return None
@@ -121,13 +139,13 @@ def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
 
 def is_plain(module: nn.Module) -> bool:
     """Whether this is peft's LoRA on a linear layer, and nothing else."""
-    from peft.tuners.lora import Linear
+    from peft.tuners.lora import LoraLayer
 
-    if type(module) is not Linear:
-        return False
     layer: Any = module
     return (
-        type(layer.base_layer) is nn.Linear
+        isinstance(module, LoraLayer)
+        and type(module).__name__ in ("Linear", "Linear4bit")
+        and is_frozen_linear(layer.base_layer)
         and not layer.lora_variant
         and not layer.fan_in_fan_out
         and list(layer.lora_A) == layer.active_adapters
@@ -135,10 +153,25 @@ def is_plain(module: nn.Module) -> bool:
     )
 
 
+def is_frozen_linear(module: nn.Module) -> bool:
+    """Whether this is a linear layer, in 4 bits or not, whose weights are not trained."""
+    layer: Any = module
+    known = type(module) is nn.Linear or _state_of(module) is not None
+    return known and not layer.weight.requires_grad
+
+
 def parts_of(layer: Any) -> Parts:
     """A plain LoRA layer's tensors as they are now, or those of a linear layer without an adapter."""
-    if isinstance(layer, nn.Linear):
-        return Parts(layer.weight, layer.bias)
+    if is_frozen_linear(layer):
+        return Parts(layer.weight, layer.bias, quantised=_state_of(layer))
     base, name = layer.base_layer, layer.active_adapters[0]
     down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
-    return Parts(base.weight, base.bias, down, up, layer.scaling[name])
+    return Parts(base.weight, base.bias, down, up, layer.scaling[name], _state_of(base))
+
+
+def _state_of(layer: Any) -> Any:
+    """What bitsandbytes knows of a linear layer in 4 bits; None of another layer."""
+    kind = type(layer)
+    if kind.__name__ != "Linear4bit" or not kind.__module__.startswith("bitsandbytes"):
+        return None
+    return getattr(layer.weight, "quant_state", None)

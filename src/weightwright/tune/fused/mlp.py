@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from weightwright.model.kernels import rows
 from weightwright.model.kernels import train as kernels
-from weightwright.tune.fused.lora import Parts, is_plain, parts_of
+from weightwright.tune.fused.lora import Parts, Rest, is_frozen_linear, is_plain, parts_of
 
 _LAYERS = ("gate_proj", "up_proj", "down_proj")
 _ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh"}
@@ -35,7 +35,7 @@ def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
         def whole(x: Tensor) -> Tensor:
             parts = [parts_of(getattr(mlp, name)) for name in _LAYERS]
             tensors = [tensor for one in parts for tensor in one.tensors]
-            found: Tensor = _GatedMlp.apply(x, number, [one.scale for one in parts], *tensors)
+            found: Tensor = _GatedMlp.apply(x, number, [one.rest for one in parts], *tensors)
             return found
 
         return whole
@@ -51,13 +51,13 @@ def key_of(module: nn.Module) -> tuple[object, ...]:
     """What MLPs that behave alike have in common."""
     layers: list[Any] = [getattr(module, name) for name in _LAYERS]
     kinds = tuple((type(layer), layer.in_features, layer.out_features) for layer in layers)
-    return type(module), kinds, _is_one_step(layers[0])
+    return type(module), kinds, all(_is_one_step(layer) for layer in layers)
 
 
 def _is_one_step(layer: Any) -> bool:
     if is_plain(layer):
         return isinstance(layer.lora_dropout[layer.active_adapters[0]], nn.Identity)
-    return type(layer) is nn.Linear and not any(weight.requires_grad for weight in layer.parameters())
+    return is_frozen_linear(layer)
 
 
 def _gated(gate: Tensor, up: Tensor, activation: int) -> Tensor:
@@ -106,21 +106,21 @@ class _GatedMlp(torch.autograd.Function):  # type: ignore[misc]
     """Tensors are those of the gate's, up's and down's `Parts`, four each."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, activation: int, scales: list[float], *tensors: Any) -> Tensor:
-        gate_layer, up_layer, down_layer = _layers(tensors, scales)
+    def forward(ctx: Any, x: Tensor, activation: int, rests: list[Rest], *tensors: Any) -> Tensor:
+        gate_layer, up_layer, down_layer = _layers(tensors, rests)
         flat = x.reshape(-1, x.shape[-1])
         gate, gate_inner = gate_layer.product(flat, flat)
         up, up_inner = up_layer.product(flat, flat)
         product = _gated(gate, up, activation)
         result, down_inner = down_layer.product(product, product)
         ctx.save_for_backward(flat, gate, up, gate_inner, up_inner, down_inner, *tensors)
-        ctx.activation, ctx.scales, ctx.shape = activation, scales, x.shape
+        ctx.activation, ctx.rests, ctx.shape = activation, rests, x.shape
         return result.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         flat, gate, up, gate_inner, up_inner, down_inner, *tensors = ctx.saved_tensors
-        gate_layer, up_layer, down_layer = _layers(tensors, ctx.scales)
+        gate_layer, up_layer, down_layer = _layers(tensors, ctx.rests)
         grad = outer[0].reshape(-1, outer[0].shape[-1])
         grad_inner = down_layer.inner_gradient(grad)
         product = down_layer.input_gradient(grad, grad_inner)  # its gradient, until the next line
@@ -137,5 +137,5 @@ class _GatedMlp(torch.autograd.Function):  # type: ignore[misc]
         return grad_x, None, None, *frozen, *of_gate, *frozen, *of_up, *frozen, *of_down
 
 
-def _layers(tensors: Any, scales: list[float]) -> list[Parts]:
-    return [Parts.of(tensors[4 * n : 4 * n + 4], scale) for n, scale in enumerate(scales)]
+def _layers(tensors: Any, rests: list[Rest]) -> list[Parts]:
+    return [Parts.of(tensors[4 * n : 4 * n + 4], rest) for n, rest in enumerate(rests)]
