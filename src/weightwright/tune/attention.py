@@ -6,7 +6,7 @@ CPU, forward and backward together, it takes longer than plain products with a f
 x 64 over 3 keys: 7.1 times at 40 tokens, 2.1 at 128, 2.2 at 256, 1.3 at 512).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
@@ -106,12 +106,21 @@ def forward(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     rules = Rules(scale, sliding_window or 0, softcap or 0.0, s_aux)
     bounds = packed_bounds or (0, query.shape[2])
+    if not dropout and _is_short(query, max(b - a for a, b in pairwise(bounds)), rules):
+        out: Tensor = _Causal.apply(query, key, value, bounds, scale)
+        return out, None
     parts = [
         _attend(query[:, :, a:b], key[:, :, a:b], value[:, :, a:b], rules, dropout)
         for a, b in pairwise(bounds)
     ]
     out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
     return out.transpose(1, 2), None
+
+
+def _is_short(query: Tensor, tokens: int, rules: Any) -> bool:
+    """Whether rows of so many tokens are taken by plain products."""
+    plain = not rules.cap and rules.sinks is None and not 0 < rules.window < tokens
+    return plain and query.device.type == "cpu" and tokens <= LONGEST
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, rules: Any, dropout: float) -> Tensor:
@@ -126,9 +135,9 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, rules: Any, dropout: floa
         if windowed:
             seen &= places[None] > places[:, None] - rules.window
         return attend_seen(query, key, value, seen, rules)
-    if query.device.type == "cpu" and tokens <= LONGEST and not dropout:
-        out: Tensor = _Causal.apply(query, key, value, rules.scale)
-        return out
+    if not dropout and _is_short(query, tokens, rules):
+        out: Tensor = _Causal.apply(query, key, value, (0, tokens), rules.scale)
+        return out.transpose(1, 2)
     return F.scaled_dot_product_attention(
         query, key, value, is_causal=True, dropout_p=dropout, scale=rules.scale,
         enable_gqa=key.shape[1] != query.shape[1],
@@ -136,48 +145,68 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, rules: Any, dropout: floa
 
 
 class _Causal(torch.autograd.Function):  # type: ignore[misc]
-    """softmax(scale·q·kᵀ, causal)·v; the heads that share keys are rows of one product.
+    """softmax(scale·q·kᵀ, causal)·v of each row between the bounds: [lines, tokens, heads, value width].
 
-    Rows are lengthened to few different lengths: oneDNN keeps 0.7 MB for each that it has met.
+    The heads that share keys are rows of one product. Weights are made again in the backward pass: kept, they would
+    be of other sizes in each pass, between which the allocator's heap falls into holes. Rows are lengthened to few
+    different lengths: oneDNN keeps 0.7 MB for each that it has met.
     """
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        lines, tokens = query.shape[0] * key.shape[1], query.shape[2]
-        size = padded_rows(tokens)
-        q, k, v = (_lengthened(x, size).view(lines, -1, x.shape[-1]) for x in (query, key, value))
-        weights = torch.bmm(q, k.transpose(1, 2))
-        _softmax(weights.view(-1, size), scale)
-        ctx.save_for_backward(q, k, v, weights)
-        ctx.scale, ctx.shapes, ctx.size = scale, (query.shape, key.shape, value.shape), size
-        return _cut(torch.bmm(weights, v), query.shape[:3])
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, bounds: tuple[int, ...], scale: float
+    ) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        ctx.bounds, ctx.scale = bounds, scale
+        lines, heads, tokens, _ = query.shape
+        out = query.new_empty(lines, tokens, heads, value.shape[-1])
+        for a, b in pairwise(bounds):
+            q, k, v = (_rows(x, a, b, key.shape[1]) for x in (query, key, value))
+            _put(out, a, b, torch.bmm(_weights(q, k, scale), v))
+        return out
 
     @staticmethod
     @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, weights = ctx.saved_tensors
-        grad = _lengthened(outer[0], ctx.size).view(q.shape[0], q.shape[1], -1)
-        grad_value = torch.bmm(weights.transpose(1, 2), grad)
-        scores = torch.bmm(grad, v.transpose(1, 2))
-        _softmax_gradient(weights.view(-1, ctx.size), scores.view(-1, ctx.size), ctx.scale)
-        grads = torch.bmm(scores, k), torch.bmm(scores.transpose(1, 2), q), grad_value
-        return *(_cut(x, shape[:3]) for x, shape in zip(grads, ctx.shapes, strict=True)), None
+        inputs = ctx.saved_tensors
+        heads = inputs[1].shape[1]
+        found = [x.new_empty(x.shape[0], x.shape[2], x.shape[1], x.shape[3]) for x in inputs]
+        for a, b in pairwise(ctx.bounds):
+            q, k, v = (_rows(x, a, b, heads) for x in inputs)
+            grad = _rows(outer[0].transpose(1, 2), a, b, heads)
+            weights = _weights(q, k, ctx.scale)
+            _put(found[2], a, b, torch.bmm(weights.transpose(1, 2), grad))
+            scores = torch.bmm(grad, v.transpose(1, 2))
+            size = k.shape[1]
+            _softmax_gradient(weights.view(-1, size), scores.view(-1, size), ctx.scale)
+            _put(found[0], a, b, torch.bmm(scores, k))
+            _put(found[1], a, b, torch.bmm(scores.transpose(1, 2), q))
+        return *(x.transpose(1, 2) for x in found), None, None
 
 
-def _lengthened(x: Tensor, size: int) -> Tensor:
-    """[rows, heads, tokens, width] with zeros behind its tokens, contiguous."""
-    if x.shape[2] == size:
-        return x.contiguous()
-    room = x.new_zeros(*x.shape[:2], size, x.shape[3])
-    room[:, :, : x.shape[2]] = x
-    return room
+def _rows(x: Tensor, a: int, b: int, heads: int) -> Tensor:
+    """Tokens a to b of [lines, all heads, tokens, width] with zeros behind: [lines · heads, .., width]."""
+    size = padded_rows(b - a)
+    if size == b - a:
+        room = x[:, :, a:b].contiguous()
+    else:
+        room = x.new_zeros(*x.shape[:2], size, x.shape[3])
+        room[:, :, : b - a] = x[:, :, a:b]
+    return room.view(x.shape[0] * heads, -1, x.shape[3])
 
 
-def _cut(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """[rows, heads, tokens, width] of rows that were lengthened."""
-    rows, heads, tokens = shape
-    return x.view(rows, heads, -1, x.shape[-1])[:, :, :tokens]
+def _put(out: Tensor, a: int, b: int, rows: Tensor) -> None:
+    """What `_rows` has taken apart, into tokens a to b of out [lines, tokens, all heads, width]."""
+    lines, _, heads, width = out.shape
+    out[:, a:b] = rows.view(lines, heads, -1, width)[:, :, : b - a].transpose(1, 2)
+
+
+def _weights(q: Tensor, k: Tensor, scale: float) -> Tensor:
+    """Causal weights [n, rows, tokens] for q [n, rows, width] and k [n, tokens, width]."""
+    found = torch.bmm(q, k.transpose(1, 2))
+    _softmax(found.view(-1, k.shape[1]), scale)
+    return found
 
 
 def _softmax(scores: Tensor, scale: float) -> None:
