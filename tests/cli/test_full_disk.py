@@ -65,6 +65,16 @@ def test_tune(small_disk: Path, tiny_model: Path, tmp_path: Path) -> None:
     assert (small_disk / "run" / "adapter" / "adapter_model.safetensors").exists()
 
 
+def test_a_whole_model_that_finds_no_room(small_disk: Path, tiny_model: Path, tmp_path: Path) -> None:
+    ballast = fill(small_disk, 60_000)
+    command = ["tune", "--model", tiny_model, "--data", rows(tmp_path), "--out", small_disk / "run"]
+    command += ["--method", "full", "--optimizer", "sgd", "--momentum", "0", "--batch", "8", "--keep", "1"]
+    check_full(run(*command))
+    ballast.unlink()
+    assert run(*command).returncode == 1  # a checkpoint and a model are more than 400 kB
+    assert not (small_disk / "run" / "model").exists()
+
+
 def test_init(small_disk: Path) -> None:
     ballast = fill(small_disk, 0)
     check_full(run("init", "compare", "--out", small_disk / "compare.yaml"))

@@ -39,7 +39,7 @@ def test_lora_on_llama_2_7b(rank: int, said: str):
     one = found[f"LoRA on Llama-2-7B at rank {rank}"]
     assert one.published == said
     assert 13.5 < gigabytes(one.ours) < 30
-    assert f"rank {24 - rank} differs by 0.37 GB here" in one.why  # 20,277,248 weights of 18 bytes
+    assert f"rank {24 - rank} differs by 0.33 GB here" in one.why  # 20,277,248 weights of 16 bytes
 
 
 def test_a_33b_model_in_16_and_in_4_bits():
@@ -59,7 +59,7 @@ def test_qlora_beside_lora_is_the_same_figure_from_both_sides():
     both = [figures(LLAMA_2_7B, task=task)["QLoRA beside LoRA"] for task in ("lora", "qlora")]
     assert both[0] == both[1]
     assert both[0].published == "-33% memory, +39% time"
-    assert -50 < float(both[0].ours.partition("%")[0]) < -30
+    assert -60 < float(both[0].ours.partition("%")[0]) < -30
 
 
 def test_figures_stand_only_where_they_apply():

@@ -46,16 +46,6 @@ def test_the_value_fits_and_one_more_does_not(search: str, values: dict, gigabyt
         assert f"{found.value + 1:,}" in found.why
 
 
-@pytest.mark.parametrize("length", [513, 530, 560])
-def test_longer_rows_than_those_whose_attention_is_kept_are_tried(length: int):
-    settings = PlanSettings(
-        model="x", task="lora", micro_batch=1, search="max-length", gradient_checkpointing=False
-    )
-    limit = peak(settings, "max_length", length)
-    assert peak(settings, "max_length", 512) > limit
-    assert largest(SPEC, settings, limit).value == length
-
-
 def test_auto_finds_what_fits_with_activations_recomputed_and_says_so():
     auto, on, off = (
         largest(

@@ -211,7 +211,6 @@ def test_interrupted_and_resumed_ends_with_the_same_weights(make, tmp_path, drop
 KILLED_RUNS = """
 import os, signal, sys
 from weightwright import files
-from weightwright import files
 from weightwright.model import load
 from weightwright.tune import adapt, checkpoint, export
 from weightwright.tune.run import tune
@@ -233,7 +232,9 @@ def run(place, number):
         if place == "step" and done == number:
             os.kill(os.getpid(), signal.SIGKILL)
     if place == "write":
-        files.write_synced = checkpoint.write_synced = killing(files.write_synced, number)
+        files.write_synced = killing(files.write_synced, number)
+    elif place == "tensors":
+        checkpoint.sync_tree = killing(checkpoint.sync_tree, number)
     elif place == "sync":
         files.sync_folder = checkpoint.sync_folder = killing(files.sync_folder, number)
     elif place == "adapter":
@@ -259,7 +260,7 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_weights(make, tmp_p
     settings = make(out=tmp_path / "killed", **options)
     # before the run has a name, between steps, while a checkpoint is written, before and after it is
     # renamed, while the adapter is put in place
-    places = ["write:1", "step:3", "write:3", "sync:3", "sync:5", "adapter:1"]
+    places = ["write:1", "step:3", "tensors:1", "sync:3", "sync:5", "adapter:1"]
     command = [sys.executable, "-c", KILLED_RUNS, settings.model_dump_json(), *places]
     runs = subprocess.run(command, check=False, capture_output=True, text=True)
     assert runs.stdout.split() == [str(-signal.SIGKILL)] * len(places), runs.stderr

@@ -1,8 +1,9 @@
 """Peak memory of a stretch of work: the kernel's high-water mark, put back before each arm."""
 
-import ctypes
 import gc
 from pathlib import Path
+
+from weightwright.model.heap import give_back
 
 _PEAK = "VmHWM:"
 
@@ -13,20 +14,12 @@ def reset_peak() -> bool:
     Linux only: writing 5 to /proc/self/clear_refs (proc(5), "reset the peak resident set size").
     """
     gc.collect()
-    _give_back()
+    give_back()
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
         return False
     return True
-
-
-def _give_back() -> None:
-    """Hand free memory back to the kernel, so that it does not count as held (glibc only)."""
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError, TypeError):
-        return
 
 
 def peak_bytes() -> int | None:

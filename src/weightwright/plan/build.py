@@ -85,6 +85,7 @@ class _Attention:
     values: int
     kv_heads: int
     state: int = 0
+    qk_norm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ def _layer(shape: Shape, count: int, linear_attention: bool, mixture: bool) -> L
         inner=mlp.inner,
         gated=shape.family.mlp != "plain",
         experts=mlp.experts,
+        qk_norm=attention.qk_norm,
         state=attention.state,
     )
 
@@ -173,10 +175,11 @@ def _attention(shape: Shape) -> _Attention:
         )
     linears += (Linear(shape.name("o_proj"), queries, hidden, out_bias),)
     other = heads if family.sinks else 0
-    if family.qk_norm and (not family.qk_norm_if or shape.config.get(family.qk_norm_if)):
+    qk_norm = bool(family.qk_norm and (not family.qk_norm_if or shape.config.get(family.qk_norm_if)))
+    if qk_norm:
         normed = 2 * shape.width if family.qk_norm == "head" else queries + keys
         other += normed * (2 if family.norm_bias else 1)
-    return _Attention(linears, other, queries, keys, keys, shape.kv_heads)
+    return _Attention(linears, other, queries, keys, keys, shape.kv_heads, qk_norm=qk_norm)
 
 
 def _latent(shape: Shape) -> _Attention:

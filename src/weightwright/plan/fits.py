@@ -13,7 +13,7 @@ from weightwright.plan.spec import ModelSpec, from_file
 log = logging.getLogger(__name__)
 
 _WAYS = 3  # of the advice that a message holds
-_OWN = ("activations", "loss", "working", "runtime")  # what each of several processes holds by itself
+_OWN = ("activations", "loss", "working", "heap", "runtime")  # what each of several processes holds by itself
 
 
 @dataclass(frozen=True, slots=True)

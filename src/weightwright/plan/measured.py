@@ -17,22 +17,26 @@ CUDA_CONTEXT_BYTES = 500_000_000
 # Bytes of what is computed with; int8 and int4 weights are multiplied in bf16.
 COMPUTE_BYTES: Mapping[str, int] = {"f32": 4, "bf16": 2, "int8": 2, "int4": 2}
 
-LOSS_CHUNK_LOGITS = 8_000_000  # as tune/loss.py holds them
+LOSS_CHUNK_BYTES = 64_000_000  # as tune/head.py holds them
 PASS_TOKENS = {"cpu": 1024, "gpu": 8192}  # as tune/run.py fills a pass where no rows are said
-SHORT_ROWS = 512  # on a CPU attention weights are kept whole up to here, as tune/attention.py does
+SHORT_ROWS = 512  # on a CPU attention weights are made whole up to here, as tune/attention.py does
 STEP_TOKENS = 512  # as engine/settings.py has it
 BLOCK_TOKENS = 16  # as model/cache.py has them
 
-# How many copies a layer keeps of a token for the backward pass, in what is computed with: of the hidden state by
-# each of two norms (and one in f32), of queries and of keys and values around the rotation, of the MLP's inner width.
-KEPT_NORMS, KEPT_BY_NORM, KEPT_BY_NORM_F32 = 2, 2, 1
-KEPT_QUERIES, KEPT_KEYS = 3, 2  # before and after rotation, and what attention gives
-KEPT_GATED, KEPT_PLAIN = 4, 2  # gate, up, activation, product; without a gate the first and the last
+# How many copies a layer keeps of a token for the backward pass. With adapters, whose layers are single steps (see
+# tune/fused): what each of two norms takes and gives; queries, and what attention gives; keys and values; of the
+# MLP's inner width the gate and the other projection. A trained norm also keeps what it normalised, a trained MLP
+# its product.
+KEPT_NORMS, KEPT_BY_NORM, KEPT_BY_TRAINED_NORM = 2, 2, 3
+KEPT_QUERIES, KEPT_KEYS = 2, 1
+KEPT_INNER, KEPT_TRAINED_INNER, KEPT_BY_EXPERTS_INNER = 2, 3, 4
 KEPT_BY_EXPERT = 2  # the token as each expert gets it, and gives it back
-# Copies of a chunk of logits while its loss and gradient are made: one in f32, these in what is computed with.
-LOSS_COPIES = 2
-# Inner widths of a token that the backward pass of a layer works on beside what was kept.
-WORKING_INNER = 2
+KEPT_BY_DROPOUT = 2  # of a layer's input: what is left, and which was dropped
+KEPT_LABELLED = 3  # of the last hidden state: those with a label, the same padded, their gradient
+# Inner widths, and hidden widths, of a token that the backward pass of a layer works on beside what was kept.
+WORKING_INNER, WORKING_HIDDEN = 3, 3
+# On a CPU, of what passes allocate and free: the share that lies in holes of the allocator's heap.
+HOLES = 0.25
 
 # NF4 (QLoRA, arXiv 2305.14314, §3): 4 bits a weight and 32 bits a block of 64; with double quantisation 8 bits a
 # block, and 32 bits for 256 of those.

@@ -55,6 +55,7 @@ class Layer:
     inner: int  # of the MLP; of a mixture: of all experts that work on a token
     gated: bool = True  # the MLP multiplies a gate with another projection
     experts: Experts | None = None
+    qk_norm: bool = False  # queries and keys are normed
     state: int = 0  # numbers kept for a sequence instead of keys and values (linear attention)
 
     @property

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from weightwright.plan import measured
 from weightwright.plan.memory import estimate
 from weightwright.plan.settings import SEARCHES, PlanSettings
 from weightwright.plan.spec import ModelSpec
@@ -44,13 +43,9 @@ def largest(spec: ModelSpec, settings: PlanSettings, limit_bytes: int) -> Larges
     least, most, bound = _LEAST.get(field, 1), _MOST[field], "the most that is tried"
     if field in ("context", "max_length") and spec.context:
         most, bound = max(least, spec.context), "the model's context"
-    # attention weights are kept up to here and not beyond: a longer row may need less
-    steps = [least, measured.SHORT_ROWS + 1] if field == "max_length" and settings.on_cpu else [least]
-    start = next((value for value in reversed(steps) if value <= most and fits(value)), None)
-    if start is None:
+    if not fits(least):
         return Largest(field, 0, peak(least), f"not even {least} fits")
-    end = next((value - 1 for value in steps if value > start), most)
-    value = _last(fits, start, min(end, most))
+    value = _last(fits, least, most)
     why = (
         f"{bound}; more would fit"
         if value == most

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weightwright.plan import measured
-from weightwright.plan.params import count_lora, count_params, head_weights, targeted
-from weightwright.plan.parts import Layer
+from weightwright.plan.activations import kept_bytes
+from weightwright.plan.params import count_lora, count_params, head_weights
 from weightwright.plan.phases import Phase
 from weightwright.plan.serving import runtime_bytes
 from weightwright.plan.settings import PlanSettings, Precision
@@ -37,10 +37,10 @@ class _Run:
     def tokens(self) -> int:
         return pass_tokens(self.settings)
 
-    @property
-    def chunk(self) -> int:
-        """Logits held at once."""
-        return min(self.tokens * self.spec.vocabulary, measured.LOSS_CHUNK_LOGITS)
+    def chunk_bytes(self, *, gradient: bool) -> int:
+        """Logits held at once; on a CPU their gradient takes their place."""
+        each = self.size if self.settings.on_cpu or not gradient else 2 * self.size + 4
+        return min(self.tokens * self.spec.vocabulary * each, measured.LOSS_CHUNK_BYTES)
 
     @property
     def accumulates(self) -> bool:
@@ -97,20 +97,6 @@ def optimizer_bytes(settings: PlanSettings, trained: int) -> int:
     return int(trained * each)
 
 
-def layer_activation_bytes(layer: Layer, settings: PlanSettings, hidden: int, heads: int, size: int) -> int:
-    """What one layer keeps of one token for the backward pass, adapters aside."""
-    of_norm = size * measured.KEPT_BY_NORM + 4 * measured.KEPT_BY_NORM_F32
-    norms = measured.KEPT_NORMS * hidden * of_norm
-    keys = measured.KEPT_KEYS * (layer.keys + layer.values)
-    attention = size * (measured.KEPT_QUERIES * layer.queries + keys)
-    if settings.max_length <= measured.SHORT_ROWS and settings.on_cpu and not layer.state:
-        attention += size * heads * settings.max_length  # the weights over all tokens of the row
-    mlp = size * (measured.KEPT_GATED if layer.gated else measured.KEPT_PLAIN) * layer.inner
-    if layer.experts:
-        mlp += size * measured.KEPT_BY_EXPERT * layer.experts.active * hidden
-    return norms + attention + mlp
-
-
 def _compute_bytes(settings: PlanSettings) -> int:
     """Bytes of an activation; full tuning keeps f32 weights and may compute in bf16 beside them."""
     if settings.task == "full":
@@ -129,60 +115,64 @@ def _pass(run: _Run, held: Mapping[str, int]) -> tuple[Phase, Phase]:
     """The end of the forward pass with its loss, and the backward pass."""
     spec, settings, gradients = run.spec, run.settings, 4 * run.trained
     recomputes = settings.gradient_checkpointing is True  # `auto` is decided by then: see `fits.decide`
-    layers = [run.tokens * _kept_bytes(run, one) for one in spec.kinds]
+    layers = [run.tokens * kept_bytes(spec, settings, one, run.size) for one in spec.kinds]
     all_layers = sum(one.count * size for one, size in zip(spec.kinds, layers, strict=True))
     kept = run.tokens * spec.hidden * run.size * spec.layers if recomputes else all_layers
-    if not run.full:
-        kept += run.size * run.trained if run.size != 4 else 0  # the adapter in what is computed in
-    elif run.size != 4:
-        kept += run.size * (spec.linear_weights + spec.head.weights)  # autocast's copies of the weights
+    if run.full and run.size != 4:
+        kept += run.size * spec.linear_weights  # autocast's copies of the weights
     again = max(layers) if recomputes else 0
     early = {"gradients": gradients} if run.accumulates else {}
-    forward = Phase("forward pass", {**held, "activations": kept, "loss": _loss_bytes(run), **early})
-    working = (
-        run.tokens * run.size * max(measured.WORKING_INNER * one.inner + spec.hidden for one in spec.kinds)
-    )
-    if settings.task == "qlora":
-        working += spec.largest_linear * run.size  # one matrix out of its 4 bits
-    parts = {"activations": kept + again, "gradients": gradients, "working": working}
-    if run.full and not run.accumulates:  # activations go as gradients come
-        head = 4 * (head_weights(spec) or spec.head.weights)
-        late = gradients > parts["activations"] + head
-        parts |= {"activations": again, "gradients": gradients} if late else {"gradients": head}
-    return forward, Phase("backward pass", {**held, **parts})
-
-
-def _kept_bytes(run: _Run, layer: Layer) -> int:
-    """What a layer keeps of a token, with its adapters."""
-    spec, settings = run.spec, run.settings
-    found = layer_activation_bytes(layer, settings, spec.hidden, spec.heads, run.size)
+    parts = {"activations": kept + again, "gradients": gradients}
     if run.full:
-        return found
-    names = {linear.name for _, linear in targeted(spec, settings.targets)}
-    adapted = [linear for linear in layer.linears if linear.name in names]
-    found += run.size * settings.rank * len(adapted)
-    if settings.dropout:
-        found += sum(
-            linear.inputs * (run.size + 1) for linear in adapted
-        )  # what is left, and which was dropped
-    if settings.dora:
-        found += sum(linear.outputs * run.size for linear in adapted)  # the direction's product, to be scaled
+        parts["gradients"] += (
+            4 * spec.head.weights if spec.tied else 0
+        )  # the embedding's, before both are added
+        if not run.accumulates:  # activations go as gradients come
+            head = 4 * (head_weights(spec) or spec.head.weights)
+            late = parts["gradients"] > parts["activations"] + head
+            parts |= {"activations": again} if late else {"gradients": head}
+    forward = {"activations": kept, "loss": _loss_bytes(run)}
+    backward = {"working": _working_bytes(run)}
+    return (
+        Phase("forward pass", _with_holes(run, {**held, **forward, **early})),
+        Phase("backward pass", _with_holes(run, {**held, **parts, **backward})),
+    )
+
+
+def _with_holes(run: _Run, parts: dict[str, int]) -> dict[str, int]:
+    if not run.settings.on_cpu:
+        return parts
+    moving = sum(parts.get(part, 0) for part in ("activations", "loss", "working"))
+    return {**parts, "heap": int(measured.HOLES * moving)}
+
+
+def _working_bytes(run: _Run) -> int:
+    """What the backward pass of a layer makes for a while."""
+    spec, settings = run.spec, run.settings
+    widest = max(measured.WORKING_INNER * one.inner for one in spec.kinds)
+    found = run.tokens * run.size * (widest + measured.WORKING_HIDDEN * spec.hidden)
+    if settings.on_cpu:  # one row's attention weights, and their gradient
+        found += 2 * run.size * spec.heads * min(settings.max_length, measured.SHORT_ROWS) ** 2
+    if settings.task == "qlora":
+        found += spec.largest_linear * run.size  # one matrix out of its 4 bits
     return found
 
 
 def _loss_bytes(run: _Run) -> int:
-    """A chunk of logits, its logarithms in f32 and the gradient; labelled hidden states and their gradient."""
-    found = run.chunk * (4 + measured.LOSS_COPIES * run.size) + 2 * run.tokens * run.spec.hidden * run.size
-    if run.full:
-        found += 4 * run.spec.head.weights  # the head's gradient is made with the loss
+    """A chunk of logits, and what becomes of the hidden states with a label."""
+    found = run.chunk_bytes(gradient=True)
+    found += measured.KEPT_LABELLED * run.tokens * run.spec.hidden * run.size
+    if run.full:  # the head's gradient is made with the loss
+        found += 4 * run.spec.head.weights
+        if run.size != 4:  # its copy, and a chunk's gradient before it is added
+            found += 2 * run.size * run.spec.head.weights
     return found
 
 
 def _looking(run: _Run) -> dict[str, int]:
     """A pass without gradients: one layer at a time, and a chunk of logits."""
     spec = run.spec
-    layer = max(
-        layer_activation_bytes(one, run.settings, spec.hidden, spec.heads, run.size) for one in spec.kinds
-    )
-    loss = run.chunk * (4 + run.size) + run.tokens * spec.hidden * run.size
-    return {"activations": run.tokens * (layer + spec.hidden * run.size), "loss": loss}
+    layer = max(kept_bytes(spec, run.settings, one, run.size) for one in spec.kinds)
+    loss = run.chunk_bytes(gradient=False) + run.tokens * spec.hidden * run.size
+    parts = {"activations": run.tokens * (layer + spec.hidden * run.size), "loss": loss}
+    return _with_holes(run, parts)

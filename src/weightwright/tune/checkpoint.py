@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from weightwright.errors import TuneError
-from weightwright.files import sync_folder, write_synced
+from weightwright.files import sync_folder, sync_tree, system_errors
 from weightwright.tune.distributed import Alone
 
 UNFINISHED = ".unfinished"
@@ -44,8 +44,8 @@ def state_of(
 
 
 def save(folder: Path, step: int, tensors: Mapping[str, Tensor], notes: Mapping[str, Any], keep: int) -> Path:
-    """Write checkpoint `step` under `folder`, then remove all but the last `keep`."""
-    from safetensors.torch import save as to_bytes
+    """Write checkpoint `step` under `folder`, straight from memory, then remove all but the last `keep`."""
+    from safetensors.torch import save_file
 
     target = folder / f"step-{step:08d}"
     if target.is_dir():
@@ -54,9 +54,10 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], notes: Mapping[
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     plain = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-    write_synced(unfinished / _TENSORS, to_bytes(plain))
-    write_synced(unfinished / _NOTES, json.dumps({"step": step, "notes": notes}).encode())
-    sync_folder(unfinished)
+    with system_errors():
+        save_file(plain, unfinished / _TENSORS)
+    (unfinished / _NOTES).write_text(json.dumps({"step": step, "notes": notes}), encoding="utf-8")
+    sync_tree(unfinished)
     unfinished.rename(target)
     sync_folder(folder)
     for old in checkpoints(folder)[:-keep]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from weightwright.files import sync_tree
+from weightwright.files import sync_tree, system_errors
 from weightwright.model.origin import ORIGIN_FILE, TEMPLATE_FILE, template_hash
 
 
@@ -27,7 +27,8 @@ def save_adapter(
     whoever loads the adapter can see whether it stands on the same ground.
     """
     beside = _fresh(target)
-    whole.save_pretrained(str(beside), save_embedding_layers=False, state_dict=weights)
+    with system_errors():
+        whole.save_pretrained(str(beside), save_embedding_layers=False, state_dict=weights)
     (beside / "README.md").unlink(missing_ok=True)
     template = tokenizer.chat_template or ""
     (beside / TEMPLATE_FILE).write_text(template, encoding="utf-8")
@@ -42,7 +43,8 @@ def save_adapter(
 def save_model(model: Any, tokenizer: Any, target: Path, weights: Mapping[str, Tensor] | None = None) -> Path:
     """Write a whole model with its tokenizer to `target`, with other `weights` where they are given."""
     beside = _fresh(target)
-    model.save_pretrained(str(beside), state_dict=weights)
+    with system_errors():
+        model.save_pretrained(str(beside), state_dict=weights)
     tokenizer.save_pretrained(str(beside))
     return _put(beside, target)
 

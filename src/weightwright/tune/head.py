@@ -176,6 +176,9 @@ class _Gradients:
         if self._hidden is not None:
             torch.mm(grad, weight, out=self._hidden[where])
         if self._weight is not None:
-            self._weight += (grad.t() @ hidden[where]).to(self._weight.dtype)
+            if grad.dtype == self._weight.dtype:
+                self._weight.addmm_(grad.t(), hidden[where])
+            else:
+                self._weight += grad.t() @ hidden[where]
         if self._bias is not None:
             self._bias += grad.sum(0, dtype=torch.float32).to(self._bias.dtype)

@@ -8,14 +8,26 @@ input where nothing below it is trained.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Tensors = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+Tensors = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 Rest = tuple[float, Any]
+
+
+class Kept(NamedTuple):
+    """What a layer keeps for its backward pass, beside its input.
+
+    inner [n, rank], its input in the adapter's rank; with a magnitude the outcome [n, outputs], and the factor
+    [outputs] f32 that scaled it.
+    """
+
+    inner: Tensor | None = None
+    out: Tensor | None = None
+    factor: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +35,28 @@ class Parts:
     """A frozen linear layer and its adapter, if there is one.
 
     weight [outputs, inputs], or its 4-bit form with bitsandbytes' `quantised` state; down [rank, inputs] and up
-    [outputs, rank] f32.
+    [outputs, rank] f32. With `magnitude` [outputs] f32 it is DoRA (arXiv 2402.09353, §4): the rows of
+    weight + scale·up·down are put to that length; their own length counts as a constant (§4.3).
     """
 
     weight: Tensor
     bias: Tensor | None
     down: Tensor | None = None
     up: Tensor | None = None
+    magnitude: Tensor | None = None
     scale: float = 0.0
     quantised: Any = None
 
     @classmethod
     def of(cls, tensors: Sequence[Any], rest: Rest) -> "Parts":
         """From `tensors` and `rest`."""
-        weight, bias, down, up = tensors
-        return cls(weight, bias, down, up, *rest)
+        weight, bias, down, up, magnitude = tensors
+        return cls(weight, bias, down, up, magnitude, *rest)
 
     @property
     def tensors(self) -> Tensors:
         """What autograd knows, in the order of the fields."""
-        return self.weight, self.bias, self.down, self.up
+        return self.weight, self.bias, self.down, self.up, self.magnitude
 
     @property
     def rest(self) -> Rest:
@@ -58,13 +72,31 @@ class Parts:
         found: Tensor = dequantize_4bit(self.weight, self.quantised)
         return found.to(dtype)
 
-    def product(self, x: Tensor, dropped: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The layer's outcome [n, outputs] for x [n, inputs], and dropped·downᵀ [n, rank]."""
-        result = F.linear(x, self.matrix(x.dtype), self.bias)
+    def product(self, x: Tensor, dropped: Tensor) -> tuple[Tensor, Kept]:
+        """The layer's outcome [n, outputs] for x [n, inputs]; the adapter sees `dropped` in its place."""
+        weight = self.matrix(x.dtype)
+        scaled = self.magnitude is not None
+        result = F.linear(x, weight, None if scaled else self.bias)
         if self.down is None or self.up is None:
-            return result, None
+            return result, Kept()
         inner = dropped @ self.down.to(x.dtype).t()
-        return result.addmm_(inner, (self.up * self.scale).to(x.dtype).t()), inner
+        result.addmm_(inner, (self.up * self.scale).to(x.dtype).t())
+        if self.magnitude is None:
+            return result, Kept(inner)
+        factor = self.magnitude / self._lengths(weight, self.down, self.up)
+        result *= factor.to(x.dtype)
+        if self.bias is not None:
+            result += self.bias
+        return result, Kept(inner, result, factor)
+
+    def unscaled(self, grad: Tensor, kept: Kept) -> tuple[Tensor, Tensor | None]:
+        """What `grad` [n, outputs] means for the outcome before the magnitude, and for the magnitude itself."""
+        if self.magnitude is None or kept.out is None or kept.factor is None:
+            return grad, None
+        found = (grad * kept.out).sum(0, dtype=torch.float32)
+        if self.bias is not None:
+            found -= self.bias.float() * grad.sum(0, dtype=torch.float32)
+        return grad * kept.factor.to(grad.dtype), found / self.magnitude
 
     def input_gradient(self, grad: Tensor, grad_inner: Tensor | None, into: Tensor | None = None) -> Tensor:
         """What `grad` [n, outputs] means for the layer's input [n, inputs], added to `into` where given."""
@@ -79,12 +111,20 @@ class Parts:
         return None if self.up is None else grad @ (self.up * self.scale).to(grad.dtype)
 
     def adapter_gradients(
-        self, grad: Tensor, grad_inner: Tensor | None, dropped: Tensor, inner: Tensor | None
+        self, grad: Tensor, grad_inner: Tensor | None, dropped: Tensor, kept: Kept
     ) -> tuple[Tensor | None, Tensor | None]:
         """The gradients of down and up, f32."""
-        if grad_inner is None or inner is None:
+        if grad_inner is None or kept.inner is None:
             return None, None
-        return (grad_inner.t() @ dropped).float(), (grad.t() @ inner).float().mul_(self.scale)
+        return (grad_inner.t() @ dropped).float(), (grad.t() @ kept.inner).float().mul_(self.scale)
+
+    def _lengths(self, weight: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        """The lengths [outputs] f32 of the rows of weight + scale·up·down, which is never made."""
+        own = torch.linalg.vector_norm(weight, dim=1, dtype=torch.float32).square()
+        mixed = (weight @ down.to(weight.dtype).t()).float()
+        added = (up @ (down @ down.t()) * up).sum(1)
+        squares = own + 2 * self.scale * (mixed * up).sum(1) + self.scale**2 * added
+        return squares.clamp(min=torch.finfo(torch.float32).tiny).sqrt()
 
 
 def lora_linear(x: Tensor, dropped: Tensor, parts: Parts) -> Tensor:
@@ -100,30 +140,30 @@ class _LoraLinear(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, x: Tensor, dropped: Tensor, rest: Rest, *tensors: Any) -> Tensor:
         flat = dropped.reshape(-1, dropped.shape[-1])
-        result, inner = Parts.of(tensors, rest).product(x.reshape(flat.shape), flat)
-        ctx.save_for_backward(flat, inner, *tensors)
+        result, kept = Parts.of(tensors, rest).product(x.reshape(flat.shape), flat)
+        ctx.save_for_backward(flat, *kept, *tensors)
         ctx.rest, ctx.shape, ctx.same = rest, x.shape, dropped is x
         return result.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        flat, inner, *tensors = ctx.saved_tensors
-        parts = Parts.of(tensors, ctx.rest)
-        grad = outer[0].reshape(-1, outer[0].shape[-1])
+        flat, inner, out, factor, *tensors = ctx.saved_tensors
+        parts, kept = Parts.of(tensors, ctx.rest), Kept(inner, out, factor)
+        grad, of_magnitude = parts.unscaled(outer[0].reshape(-1, outer[0].shape[-1]), kept)
         grad_inner = parts.inner_gradient(grad)
         grad_x = grad_dropped = None
         if ctx.needs_input_grad[0]:
             grad_x = parts.input_gradient(grad, grad_inner if ctx.same else None).view(ctx.shape)
         if ctx.needs_input_grad[1] and not ctx.same and grad_inner is not None and parts.down is not None:
             grad_dropped = (grad_inner @ parts.down.to(grad.dtype)).view(ctx.shape)
-        adapter = parts.adapter_gradients(grad, grad_inner, flat, inner)
-        return grad_x, grad_dropped, None, None, None, *adapter
+        adapter = parts.adapter_gradients(grad, grad_inner, flat, kept)
+        return grad_x, grad_dropped, None, None, None, *adapter, of_magnitude
 
 
 def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """The forward pass of a plain LoRA layer on a linear layer, in 4 bits or not.
+    """The forward pass of a LoRA or DoRA layer on a linear layer, in 4 bits or not.
 
-    None for layers of other kinds (DoRA, embeddings, other quantised bases).
+    None for layers of other kinds (embeddings, other quantised bases, DoRA with dropout).
     """
     if not is_plain(module):
         return None
@@ -138,7 +178,7 @@ def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether this is peft's LoRA on a linear layer, and nothing else."""
+    """Whether this is peft's LoRA, or DoRA without dropout, on a linear layer, and nothing else."""
     from peft.tuners.lora import LoraLayer
 
     layer: Any = module
@@ -146,11 +186,17 @@ def is_plain(module: nn.Module) -> bool:
         isinstance(module, LoraLayer)
         and type(module).__name__ in ("Linear", "Linear4bit")
         and is_frozen_linear(layer.base_layer)
-        and not layer.lora_variant
-        and not layer.fan_in_fan_out
         and list(layer.lora_A) == layer.active_adapters
+        and (not layer.lora_variant or _is_dora(layer))
+        and not layer.fan_in_fan_out
         and not layer.merged
     )
+
+
+def _is_dora(layer: Any) -> bool:
+    name = layer.active_adapters[0]
+    variant, dropout = layer.lora_variant.get(name), layer.lora_dropout[name]
+    return type(variant).__name__ == "DoraLinearVariant" and isinstance(dropout, nn.Identity)
 
 
 def is_frozen_linear(module: nn.Module) -> bool:
@@ -166,7 +212,8 @@ def parts_of(layer: Any) -> Parts:
         return Parts(layer.weight, layer.bias, quantised=_state_of(layer))
     base, name = layer.base_layer, layer.active_adapters[0]
     down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
-    return Parts(base.weight, base.bias, down, up, layer.scaling[name], _state_of(base))
+    magnitude = layer.lora_magnitude_vector[name].weight if layer.lora_variant else None
+    return Parts(base.weight, base.bias, down, up, magnitude, layer.scaling[name], _state_of(base))
 
 
 def _state_of(layer: Any) -> Any:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from weightwright.model.kernels import rows
 from weightwright.model.kernels import train as kernels
-from weightwright.tune.fused.lora import Parts, Rest, is_frozen_linear, is_plain, parts_of
+from weightwright.tune.fused.lora import Kept, Parts, Rest, is_frozen_linear, is_plain, parts_of
 
 _LAYERS = ("gate_proj", "up_proj", "down_proj")
 _ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh"}
@@ -103,39 +103,47 @@ class _Gate(torch.autograd.Function):  # type: ignore[misc]
 
 
 class _GatedMlp(torch.autograd.Function):  # type: ignore[misc]
-    """Tensors are those of the gate's, up's and down's `Parts`, four each."""
+    """Tensors are those of the gate's, up's and down's `Parts`, five each."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, activation: int, rests: list[Rest], *tensors: Any) -> Tensor:
         gate_layer, up_layer, down_layer = _layers(tensors, rests)
         flat = x.reshape(-1, x.shape[-1])
-        gate, gate_inner = gate_layer.product(flat, flat)
-        up, up_inner = up_layer.product(flat, flat)
+        gate, of_gate = gate_layer.product(flat, flat)
+        up, of_up = up_layer.product(flat, flat)
         product = _gated(gate, up, activation)
-        result, down_inner = down_layer.product(product, product)
-        ctx.save_for_backward(flat, gate, up, gate_inner, up_inner, down_inner, *tensors)
+        result, of_down = down_layer.product(product, product)
+        ctx.save_for_backward(flat, gate, up, *of_gate, *of_up, *of_down, *tensors)
         ctx.activation, ctx.rests, ctx.shape = activation, rests, x.shape
         return result.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        flat, gate, up, gate_inner, up_inner, down_inner, *tensors = ctx.saved_tensors
-        gate_layer, up_layer, down_layer = _layers(tensors, ctx.rests)
-        grad = outer[0].reshape(-1, outer[0].shape[-1])
+        flat, gate, up, *saved = ctx.saved_tensors
+        kept_gate, kept_up, kept_down = (Kept(*saved[3 * n : 3 * n + 3]) for n in range(3))
+        gate_layer, up_layer, down_layer = _layers(saved[9:], ctx.rests)
+        grad, down_magnitude = down_layer.unscaled(outer[0].reshape(-1, outer[0].shape[-1]), kept_down)
         grad_inner = down_layer.inner_gradient(grad)
         product = down_layer.input_gradient(grad, grad_inner)  # its gradient, until the next line
         grad_gate, grad_up = _gated_gradients(gate, up, product, ctx.activation)
-        of_down = down_layer.adapter_gradients(grad, grad_inner, product, down_inner)
+        of_down = down_layer.adapter_gradients(grad, grad_inner, product, kept_down)
+        grad_gate, gate_magnitude = gate_layer.unscaled(grad_gate, kept_gate)
         grad_inner = gate_layer.inner_gradient(grad_gate)
-        of_gate = gate_layer.adapter_gradients(grad_gate, grad_inner, flat, gate_inner)
+        of_gate = gate_layer.adapter_gradients(grad_gate, grad_inner, flat, kept_gate)
         grad_x = gate_layer.input_gradient(grad_gate, grad_inner) if ctx.needs_input_grad[0] else None
+        grad_up, up_magnitude = up_layer.unscaled(grad_up, kept_up)
         grad_inner = up_layer.inner_gradient(grad_up)
-        of_up = up_layer.adapter_gradients(grad_up, grad_inner, flat, up_inner)
+        of_up = up_layer.adapter_gradients(grad_up, grad_inner, flat, kept_up)
         if grad_x is not None:
             grad_x = up_layer.input_gradient(grad_up, grad_inner, grad_x).view(ctx.shape)
         frozen = (None, None)
-        return grad_x, None, None, *frozen, *of_gate, *frozen, *of_up, *frozen, *of_down
+        return (
+            *(grad_x, None, None),
+            *(*frozen, *of_gate, gate_magnitude),
+            *(*frozen, *of_up, up_magnitude),
+            *(*frozen, *of_down, down_magnitude),
+        )
 
 
 def _layers(tensors: Any, rests: list[Rest]) -> list[Parts]:
-    return [Parts.of(tensors[4 * n : 4 * n + 4], rest) for n, rest in enumerate(rests)]
+    return [Parts.of(tensors[5 * n : 5 * n + 5], rest) for n, rest in enumerate(rests)]
