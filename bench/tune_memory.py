@@ -3,7 +3,8 @@
 Each setting runs in a fresh process: `weightwright tune` for two steps on rows of exactly the planned length, with
 held-out rows; the peak is its VmHWM, with everything that Python, torch and transformers take. The constants of
 `plan/measured.py` are fixed on the first model; the errors that count are those of the others. Runs that the machine
-has no room for are left out and named. Writes bench/results/tune_memory.md.
+has no room for are left out and named. Peaks are kept in a file: what it holds is not measured again. Writes
+bench/results/tune_memory.md.
 """
 
 import argparse
@@ -84,13 +85,14 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", required=True, help="the constants are fixed on the first")
     parser.add_argument("--only", nargs="*", type=int, help="numbers of settings, from 0")
     parser.add_argument("--room-gb", type=float, default=20.0)
+    parser.add_argument("--peaks", type=Path, default=Path("runs/tune_memory_peaks.json"))
     args = parser.parse_args()
     numbers = args.only if args.only is not None else range(len(SETTINGS))
     found: list[Measured] = []
     left_out: list[str] = []
     for model in args.model:
         for number in numbers:
-            one = measure(model, SETTINGS[number], args.room_gb * 1e9)
+            one = measure(model, SETTINGS[number], args.room_gb * 1e9, args.peaks)
             if isinstance(one, Measured):
                 found.append(one)
                 print(number, one.model, one.setting, one.phase, f"{one.planned / 1e9:.3f}",
@@ -103,7 +105,7 @@ def main() -> None:
         (Path(__file__).parent / "results/tune_memory.md").write_text(text, encoding="utf-8")
 
 
-def measure(model: str, options: Mapping[str, Any], room_bytes: float) -> Measured | str:
+def measure(model: str, options: Mapping[str, Any], room_bytes: float, peaks: Path) -> Measured | str:
     """What a run takes; its name where the plan says that there is no room for it."""
     from weightwright.model.address import parse_model
     from weightwright.model.hub import locate
@@ -114,35 +116,43 @@ def measure(model: str, options: Mapping[str, Any], room_bytes: float) -> Measur
 
     path = locate(parse_model(model))
     assert path is not None
+    values = {**options, "model": model, "data": "rows.json", "out": "run"}
+    values.setdefault("gradient_checkpointing", False)
+    settings = TuneSettings.model_validate(values)
+    phase = estimate(from_file(path), plan_settings(settings, longest=settings.max_length)).peak
+    shown = ", ".join(f"{key} {value}" for key, value in options.items())
+    name = f"{Path(model).name}: {shown}"
+    if phase.total_bytes > room_bytes:
+        return name
+    known = json.loads(peaks.read_text(encoding="utf-8")) if peaks.is_file() else {}
+    if name not in known:
+        known[name] = peak_of(values)
+        peaks.parent.mkdir(parents=True, exist_ok=True)
+        peaks.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    by_others = by_accelerate(path, settings.precision)
+    return Measured(Path(model).name, shown, phase.name, phase.total_bytes, known[name], by_others)
+
+
+def peak_of(values: Mapping[str, Any]) -> int:
+    """The most bytes that a fresh process holds which runs `tune` with these settings."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        values = settings_of(model, options, folder)
-        settings = TuneSettings.model_validate(values)
-        phase = estimate(from_file(path), plan_settings(settings, longest=settings.max_length)).peak
-        shown = ", ".join(f"{key} {value}" for key, value in options.items())
-        if phase.total_bytes > room_bytes:
-            return f"{Path(model).name}: {shown}"
-        (folder / "settings.yaml").write_text(json.dumps(values), encoding="utf-8")
+        (folder / "settings.yaml").write_text(json.dumps(with_rows(values, folder)), encoding="utf-8")
         command = [sys.executable, "-c", RUN, str(folder / "settings.yaml")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise SystemExit(f"{shown}\n{done.stderr[-3000:]}")
-        peak = int(done.stdout.split()[-1]) * 1024
-    return Measured(
-        Path(model).name, shown, phase.name, phase.total_bytes, peak, by_accelerate(path, settings.precision)
-    )
+            raise SystemExit(f"{values}\n{done.stderr[-3000:]}")
+        return int(done.stdout.split()[-1]) * 1024
 
 
-def settings_of(model: str, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Settings of a run on rows of exactly `max_length` tokens, one of which is held out."""
-    objective, length = options.get("objective", "sft"), int(options["max_length"])
-    rows = list(rows_of(model, objective, length, int(options["batch"]) * STEPS))
+def with_rows(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The settings on rows of exactly `max_length` tokens, which are held out, too."""
+    objective, length = values.get("objective", "sft"), int(values["max_length"])
+    rows = list(rows_of(values["model"], objective, length, int(values["batch"]) * STEPS))
     for name in ("rows", "held_out"):
         (folder / f"{name}.json").write_text(json.dumps(rows), encoding="utf-8")
-    values = {**options, "model": model, "data": str(folder / "rows.json"), "out": str(folder / "run"),
-              "eval_data": str(folder / "held_out.json"), "max_steps": STEPS}  # fmt: skip
-    values.setdefault("gradient_checkpointing", False)
-    return values
+    files = {"data": "rows.json", "eval_data": "held_out.json", "out": "run"}
+    return {**values, "max_steps": STEPS} | {key: str(folder / name) for key, name in files.items()}
 
 
 def rows_of(model: str, objective: str, length: int, count: int) -> Iterator[dict[str, Any]]:

@@ -104,7 +104,15 @@ def test_a_card_keeps_norms_in_f32_and_has_no_holes():
     here, there = (phases(device=name, micro_batch=2)["forward pass"] for name in ("cpu", "cuda"))
     assert there["activations"] - here["activations"] == 32 * 1024 * 2 * 2 * 4096
     assert "heap" not in there
-    assert here["heap"] == int(measured.HOLES * (here["activations"] + here["loss"]))
+    assert here["heap"] == int(measured.HOLES_OF_MORE_PASSES * (here["activations"] + here["loss"]))
+    one = phases(micro_batch=2, batch=2)["forward pass"]
+    assert one["heap"] == int(measured.HOLES * (one["activations"] + one["loss"]))
+
+
+def test_recomputed_layers_leave_holes_of_the_mlps_width():
+    found = phases(micro_batch=2, batch=2, gradient_checkpointing=True)["backward pass"]
+    moving = sum(found[part] for part in ("activations", "working"))
+    assert found["heap"] == int(measured.HOLES * moving) + 32 * 1024 * 2 * 11008
 
 
 def test_dropout_and_dora_keep_more():

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 # Python with torch and transformers loaded, measured as the peak of a process with a model of 0.2 MB.
 RUNTIME_BYTES = 560_000_000
-# The same in training; taken over from serving until it is measured by itself.
-TRAINING_RUNTIME_BYTES = RUNTIME_BYTES
+# The same in training, with peft, and the products' kernels for the shapes of a run.
+TRAINING_RUNTIME_BYTES = 640_000_000
 # Of a token of the vocabulary while the tokenizer is loaded, measured with 49,152 and 151,665 of them.
 TOKENIZER_BYTES = 950
 # What a CUDA context takes of a card beside what torch allocates.
@@ -35,8 +35,9 @@ KEPT_BY_DROPOUT = 2  # of a layer's input: what is left, and which was dropped
 KEPT_LABELLED = 3  # of the last hidden state: those with a label, the same padded, their gradient
 # Inner widths, and hidden widths, of a token that the backward pass of a layer works on beside what was kept.
 WORKING_INNER, WORKING_HIDDEN = 3, 3
-# On a CPU, of what passes allocate and free: the share that lies in holes of the allocator's heap.
-HOLES = 0.25
+# On a CPU, of what passes allocate and free: the share that lies in holes of the allocator's heap, in a step of one
+# pass and of more.
+HOLES, HOLES_OF_MORE_PASSES = 0.25, 0.5
 
 # NF4 (QLoRA, arXiv 2305.14314, §3): 4 bits a weight and 32 bits a block of 64; with double quantisation 8 bits a
 # block, and 32 bits for 256 of those.

@@ -123,14 +123,12 @@ def _pass(run: _Run, held: Mapping[str, int]) -> tuple[Phase, Phase]:
     again = max(layers) if recomputes else 0
     early = {"gradients": gradients} if run.accumulates else {}
     parts = {"activations": kept + again, "gradients": gradients}
-    if run.full:
-        parts["gradients"] += (
-            4 * spec.head.weights if spec.tied else 0
-        )  # the embedding's, before both are added
-        if not run.accumulates:  # activations go as gradients come
-            head = 4 * (head_weights(spec) or spec.head.weights)
-            late = parts["gradients"] > parts["activations"] + head
-            parts |= {"activations": again} if late else {"gradients": head}
+    if run.full and spec.tied:
+        parts["gradients"] += 4 * spec.head.weights  # the embedding's, before both are added
+    if not run.accumulates:  # activations go as gradients come
+        first = 4 * (head_weights(spec) or spec.head.weights) if run.full else 0
+        late = parts["gradients"] > kept + first
+        parts |= {"activations": again} if late else {"gradients": first}
     forward = {"activations": kept, "loss": _loss_bytes(run)}
     backward = {"working": _working_bytes(run)}
     return (
@@ -140,10 +138,17 @@ def _pass(run: _Run, held: Mapping[str, int]) -> tuple[Phase, Phase]:
 
 
 def _with_holes(run: _Run, parts: dict[str, int]) -> dict[str, int]:
+    """On a CPU, what lies in holes of the allocator's heap.
+
+    Where activations are recomputed, each layer leaves a hole of the MLP's width, behind which little is kept.
+    """
     if not run.settings.on_cpu:
         return parts
     moving = sum(parts.get(part, 0) for part in ("activations", "loss", "working"))
-    return {**parts, "heap": int(measured.HOLES * moving)}
+    found = int((measured.HOLES_OF_MORE_PASSES if run.accumulates else measured.HOLES) * moving)
+    if run.settings.gradient_checkpointing is True:
+        found += run.tokens * run.size * sum(one.count * one.inner for one in run.spec.kinds)
+    return {**parts, "heap": found}
 
 
 def _working_bytes(run: _Run) -> int:
@@ -174,5 +179,4 @@ def _looking(run: _Run) -> dict[str, int]:
     spec = run.spec
     layer = max(kept_bytes(spec, run.settings, one, run.size) for one in spec.kinds)
     loss = run.chunk_bytes(gradient=False) + run.tokens * spec.hidden * run.size
-    parts = {"activations": run.tokens * (layer + spec.hidden * run.size), "loss": loss}
-    return _with_holes(run, parts)
+    return {"activations": run.tokens * (layer + spec.hidden * run.size), "loss": loss}

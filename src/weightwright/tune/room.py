@@ -27,6 +27,7 @@ def plan_settings(settings: TuneSettings, *, longest: int) -> PlanSettings:
         momentum=settings.momentum,
         rank=settings.rank,
         targets=settings.targets,
+        dropout=settings.dropout,
         dora=settings.dora,
         device=settings.device,
     )

@@ -17,6 +17,7 @@ from weightwright.data.pack import step_count
 from weightwright.errors import TuneError
 from weightwright.files import write_whole
 from weightwright.model.device import pick_device
+from weightwright.model.heap import give_back
 from weightwright.plan import advice
 from weightwright.ports import Progress, silent
 from weightwright.tune import events, export, loop, reference, rows
@@ -95,6 +96,7 @@ def _tune(settings: TuneSettings, loaded: "Loaded | None", ranks: Alone, progres
     held_out = rows.read(settings, settings.eval_data) if settings.eval_data else []
     if loaded is None or settings.method == "qlora" or settings.fsdp:  # held in 4 bits, or divided
         loaded = _base(settings, ranks)
+        give_back()  # what matrices took on their way
     course = plan_course(settings, samples, held_out, loaded)
     longest = max(len(row) for unit in course.units for row in unit.rows)
     check_rows(loaded.path, settings, longest, ranks)

@@ -31,6 +31,7 @@ def fuse(model: nn.Module) -> Callable[[], None]:
 
 def _fused(model: nn.Module) -> Iterator[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
     works: dict[tuple[object, ...], bool] = {}  # what was tried, once for each kind of layer
+    first = next((weight for weight in model.parameters() if weight.is_floating_point()), torch.empty(0))
     for module in model.modules():
         if forward := lora.forward_of(module):
             yield module, forward
@@ -38,7 +39,10 @@ def _fused(model: nn.Module) -> Iterator[tuple[nn.Module, Callable[[Tensor], Ten
             if forward := kind.forward_of(module):
                 key = kind.key_of(module)
                 if key not in works:
-                    works[key] = _is_same(module, forward, width(module))
+                    x = torch.randn(
+                        1, _TRIED_TOKENS, width(module), generator=torch.Generator().manual_seed(0)
+                    )
+                    works[key] = _is_same(module, forward, x.to(first))
                 if works[key]:
                     yield module, forward
 
@@ -51,11 +55,8 @@ def _norm_width(module: Any) -> int:
     return int(module.weight.shape[0])
 
 
-def _is_same(module: nn.Module, forward: Callable[[Tensor], Tensor], width: int) -> bool:
-    """Whether both forward passes give the same for random tokens."""
-    some = next(weight for weight in module.parameters() if weight.is_floating_point())
-    x = torch.randn(1, _TRIED_TOKENS, width, generator=torch.Generator().manual_seed(0))
-    x = x.to(device=some.device, dtype=some.dtype)
+def _is_same(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    """Whether both forward passes give the same for tokens x [1, tokens, width] in what the model computes in."""
     training = module.training
     module.eval()
     try:
