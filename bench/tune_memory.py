@@ -86,13 +86,16 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", type=int, help="numbers of settings, from 0")
     parser.add_argument("--room-gb", type=float, default=20.0)
     parser.add_argument("--peaks", type=Path, default=Path("runs/tune_memory_peaks.json"))
+    parser.add_argument("--known", action="store_true", help="report what the file holds, measure nothing")
     args = parser.parse_args()
     numbers = args.only if args.only is not None else range(len(SETTINGS))
     found: list[Measured] = []
     left_out: list[str] = []
     for model in args.model:
         for number in numbers:
-            one = measure(model, SETTINGS[number], args.room_gb * 1e9, args.peaks)
+            one = measure(model, SETTINGS[number], args.room_gb * 1e9, args.peaks, only_known=args.known)
+            if one is None:
+                continue
             if isinstance(one, Measured):
                 found.append(one)
                 print(number, one.model, one.setting, one.phase, f"{one.planned / 1e9:.3f}",
@@ -105,7 +108,9 @@ def main() -> None:
         (Path(__file__).parent / "results/tune_memory.md").write_text(text, encoding="utf-8")
 
 
-def measure(model: str, options: Mapping[str, Any], room_bytes: float, peaks: Path) -> Measured | str:
+def measure(
+    model: str, options: Mapping[str, Any], room_bytes: float, peaks: Path, *, only_known: bool
+) -> Measured | str | None:
     """What a run takes; its name where the plan says that there is no room for it."""
     from weightwright.model.address import parse_model
     from weightwright.model.hub import locate
@@ -126,6 +131,8 @@ def measure(model: str, options: Mapping[str, Any], room_bytes: float, peaks: Pa
         return name
     known = json.loads(peaks.read_text(encoding="utf-8")) if peaks.is_file() else {}
     if name not in known:
+        if only_known:
+            return None
         known[name] = peak_of(values)
         peaks.parent.mkdir(parents=True, exist_ok=True)
         peaks.write_text(json.dumps(known, indent=1), encoding="utf-8")
@@ -221,6 +228,8 @@ def report(found: list[Measured], left_out: list[str], models: list[str]) -> str
     for model in models:
         name = Path(model).name
         mine = [one for one in found if one.model == name]
+        if not mine:
+            continue
         errors.row(
             name + (" (constants fixed here)" if name == first else ""),
             len(mine),

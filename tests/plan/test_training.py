@@ -197,6 +197,9 @@ def test_gradients_stay_while_a_step_has_more_passes():
     assert several["forward pass"]["gradients"] == 4 * count_params(SPEC)
     assert "gradients" not in one["forward pass"]
     assert sum(one["backward pass"].values()) < sum(several["backward pass"].values())
+    pairs = phases(objective="dpo", micro_batch=2, batch=2)  # a pass holds one of the two
+    assert "gradients" in pairs["forward pass"]
+    assert "gradients" not in phases(objective="kto", micro_batch=2, batch=2)["forward pass"]
 
 
 def test_experts_of_a_mixture_stay_as_they_are():

@@ -45,8 +45,8 @@ class _Run:
     @property
     def accumulates(self) -> bool:
         """Whether a step has several passes, so that a pass finds the gradients of those before it."""
-        rows = self.settings.micro_batch
-        return self.settings.batch is None or rows is None or self.settings.batch > rows
+        batch, rows = self.settings.batch, self.settings.micro_batch
+        return batch is None or rows is None or batch > max(1, rows // _together(self.settings))
 
 
 def training_phases(spec: ModelSpec, settings: PlanSettings) -> tuple[Phase, ...]:
@@ -74,11 +74,16 @@ def trained_params(spec: ModelSpec, settings: PlanSettings) -> int:
 
 def pass_tokens(settings: PlanSettings) -> int:
     """Tokens of one pass: `micro_batch` rows, else what fills it; a pair is never divided."""
-    together = 2 if settings.objective in OF_PAIRS else 1
+    together = _together(settings)
     if settings.micro_batch is not None:
         return max(1, settings.micro_batch // together) * together * settings.max_length
     usual = measured.PASS_TOKENS["cpu" if settings.on_cpu else "gpu"]
     return max(usual, together * settings.max_length)
+
+
+def _together(settings: PlanSettings) -> int:
+    """Rows that are never divided."""
+    return 2 if settings.objective in OF_PAIRS else 1
 
 
 def weight_bytes(spec: ModelSpec, precision: Precision, *, double: bool = True) -> int:
