@@ -44,7 +44,7 @@ def test_plan_says_what_does_not_fit(capsys, tiny_model):
     )
     assert status == 0
     assert "does not fit into 0.0 GB" in out
-    assert "gradient_checkpointing" in out
+    assert "fewer activations at once" in out
 
 
 def test_plan_of_a_model_that_is_not_here(capsys):

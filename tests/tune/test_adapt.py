@@ -26,7 +26,7 @@ def test_lora_linear_equals_the_formula():
     up = torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
     mask = (torch.rand(2, 5, 12) < 0.8).double()
     for dropped in (x, x * mask):
-        found = lora_linear(x, dropped, Parts(weight, bias, down, up, 2.5))
+        found = lora_linear(x, dropped, Parts(weight, bias, down, up, scale=2.5))
         expected = F.linear(x, weight, bias) + 2.5 * (dropped @ down.t() @ up.t())
         torch.testing.assert_close(found, expected)
         outer = torch.randn_like(found)
