@@ -44,6 +44,7 @@ SETTINGS: tuple[Mapping[str, Any], ...] = (
     {**LORA, "precision": "f32"},
     {**LORA, "dropout": 0.1},
     {**LORA, "dora": True},
+    {**LORA, "dora": True, "dropout": 0.1},
     {**LORA, "micro_batch": 4, "batch": 4, "gradient_checkpointing": True},
     {**LORA, "max_length": 2048, "micro_batch": 1, "batch": 1, "gradient_checkpointing": True},
     {**LORA, "method": "qlora"},

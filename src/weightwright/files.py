@@ -1,7 +1,7 @@
 """Files are replaced whole: write beside, sync, rename."""
 
+import errno
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,17 +29,20 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def system_errors() -> Iterator[None]:
-    """Raise OSError where safetensors cannot write, as whatever else writes files does."""
+def full_disk(out: Path) -> Iterator[None]:
+    """Turn what safetensors and numpy say of a full disk into the OSError that it is."""
     from safetensors import SafetensorError
 
     try:
         yield
     except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
+        if "os error 28" not in str(error) and "No space" not in str(error):
             raise
-        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
+    except OSError as error:
+        if error.errno is not None or "written" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
 
 
 def sync_tree(folder: Path) -> None:

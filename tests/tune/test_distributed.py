@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from weightwright.errors import TuneError
 from weightwright.tune import checkpoint
 from weightwright.tune.batch import Unit
-from weightwright.tune.distributed import Place, Ranks, joined
+from weightwright.tune.distributed import joined
+from weightwright.tune.ranks import Place, Ranks
 from weightwright.tune.run import tune
 from weightwright.tune.settings import TuneSettings
 

@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from weightwright.errors import ModelError, SettingsError
+from weightwright.files import full_disk
 from weightwright.model import load
 from weightwright.model.origin import TEMPLATE_FILE
 from weightwright.testing.models import CHAT_TEMPLATE, tiny_llama
 from weightwright.tune import export
-from weightwright.tune.folder import full_disk, write_folder
+from weightwright.tune.folder import write_folder
 from weightwright.tune.merge import Whole, stored_precision, whole
 
 IDS = torch.tensor([[3, 100, 41, 77, 250, 9, 9, 12]])

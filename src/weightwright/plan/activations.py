@@ -27,12 +27,14 @@ def _frozen(spec: ModelSpec, settings: PlanSettings, layer: Layer, size: int) ->
 
 
 def _adapters(spec: ModelSpec, settings: PlanSettings, layer: Layer, adapted: list[Linear], size: int) -> int:
+    """What adapters keep beside the layer itself."""
+    inputs, outputs = sum(one.inputs for one in adapted), sum(one.outputs for one in adapted)
     found = size * settings.rank * len(adapted)
-    inputs, outputs = (sum(getattr(one, side) for one in adapted) for side in ("inputs", "outputs"))
-    if settings.dropout:  # each layer's own, instead of what they share
-        found += size * (
-            measured.KEPT_BY_DROPOUT * inputs - measured.KEPT_NORMS * spec.hidden - layer.queries
-        )
+    if settings.dora and settings.dropout:  # peft's own way: in f32, and the base's product
+        return found + inputs * (4 + 4 * measured.KEPT_BY_DROPOUT) + outputs * (4 + size)
+    if settings.dropout:  # each layer's own input, instead of what they share
+        shared = measured.KEPT_NORMS * spec.hidden + layer.queries
+        found += size * (measured.KEPT_BY_DROPOUT * inputs - shared)
     if settings.dora:  # the product that the magnitude scales; that of gate and up is kept anyway
         wide = sum(one.outputs for one in adapted if one.inputs == spec.hidden and one.outputs == layer.inner)
         found += size * (outputs - wide)
@@ -40,18 +42,17 @@ def _adapters(spec: ModelSpec, settings: PlanSettings, layer: Layer, adapted: li
 
 
 def _trained(spec: ModelSpec, layer: Layer, size: int) -> int:
-    """A layer with all its weights: norms in f32, each linear layer with an input of its own under autocast."""
+    """A layer with all its weights. Under autocast norms stay in f32, each linear layer has an input of its own."""
+    product = _trained_product(layer)
+    more = (
+        measured.KEPT_BY_TRAINED_NORM - 1
+    )  # what a norm takes, and what it normalised; what it gives is shared
     norms = measured.KEPT_NORMS * spec.hidden
+    normed = layer.queries + layer.keys if layer.qk_norm else 0
+    found = 4 * more * (norms + normed) + size * (_attention(layer) + _mlp(spec, layer) + product)
     if size == 4:
-        found = 4 * measured.KEPT_BY_TRAINED_NORM * norms
-        if layer.qk_norm:
-            found += 4 * (measured.KEPT_BY_TRAINED_NORM - 1) * (layer.queries + layer.keys)
-        return found + 4 * (_attention(layer) + _mlp(spec, layer) + _trained_product(layer))
-    found = 4 * (measured.KEPT_BY_TRAINED_NORM - 1) * norms
-    if layer.qk_norm:
-        found += 4 * (measured.KEPT_BY_TRAINED_NORM - 1) * (layer.queries + layer.keys)
-    cast = sum(one.inputs for one in layer.linears) - layer.queries - _trained_product(layer)
-    return found + size * (cast + _attention(layer) + _mlp(spec, layer) + _trained_product(layer))
+        return found + 4 * norms
+    return found + size * (sum(one.inputs for one in layer.linears) - layer.queries - product)
 
 
 def _attention(layer: Layer) -> int:

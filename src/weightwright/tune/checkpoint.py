@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from weightwright.errors import TuneError
-from weightwright.files import sync_folder, sync_tree, system_errors
-from weightwright.tune.distributed import Alone
+from weightwright.files import full_disk, sync_folder, sync_tree
+from weightwright.tune.ranks import Alone
 
 UNFINISHED = ".unfinished"
 _TENSORS, _NOTES = "state.safetensors", "state.json"
@@ -54,7 +54,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], notes: Mapping[
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     plain = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-    with system_errors():
+    with full_disk(unfinished):
         save_file(plain, unfinished / _TENSORS)
     (unfinished / _NOTES).write_text(json.dumps({"step": step, "notes": notes}), encoding="utf-8")
     sync_tree(unfinished)

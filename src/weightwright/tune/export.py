@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from weightwright.files import sync_tree, system_errors
+from weightwright.files import full_disk, sync_tree
 from weightwright.model.origin import ORIGIN_FILE, TEMPLATE_FILE, template_hash
 
 
@@ -27,7 +27,7 @@ def save_adapter(
     whoever loads the adapter can see whether it stands on the same ground.
     """
     beside = _fresh(target)
-    with system_errors():
+    with full_disk(target):
         whole.save_pretrained(str(beside), save_embedding_layers=False, state_dict=weights)
     (beside / "README.md").unlink(missing_ok=True)
     template = tokenizer.chat_template or ""
@@ -43,7 +43,7 @@ def save_adapter(
 def save_model(model: Any, tokenizer: Any, target: Path, weights: Mapping[str, Tensor] | None = None) -> Path:
     """Write a whole model with its tokenizer to `target`, with other `weights` where they are given."""
     beside = _fresh(target)
-    with system_errors():
+    with full_disk(target):
         model.save_pretrained(str(beside), state_dict=weights)
     tokenizer.save_pretrained(str(beside))
     return _put(beside, target)

@@ -1,14 +1,11 @@
 """A whole model written as a folder that transformers, vLLM and this engine load: all of it, or nothing."""
 
-import contextlib
 import errno
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from weightwright.errors import SettingsError
-from weightwright.files import sync_tree
+from weightwright.files import full_disk, sync_tree
 from weightwright.model.local import TOKENIZER_FILES
 from weightwright.model.quiet import quiet
 from weightwright.ports import Progress, silent
@@ -63,23 +60,6 @@ def refuse_full(out: Path, need_bytes: int) -> None:
     if free < need_bytes:
         why = f"needs {need_bytes / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free"
         raise OSError(errno.ENOSPC, why, str(out))
-
-
-@contextlib.contextmanager
-def full_disk(out: Path) -> Iterator[None]:
-    """Turn what safetensors and numpy say of a full disk into the OSError that it is."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except SafetensorError as error:
-        if "os error 28" not in str(error) and "No space" not in str(error):
-            raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
-    except OSError as error:
-        if error.errno is not None or "written" not in str(error):
-            raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
 
 
 def _write(model: Whole, folder: Path) -> None:

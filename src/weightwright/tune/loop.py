@@ -1,6 +1,5 @@
 """The training loop, and what it calls, in that order."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,15 +13,14 @@ from torch import Tensor, nn
 
 from weightwright.data.pack import rows_of_step
 from weightwright.errors import TuneError
-from weightwright.files import write_whole
 from weightwright.ports import Progress, silent
 from weightwright.tune import checkpoint
 from weightwright.tune.batch import Batch, Unit, to_batches
 from weightwright.tune.diagnose import diverged, spiked
-from weightwright.tune.distributed import Alone
-from weightwright.tune.events import Events
 from weightwright.tune.interrupt import Interruption
+from weightwright.tune.log import Log
 from weightwright.tune.objectives import Objective
+from weightwright.tune.ranks import Alone
 from weightwright.tune.settings import Schedule, TuneSettings
 
 _EVAL_UNITS = 64  # held-out units laid into passes together
@@ -104,7 +102,7 @@ def train(run: Run, progress: Progress) -> None:
     """
     course, settings = run.course, run.course.settings
     progress = progress if run.ranks.first else silent
-    with Interruption() as interruption, _log(run) as log:
+    with Interruption() as interruption, Log(run.folder, run.done, settings, on=run.ranks.first) as log:
         if not run.notes.evals:
             _evaluate_and_note(run, log)
         while run.done < course.steps:
@@ -118,7 +116,7 @@ def train(run: Run, progress: Progress) -> None:
             check_loss(run, loss)
             rate, norm = update_weights(run, loss)
             _note_step(run, loss, tokens, time.perf_counter() - started_s)
-            log.step(run, rate, norm)
+            log.write(_line(run, rate, norm))
             if run.done % course.eval_every == 0 or run.done == course.steps:
                 _evaluate_and_note(run, log)
             if run.done % settings.save_every == 0 or run.done == course.steps:
@@ -232,7 +230,7 @@ def resume(run: Run) -> None:
     )
 
 
-def _evaluate_and_note(run: Run, log: "_Log") -> None:
+def _evaluate_and_note(run: Run, log: Log) -> None:
     if not run.course.eval_units:
         return
     loss = evaluate(run)
@@ -251,6 +249,17 @@ def _note_step(run: Run, loss: float, tokens: int, seconds: float) -> None:
     run.notes.train_s += seconds
 
 
+def _line(run: Run, rate: float, norm: float) -> dict[str, float]:
+    return {
+        "step": run.done,
+        "loss": run.notes.losses[-1],
+        "learning_rate": rate,
+        "grad_norm": norm,
+        "tokens": run.notes.tokens,
+        "tokens_per_s": round(run.notes.tokens_per_s, 1),
+    }
+
+
 def _note(run: Run) -> str:
     left_s = run.notes.train_s / len(run.notes.losses) * (run.course.steps - run.done)
     left = f"{left_s / 60:.0f} min left" if left_s >= 90 else f"{left_s:.0f} s left"
@@ -265,69 +274,3 @@ def _astray(run: Run, what: str) -> str:
         f"--learning-rate (now {run.course.settings.peak_learning_rate:g}) or use --precision f32, "
         "with another --out"
     )
-
-
-def _log(run: Run) -> "_Log":
-    return _Log(run) if run.ranks.first else _Silence()
-
-
-class _Log:
-    """log.jsonl: one line a step and one an evaluation; lines after the resumed step are taken out.
-
-    Event files for TensorBoard get the same lines where they are asked for.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._path = run.folder / "log.jsonl"
-        kept = []
-        if self._path.is_file():
-            lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= run.done]
-        if run.done == 0:
-            kept = []
-        write_whole(self._path, "".join(kept).encode())
-        asked = run.course.settings.tensorboard
-        self._events = Events(run.folder, run.done, kept) if asked else None
-
-    def __enter__(self) -> "_Log":
-        self._file = self._path.open("a", encoding="utf-8")
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._file.close()
-        if self._events is not None:
-            self._events.close()
-
-    def write(self, line: dict[str, float]) -> None:
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        if self._events is not None:
-            self._events.write(line)
-
-    def step(self, run: Run, rate: float, norm: float) -> None:
-        self.write(
-            {
-                "step": run.done,
-                "loss": run.notes.losses[-1],
-                "learning_rate": rate,
-                "grad_norm": norm,
-                "tokens": run.notes.tokens,
-                "tokens_per_s": round(run.notes.tokens_per_s, 1),
-            }
-        )
-
-
-class _Silence(_Log):
-    """The log of a process that writes none."""
-
-    def __init__(self) -> None:
-        pass
-
-    def __enter__(self) -> "_Silence":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        pass
-
-    def write(self, line: dict[str, float]) -> None:
-        pass

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from weightwright.files import write_whole
 from weightwright.tune.batch import Unit
-from weightwright.tune.distributed import Alone
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.objectives import Layout, row_sums
+from weightwright.tune.ranks import Alone
 
 FILE = "reference.json"
 NEEDED = ("dpo", "kto")

@@ -6,7 +6,7 @@ from weightwright.errors import ModelError
 from weightwright.plan.fits import Decision, decide, require_room
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import from_file
-from weightwright.tune.distributed import Alone
+from weightwright.tune.ranks import Alone
 from weightwright.tune.settings import TuneSettings
 
 _AT_LEAST = 1024  # tokens of a pass, whatever the rows are like

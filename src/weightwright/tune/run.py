@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from weightwright import config
-from weightwright.data.catalogue import fingerprint
 from weightwright.data.pack import step_count
-from weightwright.errors import TuneError
 from weightwright.files import write_whole
 from weightwright.model.device import pick_device
 from weightwright.model.heap import give_back
@@ -24,20 +21,22 @@ from weightwright.tune import events, export, loop, reference, rows
 from weightwright.tune.adapt import Adapted, adapted
 from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import Unit
+from weightwright.tune.claim import claim, identity_of, require_same
 from weightwright.tune.diagnose import diagnose, seen_before
-from weightwright.tune.distributed import Alone, Ranks, joined
+from weightwright.tune.distributed import joined
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.objectives import objective
 from weightwright.tune.optimizer import optimizer_of
+from weightwright.tune.ranks import Alone, Ranks
 from weightwright.tune.room import check_rows, decide_checkpointing
-from weightwright.tune.settings import FREE_FIELDS, TuneSettings
+from weightwright.tune.settings import TuneSettings
 from weightwright.tune.shard import ShardedLoss, shard
 
 if TYPE_CHECKING:
     from weightwright.model.load import Loaded
 
 _logger = logging.getLogger(__name__)
-_RUN_FILE, _RESULT_FILE = "run.json", "result.json"
+_RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ def _tune(settings: TuneSettings, loaded: "Loaded | None", ranks: Alone, progres
     course = replace(course, settings=decided, notes=(*course.notes, *notes))
     identity = ranks.agreed(lambda: identity_of(settings, course, loaded.fingerprint))
     require_same(identity, identity_of(settings, course, loaded.fingerprint))
-    finished = ranks.agreed(lambda: claim(settings, identity))
+    finished = ranks.agreed(lambda: _claimed(settings, identity))
     if finished is not None:
         return finished
     for note in course.notes:
@@ -122,6 +121,11 @@ def _tune(settings: TuneSettings, loaded: "Loaded | None", ranks: Alone, progres
             if decided.gradient_checkpointing:
                 ready.model.activation_checkpointing_disable()
         return _finish(run, ready.whole, loaded)
+
+
+def _claimed(settings: TuneSettings, identity: dict[str, Any]) -> TuneResult | None:
+    claim(settings, identity)
+    return read_result(settings.out)
 
 
 def _base(settings: TuneSettings, ranks: Alone) -> "Loaded":
@@ -176,62 +180,6 @@ def plan_course(
         packed=settings.packing,
         notes=notes,
     )
-
-
-def claim(settings: TuneSettings, identity: dict[str, Any]) -> TuneResult | None:
-    """Make `out` this run's folder; the result that it has where the run has ended.
-
-    Raises TuneError when it is another run's: runs are never mixed.
-    """
-    file = settings.out / _RUN_FILE
-    if file.is_file():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        before = {key: value for key, value in before.items() if key not in FREE_FIELDS}
-        changed = _differences(before, identity)
-        if changed:
-            raise TuneError(
-                f"{settings.out} holds a run with other settings ({changed}); "
-                "choose another --out, or remove that folder"
-            )
-        return read_result(settings.out)
-    if settings.out.exists() and (not settings.out.is_dir() or _holds_other_files(settings.out)):
-        raise TuneError(f"{settings.out} exists and is no run of this program; choose another --out")
-    settings.out.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps(identity, indent=2).encode())
-    write_whole(settings.out / "settings.yaml", config.to_yaml(settings).encode())
-    return None
-
-
-def _holds_other_files(folder: Path) -> bool:
-    """Whether there is anything but what a run that was killed while it made its folder left behind."""
-    return any(not path.name.startswith(f".{_RUN_FILE}.") for path in folder.iterdir())
-
-
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    return "; ".join(
-        f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    )
-
-
-def require_same(first: dict[str, Any], mine: dict[str, Any]) -> None:
-    """Raise TuneError where this process would train something else than the first one."""
-    changed = _differences(first, mine)
-    if changed:
-        raise TuneError(
-            f"the processes of this run differ: what in the first one {changed} in another; give all hosts the same "
-            "model, rows and settings"
-        )
-
-
-def identity_of(settings: TuneSettings, course: loop.Course, model_fingerprint: str) -> dict[str, Any]:
-    """All that the weights which come out depend on."""
-    values = settings.model_dump(mode="json", exclude={"out", "data", "eval_data", *FREE_FIELDS})
-    values["data_sha256"] = fingerprint(settings.data)
-    if settings.eval_data is not None:
-        values["eval_data_sha256"] = fingerprint(settings.eval_data)
-    return values | {"model_fingerprint": model_fingerprint, "steps": course.steps, "rows": len(course.units)}
 
 
 def prepare(course: loop.Course, ready: Adapted, folder: Path, ranks: Alone) -> loop.Run:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from weightwright.data.template import Encoded
 from weightwright.errors import TuneError
 from weightwright.tune.batch import Batch, Unit, pad
-from weightwright.tune.distributed import Ranks
 from weightwright.tune.loss import VocabularyLoss
+from weightwright.tune.ranks import Ranks
 
 T = TypeVar("T")
 

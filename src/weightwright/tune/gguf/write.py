@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from weightwright.errors import ModelError, SettingsError
-from weightwright.files import sync_folder
+from weightwright.files import full_disk, sync_folder
 from weightwright.ports import Progress, silent
-from weightwright.tune.folder import full_disk, refuse_existing, refuse_full
+from weightwright.tune.folder import refuse_existing, refuse_full
 from weightwright.tune.gguf.architectures import (
     Family,
     add_settings,

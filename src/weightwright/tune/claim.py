@@ -1,0 +1,71 @@
+"""Whose a folder is: a run goes on in its own, and never in another's."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weightwright import config
+from weightwright.data.catalogue import fingerprint
+from weightwright.errors import TuneError
+from weightwright.files import write_whole
+from weightwright.tune.settings import FREE_FIELDS, TuneSettings
+
+if TYPE_CHECKING:
+    from weightwright.tune.loop import Course
+
+_RUN_FILE = "run.json"
+
+
+def claim(settings: TuneSettings, identity: dict[str, Any]) -> None:
+    """Make `out` this run's folder, or find that it is.
+
+    Raises TuneError when it is another run's: runs are never mixed.
+    """
+    file = settings.out / _RUN_FILE
+    if file.is_file():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        before = {key: value for key, value in before.items() if key not in FREE_FIELDS}
+        changed = _differences(before, identity)
+        if changed:
+            raise TuneError(
+                f"{settings.out} holds a run with other settings ({changed}); "
+                "choose another --out, or remove that folder"
+            )
+        return
+    if settings.out.exists() and (not settings.out.is_dir() or _holds_other_files(settings.out)):
+        raise TuneError(f"{settings.out} exists and is no run of this program; choose another --out")
+    settings.out.mkdir(parents=True, exist_ok=True)
+    write_whole(file, json.dumps(identity, indent=2).encode())
+    write_whole(settings.out / "settings.yaml", config.to_yaml(settings).encode())
+
+
+def _holds_other_files(folder: Path) -> bool:
+    """Whether there is anything but what a run that was killed while it made its folder left behind."""
+    return any(not path.name.startswith(f".{_RUN_FILE}.") for path in folder.iterdir())
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    return "; ".join(
+        f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    )
+
+
+def require_same(first: dict[str, Any], mine: dict[str, Any]) -> None:
+    """Raise TuneError where this process would train something else than the first one."""
+    changed = _differences(first, mine)
+    if changed:
+        raise TuneError(
+            f"the processes of this run differ: what in the first one {changed} in another; give all hosts the same "
+            "model, rows and settings"
+        )
+
+
+def identity_of(settings: TuneSettings, course: "Course", model_fingerprint: str) -> dict[str, Any]:
+    """All that the weights which come out depend on."""
+    values = settings.model_dump(mode="json", exclude={"out", "data", "eval_data", *FREE_FIELDS})
+    values["data_sha256"] = fingerprint(settings.data)
+    if settings.eval_data is not None:
+        values["eval_data_sha256"] = fingerprint(settings.eval_data)
+    return values | {"model_fingerprint": model_fingerprint, "steps": course.steps, "rows": len(course.units)}

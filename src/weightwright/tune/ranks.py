@@ -1,0 +1,217 @@
+"""What the processes of a run tell each other.
+
+Every process reads the same rows and takes its share of each step; only the first one writes, logs and shows. What a
+run asks of its processes is `Alone`, which one process answers by itself, and `Ranks`.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from weightwright.tune.batch import Batch, Unit
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A process among those of a run: its number of all, and of those on its host."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Place | None":
+        """What torchrun says in the environment; None where this process was not started so."""
+        if "RANK" not in environment or "WORLD_SIZE" not in environment:
+            return None
+        rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+        local_size = int(environment.get("LOCAL_WORLD_SIZE", size))
+        return cls(rank, size, int(environment.get("LOCAL_RANK", rank)), local_size)
+
+
+class Alone:
+    """One process, which agrees with itself."""
+
+    first = True
+
+    def memories(self, device: str) -> int:
+        """How many memories the processes fill together: of the GPUs, or of the hosts."""
+        return 1
+
+    def own(self, units: Sequence[Unit]) -> Sequence[Unit]:
+        """The units of a step that are this process's: about as many tokens as each other has."""
+        return units
+
+    def even(
+        self, batches: Sequence[Batch], idle: Callable[[], None], stop: Callable[[], bool] | None
+    ) -> Iterator[Batch]:
+        """The passes one by one, until `stop` is true anywhere.
+
+        All processes make the same number of them: where others have more, `idle` is called in between.
+        """
+        for batch in batches:
+            yield batch
+            if stop is not None and stop():
+                return
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true in any process."""
+        return flag
+
+    def sum(self, value: float) -> float:
+        """The sum over all processes."""
+        return value
+
+    def gathered(self, values: Sequence[T]) -> list[T]:
+        """The values of all processes, behind each other."""
+        return list(values)
+
+    def agreed(self, make: Callable[[], T]) -> T:
+        """What the first process makes, in all of them."""
+        return make()
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+
+    def reseed(self, seed: int, step: int) -> None:
+        """Other dropout in each process, the same after a resumption; one process goes on with its generator."""
+
+    @contextmanager
+    def one_ahead(self) -> Iterator[None]:
+        """The first process of each host runs the block, then the others do, and find what it left."""
+        yield
+
+    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights and states of all processes put together, in the first process; empty in the others."""
+        return {name: tensor.detach() for name, tensor in tensors.items()}
+
+    def spread(self, read: Callable[[str], Tensor], name: str, like: Tensor | None) -> Tensor:
+        """What the first process reads by that name, divided over the processes as `like` is."""
+        return read(name)
+
+    def number(self, value: Tensor) -> float:
+        """A scalar, whatever it is spread over."""
+        return float(value)
+
+
+class Ranks(Alone):
+    """One of several processes, each with a part of the weights on `device`.
+
+    Numbers and small objects go over gloo, whatever the device: what is agreed there waits for no GPU.
+    """
+
+    def __init__(self, place: Place, device: torch.device, mesh: "DeviceMesh") -> None:
+        self.first = place.rank == 0
+        self.device, self.mesh = device, mesh
+        self._place, self._rank, self._size = place, place.rank, place.size
+
+    def memories(self, device: str) -> int:
+        """See `Alone`."""
+        return self._size if device.startswith("cuda") else max(1, self._size // self._place.local_size)
+
+    def own(self, units: Sequence[Unit]) -> Sequence[Unit]:
+        """See `Alone`: the longest first, each to whoever has fewest tokens."""
+        tokens, mine = [0] * self._size, []
+        for n in sorted(range(len(units)), key=lambda n: -units[n].tokens):
+            rank = tokens.index(min(tokens))
+            tokens[rank] += units[n].tokens
+            if rank == self._rank:
+                mine.append(n)
+        return [units[n] for n in sorted(mine)]
+
+    def even(
+        self, batches: Sequence[Batch], idle: Callable[[], None], stop: Callable[[], bool] | None
+    ) -> Iterator[Batch]:
+        """See `Alone`."""
+        for n in range(int(self._reduced(len(batches), dist.ReduceOp.MAX))):
+            if n < len(batches):
+                yield batches[n]
+            else:
+                idle()
+            if stop is not None and self.any(stop()):
+                return
+
+    def any(self, flag: bool) -> bool:
+        """See `Alone`."""
+        return self._reduced(float(flag), dist.ReduceOp.MAX) > 0
+
+    def sum(self, value: float) -> float:
+        """See `Alone`."""
+        return self._reduced(value, dist.ReduceOp.SUM)
+
+    def gathered(self, values: Sequence[T]) -> list[T]:
+        """See `Alone`."""
+        found: list[Any] = [None] * self._size
+        dist.all_gather_object(found, list(values))
+        return [value for part in found for value in part]
+
+    def agreed(self, make: Callable[[], T]) -> T:
+        """See `Alone`."""
+        found: list[Any] = [make() if self.first else None]
+        dist.broadcast_object_list(found, device=torch.device("cpu"))
+        result: T = found[0]
+        return result
+
+    def wait(self) -> None:
+        """See `Alone`."""
+        self._reduced(0.0, dist.ReduceOp.SUM)
+
+    def reseed(self, seed: int, step: int) -> None:
+        """See `Alone`."""
+        mixed = np.random.SeedSequence([seed, step, self._rank]).generate_state(1, np.uint64)[0]
+        torch.manual_seed(int(mixed))
+
+    @contextmanager
+    def one_ahead(self) -> Iterator[None]:
+        """See `Alone`."""
+        if self._place.local_rank:
+            self.wait()
+        yield
+        if not self._place.local_rank:
+            self.wait()
+
+    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Alone`: one at a time, so that no GPU holds more than one whole."""
+        from torch.distributed.tensor import DTensor
+
+        kept: dict[int, Tensor] = {}  # tied weights stay one
+        for tensor in tensors.values():
+            if id(tensor) in kept:
+                continue
+            full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            kept[id(tensor)] = full.detach().cpu() if self.first else torch.empty(0)
+        return {name: kept[id(tensor)] for name, tensor in tensors.items()} if self.first else {}
+
+    def spread(self, read: Callable[[str], Tensor], name: str, like: Tensor | None) -> Tensor:
+        """See `Alone`."""
+        from torch.distributed.tensor import DTensor, distribute_tensor
+
+        if not isinstance(like, DTensor):
+            return self.agreed(lambda: read(name))
+        full = read(name) if self.first else torch.empty(like.shape, dtype=like.dtype)
+        made: Tensor = distribute_tensor(full.to(like.device), like.device_mesh, like.placements)
+        return made
+
+    def number(self, value: Tensor) -> float:
+        """See `Alone`."""
+        from torch.distributed.tensor import DTensor
+
+        return float(value.full_tensor() if isinstance(value, DTensor) else value)
+
+    def _reduced(self, value: float, how: Any) -> float:
+        tensor = torch.tensor(value, dtype=torch.float64)
+        dist.all_reduce(tensor, how)
+        return float(tensor)
