@@ -36,6 +36,24 @@ def test_lora_linear_equals_the_formula():
             torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
 
 
+def test_dora_equals_the_formula_with_a_bias():
+    """Rows of weight + scale·up·down put to the magnitude's length, which counts as a constant (DoRA, §4.3)."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 12, requires_grad=True)
+    weight, bias = torch.randn(7, 12), torch.randn(7)
+    down, up = torch.randn(3, 12, requires_grad=True), torch.randn(7, 3, requires_grad=True)
+    magnitude = torch.rand(7).add(0.5).requires_grad_()
+    found = lora_linear(x, x, Parts(weight, bias, down, up, magnitude, 2.5))
+    whole = weight + 2.5 * up @ down
+    expected = x @ whole.t() * (magnitude / whole.detach().norm(dim=1)) + bias
+    torch.testing.assert_close(found, expected)
+    inputs, outer = [x, down, up, magnitude], torch.randn_like(found)
+    for one, other in zip(
+        torch.autograd.grad(found, inputs, outer), torch.autograd.grad(expected, inputs, outer), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("targets", ["all-linear", "q_proj,v_proj", "all-linear,lm_head"])
 def test_a_fused_model_equals_peft(model, make, targets):
     ids = torch.arange(40).reshape(2, 20)

@@ -11,7 +11,7 @@ from weightwright.data.pack import packs
 from weightwright.data.template import Encoded
 from weightwright.tune import attention
 from weightwright.tune.attention import packs_rightly, row_attention
-from weightwright.tune.batch import Unit, pack, pad, to_batches
+from weightwright.tune.batch import NO_LABEL, Unit, pack, pad, to_batches
 from weightwright.tune.loss import VocabularyLoss
 
 SMALL = {
@@ -108,6 +108,19 @@ def test_the_first_token_of_a_row_is_never_predicted_from_another_row():
     assert one.labels.tolist() == [[-100, 2, 3, -100, 5]]
     assert one.predicting.tolist() == [[True, True, False, True]]
     assert pad(everything, "cpu").predicting.tolist() == [[True, True], [True, False]]
+
+
+def test_a_packed_line_has_one_of_few_widths_on_a_cpu_alone():
+    widths = {pack(rows(n), "cpu").token_ids.shape[1] for n in range(65, 129)}
+    assert len(widths) < 5
+    batch = pack(rows(60, 43), "cpu")
+    width = batch.token_ids.shape[1]
+    assert batch.tokens == 103 < width
+    assert batch.bounds == (0, 60, 103, width)
+    assert set(batch.row_ids[0, 103:].tolist()) == {-1}
+    assert set(batch.labels[0, 103:].tolist()) == {NO_LABEL}
+    assert batch.positions[0, 103:].tolist() == list(range(width - 103))
+    assert pack(rows(60, 43), "meta").token_ids.shape == (1, 103)
 
 
 def test_packs_hold_every_unit_once_and_keep_the_limits():
