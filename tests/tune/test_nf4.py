@@ -2,6 +2,7 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from weightwright.data.template import Encoded
 from weightwright.errors import MissingExtraError
 from weightwright.model.load import load
+from weightwright.tune.fused.nf4 import unpacked
 from weightwright.tune.nf4 import load_nf4
 from weightwright.tune.run import tune
 
@@ -44,6 +46,40 @@ def test_layers_are_single_steps(make, tiny_model, precision):
     with adapted(model, make(method="qlora"), "tiny"):
         fused = [name for name, module in model.named_modules() if "forward" in module.__dict__]
         assert sum(name.endswith(("_proj", "mlp")) for name in fused) == 2 * (7 + 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("double", [True, False])
+@pytest.mark.parametrize(("outputs", "inputs"), [(300, 128), (100, 66), (50, 33)])
+def test_out_of_four_bits_as_bitsandbytes_does_it(dtype, double, outputs, inputs):
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    weight = torch.randn(outputs, inputs, dtype=dtype)
+    held, state = quantize_4bit(weight, compress_statistics=double, quant_type="nf4")
+    assert torch.equal(unpacked(held, state, dtype), dequantize_4bit(held, state))
+    assert torch.equal(unpacked(held, state, torch.float32), dequantize_4bit(held, state).float())
+
+
+def test_matrices_stand_in_one_place_for_each_thread():
+    from bitsandbytes.functional import quantize_4bit
+
+    wide, narrow = (quantize_4bit(torch.randn(n, 64), quant_type="nf4") for n in (200, 100))
+    first = unpacked(*wide, torch.float32)
+    assert unpacked(*narrow, torch.float32).data_ptr() == first.data_ptr()
+    with ThreadPoolExecutor(1) as other:
+        held = first.clone()
+        assert other.submit(unpacked, *narrow, torch.float32).result().data_ptr() != first.data_ptr()
+        assert torch.equal(first, held)
+
+
+def test_what_matrices_took_on_their_way_is_given_back(tiny_model, monkeypatch):
+    from weightwright.model import heap
+
+    given_back = []
+    monkeypatch.setattr(heap, "_EVERY_BYTES", 1)
+    monkeypatch.setattr(heap, "give_back", lambda: given_back.append(1))
+    load_nf4(str(tiny_model), "f32", "cpu")
+    assert len(given_back) == 2 * 7
 
 
 def test_gradients_are_those_of_a_dense_model_with_the_same_weights(make, tiny_model):

@@ -11,6 +11,7 @@ from torch import nn
 
 from weightwright.errors import TuneError
 from weightwright.extras import require
+from weightwright.model.heap import Trimmer
 
 if TYPE_CHECKING:
     from weightwright.model.load import Loaded
@@ -42,6 +43,7 @@ def to_nf4(model: Any, source: "WeightSource | None", device: torch.device) -> N
     found = [(path, module) for path, module in model.named_modules() if type(module) is nn.Linear]
     if all(module is head for _, module in found):
         raise TuneError(f"{type(model).__name__} has no linear layers to hold in 4 bits; use --method lora")
+    trimmer = Trimmer()
     for path, module in found:
         weight = module.weight.detach()
         if weight.is_meta:
@@ -63,4 +65,5 @@ def to_nf4(model: Any, source: "WeightSource | None", device: torch.device) -> N
         )
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, layer.to(device))
+        trimmer.packed(weight.nbytes)
     model.is_loaded_in_4bit = True  # by which peft knows such layers

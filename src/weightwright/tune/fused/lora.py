@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from weightwright.tune.fused.nf4 import unpacked
+
 Tensors = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 Rest = tuple[float, Any]
 
@@ -64,13 +66,8 @@ class Parts:
         return self.scale, self.quantised
 
     def matrix(self, dtype: torch.dtype) -> Tensor:
-        """The weight; out of its 4 bits for as long as it is used."""
-        if self.quantised is None:
-            return self.weight
-        from bitsandbytes.functional import dequantize_4bit
-
-        found: Tensor = dequantize_4bit(self.weight, self.quantised)
-        return found.to(dtype)
+        """The weight; one out of its 4 bits stands where the next one will."""
+        return self.weight if self.quantised is None else unpacked(self.weight, self.quantised, dtype)
 
     def product(self, x: Tensor, dropped: Tensor) -> tuple[Tensor, Kept]:
         """The layer's outcome [n, outputs] for x [n, inputs]; the adapter sees `dropped` in its place."""
