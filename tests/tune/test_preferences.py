@@ -64,6 +64,16 @@ def test_dpo_begins_at_the_logarithm_of_two(make, pairs):
     assert tune(settings).train_loss == pytest.approx(0.693147, abs=1e-5)
 
 
+def test_it_says_what_it_does_before_the_first_step(make, pairs):
+    said = []
+    tune(
+        make(data=pairs, eval_data=pairs, objective="dpo", epochs=1), progress=lambda *told: said.append(told)
+    )
+    begun = [note for done, _, note in said if not done]
+    assert begun[-1] == "10 of 10 held-out rows read"
+    assert begun.count("the base model has read 20 of 20 rows") == 2  # those trained on, and those held out
+
+
 def test_judgements_are_learnt(make, judged):
     settings = make(data=judged, eval_data=judged, objective="kto", epochs=8, learning_rate=3e-3, batch=5)
     tune(settings)

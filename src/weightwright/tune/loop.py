@@ -72,6 +72,7 @@ class Run:
     done: int = 0
     notes: Notes = field(default_factory=Notes)
     ranks: Alone = field(default_factory=Alone)
+    progress: Progress = silent
     idle: Callable[[], None] = lambda: None  # a pass that changes nothing: see `Alone.even`
 
     @property
@@ -88,20 +89,23 @@ class Run:
             batches = to_batches(own, most, course.pass_tokens, self.device, packed=course.packed)
         return self.ranks.even(batches, self.idle, stop)
 
+    def say(self, note: str) -> None:
+        """Tell what goes on between two steps."""
+        self.progress(self.done, self.course.steps, note)
+
     def computing(self) -> AbstractContextManager[object]:
         """The precision that forward passes run in."""
         half: AbstractContextManager[object] = torch.autocast(self.device.type, dtype=torch.bfloat16)
         return half if self.autocast else nullcontext()
 
 
-def train(run: Run, progress: Progress) -> None:
+def train(run: Run) -> None:
     """Take all steps that remain; saves, evaluates and logs on the way.
 
     Raises TuneError when the loss is no longer a number (the last good checkpoint stays), and
     KeyboardInterrupt after a checkpoint when the user interrupts.
     """
     course, settings = run.course, run.course.settings
-    progress = progress if run.ranks.first else silent
     with Interruption() as interruption, Log(run.folder, run.done, settings, on=run.ranks.first) as log:
         if not run.notes.evals:
             _evaluate_and_note(run, log)
@@ -121,7 +125,7 @@ def train(run: Run, progress: Progress) -> None:
                 _evaluate_and_note(run, log)
             if run.done % settings.save_every == 0 or run.done == course.steps:
                 save(run, checkpoint.random_state(run.device))
-            progress(run.done, course.steps, _note(run))
+            run.say(_note(run))
 
 
 def accumulate_gradients(run: Run, interruption: Interruption) -> tuple[float, int]:
@@ -188,6 +192,7 @@ def evaluate(run: Run) -> float:
             run.objective.begin(part, run.layout)
             total += share * sum(run.objective.loss(batch).item() for batch in run.layout(part))
             rewards += run.objective.rewards
+            run.say(f"{start + len(part):,} of {len(units):,} held-out rows read")
     run.model.train()
     total, rewards = run.ranks.sum(total), run.ranks.gathered(rewards)
     if rewards:

@@ -5,7 +5,7 @@ run's folder, and no second model is ever in memory.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +20,21 @@ NEEDED = ("dpo", "kto")
 
 
 def with_reference(
-    parts: Sequence[tuple[Unit, ...]], model: VocabularyLoss, layout: Layout, folder: Path, ranks: Alone
+    parts: Sequence[tuple[Unit, ...]],
+    model: VocabularyLoss,
+    layout: Layout,
+    folder: Path,
+    ranks: Alone,
+    say: Callable[[str], None],
 ) -> list[tuple[Unit, ...]]:
-    """Each part's units (rows trained on, rows held out) with the sums that were kept, or are made and kept now."""
+    """Each part's units (rows trained on, rows held out) with the sums that were kept, or are made and kept now.
+
+    `say` is told how far that is.
+    """
     file = folder / FILE
     sums = ranks.agreed(lambda: json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None)
     if sums is None:
-        sums = [_sums(units, model, layout, ranks) for units in parts]
+        sums = [_sums(units, model, layout, ranks, say) for units in parts]
         if ranks.first:
             write_whole(file, json.dumps(sums))
     return [
@@ -35,14 +43,20 @@ def with_reference(
     ]
 
 
-def _sums(units: Sequence[Unit], model: VocabularyLoss, layout: Layout, ranks: Alone) -> list[list[float]]:
+def _sums(
+    units: Sequence[Unit], model: VocabularyLoss, layout: Layout, ranks: Alone, say: Callable[[str], None]
+) -> list[list[float]]:
     """Of each unit's rows and then its partner's."""
     flat = [
         Unit((row,)) for unit in units for row in (*unit.rows, *(unit.partner.rows if unit.partner else ()))
     ]
     places = {id(unit): place for place, unit in enumerate(flat)}
-    found = [(places[id(unit)], value) for batch in layout(flat)
-             for unit, value in zip(batch.units, row_sums(model, batch), strict=True)]  # fmt: skip
+    found: list[tuple[int, float]] = []
+    all_rows = len(ranks.own(flat))
+    for batch in layout(flat):
+        numbers = [places[id(unit)] for unit in batch.units]
+        found += zip(numbers, row_sums(model, batch), strict=True)
+        say(f"the base model has read {len(found):,} of {all_rows:,} rows")
     values = iter([value for _, value in sorted(ranks.gathered(found))])
     return [[next(values) for _ in range(len(unit.rows) + (unit.partner is not None))] for unit in units]
 

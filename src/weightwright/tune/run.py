@@ -110,10 +110,10 @@ def _tune(settings: TuneSettings, loaded: "Loaded | None", ranks: Alone, progres
         _logger.warning(note)
     torch.manual_seed(settings.seed)
     with adapted(loaded.model, settings, loaded.name) as ready, row_attention(loaded.model):
-        run = prepare(course, ready, settings.out, ranks)
+        run = prepare(course, ready, settings.out, ranks, progress)
         loop.resume(run)
         try:
-            loop.train(run, progress)
+            loop.train(run)
         finally:
             if ranks.first:
                 draw(run)
@@ -182,7 +182,7 @@ def plan_course(
     )
 
 
-def prepare(course: loop.Course, ready: Adapted, folder: Path, ranks: Alone) -> loop.Run:
+def prepare(course: loop.Course, ready: Adapted, folder: Path, ranks: Alone, progress: Progress) -> loop.Run:
     """The run before its first step: weights divided over several processes, optimizer, loss, precision."""
     settings, model = course.settings, ready.model
     half = settings.method == "full" and settings.precision == "bf16"
@@ -208,6 +208,7 @@ def prepare(course: loop.Course, ready: Adapted, folder: Path, ranks: Alone) -> 
         folder=folder,
         autocast=half and root is None,
         ranks=ranks,
+        progress=progress if ranks.first else silent,
     )
     if isinstance(loss, ShardedLoss):
         run.idle = partial(loss.idle, run.device)
@@ -215,7 +216,7 @@ def prepare(course: loop.Course, ready: Adapted, folder: Path, ranks: Alone) -> 
         model.eval()
         with run.computing():
             units, eval_units = reference.with_reference(
-                (course.units, course.eval_units), loss, run.layout, folder, ranks
+                (course.units, course.eval_units), loss, run.layout, folder, ranks, run.say
             )
         model.train()
         run.course = replace(course, units=units, eval_units=eval_units)
