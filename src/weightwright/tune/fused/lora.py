@@ -18,6 +18,7 @@ from weightwright.tune.fused.nf4 import unpacked
 
 Tensors = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 Rest = tuple[float, Any]
+_NORMED_ROWS = 512
 
 
 class Kept(NamedTuple):
@@ -117,7 +118,10 @@ class Parts:
 
     def _lengths(self, weight: Tensor, down: Tensor, up: Tensor) -> Tensor:
         """The lengths [outputs] f32 of the rows of weight + scale·up·down, which is never made."""
-        own = torch.linalg.vector_norm(weight, dim=1, dtype=torch.float32).square()
+        blocks = weight.split(_NORMED_ROWS)  # of the whole an f32 copy would be made
+        own = torch.cat(
+            [torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32) for rows in blocks]
+        ).square()
         mixed = (weight @ down.to(weight.dtype).t()).float()
         added = (up @ (down @ down.t()) * up).sum(1)
         squares = own + 2 * self.scale * (mixed * up).sum(1) + self.scale**2 * added
