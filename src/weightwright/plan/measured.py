@@ -9,8 +9,6 @@ from collections.abc import Mapping
 RUNTIME_BYTES = 560_000_000
 # The same in training, with peft, and the products' kernels for the shapes of a run.
 TRAINING_RUNTIME_BYTES = 640_000_000
-# What bitsandbytes, and quantising a model with it, add to that.
-NF4_RUNTIME_BYTES = 200_000_000
 # Of a token of the vocabulary while the tokenizer is loaded, measured with 49,152 and 151,665 of them.
 TOKENIZER_BYTES = 950
 # What a CUDA context takes of a card beside what torch allocates.

@@ -65,8 +65,6 @@ def runtime_bytes(spec: ModelSpec, settings: PlanSettings) -> int:
     if settings.device == "cuda":
         return measured.CUDA_CONTEXT_BYTES
     process = measured.RUNTIME_BYTES if settings.task == "serve" else measured.TRAINING_RUNTIME_BYTES
-    if settings.task == "qlora":
-        process += measured.NF4_RUNTIME_BYTES
     return process + measured.TOKENIZER_BYTES * spec.vocabulary
 
 

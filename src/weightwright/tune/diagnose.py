@@ -28,8 +28,8 @@ def diagnose(
     found = []
     if seen_before:
         found.append(
-            f"leak: {seen_before} of {held_out} held-out rows are among those trained on, so the held-out loss "
-            "says little; take them out of either file (weightwright data check finds them)"
+            f"leak: {seen_before} of {held_out} held-out rows are among those trained on, so the held-out loss looks "
+            "better than it is; take them out of either file (weightwright data check finds them)"
         )
     if diverged(losses):
         low = min(losses)
