@@ -56,7 +56,9 @@ def run(*arguments: str) -> None:
 def by_vllm(python: Path, job: Path) -> dict[str, Any]:
     script = Path(__file__).parent / "engines/vllm_adapters.py"
     done = subprocess.run([python, script, job], check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = next(json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    found: dict[str, Any] = next(
+        json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")
+    )
     return found
 
 
