@@ -36,7 +36,7 @@ KEPT_LABELLED = 3  # of the last hidden state: those with a label, the same padd
 # Inner widths, and hidden widths, of a token that the backward pass of a layer works on beside what was kept.
 WORKING_INNER, WORKING_HIDDEN = 3, 3
 # On a CPU, of what passes allocate and free: the share that lies in holes of the allocator's heap, in a step of one
-# pass and of more. Measured are 0.25 and 0.5 in the middle; the same run twice differs by a tenth, so more is counted.
+# pass and of more. Measured are 0.25 and 0.5 in the middle; the same run twice differs by a tenth: more is counted.
 HOLES, HOLES_OF_MORE_PASSES = 0.35, 0.7
 
 # NF4 (QLoRA, arXiv 2305.14314, §3): 4 bits a weight and 32 bits a block of 64; with double quantisation 8 bits a
