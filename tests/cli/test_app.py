@@ -25,6 +25,7 @@ def run(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
     [
         (["tuna"], 2, "unknown verb 'tuna'; did you mean tune?"),
         (["data", "shw"], 2, "unknown verb 'shw'; did you mean show?"),
+        (["plan", "tiny", "tinier"], 2, "'tinier' belongs to no option; see weightwright plan --help"),
         (["doctor", "--nope"], 2, "Unknown option: --nope"),
         (["serve"], 2, "model is required; see weightwright serve --help"),
         (["serve", "x", "--port", "many"], 2, "port"),

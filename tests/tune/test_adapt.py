@@ -36,22 +36,47 @@ def test_lora_linear_equals_the_formula():
             torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
 
 
-def test_dora_equals_the_formula_with_a_bias():
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_dora_equals_the_formula_with_a_bias(dropout):
     """Rows of weight + scale·up·down put to the magnitude's length, which counts as a constant (DoRA, §4.3)."""
     torch.manual_seed(0)
     x = torch.randn(2, 5, 12, requires_grad=True)
     weight, bias = torch.randn(7, 12), torch.randn(7)
     down, up = torch.randn(3, 12, requires_grad=True), torch.randn(7, 3, requires_grad=True)
     magnitude = torch.rand(7).add(0.5).requires_grad_()
-    found = lora_linear(x, x, Parts(weight, bias, down, up, magnitude, 2.5))
+    dropped = x * (torch.rand(2, 5, 12) >= dropout) / (1 - dropout) if dropout else x
+    found = lora_linear(x, dropped, Parts(weight, bias, down, up, magnitude, 2.5))
     whole = weight + 2.5 * up @ down
-    expected = x @ whole.t() * (magnitude / whole.detach().norm(dim=1)) + bias
+    scaled = dropped @ whole.t() * (magnitude / whole.detach().norm(dim=1))
+    expected = scaled + (x - dropped) @ weight.t() + bias
     torch.testing.assert_close(found, expected)
     inputs, outer = [x, down, up, magnitude], torch.randn_like(found)
-    for one, other in zip(
-        torch.autograd.grad(found, inputs, outer), torch.autograd.grad(expected, inputs, outer), strict=True
-    ):
+    got = torch.autograd.grad(found, inputs, outer, retain_graph=True)  # the dropout is in both
+    for one, other in zip(got, torch.autograd.grad(expected, inputs, outer), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_layers_with_dropout_equal_peft_s_while_they_train(model, make, dora):
+    ids = torch.arange(40).reshape(2, 20)
+    with adapted(model, make(dropout=0.3, dora=dora), "base") as ready:
+        for name, weight in ready.trainable.items():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.1)
+        weights = list(ready.trainable.values())
+        layers = [module for module in model.modules() if hasattr(module, "lora_A")]
+        assert all("forward" in layer.__dict__ for layer in layers)
+        model.train()
+        torch.manual_seed(1)
+        fused = model(ids).logits
+        grads = torch.autograd.grad(fused.logsumexp(-1).sum(), weights)
+        for module in model.modules():
+            module.__dict__.pop("forward", None)  # peft's own again
+        torch.manual_seed(1)
+        plain = model(ids).logits
+        torch.testing.assert_close(fused, plain, rtol=1e-4, atol=5e-5)  # f32, summed in another order
+        for a, b in zip(grads, torch.autograd.grad(plain.logsumexp(-1).sum(), weights), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("targets", ["all-linear", "q_proj,v_proj", "all-linear,lm_head"])

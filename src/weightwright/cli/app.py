@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, UnknownCommandError
+from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensError
 
 import weightwright
 from weightwright.config import nearest
@@ -103,6 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         build()(tokens)
     except UnknownCommandError as error:
         return _report(_unknown_verb(tokens, error), 2)
+    except UnusedCliTokensError as error:
+        left = " ".join(error.unused_tokens or [])
+        return _report(f"{left!r} belongs to no option; see {_help_of(tokens)} for their names", 2)
     except CycloptsError as error:
         return _report(str(error), 2)
     except UsageError as error:

@@ -30,23 +30,22 @@ def _adapters(spec: ModelSpec, settings: PlanSettings, layer: Layer, adapted: li
     """What adapters keep beside the layer itself."""
     inputs, outputs = sum(one.inputs for one in adapted), sum(one.outputs for one in adapted)
     found = size * settings.rank * len(adapted)
-    if settings.dora and settings.dropout:  # peft's own way: in f32, and the base's product
-        return found + inputs * (4 + 4 * measured.KEPT_BY_DROPOUT) + outputs * (4 + size)
     if settings.dropout:  # each layer's own input, instead of what they share
         shared = measured.KEPT_NORMS * spec.hidden + layer.queries
         found += size * (measured.KEPT_BY_DROPOUT * inputs - shared)
-    if settings.dora:  # the product that the magnitude scales; that of gate and up is kept anyway
-        wide = sum(one.outputs for one in adapted if one.inputs == spec.hidden and one.outputs == layer.inner)
-        found += size * (outputs - wide)
+    if settings.dora:  # the product that the magnitude scales
+        found += size * outputs
+        if not settings.dropout:  # that of gate and up is kept anyway
+            wide = (one.outputs for one in adapted if one.inputs == spec.hidden)
+            found -= size * sum(outputs for outputs in wide if outputs == layer.inner)
     return found
 
 
 def _trained(spec: ModelSpec, layer: Layer, size: int) -> int:
     """A layer with all its weights. Under autocast norms stay in f32, each linear layer has an input of its own."""
     product = _trained_product(layer)
-    more = (
-        measured.KEPT_BY_TRAINED_NORM - 1
-    )  # what a norm takes, and what it normalised; what it gives is shared
+    # what a norm takes, and what it normalised; what it gives is shared
+    more = measured.KEPT_BY_TRAINED_NORM - 1
     norms = measured.KEPT_NORMS * spec.hidden
     normed = layer.queries + layer.keys if layer.qk_norm else 0
     found = 4 * more * (norms + normed) + size * (_attention(layer) + _mlp(spec, layer) + product)

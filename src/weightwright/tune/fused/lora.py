@@ -7,7 +7,7 @@ input where nothing below it is trained.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -132,7 +132,11 @@ def lora_linear(x: Tensor, dropped: Tensor, parts: Parts) -> Tensor:
     """x·weightᵀ + bias + scale·(dropped·downᵀ)·upᵀ (LoRA, arXiv 2106.09685, §4.1) in x's precision.
 
     x and dropped [.., inputs]; result [.., outputs]. `dropped` is x after the adapter's dropout, x itself without.
+    With a magnitude, what the dropout took away, x - dropped, goes through the base layer alone, as it does in peft.
     """
+    if parts.magnitude is not None and dropped is not x:
+        lost, base = x - dropped, replace(parts, down=None, up=None, magnitude=None)
+        return lora_linear(lost, lost, base) + lora_linear(dropped, dropped, replace(parts, bias=None))
     result: Tensor = _LoraLinear.apply(x, dropped, parts.rest, *parts.tensors)
     return result
 
@@ -142,7 +146,7 @@ class _LoraLinear(torch.autograd.Function):  # type: ignore[misc]
     def forward(ctx: Any, x: Tensor, dropped: Tensor, rest: Rest, *tensors: Any) -> Tensor:
         flat = dropped.reshape(-1, dropped.shape[-1])
         result, kept = Parts.of(tensors, rest).product(x.reshape(flat.shape), flat)
-        ctx.save_for_backward(flat, *kept, *tensors)
+        ctx.save_for_backward(flat if kept.inner is not None else None, *kept, *tensors)
         ctx.rest, ctx.shape, ctx.same = rest, x.shape, dropped is x
         return result.view(*x.shape[:-1], -1)
 
@@ -164,7 +168,7 @@ class _LoraLinear(torch.autograd.Function):  # type: ignore[misc]
 def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
     """The forward pass of a LoRA or DoRA layer on a linear layer, in 4 bits or not.
 
-    None for layers of other kinds (embeddings, other quantised bases, DoRA with dropout).
+    None for layers of other kinds (embeddings, other quantised bases).
     """
     if not is_plain(module):
         return None
@@ -179,7 +183,7 @@ def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether this is peft's LoRA, or DoRA without dropout, on a linear layer, and nothing else."""
+    """Whether this is peft's LoRA or DoRA on a linear layer, and nothing else."""
     from peft.tuners.lora import LoraLayer
 
     layer: Any = module
@@ -188,16 +192,10 @@ def is_plain(module: nn.Module) -> bool:
         and type(module).__name__ in ("Linear", "Linear4bit")
         and is_frozen_linear(layer.base_layer)
         and list(layer.lora_A) == layer.active_adapters
-        and (not layer.lora_variant or _is_dora(layer))
+        and all(type(variant).__name__ == "DoraLinearVariant" for variant in layer.lora_variant.values())
         and not layer.fan_in_fan_out
         and not layer.merged
     )
-
-
-def _is_dora(layer: Any) -> bool:
-    name = layer.active_adapters[0]
-    variant, dropout = layer.lora_variant.get(name), layer.lora_dropout[name]
-    return type(variant).__name__ == "DoraLinearVariant" and isinstance(dropout, nn.Identity)
 
 
 def is_frozen_linear(module: nn.Module) -> bool:
