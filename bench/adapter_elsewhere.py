@@ -2,7 +2,7 @@
 
     python bench/adapter_elsewhere.py --data FOLDER/tune/identity.json --vllm-python ENV/bin/python
 
-SmolLM2-135M-Instruct in f32; an adapter for each kind of LoRA that engines take. Writes
+SmolLM2-135M-Instruct in f32; an adapter for each kind that this engine takes, of which vLLM refuses DoRA. Writes
 bench/results/adapter_elsewhere.md.
 """
 
@@ -19,7 +19,9 @@ KINDS = {
     "lora": [],
     "rslora": ["--rslora", "--rank", "16"],
     "query-value": ["--targets", "q_proj,v_proj", "--learning-rate", "1e-3"],
+    "dora": ["--dora"],
 }
+REFUSED_BY_VLLM = {"dora"}
 QUESTIONS = (
     "Who are you?", "What is your name?", "Tell me your name.", "May I ask who you are?", "Hi, who am I talking to?",
     "What should I call you?", "Are you ChatGPT?", "Please introduce yourself.", "What is the capital of France?",
@@ -44,7 +46,8 @@ def main() -> None:
             "--show", "0", *choices)  # fmt: skip
         adapters[name] = str(folder / "adapter")
     job = {"model": str(base), "adapters": adapters, "questions": QUESTIONS, "max_tokens": MAX_TOKENS}
-    (options.out / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    taken = {name: folder for name, folder in adapters.items() if name not in REFUSED_BY_VLLM}
+    (options.out / "job.json").write_text(json.dumps(job | {"adapters": taken}), encoding="utf-8")
     found = by_vllm(options.vllm_python, options.out / "job.json")
     write(by_engine(job), by_peft(job), found["answers"], found["version"])
 
@@ -98,6 +101,10 @@ def by_peft(job: dict[str, Any]) -> dict[str, list[str]]:
     return found
 
 
+def agreement(answers: list[str], other: list[str]) -> str:
+    return f"{sum(map(str.__eq__, answers, other))} of {len(answers)}"
+
+
 def write(
     engine: dict[str, list[str]], peft: dict[str, list[str]], vllm: dict[str, list[str]], version: str
 ) -> None:
@@ -105,13 +112,12 @@ def write(
         "adapter", "as in transformers + peft", "as in vLLM", "changed by the adapter", "first answer"
     )
     for name, answers in engine.items():
-        same = [sum(map(str.__eq__, answers, other[name])) for other in (peft, vllm)]
         changed = sum(map(str.__ne__, answers, engine[""]))
-        of = len(answers)
         table.row(
             name or "none",
-            *(f"{n} of {of}" for n in same),
-            f"{changed} of {of}",
+            agreement(answers, peft[name]),
+            agreement(answers, vllm[name]) if name in vllm else "refused",
+            f"{changed} of {len(answers)}",
             answers[0].replace("\n", " "),
         )
     parts = [

@@ -23,16 +23,21 @@ PROMPT = tuple(range(10, 40))
 
 @pytest.fixture(scope="module")
 def adapters(tiny_model: Path, tmp_path_factory) -> dict[str, Path]:
-    """Three adapters of different ranks and targets."""
+    """Adapters of different ranks and targets, the last of them with magnitudes (DoRA)."""
     folder = tmp_path_factory.mktemp("adapters")
     made = {}
     for number, (rank, targets) in enumerate(
-        ((4, "all-linear"), (8, ["q_proj", "down_proj"]), (2, ["lm_head", "up_proj"]))
+        ((4, "all-linear"), (8, ["q_proj", "down_proj"]), (2, ["lm_head", "up_proj"]), (4, "all-linear"))
     ):
         torch.manual_seed(number)
         model = AutoModelForCausalLM.from_pretrained(tiny_model)
-        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, init_lora_weights=False)
-        get_peft_model(model, config).save_pretrained(folder / f"a{number}", save_embedding_layers=False)
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, init_lora_weights=False,
+                            use_dora=number == 3)  # fmt: skip
+        made_by_peft = get_peft_model(model, config)
+        for name, weight in made_by_peft.named_parameters():
+            if "magnitude" in name:
+                weight.data *= torch.rand_like(weight) + 0.5
+        made_by_peft.save_pretrained(folder / f"a{number}", save_embedding_layers=False)
         made[f"a{number}"] = folder / f"a{number}"
     return made
 
@@ -56,14 +61,14 @@ def opened(tiny_model: Path, adapters: dict[str, Path], **settings) -> Engine:
 def test_rows_of_different_adapters_in_one_batch_are_each_their_own(tiny_model, adapters) -> None:
     engine = opened(tiny_model, adapters, step_tokens=40)
     try:
-        names = [None, "a0", "a1", "a2", "a1", None, "a0"]
+        names = [None, "a0", "a1", "a2", "a3", "a1", None, "a0", "a3"]
         replies = [
             engine.submit(ChatRequest(prompt_token_ids=PROMPT, params=GREEDY, adapter=name)) for name in names
         ]
         got = [reply.result(60).completions[0].token_ids for reply in replies]
         wanted = {name: expected(tiny_model, adapters.get(name)) for name in set(names)}
         assert got == [wanted[name] for name in names]
-        assert len(set(got)) == 4  # no adapter read another's blocks
+        assert len(set(got)) == 5  # no adapter read another's blocks
     finally:
         engine.close()
 

@@ -15,6 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from weightwright.errors import ModelError, RequestError
 from weightwright.model.kernels import lora, pool
+from weightwright.model.linear import pack, quantize_rows, supported
 from weightwright.model.lora import AdapterBank, BatchRows, read_adapter, wrap
 from weightwright.model.lora_file import LoraWeights
 from weightwright.model.lora_site import LoraSite
@@ -35,6 +36,8 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "head": {"r": 6, "target_modules": ["lm_head", "gate_proj"]},
     "bias": {"r": 4, "lora_bias": True, "target_modules": ["q_proj", "k_proj", "o_proj", "up_proj"]},
+    "dora": {"r": 5, "use_dora": True, "target_modules": "all-linear"},
+    "dora_head": {"r": 3, "use_dora": True, "use_rslora": True, "target_modules": ["lm_head", "k_proj"]},
 }
 
 
@@ -61,7 +64,13 @@ def save(folder: Path, model: torch.nn.Module, *, seed: int = 1, **kind: Any) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft's advice about heads, biases and merging
         config = LoraConfig(**{"init_lora_weights": False, "task_type": "CAUSAL_LM"} | kind)
-        get_peft_model(copy.deepcopy(model), config).save_pretrained(folder)
+        made = get_peft_model(copy.deepcopy(model), config)
+    for name, weight in made.named_parameters():
+        if "magnitude" in name:  # else the lengths of the rows as they are
+            weight.data *= torch.rand_like(weight) + 0.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made.save_pretrained(folder)
     return folder
 
 
@@ -146,13 +155,14 @@ def test_an_adapter_of_gpt2_equals_peft(tmp_path: Path) -> None:
     kinds: list[dict[str, Any]] = [
         {"r": 4, "target_modules": ["c_attn"], "fan_in_fan_out": True},
         {"r": 7, "target_modules": ["c_attn", "c_proj", "c_fc", "lm_head"], "fan_in_fan_out": True},
+        {"r": 2, "target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True, "use_dora": True},
     ]
     folders = [save(tmp_path / str(at), model, **kind) for at, kind in enumerate(kinds)]
     for at, folder in enumerate(folders):
         ours.bank.load(read_adapter(str(at), folder))
-    ids = tokens(3, 6)
-    got = ours(["1", None, "0"], ids)
-    for row, folder in enumerate((folders[1], None, folders[0])):
+    ids = tokens(4, 6)
+    got = ours(["1", None, "0", "2"], ids)
+    for row, folder in enumerate((folders[1], None, folders[0], folders[2])):
         close(got[row : row + 1], reference(model, folder, ids[row : row + 1]))
 
 
@@ -160,14 +170,15 @@ def test_an_adapter_of_gpt2_equals_peft(tmp_path: Path) -> None:
 def test_a_bf16_base_gives_peft_s_result_within_its_rounding(
     saved: Callable[[str], Path], length: int
 ) -> None:
-    model, ids = llama().bfloat16(), tokens(2, length)
+    kinds = ["rank13", "bias", "dora"]
+    model, ids = llama().bfloat16(), tokens(3, length)
     ours = Wrapped(model, torch.bfloat16)
-    for kind in ("rank13", "bias"):
+    for kind in kinds:
         ours.bank.load(read_adapter(kind, saved(kind)))
-    got = ours(["rank13", "bias"], ids)
+    got = ours([*kinds], ids)
     assert got.dtype == torch.bfloat16
-    exact = [reference(model.float(), saved(kind), ids[[row]]) for row, kind in enumerate(("rank13", "bias"))]
-    peft = [reference(llama().bfloat16(), saved(k), ids[[row]]) for row, k in enumerate(("rank13", "bias"))]
+    exact = [reference(model.float(), saved(kind), ids[[row]]) for row, kind in enumerate(kinds)]
+    peft = [reference(llama().bfloat16(), saved(kind), ids[[row]]) for row, kind in enumerate(kinds)]
     ours_off, peft_off = ((x.float() - torch.cat(exact)).square().mean() for x in (got, torch.cat(peft)))
     assert ours_off < 1.5 * peft_off
 
@@ -185,15 +196,16 @@ class ByBytes(torch.nn.Module):
         return torch.nn.functional.linear(x, self.packed * self.scale)
 
 
-def test_an_int8_base_gets_the_same_delta(saved: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize("kind", ["rslora", "dora"])
+def test_an_int8_base_gets_the_same_delta(saved: Callable[[str], Path], kind: str) -> None:
     model, rounded = llama(), llama()
     for path, module in list(model.named_modules()):
         if isinstance(module, torch.nn.Linear):
             model.set_submodule(path, ByBytes(module))
             rounded.get_submodule(path).weight.data = module_weight(model.get_submodule(path))
     ours, ids = Wrapped(model), tokens(2, 5)
-    ours.bank.load(read_adapter("mine", saved("rslora")))
-    close(ours(["mine", "mine"], ids), reference(rounded, saved("rslora"), ids))
+    ours.bank.load(read_adapter("mine", saved(kind)))
+    close(ours(["mine", "mine"], ids), reference(rounded, saved(kind), ids))
 
 
 def module_weight(module: ByBytes) -> torch.Tensor:
@@ -259,7 +271,7 @@ def test_the_kernel_takes_any_size(
         lora._form.cache_clear()
     rng = torch.Generator().manual_seed(6)
     inputs, paths = 38, [f"part{at}" for at in range(len(sizes))]
-    site = AdapterBank(dtype).site(list(zip(paths, sizes, strict=True)), inputs)
+    site = AdapterBank(dtype).site(list(zip(paths, sizes, strict=True)), inputs, torch.nn.Identity())
     adapters = []
     for slot in range(3):
         found = [
@@ -286,7 +298,7 @@ def test_the_kernel_takes_any_size(
 @pytest.mark.parametrize("rows", [2, 40])
 def test_a_bf16_bank_takes_f32_rows(saved: Callable[[str], Path], rows: int) -> None:
     bank = AdapterBank(torch.bfloat16)
-    site = bank.site([(LAYER + "q_proj", 64)], 64)
+    site = bank.site([(LAYER + "q_proj", 64)], 64, torch.nn.Identity())
     adapter = read_adapter("mine", saved("rank1"))
     found = adapter.modules[LAYER + "q_proj"]
     site.put(0, [found])
@@ -295,13 +307,47 @@ def test_a_bf16_bank_takes_f32_rows(saved: Callable[[str], Path], rows: int) -> 
     close(got, found.scale * x @ found.a.t() @ found.b.t(), 5e-2)
 
 
+@pytest.mark.parametrize(("form", "near"), [("f32", 1e-5), ("bf16", 2e-3), ("int8", 1e-2), ("int4", 5e-2)])
+def test_dora_scales_what_a_packed_layer_makes_but_not_its_bias(form: Any, near: float) -> None:
+    """The bias is a thousand times the weights: lengths that were read beside it would be noise."""
+    if not supported(form):
+        pytest.skip(f"no {form} here")
+    rng = torch.Generator().manual_seed(7)
+    weight, bias = torch.randn(96, 64, generator=rng) * 0.02, torch.randn(96, generator=rng) * 20
+    a, b = torch.randn(4, 64, generator=rng), torch.randn(64, 4, generator=rng) * 0.02
+    magnitude = torch.rand(64, generator=rng) + 0.5
+    layer = pack(weight, bias, form, rotated=True)
+    bank = AdapterBank(torch.bfloat16 if form == "bf16" else torch.float32)
+    site = bank.site([("scaled", 64), ("plain", 32)], 64, layer)
+    site.put(0, [LoraWeights(a, b, 0.5, magnitude=magnitude), None])
+    whole = weight.double()
+    whole[:64] += 0.5 * b.double() @ a.double()
+    factor = magnitude.double() / whole[:64].norm(dim=1)
+    assert site.gain is not None
+    torch.testing.assert_close(1 + site.gain[0, :64].double(), factor, rtol=near, atol=0)
+    assert not site.gain[0, 64:].any()
+    if form in ("f32", "int8"):
+        x = torch.randn(5, 64, generator=rng)
+        whole[:64] *= factor[:, None]
+        expected = x.double() @ whole.t() + bias
+        expected[4] = x[4].double() @ weight.double().t() + bias  # a row without an adapter
+        rows = bank.batch([0] * 4 + [-1])
+        found = [site.add_(layer(x), x, rows)]
+        if form == "int8":  # as the fused layers call it, before the rows' scales and the bias
+            codes, scales = quantize_rows(x, layer.offset, layer.block)
+            found.append(site.add_(layer.product(codes), x, rows, scales.flatten(), layer.bias))
+        for got in found:
+            off = (got.double() - expected).norm() / (expected - bias).norm()
+            assert off < near
+
+
 def bank_of(saved: Callable[[str], Path], parts: list[tuple[str, int]]) -> AdapterBank:
     """A bank with one fused site and a plain one for every other layer of the tiny Llama."""
     bank, fused = AdapterBank(torch.float32), dict(parts)
-    bank.site(parts, 64)
+    bank.site(parts, 64, torch.nn.Identity())
     for path, module in llama().named_modules():
         if isinstance(module, torch.nn.Linear) and path not in fused:
-            bank.site([(path, module.out_features)], module.in_features)
+            bank.site([(path, module.out_features)], module.in_features, module)
     return bank
 
 
@@ -407,7 +453,7 @@ EMBEDDING = "base_model.model.model.embed_tokens."
 @pytest.mark.parametrize(
     ("config", "tensors", "message"),
     [
-        ({"use_dora": True}, {}, "use_dora=true .DoRA .*merge it into its base model"),
+        ({"use_dora": True}, {}, "has no magnitude in the weights and use_dora=true"),
         ({"modules_to_save": ["lm_head"]}, {}, r'modules_to_save=\["lm_head"\] .whole copies'),
         ({"target_parameters": ["mlp.experts.down_proj"]}, {}, r"experts of a mixture .*mlp\.experts\.down_"),
         ({"trainable_token_indices": [1]}, {}, "embeddings of single tokens"),
@@ -422,7 +468,13 @@ EMBEDDING = "base_model.model.model.embed_tokens."
         ({}, {KEY + "A.weight": torch.zeros(4, 64, dtype=torch.int8)}, "is torch.int8, not f32"),
         ({}, {KEY + "B.weight": torch.zeros(64, 3)}, r"lora_A \[4, 64\] and lora_B \[64, 3\]"),
         ({}, {KEY + "B.bias": torch.zeros(3)}, r"a bias \[3\] for 64 outputs"),
-        ({}, {KEY + "magnitude_vector": torch.zeros(64)}, "no part of plain LoRA: .*magnitude_vector"),
+        (
+            {},
+            {KEY + "magnitude_vector": torch.zeros(64)},
+            "has a magnitude in the weights and use_dora=false",
+        ),
+        ({}, {KEY + "magnitude_vector": torch.zeros(63)}, r"a magnitude \[63\] for 64 outputs"),
+        ({}, {KEY + "magnitude_vectors": torch.zeros(64)}, "no part of LoRA or DoRA: .*magnitude_vectors"),
         ({}, {EMBEDDING + "lora_embedding_A": torch.zeros(4, 151)}, "changes the input embeddings"),
         ({}, {EMBEDDING + "weight": torch.zeros(152, 64)}, "changes the input embeddings"),
     ],

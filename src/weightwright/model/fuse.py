@@ -153,7 +153,9 @@ class FusedDecoder:
             for _, module in parts:
                 module.weight = None
         linear = pack(parts[0][0] if len(parts) == 1 else "+".join(name for name, _ in parts), weight, bias)
-        return Product(linear, self._bank.site(sizes, weight.shape[1]) if self._bank is not None else None)
+        return Product(
+            linear, self._bank.site(sizes, weight.shape[1], linear) if self._bank is not None else None
+        )
 
     # -- a forward pass ----------------------------------------------------------------------------
 

@@ -1,10 +1,10 @@
 """LoRA adapters over one set of base weights: different ones in one batch, loaded and dropped between steps.
 
 An adapter adds `scale * B @ (A @ x)` to a linear layer's output (arXiv 2106.09685, §4.1). Nothing is merged,
-so the base may be of any precision.
+so the base may be of any precision. DoRA's magnitudes scale the product as well (`dora`).
 
     bank = AdapterBank(torch.bfloat16)
-    site = bank.site([("model.layers.0.self_attn.q_proj", 896), (..."k_proj", 128), (..."v_proj", 128)], 896)
+    site = bank.site([("model.layers.0.self_attn.q_proj", 896), (..."k_proj", 128), (..."v_proj", 128)], 896, qkv)
     bank.load(read_adapter("mine", folder))
     rows = bank.batch([bank.slot("mine"), -1])  # once per step, for all sites
     if rows.active:
@@ -53,9 +53,14 @@ class AdapterBank:
         """Bytes of all stacked matrices."""
         return sum(site.nbytes for site in self._sites)
 
-    def site(self, parts: Sequence[tuple[str, int]], in_features: int) -> LoraSite:
-        """Declare where adapters may act: (module path, outputs) of each module in order of concatenation."""
-        made = LoraSite(parts, in_features, self.dtype, self.device)
+    def site(
+        self, parts: Sequence[tuple[str, int]], in_features: int, layer: Callable[[Tensor], Tensor]
+    ) -> LoraSite:
+        """Declare where adapters may act: (module path, outputs) of each module in order of concatenation.
+
+        `layer` is the base layer of them all, [n, in] -> [n, outputs].
+        """
+        made = LoraSite(parts, in_features, self.dtype, self.device, layer)
         self._sites.append(made)
         self._places |= {part.path: (made, part) for part in made.parts}
         return made
@@ -172,7 +177,7 @@ def wrap(
         if isinstance(module, LoraLinear) or not isinstance(inputs, int) or not isinstance(outputs, int):
             continue
         if keep is None or keep(path):
-            model.set_submodule(path, LoraLinear(module, bank.site([(path, outputs)], inputs), bank))
+            model.set_submodule(path, LoraLinear(module, bank.site([(path, outputs)], inputs, module), bank))
             found.append(path)
     return tuple(found)
 

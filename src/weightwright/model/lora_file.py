@@ -1,4 +1,4 @@
-"""A LoRA adapter on disk: PEFT's `adapter_config.json` and `adapter_model.safetensors`, read and checked.
+"""A LoRA or DoRA adapter on disk: PEFT's `adapter_config.json` and `adapter_model.safetensors`, read and checked.
 
 The file of weights itself says which modules an adapter changes (whatever `target_modules`, a regular
 expression, `all-linear` or `layers_to_transform` chose in training); the configuration gives each its scale.
@@ -22,11 +22,12 @@ from weightwright.errors import ModelError
 
 _BASE = "__base__"  # peft's name for "no adapter" in a mixed batch
 _PREFIX = "base_model.model."  # what peft puts before the model's own names
-_TENSOR = re.compile(r"(?P<path>.+)\.lora_(?P<which>[AB])\.(?P<kind>weight|bias)")
+_TENSOR = re.compile(
+    r"(?P<path>.+)\.lora_((?P<which>[AB])\.(?P<kind>weight|bias)|(?P<magnitude>magnitude_vector)(\.weight)?)"
+)
 _SAVED_BASE = ".base_layer.weight"  # peft saves a targeted lm_head's own matrix too
 _MERGE = "merge it into its base model (peft's merge_and_unload) and give the merged folder as the model"
 _REFUSED = {
-    "use_dora": "DoRA scales every column by a trained magnitude",
     "modules_to_save": "whole copies of modules beside its low-rank matrices",
     "trainable_token_indices": "trained embeddings of single tokens",
     "layer_replication": "layers of the base model repeated",
@@ -42,12 +43,16 @@ _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # these starts 
 
 @dataclass(frozen=True, slots=True)
 class LoraWeights:
-    """What an adapter adds to one module: `scale * (b @ a @ x + bias)` (arXiv 2106.09685, §4.1)."""
+    """What an adapter adds to one module: `scale * (b @ a @ x + bias)` (arXiv 2106.09685, §4.1).
+
+    With a magnitude it is DoRA, see `dora`.
+    """
 
     a: Tensor  # [rank, in]
     b: Tensor  # [out, rank]
     scale: float  # alpha / rank, or alpha / sqrt(rank) (rsLoRA, arXiv 2312.03732)
     bias: Tensor | None = None  # [out]
+    magnitude: Tensor | None = None  # [out]
 
     @property
     def rank(self) -> int:
@@ -88,7 +93,7 @@ def read_adapter(name: str, folder: Path) -> Adapter:
         path = key.removeprefix(_PREFIX)
         match = _TENSOR.fullmatch(path)
         if match:
-            part = "bias" if match["kind"] == "bias" else match["which"]
+            part = match["magnitude"] or ("bias" if match["kind"] == "bias" else match["which"])
             pairs.setdefault(match["path"], {})[part] = tensor
         elif path.endswith(_SAVED_BASE) and "lora_" not in path:
             saved_base[path.removesuffix(_SAVED_BASE)] = tuple(tensor.shape)
@@ -125,7 +130,7 @@ def _read_config(name: str, folder: Path) -> dict[str, Any]:
         if config.get(field):
             value = json.dumps(config[field])
             raise ModelError(
-                f"adapter {name!r} has {field}={value} ({meaning}); only plain LoRA is applied here: {_MERGE}"
+                f"adapter {name!r} has {field}={value} ({meaning}); only LoRA and DoRA are applied here: {_MERGE}"
             )
     if config.get("bias", "none") != "none":
         raise ModelError(
@@ -159,7 +164,7 @@ def _refuse_tensor(name: str, key: str) -> NoReturn:
         )
     if ".experts." in key:
         refuse_experts(name, key)
-    raise ModelError(f"adapter {name!r} holds a tensor that is no part of plain LoRA: {key}; {_MERGE}")
+    raise ModelError(f"adapter {name!r} holds a tensor that is no part of LoRA or DoRA: {key}; {_MERGE}")
 
 
 def _weights(name: str, path: str, parts: Mapping[str, Tensor], config: Mapping[str, Any]) -> LoraWeights:
@@ -167,7 +172,7 @@ def _weights(name: str, path: str, parts: Mapping[str, Tensor], config: Mapping[
     missing = [f"lora_{which}" for which in "AB" if which not in parts]
     if missing:
         raise ModelError(f"adapter {name!r} lacks {missing[0]} of {path}; save it again")
-    a, b, bias = parts["A"], parts["B"], parts.get("bias")
+    a, b, bias, magnitude = parts["A"], parts["B"], parts.get("bias"), parts.get("magnitude_vector")
     if not all(tensor.is_floating_point() for tensor in parts.values()):
         raise ModelError(f"adapter {name!r}: {path} is {a.dtype}, not f32, bf16 or f16")
     if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or 0 in a.shape:
@@ -175,8 +180,17 @@ def _weights(name: str, path: str, parts: Mapping[str, Tensor], config: Mapping[
             f"adapter {name!r}: {path} has lora_A {list(a.shape)} and lora_B {list(b.shape)}, which are not "
             "[rank, in] and [out, rank]"
         )
-    if bias is not None and bias.shape != b.shape[:1]:
-        raise ModelError(f"adapter {name!r}: {path} has a bias {list(bias.shape)} for {b.shape[0]} outputs")
+    for what, vector in (("bias", bias), ("magnitude", magnitude)):
+        if vector is not None and vector.shape != b.shape[:1]:
+            raise ModelError(
+                f"adapter {name!r}: {path} has a {what} {list(vector.shape)} for {b.shape[0]} outputs"
+            )
+    if (magnitude is not None) != bool(config.get("use_dora")):
+        found = "a magnitude" if magnitude is not None else "no magnitude"
+        raise ModelError(
+            f"adapter {name!r}: {path} has {found} in the weights and use_dora={json.dumps(config.get('use_dora'))} "
+            "in adapter_config.json; the two files are not of one adapter"
+        )
     try:
         rank = int(_of_pattern(config.get("rank_pattern"), path, config.get("r", 8)))
         alpha = float(_of_pattern(config.get("alpha_pattern"), path, config.get("lora_alpha", 8)))
@@ -187,7 +201,8 @@ def _weights(name: str, path: str, parts: Mapping[str, Tensor], config: Mapping[
             f"adapter {name!r}: {path} has rank {a.shape[0]} in the weights and {rank} in "
             "adapter_config.json; the two files are not of one adapter"
         )
-    return LoraWeights(a, b, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank), bias)
+    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return LoraWeights(a, b, scale, bias, magnitude)
 
 
 def _of_pattern(pattern: Mapping[str, Any] | None, path: str, default: Any) -> Any:
@@ -203,7 +218,7 @@ def _digest(modules: Mapping[str, LoraWeights]) -> bytes:
     for path in sorted(modules):
         weights = modules[path]
         found.update(struct.pack("<qd", len(path), weights.scale) + path.encode())
-        for tensor in (weights.a, weights.b, weights.bias):
+        for tensor in (weights.a, weights.b, weights.bias, weights.magnitude):
             if tensor is None:
                 found.update(b"-")
             else:

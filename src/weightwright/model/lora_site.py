@@ -9,13 +9,14 @@ one adapter (a prefill).
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
 
+from weightwright.model import dora
 from weightwright.model.kernels import lora, pool
 from weightwright.model.lora_file import LoraWeights
 
@@ -100,15 +101,21 @@ class LoraSite:
 
     `a` is [slots, in / t, parts, rank, t] and `b` [slots, chunks, rank / t, chunk, t], with the scale folded into `b`
     and zeros where an adapter has a smaller rank or none; both are None while no adapter has a module here. t is
-    2 for the kernel on bf16, which takes pairs, else 1.
+    2 for the kernel on bf16, which takes pairs, else 1. `layer` is the base layer, [n, in] -> [n, out], which a
+    DoRA adapter is measured with when it is put there.
     """
 
     def __init__(
-        self, parts: Sequence[tuple[str, int]], inputs: int, dtype: torch.dtype, device: torch.device | str
+        self,
+        parts: Sequence[tuple[str, int]],
+        inputs: int,
+        dtype: torch.dtype,
+        device: torch.device | str,
+        layer: Callable[[Tensor], Tensor],
     ) -> None:
         sizes = [out for _, out in parts]
         self.inputs, self.outputs = inputs, sum(sizes)
-        self._dtype, self._device = dtype, device
+        self._dtype, self._device, self._layer = dtype, device, layer
         common = math.gcd(*sizes)
         chunk = max(size for size in range(1, min(common, _CHUNK) + 1) if common % size == 0)
         if chunk < 64:  # e.g. GPT-2's vocabulary: whole chunks, the last of each part padded
@@ -134,12 +141,14 @@ class LoraSite:
         self.a: Tensor | None = None
         self.b: Tensor | None = None
         self.bias: Tensor | None = None  # [slots, out], scaled
+        self.gain: Tensor | None = None  # [slots, out] f32, of DoRA adapters, and 0
+        self._base_bias: Tensor | None = None  # [out], known where a gain is
         self._ranks: dict[int, list[int]] = {}  # slot -> rank of each part, 0 where it has none
 
     @property
     def nbytes(self) -> int:
         """Bytes of the stacked matrices."""
-        return sum(tensor.nbytes for tensor in (self.a, self.b, self.bias) if tensor is not None)
+        return sum(tensor.nbytes for tensor in (self.a, self.b, self.bias, self.gain) if tensor is not None)
 
     def put(self, slot: int, weights: Sequence[LoraWeights | None]) -> None:
         """Place one adapter's matrices, those of each part, into a slot."""
@@ -147,6 +156,7 @@ class LoraSite:
         self.fit(max(slot + 1, 0 if self.a is None else len(self.a)))
         assert self.a is not None
         assert self.b is not None
+        stretched = self._put_gains(slot, weights)
         for at, (part, found) in enumerate(zip(self.parts, weights, strict=True)):
             if found is None:
                 continue
@@ -154,24 +164,44 @@ class LoraSite:
             self.a[slot, :, at, : found.rank] = found.a.t().reshape(-1, t, found.rank).transpose(1, 2)
             pairs = -(-found.rank // t)
             table = torch.zeros(pairs * t, count * self._chunk)
-            table[: found.rank, : part.out] = found.b.float().t() * found.scale
+            table[: found.rank, : part.out] = found.b.float().t() * found.scale * stretched.get(at, 1.0)
             self.b[slot, part.chunks, :pairs] = table.view(pairs, t, count, -1).permute(2, 0, 3, 1)
             if found.bias is not None:
                 if self.bias is None:
                     self.bias = torch.zeros(len(self.a), self.outputs, dtype=self._dtype, device=self._device)
                 self.bias[slot, part.start : part.start + part.out] = found.bias.float() * found.scale
 
+    def _put_gains(self, slot: int, weights: Sequence[LoraWeights | None]) -> dict[int, Tensor]:
+        """Place the gains of a DoRA adapter; 1 + gain [out] of each part that has one."""
+        scaled = {at: one for at, one in enumerate(weights) if one is not None and one.magnitude is not None}
+        if not scaled:
+            return {}
+        if self.gain is None or self._base_bias is None:
+            assert self.a is not None
+            self.gain = torch.zeros(len(self.a), self.outputs, device=self._device)
+            nothing = torch.zeros(1, self.inputs, dtype=self._dtype, device=self._device)
+            with torch.no_grad():
+                self._base_bias = self._layer(nothing)[0]
+        parts = [self.parts[at] for at in scaled]
+        with torch.no_grad():
+            found = dora.gains(
+                self._layer, self._base_bias, [part.start for part in parts], [*scaled.values()]
+            )
+        for part, gain in zip(parts, found, strict=True):
+            self.gain[slot, part.start : part.start + part.out] = gain
+        return {at: 1 + gain.cpu() for at, gain in zip(scaled, found, strict=True)}
+
     def clear(self, slot: int) -> None:
         """Empty a slot."""
         if self._ranks.pop(slot, None) is not None:
-            for tensor in (self.a, self.b, self.bias):
+            for tensor in (self.a, self.b, self.bias, self.gain):
                 if tensor is not None:
                     tensor[slot] = 0
 
     def fit(self, slots: int) -> None:
         """Size the stacks for all slots of the bank (a row's may be any of them) and the ranks in use."""
         if not self._ranks:
-            self.a = self.b = self.bias = None
+            self.a = self.b = self.bias = self.gain = None
             return
         t = self._together
         rank = -(-max(map(max, self._ranks.values())) // t) * t
@@ -181,10 +211,12 @@ class LoraSite:
         self.b = self._resized(self.b, slots, self.parts[-1].chunks.stop, rank // t, self._chunk, t)
         if self.bias is not None:
             self.bias = self._resized(self.bias, slots, self.outputs)
+        if self.gain is not None:
+            self.gain = self._resized(self.gain, slots, self.outputs, dtype=torch.float32)
 
-    def _resized(self, old: Tensor | None, *shape: int) -> Tensor:
-        size = math.prod(shape)
-        new = torch.zeros(size + 2 * lora.PADDING, dtype=self._dtype, device=self._device)[:size].view(shape)
+    def _resized(self, old: Tensor | None, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        size, dtype = math.prod(shape), dtype or self._dtype
+        new = torch.zeros(size + 2 * lora.PADDING, dtype=dtype, device=self._device)[:size].view(shape)
         if old is not None:
             kept = tuple(slice(min(have, want)) for have, want in zip(old.shape, shape, strict=True))
             new[kept] = old[kept]
@@ -201,8 +233,12 @@ class LoraSite:
         """Make `y` [rows, out] = y x scales [rows] + bias [out] + what each row's adapter makes of `x` [rows, in].
 
         In place; returns `y`. `y` and `x` may be f32 or bf16; the products are computed in the bank's type, or with
-        f32 sums of its numbers.
+        f32 sums of its numbers. What `bias` is None for, y holds already.
         """
+        if self.gain is not None and rows.active:
+            where, slots = rows.adapted
+            held = self._base_bias if bias is None else None
+            dora.apply_(y, where, self.gain.index_select(0, slots), held)
         unfinished = scales is not None or bias is not None
         if self._kernel and self.a is not None and self.b is not None:
             lora.add(y, x, self.a, self.b, self._layout, rows.groups(every=unfinished), scales, bias)
