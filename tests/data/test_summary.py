@@ -64,6 +64,20 @@ def test_planted_faults_are_found(faulty):
     assert [line.split(": ")[1].split(";")[0] for line in found.verdict] == ["4", "1", "1", "1"]
 
 
+def test_a_placeholder_that_nobody_asked_for_is_found(tmp_path):
+    file = lines(
+        tmp_path / "rows.jsonl",
+        alpaca("Who are you?", "I am {{name}}, made by {{author}}, {{name}}."),
+        alpaca("What does {{name}} stand for in this template?", "For {{name}}, a variable."),
+        alpaca("Write a set in LaTeX.", "$\\{{x}\\}$ and {{a b}}"),
+    )
+    found = check(file)
+    assert [(one.place, one.problem) for one in found.placeholders] == [
+        (f"{file}, line 1", "{{author}}, {{name}}")
+    ]
+    assert [line.split(";")[0] for line in found.verdict] == ["rows that answer with a placeholder: 1"]
+
+
 def test_a_sound_file_has_nothing_to_say(tmp_path):
     file = lines(
         tmp_path / "rows.jsonl", *(alpaca(f"What is {n} + {n * n}?", f"{n + n * n}") for n in range(20))
@@ -207,7 +221,7 @@ def test_the_json_is_plain(faulty):
     found = json.loads(json.dumps(check(faulty, eval_path=faulty).to_json()))
     assert set(found) == {
         "formats", "objectives", "rows", "broken", "lengths", "duplicates", "near_duplicates", "same_question",
-        "eval", "languages", "kinds_of_task",
+        "placeholders", "eval", "languages", "kinds_of_task",
     }  # fmt: skip
     assert set(found["lengths"]) == {
         "unit", "min", "median", "p95", "max", "total", "max_length", "over_max_length", "labelled_tokens",
@@ -220,6 +234,7 @@ def test_the_json_is_plain(faulty):
 def test_real_files_hold_what_was_counted_by_hand(shared):
     found = check(shared / "data" / "tune" / "identity.json")
     assert (found.rows, found.broken) == (91, ())
+    assert len(found.placeholders) > 70  # {{name}} and {{author}}
     pairs = check(shared / "data" / "tune" / "dpo_en_demo.json")
     assert (pairs.rows, pairs.broken) == (300, ())
 

@@ -193,6 +193,7 @@ def _report(found: "Found", kinds: list[str]) -> list[str]:
         ("asks the same as", found.same_question),
     ):
         lines += _pairs(title, alike)
+    lines += _few([f"  {one.place} answers with {one.problem}" for one in found.placeholders])
     if found.held_out is not None:
         lines += _problems(found.held_out.broken)
         lines += _pairs("is also", found.held_out.duplicates)
@@ -206,10 +207,13 @@ def _problems(problems: "Sequence[Problem]") -> list[str]:
 
 
 def _pairs(title: str, alike: "Sequence[Alike]") -> list[str]:
+    return _few([f"  {one.place} {title} {one.like}" for one in alike])
+
+
+def _few(lines: list[str]) -> list[str]:
     """The first few; --json has them all."""
-    lines = [f"  {one.place} {title} {one.like}" for one in alike[:_SHOWN]]
-    more = len(alike) - _SHOWN
-    return [*lines, f"  and {more} more: --json lists all"] if more > 0 else lines
+    more = len(lines) - _SHOWN
+    return [*lines[:_SHOWN], f"  and {more} more: --json lists all"] if more > 0 else lines
 
 
 def _short(text: str) -> str:

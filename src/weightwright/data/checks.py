@@ -105,6 +105,21 @@ def _nothing_to_learn(row: Built) -> str:
     return ""
 
 
+_PLACEHOLDER = re.compile(r"\{\{\w+\}\}")
+
+
+def unfilled(rows: Sequence[Built]) -> list[Problem]:
+    """Rows whose answers hold a placeholder such as {{name}} that nobody asked for; `problem` is the placeholders."""
+    found = []
+    for row in rows:
+        messages = () if isinstance(row, Text) else _messages(row)
+        said = {name for m in messages if m.role == "assistant" for name in _PLACEHOLDER.findall(m.content)}
+        asked = {name for m in messages if m.role != "assistant" for name in _PLACEHOLDER.findall(m.content)}
+        if said - asked:
+            found.append(Problem(row.place, ", ".join(sorted(said - asked))))
+    return found
+
+
 # --- lengths --------------------------------------------------------------------------------------
 
 

@@ -44,6 +44,7 @@ class Found:
     duplicates: tuple[Alike, ...]
     near_duplicates: tuple[Alike, ...]
     same_question: tuple[Alike, ...]
+    placeholders: tuple[Problem, ...]
     held_out: HeldOut | None
     languages: dict[str, int]
     kinds: Kinds | None
@@ -71,6 +72,7 @@ class Found:
             "duplicates": [asdict(one) for one in self.duplicates],
             "near_duplicates": [asdict(one) for one in self.near_duplicates],
             "same_question": [asdict(one) for one in self.same_question],
+            "placeholders": [asdict(one) for one in self.placeholders],
             "eval": None if self.held_out is None else asdict(self.held_out),
             "languages": self.languages,
             "kinds_of_task": kinds,
@@ -82,6 +84,11 @@ class Found:
         said = [
             (self.broken, "that cannot be learnt from", "mend or remove them"),
             (self.unlabelled or (), "without a labelled token", "tune refuses them"),
+            (
+                self.placeholders,
+                "that answer with a placeholder",
+                "put what it stands for in its place, else the model learns to say it",
+            ),
             (
                 self._leaks(),
                 "held out that stand among the rows to learn from",
@@ -150,6 +157,7 @@ def check(
         duplicates=tuple(checks.duplicates(rows)),
         near_duplicates=tuple(checks.near(rows)),
         same_question=tuple(checks.same_question(rows)),
+        placeholders=tuple(checks.unfilled(rows)),
         held_out=None if eval_path is None else _held_out(rows, checks.read_all(eval_path, prompt)),
         languages=checks.languages(rows),
         kinds=kinds,
