@@ -158,6 +158,14 @@ def test_rows_without_a_labelled_token_are_refused(make, rows):
         tune(make())
 
 
+def test_rows_that_answer_with_a_placeholder_are_told_before_and_after(make, rows, caplog):
+    rows.write_text(rows.read_text().replace("answer 3", "I am {{name}}"))
+    result = tune(make(max_steps=1))
+    said = f"{rows}: 1 of 12 rows answer with a placeholder ({{{{name}}}})"
+    assert result.notes[0].startswith(said)
+    assert any(record.getMessage().startswith(said) for record in caplog.records)
+
+
 def test_too_long_rows_need_a_choice(make):
     with pytest.raises(DataError, match=r"of 12 rows are longer than 80 tokens.*--too-long"):
         tune(make(max_length=80))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightwright.data import formats
+from weightwright.data.checks import unfilled
 from weightwright.data.formats import Sample
 from weightwright.data.pack import fit
 from weightwright.data.template import Encoded, encode, encode_text
@@ -38,7 +39,7 @@ def read(settings: TuneSettings, file: Path) -> list[Any]:
 def to_units(
     rows: Sequence[Any], loaded: "Loaded", settings: TuneSettings, file: Path
 ) -> tuple[tuple[Unit, ...], tuple[str, ...]]:
-    """Rows of `read` as tokens within the length limit, and what had to be done for that.
+    """Rows of `read` as tokens within the length limit, and what the user should know of them.
 
     Raises TuneError where a row has nothing to learn, or none is left, DataError for rows that are too long.
     """
@@ -56,6 +57,11 @@ def to_units(
     notes = tuple(
         f"{file}: {n} of {len(units)} rows {what} at {limit} tokens" for what, n in counts.items() if n
     )
+    if settings.objective != "pretrain" and (found := unfilled(rows)):
+        notes += (
+            f"{file}: {len(found)} of {len(units)} rows answer with a placeholder ({found[0].problem}), which the "
+            "model learns to say; put what it stands for in its place",
+        )
     return kept, notes
 
 
