@@ -54,7 +54,7 @@ def test_plan_of_a_model_that_is_not_here(capsys):
 
 
 def test_tune_and_run_it_again(capsys, tiny_model, rows, tmp_path):
-    command = ("tune", "--model", tiny_model, "--data", rows, "--out", tmp_path / "run", "--max-steps", 2)
+    command = ("tune", tiny_model, "--data", rows, "--out", tmp_path / "run", "--max-steps", 2)
     status, out, err = run(capsys, *command, "--json")
     found = json.loads(out)
     assert status == 0

@@ -315,6 +315,16 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch, hub: Any) -> None:
     assert "--from modelscope" in said
 
 
+def test_a_folder_of_that_name_is_here(monkeypatch: pytest.MonkeyPatch, hub: Any, tmp_path: Path) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.chdir(tmp_path)
+    assert "./" not in refusal()
+    (tmp_path / TINY).mkdir(parents=True)
+    assert refusal().endswith(f"what is at {TINY} here is written ./{TINY}")
+
+
 def test_server_trouble(tiny: Any) -> None:
     tiny.status["model.safetensors"] = 500
     assert "HTTP 500 for acme/tiny-llama/model.safetensors" in refusal()

@@ -29,7 +29,7 @@ def _llamafactory(file: Path) -> dict[str, Any]:
 _READERS = {"llamafactory": (_llamafactory, "read settings from LLaMA-Factory's YAML or JSON file")}
 
 
-@verb(TuneSettings, section="tune", readers=_READERS)
+@verb(TuneSettings, section="tune", positional=("model",), readers=_READERS)
 def tune(settings: TuneSettings) -> Outcome | None:
     """Train an adapter, or every weight, on your rows.
 

@@ -50,7 +50,14 @@ def pull(
     if here is not None and source == "huggingface" and _offline():
         return here
     hub = _client(source)
-    listing = hub.listing(address.hub_id)
+    try:
+        listing = hub.listing(address.hub_id)
+    except DownloadError as error:
+        if Path(address.hub_id).exists():
+            raise DownloadError(
+                f"{error}; what is at {address.hub_id} here is written ./{address.hub_id}"
+            ) from error
+        raise
     cached = hub_cache_snapshot(address.hub_id) if source == "huggingface" else None
     if (
         here is not None
