@@ -119,9 +119,14 @@ def test_dropout_and_dora_keep_more():
     inputs, narrow = 32 * (6 * 4096 + 11008), 32 * 5 * 4096
     plain = phases()["forward pass"]["activations"]
     dropped = 2 * inputs - 32 * 3 * 4096  # instead of what layers share
-    assert phases(dropout=0.1)["forward pass"]["activations"] - plain == 1024 * dropped * 2
+    with_dropout = phases(dropout=0.1)["forward pass"]["activations"]
+    assert with_dropout - plain == 1024 * dropped * 2
     dora = phases(dora=True)["forward pass"]
     assert dora["activations"] - plain == 1024 * narrow * 2  # gate and up are kept anyway
+    both = phases(dora=True, dropout=0.1)["forward pass"]["activations"]
+    assert (
+        both - with_dropout == 1024 * (narrow + 32 * 2 * 11008) * 2
+    )  # but not before the sum with what was dropped
     assert dora["adapter"] - phases()["forward pass"]["adapter"] == 4 * 32 * (5 * 4096 + 2 * 11008)
 
 

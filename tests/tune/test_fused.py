@@ -61,6 +61,26 @@ def test_an_mlp_keeps_gate_and_up_alone(model, make):
     assert len(wide) == 2 * model.config.num_hidden_layers
 
 
+def test_dora_keeps_what_the_magnitude_scales_and_with_dropout_that_of_gate_and_up_too(model, make):
+    """As `plan` counts it (`activations`): of a token, the outputs of the adapted layers."""
+    ids, size = torch.arange(18)[None], 4
+    outputs = sum(m.out_features for n, m in model.named_modules() if n.endswith("_proj"))
+    wide = sum(m.out_features for n, m in model.named_modules() if n.endswith(("gate_proj", "up_proj")))
+
+    def kept_bytes(**choice) -> int:
+        kept = {}
+        with adapted(model, make(**choice), "base"):
+            model.train()
+            with torch.autograd.graph.saved_tensors_hooks(
+                lambda x: kept.update({x.data_ptr(): x}) or x, lambda x: x
+            ):
+                model(ids)
+        return sum(x.nbytes for x in kept.values() if x.shape[:-1].numel() == ids.numel())
+
+    assert kept_bytes(dora=True) - kept_bytes() == ids.numel() * (outputs - wide) * size
+    assert kept_bytes(dora=True, dropout=0.1) - kept_bytes(dropout=0.1) == ids.numel() * outputs * size
+
+
 def test_trained_norms_keep_their_own_way(model, make):
     with adapted(model, make(method="full"), "base"):
         assert not fused(model, "norm")

@@ -176,17 +176,15 @@ class LoraSite:
         scaled = {at: one for at, one in enumerate(weights) if one is not None and one.magnitude is not None}
         if not scaled:
             return {}
-        if self.gain is None or self._base_bias is None:
-            assert self.a is not None
-            self.gain = torch.zeros(len(self.a), self.outputs, device=self._device)
-            nothing = torch.zeros(1, self.inputs, dtype=self._dtype, device=self._device)
-            with torch.no_grad():
-                self._base_bias = self._layer(nothing)[0]
         parts = [self.parts[at] for at in scaled]
         with torch.no_grad():
-            found = dora.gains(
-                self._layer, self._base_bias, [part.start for part in parts], [*scaled.values()]
-            )
+            if self.gain is None or self._base_bias is None:
+                assert self.a is not None
+                self.gain = torch.zeros(len(self.a), self.outputs, device=self._device)
+                nothing = torch.zeros(1, self.inputs, dtype=self._dtype, device=self._device)
+                self._base_bias = self._layer(nothing)[0]
+            firsts = [part.start for part in parts]
+            found = dora.gains(self._layer, self._base_bias, firsts, [*scaled.values()])
         for part, gain in zip(parts, found, strict=True):
             self.gain[slot, part.start : part.start + part.out] = gain
         return {at: 1 + gain.cpu() for at, gain in zip(scaled, found, strict=True)}

@@ -33,11 +33,9 @@ def _adapters(spec: ModelSpec, settings: PlanSettings, layer: Layer, adapted: li
     if settings.dropout:  # each layer's own input, instead of what they share
         shared = measured.KEPT_NORMS * spec.hidden + layer.queries
         found += size * (measured.KEPT_BY_DROPOUT * inputs - shared)
-    if settings.dora:  # the product that the magnitude scales
-        found += size * outputs
-        if not settings.dropout:  # that of gate and up is kept anyway
-            wide = (one.outputs for one in adapted if one.inputs == spec.hidden)
-            found -= size * sum(outputs for outputs in wide if outputs == layer.inner)
+    if settings.dora:  # the product that the magnitude scales; without dropout gate and up are kept anyway
+        wide = sum(one.outputs for one in adapted if one.inputs == spec.hidden and one.outputs == layer.inner)
+        found += size * (outputs if settings.dropout else outputs - wide)
     return found
 
 
