@@ -118,11 +118,21 @@ def test_sixteen_streams_interleave(client) -> None:
     assert {number for number, _ in events[:first_end]} == set(range(16))
 
 
-def test_a_client_that_goes_away_frees_its_row(url: str, engine) -> None:
+def test_a_client_that_goes_away_frees_its_row(url: str, engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, steps, gone = engine._rows.take, [], threading.Event()
+
+    def held(*arguments) -> None:
+        steps.append(1)
+        if len(steps) == 2:  # on the engine's thread: the answer cannot end before its reader goes
+            gone.wait(20)
+        take(*arguments)
+
+    monkeypatch.setattr(engine._rows, "take", held)
     body = {"model": "tiny", "messages": TURNS, "max_tokens": 450, "ignore_eos": True, "stream": True}
     with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as response:
         next(response.iter_lines())
         running = engine._rows.running()[0]
+    gone.set()
     ended = threading.Event()
     running.reply.on_end(lambda _: ended.set())
     assert ended.wait(60)
