@@ -119,9 +119,9 @@ def load(file: str, precision: str | None, whole: bool) -> None:
     from weightwright import LLM, SamplingParams
     from weightwright.engine.engine import Engine
     from weightwright.engine.settings import EngineSettings
-    from weightwright.model.load import load as load_model
-    from weightwright.model.load import load_tokenizer
     from weightwright.ports import ChatRequest
+    from weightwright.weights.load import load as load_model
+    from weightwright.weights.load import load_tokenizer
 
     if precision is None:
         load_tokenizer(file)

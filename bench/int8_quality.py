@@ -23,8 +23,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import report
 import torch
 
-from weightwright.model.linear import pack
-from weightwright.model.load import load
+from weightwright.executor.linear import pack
+from weightwright.weights.load import load
 
 RESULTS = Path(__file__).parent / "results" / "int8_quality.md"
 KINDS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head")

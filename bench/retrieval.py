@@ -20,9 +20,9 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from weightwright.address.models import StoreAddress, parse_embedder
 from weightwright.connect import open_embedder
 from weightwright.extras import installed
-from weightwright.model.address import StoreAddress, parse_embedder
 from weightwright.ports import Document
 from weightwright.rag import evaluate, index
 from weightwright.rag.analyze import query_terms, terms
@@ -88,7 +88,7 @@ def speed(data: Path, embedder, folder: Path, rounds: int) -> list[str]:
     """Documents a second: our whole indexing (cut, embed, write), and encoding the same chunks alone."""
     from sentence_transformers import SentenceTransformer
 
-    from weightwright.model.hub import pull
+    from weightwright.hub.pull import pull
 
     plain = SentenceTransformer(str(pull(parse_embedder("minilm"))), device="cpu")
     documents, _, _ = read(data / "xquad.en.json")

@@ -113,11 +113,11 @@ def measure(
     model: str, options: Mapping[str, Any], room_bytes: float, peaks: Path, *, only_known: bool
 ) -> Measured | str | None:
     """What a run takes; its name where the plan says that there is no room for it."""
-    from weightwright.model.address import parse_model
-    from weightwright.model.hub import locate
+    from weightwright.address.models import parse_model
+    from weightwright.hub.store import locate
     from weightwright.plan.memory import estimate
     from weightwright.plan.spec import from_file
-    from weightwright.tune.room import plan_settings
+    from weightwright.tune.memory import plan_settings
     from weightwright.tune.settings import TuneSettings
 
     path = locate(parse_model(model))
@@ -165,7 +165,7 @@ def with_rows(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def rows_of(model: str, objective: str, length: int, count: int) -> Iterator[dict[str, Any]]:
     """Rows whose every conversation has `length` tokens, a quarter of them in the question."""
-    from weightwright.model.load import load_tokenizer
+    from weightwright.weights.load import load_tokenizer
 
     tokenizer = load_tokenizer(model)
     chance = random.Random(0)

@@ -68,7 +68,7 @@ def loads(args: argparse.Namespace) -> list["Load"]:
     from weightwright.data.formats import read_samples
     from weightwright.data.pack import fit
     from weightwright.data.template import encode, encode_text
-    from weightwright.model.load import load_tokenizer
+    from weightwright.weights.load import load_tokenizer
 
     tokenizer = load_tokenizer(args.model)
     values = json.loads(args.data.read_text(encoding="utf-8"))[: 16 * STEPS]

@@ -1,6 +1,7 @@
 """Shared fixtures: where the shared data is, tiny models, and no network."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,25 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("WEIGHTWRIGHT_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def exact_int8(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The int8 kernel whose weights have 8 bits: on a busy machine the timing may prefer one of 7 bits."""
+    from weightwright.executor import probe
+
+    monkeypatch.setattr(probe, "fastest_s", lambda run, rounds: 1.0)
+    probe._int8_kernel.cache_clear()
+    yield
+    probe._int8_kernel.cache_clear()
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Kernels divide their work, whatever share of the cores this process has."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)

@@ -14,7 +14,7 @@ LIGHT_MODULES = [
     "weightwright.config",
     "weightwright.ports",
     "weightwright.connect",
-    "weightwright.model.address",
+    "weightwright.address.models",
     "weightwright.data.grounded",
     "weightwright.data.formats",
     "weightwright.plan.params",

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from weightwright.ports import ChatRequest, ChatResult, Completion, Piece, Reply, TokenLogprob, Usage
 from weightwright.ports import SamplingParams as FromPorts
-from weightwright.sampling import SamplingParams, StructuredOutputs, StructuredOutputsParams
+from weightwright.ports.sampling import SamplingParams, StructuredOutputs, StructuredOutputsParams
 
 
 def test_ports_hand_on_the_same_class_and_vllms_name_is_an_alias() -> None:

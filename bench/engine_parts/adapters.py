@@ -68,7 +68,7 @@ def make(model: str, folder: Path) -> dict:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from weightwright.model.load import load
+    from weightwright.weights.load import load
 
     config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules="all-linear", init_lora_weights=False,
                         task_type="CAUSAL_LM")  # fmt: skip

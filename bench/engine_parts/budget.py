@@ -162,12 +162,12 @@ def child(model: str, rounds: int, tokens: int, passes: int) -> dict:
 
 def wrap_all(clock: Clock, engine: "Engine") -> None:
     """Put the clock around what a step calls."""
-    from weightwright.engine import rows as engine_rows
+    from weightwright.engine import completions as engine_rows
     from weightwright.engine.engine import Engine
     from weightwright.engine.runner import Runner
     from weightwright.engine.schedule import Schedule
-    from weightwright.model import fuse
-    from weightwright.model.kernels import rows
+    from weightwright.executor import fuse
+    from weightwright.kernels import elementwise
 
     executor: Any = engine.parts.executor
     kinds = {id(executor._head): "head"}
@@ -175,8 +175,8 @@ def wrap_all(clock: Clock, engine: "Engine") -> None:
         kinds |= {id(getattr(layer, kind)): kind for kind in KINDS[:-1]}
     clock.wrap(fuse.Product, "__call__", lambda product: kinds[id(product)])
     for owner, attribute, name in (
-        (fuse, "attend", "attention"), (rows, "rope", "rope"), (rows, "add_norm", "norm + quantise"),
-        (rows, "gate", "gate + quantise"), (rows, "put", "quantise (put)"),
+        (fuse, "attend", "attention"), (elementwise, "rope", "rope"), (elementwise, "add_norm", "norm + quantise"),
+        (elementwise, "gate", "gate + quantise"), (elementwise, "put", "quantise (put)"),
         (fuse.FusedDecoder, "_angles", "rotary angles"), (fuse.FusedDecoder, "logits", "logits x row scales"),
         (fuse.FusedDecoder, "_run", "forward pass: the rest"), (Runner, "_prepare", "rows and tables"),
         (Runner, "_choose_adapters", "adapters' rows"), (engine_rows, "choose", "sampling"),

@@ -149,7 +149,7 @@ def tiny_engine(folder: Path) -> Any:
 def request(rng: random.Random, number: int) -> Any:
     """The next request: a prompt of 1 to 120 letters, half of them after a common beginning."""
     from weightwright.ports import ChatRequest, SamplingParams
-    from weightwright.sampling import StructuredOutputs
+    from weightwright.ports.sampling import StructuredOutputs
 
     kind = KINDS[number % len(KINDS)]
     prompt = letters(rng)

@@ -52,7 +52,7 @@ def open_engine(
     """An engine over a model; settings are those of EngineSettings."""
     from weightwright.engine.engine import Engine
     from weightwright.engine.settings import EngineSettings
-    from weightwright.model.load import load
+    from weightwright.weights.load import load
 
     return Engine(load(model, precision=precision), adapters=adapters, settings=EngineSettings(**settings))
 

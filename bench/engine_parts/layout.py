@@ -72,7 +72,7 @@ class Caches:
     def __init__(self, rows: int, tokens: int) -> None:
         import torch
 
-        from weightwright.model.cache import LayerShape, PagedCache
+        from weightwright.kernels.cache import LayerShape, PagedCache
 
         torch.manual_seed(0)
         self.width = -(-tokens // BLOCK)
@@ -95,8 +95,8 @@ class Caches:
         import torch
         from torch.nn.functional import scaled_dot_product_attention
 
-        from weightwright.model.attention import Rules, Step
-        from weightwright.model.kernels.attend import attend
+        from weightwright.executor.attention import Rules, Step
+        from weightwright.kernels.attend import attend
 
         used, queries = -(-tokens // BLOCK), self.queries[:rows]
         places, lengths = torch.arange(rows), torch.full((rows,), tokens)

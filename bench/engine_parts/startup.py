@@ -97,8 +97,9 @@ def child(model: str, began: float) -> dict:
 
 def listen(spent: dict[str, float]) -> list[str]:
     """Add up the seconds of the parts of a start; the list gets what `auto` chose."""
-    from weightwright.model import fuse, load, precision
-    from weightwright.model.kernels import attend, pool, rows
+    from weightwright.executor import fuse, precision
+    from weightwright.kernels import attend, elementwise, pool
+    from weightwright.weights import load
 
     forms: list[str] = []
 
@@ -125,6 +126,6 @@ def listen(spent: dict[str, float]) -> list[str]:
     timed("load", load, "load")
     timed("auto", precision, "choose")
     timed("twin check", fuse, "fits")
-    timed("pack", importlib.import_module("weightwright.model.fuse").FusedDecoder, "_product")
-    rows.kept = attend.kept = kept
+    timed("pack", importlib.import_module("weightwright.executor.fuse").FusedDecoder, "_product")
+    elementwise.kept = attend.kept = kept
     return forms

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weightwright.engine.llm import LLM as LLM
-    from weightwright.engine.vllm_shapes import LoRARequest as LoRARequest
-    from weightwright.sampling import SamplingParams as SamplingParams
-    from weightwright.sampling import StructuredOutputsParams as StructuredOutputsParams
+    from weightwright.engine.outputs import LoRARequest as LoRARequest
+    from weightwright.ports.sampling import SamplingParams as SamplingParams
+    from weightwright.ports.sampling import StructuredOutputsParams as StructuredOutputsParams
 
 # How long a thread spins for another before it sleeps, read when torch is imported. OpenMP's own default is some
 # milliseconds, in which it holds the core that the other may be waiting for: with one busy process beside it a model
@@ -21,9 +21,9 @@ __all__ = ["LLM", "LoRARequest", "SamplingParams", "StructuredOutputsParams", "_
 
 _HOMES = {
     "LLM": "weightwright.engine.llm",
-    "LoRARequest": "weightwright.engine.vllm_shapes",
-    "SamplingParams": "weightwright.sampling",
-    "StructuredOutputsParams": "weightwright.sampling",
+    "LoRARequest": "weightwright.engine.outputs",
+    "SamplingParams": "weightwright.ports.sampling",
+    "StructuredOutputsParams": "weightwright.ports.sampling",
 }
 
 

@@ -5,8 +5,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weightwright.address.models import ModelAddress, parse_embedder, parse_model, parse_store
 from weightwright.errors import AddressError, SettingsError
-from weightwright.model.address import ModelAddress, parse_embedder, parse_model, parse_store
 from weightwright.ports import Chat, Embedder, Progress, silent
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def open_embedder(address: str, *, progress: Progress = silent) -> Embedder:
         from weightwright.remote.embed import RemoteEmbedder
 
         return RemoteEmbedder(parsed.base, parsed.name)
-    from weightwright.model.hub import pull
+    from weightwright.hub.pull import pull
     from weightwright.rag.embed import SentenceTransformerEmbedder
 
     return SentenceTransformerEmbedder(pull(parsed, progress=progress))
@@ -149,8 +149,8 @@ def embedder_for(given: str, own: str) -> str:
 
 def _check_room(address: ModelAddress, settings: "EngineSettings") -> None:
     """Refuse a model that cannot fit with a single short sequence, before it is loaded. Raises MemoryLimitError."""
-    from weightwright.model.device import free_bytes, pick_device
-    from weightwright.model.hub import locate
+    from weightwright.hub.store import locate
+    from weightwright.machine.device import free_bytes, pick_device
     from weightwright.plan.fits import require_room
     from weightwright.plan.settings import PlanSettings
 
@@ -176,7 +176,7 @@ def _open_engine(
 ) -> Chat:
     from weightwright.engine.engine import Engine
     from weightwright.engine.settings import EngineSettings
-    from weightwright.model.load import load
+    from weightwright.weights.load import load
 
     settings = settings or EngineSettings()
     if deterministic is not None:

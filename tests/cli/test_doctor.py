@@ -11,7 +11,7 @@ from weightwright import config
 from weightwright.cli import init
 from weightwright.cli.app import main
 from weightwright.config import Settings
-from weightwright.model import machine
+from weightwright.machine import facts
 
 
 def test_doctor_says_what_is_here(capsys: pytest.CaptureFixture[str], own_home: Path) -> None:
@@ -46,12 +46,12 @@ def test_doctor_keeps_secrets(capsys: pytest.CaptureFixture[str], monkeypatch: p
         assert "proxy:3128" in out
         assert "https://mirror.example" in out
     monkeypatch.delenv("HF_TOKEN")
-    assert machine.hub_settings({})["token"] == "not set"
+    assert facts.hub_settings({})["token"] == "not set"
 
 
 def test_a_missing_extra_shows_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_version", lambda package: None)
-    assert machine.extras()["modelscope"]["installed"] is False
+    monkeypatch.setattr(facts, "_version", lambda package: None)
+    assert facts.extras()["modelscope"]["installed"] is False
 
 
 REQUIRED = {

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from weightwright.cli.app import main
-from weightwright.model import hub, local
-from weightwright.model.local import StoredFile, StoredModel
+from weightwright.hub import store
+from weightwright.hub.store import StoredFile, StoredModel
 
 
 @pytest.fixture
 def stored(tiny_model: Path, own_home: Path) -> str:
     """The tiny model in the store, as a pull leaves it."""
-    folder = local.folder_of("acme/tiny", "huggingface")
+    folder = store.folder_of("acme/tiny", "huggingface")
     shutil.copytree(tiny_model, folder)
     (folder / "README.md").write_text("---\nlicense: other\nlicense_name: acme-1.0\n---\n# Tiny\n")
     put_in_store(folder)
@@ -23,9 +23,9 @@ def stored(tiny_model: Path, own_home: Path) -> str:
 
 
 def put_in_store(folder: Path) -> None:
-    names = {file.name for file in folder.iterdir()} - {local.MANIFEST}
+    names = {file.name for file in folder.iterdir()} - {store.MANIFEST}
     files = {name: StoredFile((folder / name).stat().st_size, "0" * 64) for name in names}
-    local.write_manifest(StoredModel("acme/tiny", "huggingface", "c" * 40, folder, files))
+    store.write_manifest(StoredModel("acme/tiny", "huggingface", "c" * 40, folder, files))
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
@@ -57,13 +57,13 @@ def test_show(capsys: pytest.CaptureFixture[str], stored: str) -> None:
     assert shown["weights_type"] == "F32"
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(local.folder_of(stored, "huggingface"))
+    model = AutoModelForCausalLM.from_pretrained(store.folder_of(stored, "huggingface"))
     assert shown["parameters"] == model.num_parameters()
     assert "acme-1.0" in run(capsys, "show", stored)[1]
 
 
 def test_show_says_why_not(capsys: pytest.CaptureFixture[str], stored: str) -> None:
-    folder = local.folder_of(stored, "huggingface")
+    folder = store.folder_of(stored, "huggingface")
     values = json.loads((folder / "config.json").read_text())
     changed = values | {"model_type": "martian", "architectures": ["Martian"]}
     (folder / "config.json").write_text(json.dumps(changed))
@@ -130,7 +130,7 @@ def test_from_names_the_hub_wherever_it_is_said(
         asked.update(options)
         return tmp_path
 
-    monkeypatch.setattr(hub, "pull", pull)
+    monkeypatch.setattr(pull, "pull", pull)
     argv = ["pull", "acme/tiny"]
     if way == "flag":
         argv += ["--from", "modelscope"]

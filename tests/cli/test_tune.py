@@ -155,7 +155,8 @@ def test_llamafactory_s_settings_are_read_and_flags_go_before_them(capsys, tiny_
 
 
 def test_what_cannot_fit_is_refused_before_it_is_loaded(capsys, tiny_model, rows, tmp_path, monkeypatch):
-    from weightwright.model import device, load
+    from weightwright.machine import device
+    from weightwright.weights import load
 
     monkeypatch.setattr(device, "free_bytes", lambda _: 1_000_000)
     monkeypatch.setattr(load, "load", None)  # would fail if it were called

@@ -6,15 +6,15 @@ from typing import Any, get_args
 import pytest
 
 from weightwright import config as settings_files
+from weightwright.asking.answers import Answers, Record
+from weightwright.asking.ask import Started, ask
 from weightwright.compare import keys
 from weightwright.compare.adapter import tune_settings
-from weightwright.compare.answers import Answers, Record
 from weightwright.compare.arms import ARMS, arm
-from weightwright.compare.ask import Started, ask
-from weightwright.compare.memory import peak_bytes, reset_peak
 from weightwright.compare.questions import Question, read_questions
 from weightwright.compare.settings import CompareSettings, TuneOverrides
 from weightwright.errors import DataError, RemoteError, RequestError, SettingsError, StoreError
+from weightwright.machine.peak import peak_bytes, reset_peak
 from weightwright.ports import Piece, Reply, Usage
 from weightwright.tune.settings import TuneSettings
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from weightwright.compare.answers import Record
+from weightwright.asking.answers import Record
 from weightwright.compare.arms import arm
 from weightwright.compare.questions import Question
 from weightwright.compare.report import headline, lines, render, seconds, size, table

@@ -282,7 +282,7 @@ def test_real_tool_calls_are_all_labelled(shared):
 
 @pytest.mark.model
 def test_smollm2_tokenizer():
-    from weightwright.model.load import load_tokenizer
+    from weightwright.weights.load import load_tokenizer
 
     tokenizer = load_tokenizer("smollm2-135m")
     assert labelled(encode(sample(*TALK), tokenizer), tokenizer) == ["1, 2<|im_end|>", "1, 2, 3\n<|im_end|>"]

@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM
 from weightwright.engine.engine import Engine
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError, RequestError
-from weightwright.model.load import load
-from weightwright.model.origin import template_hash
 from weightwright.ports import ChatRequest, SamplingParams
+from weightwright.weights.load import load
+from weightwright.weights.origin import template_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
 

@@ -14,9 +14,9 @@ from weightwright.compare.run import _open_chat
 from weightwright.engine.assemble import assemble, cache_blocks
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError, SettingsError
-from weightwright.model import precision
-from weightwright.model.cache import LayerShape
-from weightwright.model.kernels import pool
+from weightwright.executor import precision
+from weightwright.kernels import pool
+from weightwright.kernels.cache import LayerShape
 from weightwright.ports import silent
 
 SMALL = {
@@ -83,7 +83,7 @@ def test_the_cache_takes_what_it_is_given_and_no_more_than_is_of_use() -> None:
 
 
 def test_a_card_s_cache_is_sized_by_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    from weightwright.model import device
+    from weightwright.machine import device
 
     assert 0 < device.free_bytes("cpu") <= psutil.virtual_memory().total
     if torch.cuda.is_available():

@@ -13,10 +13,10 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from weightwright.engine.constrain import Constraint, Grammars, allowed
-from weightwright.engine.sample import NOTHING, Choice, choose, choose_drafted
+from weightwright.engine.sampling.constrain import Constraint, Grammars, allowed
+from weightwright.engine.sampling.sample import NOTHING, Choice, choose, choose_drafted
 from weightwright.errors import RequestError
-from weightwright.sampling import SamplingParams, StructuredOutputs
+from weightwright.ports.sampling import SamplingParams, StructuredOutputs
 from weightwright.testing.models import tiny_llama
 
 PADDED = 320  # the model's vocabulary; the tokenizer's ends at 259
@@ -349,7 +349,7 @@ def test_drafts_pass_through_the_grammar(grammars: Grammars, tokenizer) -> None:
 
 
 def test_grammars_are_compiled_once_and_the_oldest_forgotten(tokenizer, monkeypatch) -> None:
-    from weightwright.engine import constrain
+    from weightwright.engine.sampling import constrain
 
     compiled = []
     compile_ = constrain._compile

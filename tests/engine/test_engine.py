@@ -12,8 +12,8 @@ from weightwright.engine.engine import Engine
 from weightwright.engine.settings import EngineSettings
 from weightwright.engine.text import TextStream
 from weightwright.errors import EngineError, ModelError, RequestError
-from weightwright.model.load import load
 from weightwright.ports import ChatRequest, Message, Piece, SamplingParams
+from weightwright.weights.load import load
 
 PROMPTS = ["Hello", "The quick brown fox jumps over", "a", "Zwölf Boxkämpfer jagen Viktor", "你好，世界"]
 GREEDY = SamplingParams(max_tokens=24, temperature=0, ignore_eos=True)

@@ -8,8 +8,8 @@ import torch
 
 from weightwright.engine.engine import Engine
 from weightwright.engine.settings import EngineSettings
-from weightwright.model.load import load
 from weightwright.ports import ChatRequest, SamplingParams
+from weightwright.weights.load import load
 
 
 def opened(model: Path, **settings) -> Engine:

@@ -13,9 +13,10 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from weightwright.engine import draw as drawing
-from weightwright.engine.draw import likeliest, log_mass, top
-from weightwright.engine.sample import (
+from weightwright.engine.sampling import draw as drawing
+from weightwright.engine.sampling.draw import likeliest, log_mass, top
+from weightwright.engine.sampling.processors import shape
+from weightwright.engine.sampling.sample import (
     NOTHING,
     Choice,
     bad_word_ids,
@@ -24,9 +25,8 @@ from weightwright.engine.sample import (
     choose_drafted,
     logprobs_of,
 )
-from weightwright.engine.shape import shape
 from weightwright.errors import RequestError
-from weightwright.sampling import SamplingParams
+from weightwright.ports.sampling import SamplingParams
 
 VOCAB = 2_000
 RNG = np.random.default_rng(0)
@@ -360,9 +360,11 @@ def test_same_seed_same_draws_and_another_index_that_of_the_next_seed() -> None:
 
 def test_greedy_rows_do_nothing_but_argmax(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr("weightwright.engine.sample.likeliest", lambda x: calls.append(x) or [0] * len(x))
+    monkeypatch.setattr(
+        "weightwright.engine.sampling.sample.likeliest", lambda x: calls.append(x) or [0] * len(x)
+    )
     for name in ("draw", "shape", "pick"):
-        monkeypatch.setattr(f"weightwright.engine.sample.{name}", None)
+        monkeypatch.setattr(f"weightwright.engine.sampling.sample.{name}", None)
     logits = random_logits(3)
     choose(logits, [choice(temperature=0) for _ in range(3)])
     assert len(calls) == 1
@@ -463,7 +465,7 @@ def test_drafts_of_several_rows_of_all_kinds_at_once() -> None:
 
 
 def test_all_greedy_drafts_take_one_argmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weightwright.engine.sample.choose", None)
+    monkeypatch.setattr("weightwright.engine.sampling.sample.choose", None)
     logits = torch.eye(10)[[1, 2, 3, 4]]
     assert choose_drafted(logits, [choice(temperature=0)] * 2, [[1, 2], []]) == [[1, 2, 3], [4]]
 

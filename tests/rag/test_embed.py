@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from weightwright.address.packages import EMBEDDERS, files_of
 from weightwright.errors import ModelError
-from weightwright.model.packages import EMBEDDERS, files_of
 from weightwright.rag.embed import SentenceTransformerEmbedder, _batches, _prompts_of
 
 TEXTS = [

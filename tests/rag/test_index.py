@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from weightwright.address.models import parse_store
 from weightwright.errors import DataError, StoreError
-from weightwright.model.address import parse_store
 from weightwright.ports import Document
 from weightwright.rag import index
 from weightwright.rag.settings import ChunkSettings
@@ -190,7 +190,7 @@ def test_ctrl_c_leaves_whole_documents_and_the_next_run_goes_on(store, embedder)
 
 _RUN = """
 import sys
-from weightwright.model.address import parse_store
+from weightwright.address.models import parse_store
 from weightwright.rag import index
 from weightwright.rag.settings import ChunkSettings
 from weightwright.rag.stores import open_store

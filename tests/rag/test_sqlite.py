@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from weightwright.address.models import parse_store
 from weightwright.errors import StoreError
-from weightwright.model.address import parse_store
 from weightwright.rag.settings import ChunkSettings
 from weightwright.rag.stores import open_store
 from weightwright.testing.embedder import HashEmbedder

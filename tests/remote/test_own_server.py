@@ -26,10 +26,10 @@ REQUESTS = {
 @pytest.fixture(scope="module")
 def both(tiny_model) -> Iterator[tuple]:
     from weightwright.engine.engine import Engine
-    from weightwright.model.load import load
     from weightwright.serve.app import create_app
     from weightwright.serve.offers import Offer, Offers
     from weightwright.serve.settings import ServeSettings
+    from weightwright.weights.load import load
 
     engine = Engine(load(str(tiny_model), precision="f32"))
     app = create_app(Offers([Offer("tiny", engine)]), ServeSettings(model="x"))

@@ -42,7 +42,7 @@ def serving() -> Iterator[Serve]:
 @pytest.fixture(scope="module")
 def engine(tiny_model) -> Iterator[Chat]:
     from weightwright.engine.engine import Engine
-    from weightwright.model.load import load
+    from weightwright.weights.load import load
 
     opened = Engine(load(str(tiny_model), precision="f32"))
     yield opened

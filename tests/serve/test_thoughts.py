@@ -19,7 +19,7 @@ TEMPLATE = (
 @pytest.fixture(scope="module")
 def client(serving, tiny_model) -> Iterator[openai.OpenAI]:
     from weightwright.engine.engine import Engine
-    from weightwright.model.load import load
+    from weightwright.weights.load import load
 
     loaded = load(str(tiny_model), precision="f32")
     loaded.tokenizer.chat_template = TEMPLATE

@@ -15,7 +15,7 @@ KILLS = 100
 RUNS = """
 import os, random, shutil, signal, sys, time
 import peft, transformers
-from weightwright.model import load
+from weightwright.weights import load
 from weightwright.tune import adapt, checkpoint, export
 from weightwright.tune.run import tune
 from weightwright.tune.settings import TuneSettings

@@ -9,10 +9,10 @@ import torch
 
 from weightwright.data.template import Encoded
 from weightwright.errors import MissingExtraError
-from weightwright.model.load import load
 from weightwright.tune.fused.nf4 import unpacked
 from weightwright.tune.nf4 import load_nf4
 from weightwright.tune.run import tune
+from weightwright.weights.load import load
 
 
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
@@ -73,7 +73,7 @@ def test_matrices_stand_in_one_place_for_each_thread():
 
 
 def test_what_matrices_took_on_their_way_is_given_back(tiny_model, monkeypatch):
-    from weightwright.model import heap
+    from weightwright.machine import heap
 
     given_back = []
     monkeypatch.setattr(heap, "_EVERY_BYTES", 1)

@@ -219,7 +219,7 @@ def test_interrupted_and_resumed_ends_with_the_same_weights(make, tmp_path, drop
 KILLED_RUNS = """
 import os, signal, sys
 from weightwright import files
-from weightwright.model import load
+from weightwright.weights import load
 from weightwright.tune import adapt, checkpoint, export
 from weightwright.tune.run import tune
 from weightwright.tune.settings import TuneSettings
@@ -307,14 +307,14 @@ def test_gradient_checkpointing_gives_the_same_losses_and_weights_bit_for_bit(ma
 @pytest.fixture
 def room(make, monkeypatch):
     """Sets the memory between what a run of these settings needs with activations recomputed and without."""
-    from weightwright.model import device
+    from weightwright.machine import device
     from weightwright.plan.memory import estimate
     from weightwright.plan.spec import from_file
-    from weightwright.tune import rows
-    from weightwright.tune.room import plan_settings
+    from weightwright.tune import dataset
+    from weightwright.tune.memory import plan_settings
 
     def between(settings, loaded) -> None:
-        units, _ = rows.to_units(rows.read(settings, settings.data), loaded, settings, settings.data)
+        units, _ = dataset.to_units(dataset.read(settings, settings.data), loaded, settings, settings.data)
         longest = max(len(row) for unit in units for row in unit.rows)
         needed = [
             estimate(from_file(Path(settings.model)), planned).peak.total_bytes
@@ -345,7 +345,7 @@ def recomputing(monkeypatch) -> list[str]:
 
 
 def test_auto_recomputes_activations_where_only_so_the_run_fits(make, room, tiny_model, monkeypatch, caplog):
-    from weightwright.model.load import load
+    from weightwright.weights.load import load
 
     settings = make(micro_batch=256, max_steps=1)
     loaded, said = load(str(tiny_model), precision="f32", device="cpu"), recomputing(monkeypatch)
@@ -364,8 +364,8 @@ def test_auto_recomputes_activations_where_only_so_the_run_fits(make, room, tiny
 
 
 def test_a_run_goes_on_where_there_is_other_room(make, room, tiny_model, tmp_path, monkeypatch):
-    from weightwright.model import device
-    from weightwright.model.load import load
+    from weightwright.machine import device
+    from weightwright.weights.load import load
 
     options = {"micro_batch": 256, "epochs": 2, "save_every": 1, "dropout": 0.1}
     tune(make(out=tmp_path / "whole", **options))

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from weightwright.errors import TuneError
-from weightwright.model.load import load
 from weightwright.tune import loop
 from weightwright.tune.run import tune
+from weightwright.weights.load import load
 
 
 @pytest.mark.parametrize("kind", ["rslora", "dora"])

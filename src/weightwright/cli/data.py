@@ -60,7 +60,7 @@ def show(settings: DataShowSettings) -> Outcome:
     from weightwright.data.formats import read_parts
     from weightwright.data.sample import Judged
     from weightwright.data.template import encode_row
-    from weightwright.model.load import load_tokenizer
+    from weightwright.weights.load import load_tokenizer
 
     rows = [row for part in read_parts(settings.file, settings.prompt) for row in part.rows]
     tokenizer = load_tokenizer(settings.model)
@@ -101,7 +101,7 @@ def check(settings: DataCheckSettings) -> Outcome:
     from weightwright.data.sample import Built
     from weightwright.data.summary import check as checked
     from weightwright.data.template import encode_row
-    from weightwright.model.load import load_tokenizer
+    from weightwright.weights.load import load_tokenizer
 
     tokenizer = load_tokenizer(settings.model) if settings.model else None
 

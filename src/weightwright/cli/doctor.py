@@ -15,7 +15,7 @@ class DoctorSettings(Settings):
 def doctor(settings: DoctorSettings) -> Outcome:
     """Say what this machine has and what will be fast on it."""
     del settings
-    from weightwright.model.machine import facts
+    from weightwright.machine.facts import facts
 
     data = facts()
     return Outcome(data, _table(data))

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from weightwright.address.models import parse_model
 from weightwright.cli.flags import Outcome, verb
 from weightwright.cli.progress import bar
 from weightwright.config import Settings
 from weightwright.errors import SettingsError, UsageError
-from weightwright.model.address import parse_model
 
 if TYPE_CHECKING:
-    from weightwright.tune.merge import Whole
+    from weightwright.export.merge import Whole
 
 
 class MergeSettings(Settings):
@@ -45,8 +45,8 @@ def merge(settings: MergeSettings) -> Outcome:
 
     The folder loads in transformers, vLLM and here, and answers as base model and adapter together do.
     """
-    from weightwright.tune.folder import refuse_existing, write_folder
-    from weightwright.tune.merge import whole
+    from weightwright.export.folder import refuse_existing, write_folder
+    from weightwright.export.merge import whole
 
     if parse_model(settings.model).adapter is None:
         raise UsageError(f"model={settings.model!r} names no adapter; write MODEL+./path/to/adapter")
@@ -70,18 +70,18 @@ def export(settings: ExportSettings) -> Outcome:
 
     A GGUF file loads in llama.cpp, Ollama and here; a Modelfile for Ollama stands beside it.
     """
-    from weightwright.tune.folder import refuse_existing
+    from weightwright.export.folder import refuse_existing
 
     refuse_existing(settings.out)
     return _gguf(settings) if settings.format == "gguf" else _safetensors(settings)
 
 
 def _gguf(settings: ExportSettings) -> Outcome:
+    from weightwright.export.folder import refuse_existing
+    from weightwright.export.gguf.write import check_name, write_gguf
+    from weightwright.export.merge import whole
+    from weightwright.export.modelfile import modelfile
     from weightwright.files import write_whole
-    from weightwright.tune.folder import refuse_existing
-    from weightwright.tune.gguf.write import check_name, write_gguf
-    from weightwright.tune.merge import whole
-    from weightwright.tune.modelfile import modelfile
 
     check_name(settings.out)
     beside = settings.out.with_suffix(".Modelfile") if settings.modelfile else None
@@ -108,8 +108,8 @@ def _gguf(settings: ExportSettings) -> Outcome:
 
 
 def _safetensors(settings: ExportSettings) -> Outcome:
-    from weightwright.tune.folder import write_folder
-    from weightwright.tune.merge import whole
+    from weightwright.export.folder import write_folder
+    from weightwright.export.merge import whole
 
     form = settings.quantize
     if form == "q8_0" or form == "q4_0":  # noqa: PLR1714 - mypy follows this one

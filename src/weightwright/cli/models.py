@@ -4,19 +4,20 @@ from typing import Any
 
 from pydantic import Field
 
+from weightwright.address.models import EmbedderAddress, ModelAddress, parse_embedder, parse_model
 from weightwright.cli.flags import Outcome, verb
 from weightwright.cli.progress import bar
 from weightwright.config import Settings
 from weightwright.errors import AddressError, ModelError
-from weightwright.model import hub
-from weightwright.model.address import EmbedderAddress, ModelAddress, parse_embedder, parse_model
+from weightwright.hub import store
+from weightwright.hub.pull import pull as bring
 
 
 class PullSettings(Settings):
     """What to pull, and from where."""
 
     model: str = Field(description="hub id OWNER/NAME or a short name, with :TAG for one GGUF file")
-    source: hub.Source = Field("huggingface", alias="from", description="huggingface or modelscope")
+    source: store.Source = Field("huggingface", alias="from", description="huggingface or modelscope")
 
 
 class ListSettings(Settings):
@@ -40,7 +41,7 @@ def pull(settings: PullSettings) -> Outcome:
     """Download a model, or bring it up to date: resumed, checked, only the files needed."""
     address = _address(settings.model)
     with bar(f"pull {address}") as progress:
-        path = hub.pull(address, source=settings.source, update=True, progress=progress)
+        path = bring(address, source=settings.source, update=True, progress=progress)
     return Outcome({"model": str(address), "path": str(path)}, str(path))
 
 
@@ -61,10 +62,10 @@ def list_models(settings: ListSettings) -> Outcome:
 @verb(ShowSettings, section="show", positional=("model",))
 def show(settings: ShowSettings) -> Outcome:
     """Say whether a model can be used here, and what it is."""
-    from weightwright.model.describe import describe
+    from weightwright.weights.describe import describe
 
     address = parse_model(settings.model)
-    path = hub.locate(address)
+    path = store.locate(address)
     if path is None:
         remedy = f"; run: weightwright pull {address}" if address.hub_id else ""
         raise ModelError(f"{address} is not on this machine{remedy}")
@@ -90,7 +91,7 @@ def show(settings: ShowSettings) -> Outcome:
 def remove(settings: RmSettings) -> Outcome:
     """Delete a model from the store; packages and your own folders stay."""
     address = _address(settings.model)
-    freed = hub.remove(address)
+    freed = store.remove(address)
     return Outcome(
         {"model": str(address), "freed_bytes": freed}, f"removed {address}, {freed / 1e9:.2f} GB freed"
     )
@@ -111,7 +112,7 @@ def _address(text: str) -> ModelAddress | EmbedderAddress:
 
 
 def _packaged_rows() -> list[dict[str, Any]]:
-    from weightwright.model import packages
+    from weightwright.address import packages
 
     rows = []
     for name, packaged in {**packages.MODELS, **packages.EMBEDDERS}.items():
@@ -131,7 +132,7 @@ def _stored_rows() -> list[dict[str, Any]]:
             "bytes": stored.size_bytes,
             "path": str(stored.folder),
         }
-        for stored in hub.list_models()
+        for stored in store.list_models()
     ]
 
 

@@ -62,8 +62,8 @@ def _where_they_apply(
 
 def _shape(text: str) -> spec.ModelSpec:
     """The shape of the model at an address, or of a config.json."""
-    from weightwright.model.address import parse_model
-    from weightwright.model.hub import locate
+    from weightwright.address.models import parse_model
+    from weightwright.hub.store import locate
 
     address = parse_model(text)
     if address.path is not None and address.path.is_file():
@@ -79,7 +79,7 @@ def _shape(text: str) -> spec.ModelSpec:
 
 def _as_addressed(settings: PlanSettings) -> PlanSettings:
     """The settings with the precision that the address asks for (`…:int8`), which goes before the option."""
-    from weightwright.model.address import parse_model
+    from weightwright.address.models import parse_model
 
     wanted = parse_model(settings.model).precision
     return settings.model_copy(update={"precision": wanted}) if wanted else settings

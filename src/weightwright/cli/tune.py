@@ -10,8 +10,8 @@ from weightwright.cli.progress import bar
 from weightwright.tune.settings import TuneSettings
 
 if TYPE_CHECKING:
+    from weightwright.tune.preview import Shown
     from weightwright.tune.run import TuneResult
-    from weightwright.tune.shown import Shown
 
 _logger = logging.getLogger(__name__)
 
@@ -54,18 +54,18 @@ def _before_and_after(result: "TuneResult", settings: TuneSettings) -> "list[Sho
     if not settings.show or settings.eval_data is None or settings.objective == "pretrain":
         return []
     from weightwright.connect import open_chat
-    from weightwright.tune import rows, shown
+    from weightwright.tune import dataset, preview
 
-    read = rows.read(settings, settings.eval_data)[: settings.show]
+    read = dataset.read(settings, settings.eval_data)[: settings.show]
     samples = [getattr(row, "chosen", getattr(row, "sample", row)) for row in read]
     adapters = {"tuned": result.adapter} if result.adapter else None
     with closing(open_chat(settings.model, adapters=adapters)) as chat:
-        before = shown.answers(chat, samples)
-        after = shown.answers(chat, samples, adapter="tuned") if adapters else []
+        before = preview.answers(chat, samples)
+        after = preview.answers(chat, samples, adapter="tuned") if adapters else []
     if result.model is not None:
         with closing(open_chat(_as_path(str(result.model)))) as chat:
-            after = shown.answers(chat, samples)
-    return shown.side_by_side(samples, before, after)
+            after = preview.answers(chat, samples)
+    return preview.side_by_side(samples, before, after)
 
 
 def _row(one: "Shown") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from weightwright.compare.arms import Arm
 from weightwright.compare.questions import Question
 from weightwright.compare.settings import CompareSettings
 from weightwright.data.grounded import messages
-from weightwright.model.weights import sha256_of
+from weightwright.hub.weight_files import sha256_of
 
 
 def digest(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from weightwright.errors import DataError
-from weightwright.judge.rows import explain_row, json_lines
+from weightwright.judge.inputs import explain_row, json_lines
 
 
 class Question(BaseModel):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from weightwright.compare.answers import Record
+from weightwright.asking.answers import Record
 from weightwright.compare.arms import Arm
 from weightwright.compare.questions import Question
 from weightwright.compare.settings import CompareSettings

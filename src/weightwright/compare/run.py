@@ -5,21 +5,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from weightwright import connect
+from weightwright.address.models import parse_model
+from weightwright.asking.answers import Answers, Record
+from weightwright.asking.ask import Asked, ask
 from weightwright.compare import keys
 from weightwright.compare.adapter import ready_adapter
-from weightwright.compare.answers import Answers, Record
 from weightwright.compare.arms import Arm, arm
-from weightwright.compare.ask import Asked, ask
-from weightwright.compare.bench import Bench, record_of
-from weightwright.compare.ground import ready_ground
-from weightwright.compare.memory import peak_bytes, reset_peak
+from weightwright.compare.passages import ready_ground
+from weightwright.compare.preparation import Bench, record_of
 from weightwright.compare.provenance import provenance
 from weightwright.compare.questions import Question, read_questions
 from weightwright.compare.report import write_report
 from weightwright.compare.result import Comparison, summarise
 from weightwright.compare.settings import CompareSettings
 from weightwright.files import write_whole
-from weightwright.model.address import parse_model
+from weightwright.machine.peak import peak_bytes, reset_peak
 from weightwright.ports import Chat, Progress, silent
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
@@ -77,8 +77,8 @@ def model_fingerprint(address: str, progress: Progress = silent) -> str:
     parsed = parse_model(address)
     if parsed.kind in ("server", "extract"):
         return str(parsed)
-    from weightwright.model.hub import pull
-    from weightwright.model.weights import fingerprint
+    from weightwright.hub.pull import pull
+    from weightwright.hub.weight_files import fingerprint
 
     weights = fingerprint(pull(parsed, progress=progress))
     adapter = keys.of_folder(parsed.adapter) if parsed.adapter else ""

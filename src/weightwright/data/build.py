@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from weightwright.data import grounded
 from weightwright.data.conversation import read_tools, read_turn, read_turns
 from weightwright.data.grounded import PromptSettings
-from weightwright.data.rows import INFO_FILE, Row
+from weightwright.data.row import INFO_FILE, Row
 from weightwright.data.sample import Built, Judged, Kind, Pair, Sample, Text
 from weightwright.errors import DataError
 from weightwright.ports import Message

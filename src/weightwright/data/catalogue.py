@@ -19,7 +19,7 @@ import numpy as np
 from weightwright.config import nearest
 from weightwright.data.files import files_in, read_file
 from weightwright.data.files import fingerprint as _fingerprint
-from weightwright.data.rows import INFO_FILE, Formatting, Layout, OnBroken, Row, kind_of, stop
+from weightwright.data.row import INFO_FILE, Formatting, Layout, OnBroken, Row, kind_of, stop
 from weightwright.errors import DataError
 
 _logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from weightwright.data.rows import Row, kind_of
+from weightwright.data.row import Row, kind_of
 from weightwright.data.sample import Tools
 from weightwright.errors import DataError
 from weightwright.ports import Message, Role, ToolCall

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from weightwright.data.rows import INFO_FILE, PLAIN, Layout, OnBroken, Row, kind_of, stop
+from weightwright.data.row import INFO_FILE, PLAIN, Layout, OnBroken, Row, kind_of, stop
 from weightwright.errors import DataError
 from weightwright.extras import require
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from weightwright.data.build import Format, format_of
 from weightwright.data.catalogue import Table, read_tables
 from weightwright.data.grounded import PromptSettings
-from weightwright.data.rows import OnBroken, stop
+from weightwright.data.row import OnBroken, stop
 from weightwright.data.sample import Built as Built  # noqa: PLC0414 - handed on, with those below
 from weightwright.data.sample import Judged as Judged  # noqa: PLC0414
 from weightwright.data.sample import Kind as Kind  # noqa: PLC0414

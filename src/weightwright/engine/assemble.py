@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError, SettingsError
-from weightwright.model.cache import BLOCK_TOKENS, LayerShape, PagedCache, block_bytes
-from weightwright.model.execute import Executor, Transformers
-from weightwright.model.fuse import CHANGING_ROPE
+from weightwright.executor.execute import Executor, Transformers
+from weightwright.executor.fuse import CHANGING_ROPE
+from weightwright.kernels.cache import BLOCK_TOKENS, LayerShape, PagedCache, block_bytes
 from weightwright.plan.settings import parse_bytes
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from weightwright.model.linear import PackedLinear
-    from weightwright.model.load import Loaded, Precision
-    from weightwright.model.lora import AdapterBank
-    from weightwright.model.source import Weight
+    from weightwright.executor.linear import PackedLinear
+    from weightwright.executor.lora import AdapterBank
+    from weightwright.weights.load import Loaded, Precision
+    from weightwright.weights.source import Weight
 
 log = logging.getLogger(__name__)
 
@@ -50,14 +50,14 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
     """
     import torch
 
-    from weightwright.model import fuse, precision
-    from weightwright.model.device import free_bytes
-    from weightwright.model.heap import Trimmer
-    from weightwright.model.kernels import pool
-    from weightwright.model.kernels.attend import supported
-    from weightwright.model.kernels.rows import BLOCKS
-    from weightwright.model.lora import AdapterBank
-    from weightwright.model.quantize import rotation_block
+    from weightwright.executor import fuse, precision
+    from weightwright.executor.lora import AdapterBank
+    from weightwright.kernels import pool
+    from weightwright.kernels.attend import supported
+    from weightwright.kernels.elementwise import BLOCKS
+    from weightwright.machine.device import free_bytes
+    from weightwright.machine.heap import Trimmer
+    from weightwright.weights.quantize import rotation_block
 
     model = loaded.model
     device = model.device
@@ -157,7 +157,7 @@ def cache_blocks(
     """
     import torch
 
-    from weightwright.model.device import free_bytes
+    from weightwright.machine.device import free_bytes
 
     size = block_bytes(shapes, dtype.itemsize, scaled=dtype == torch.int8)
     useful = settings.max_sequences * -(-context_tokens // BLOCK_TOKENS)

@@ -8,7 +8,7 @@ from weightwright.engine.runner import Runner
 from weightwright.engine.schedule import Schedule
 from weightwright.engine.schedule import Sequence as Tokens
 from weightwright.errors import RequestError
-from weightwright.model.cache import BLOCK_TOKENS, PagedCache
+from weightwright.kernels.cache import BLOCK_TOKENS, PagedCache
 
 if TYPE_CHECKING:
     from weightwright.engine.assemble import Parts

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from weightwright.engine.assemble import Parts, assemble
 from weightwright.engine.blocks import BlockPool
-from weightwright.engine.constrain import Grammars
+from weightwright.engine.completions import Rows
 from weightwright.engine.request import Model, Running, cancel
-from weightwright.engine.rows import Rows
 from weightwright.engine.runner import Runner
+from weightwright.engine.sampling.constrain import Grammars
 from weightwright.engine.schedule import Batch, Schedule, Work
 from weightwright.engine.score import Scoring
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import EngineError, RequestError, WeightwrightError
-from weightwright.model.kernels.pool import release_threads
+from weightwright.kernels.pool import release_threads
 from weightwright.ports import ChatRequest, Reply, Score
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from weightwright.model.load import Loaded
     from weightwright.ports import Vectors
+    from weightwright.weights.load import Loaded
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -238,8 +238,8 @@ class Engine:
                 self._scoring.fail(work.sequence, error)
 
     def _load(self, name: str, folder: Path) -> None:
-        from weightwright.model.lora import read_adapter
-        from weightwright.model.origin import differences
+        from weightwright.executor.lora import read_adapter
+        from weightwright.weights.origin import differences
 
         self._bank.load(read_adapter(name, folder))
         for line in differences(folder, self._fingerprint, self._model.tokenizer.chat_template or ""):

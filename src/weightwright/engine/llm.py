@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from weightwright.engine.engine import Engine
-from weightwright.engine.settings import Device, Precision
-from weightwright.engine.vllm_shapes import (
+from weightwright.engine.outputs import (  # fmt: skip
     EmbeddingOutput,
     EmbeddingRequestOutput,
     LoRARequest,
@@ -15,7 +14,8 @@ from weightwright.engine.vllm_shapes import (
     precision_of,
     refuse_parallel,
     settings_of,
-)  # fmt: skip
+)
+from weightwright.engine.settings import Device, Precision
 from weightwright.errors import SettingsError
 from weightwright.ports import ChatRequest, Message, Reply, SamplingParams, Score, TokenLogprob
 
@@ -45,8 +45,8 @@ class LLM:
         trust_remote_code: bool = False,
         **options: Any,
     ) -> None:
-        from weightwright.model.address import parse_model
-        from weightwright.model.load import load
+        from weightwright.address.models import parse_model
+        from weightwright.weights.load import load
 
         refuse_parallel("tensor_parallel_size", tensor_parallel_size)
         settings = settings_of(

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weightwright.data.template import render
-from weightwright.engine.constrain import Grammars
-from weightwright.engine.sample import Choice, bad_word_ids, check_ids
+from weightwright.engine.sampling.constrain import Grammars
+from weightwright.engine.sampling.sample import Choice, bad_word_ids, check_ids
 from weightwright.engine.schedule import Sequence as Tokens
 from weightwright.engine.speculate import Lookup
 from weightwright.engine.text import TextStream

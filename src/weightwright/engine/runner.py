@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from weightwright.engine.schedule import Batch, Work
 from weightwright.engine.schedule import Sequence as Tokens
-from weightwright.model.attention import Segment, Step
-from weightwright.model.cache import BLOCK_TOKENS, PagedCache
+from weightwright.executor.attention import Segment, Step
+from weightwright.kernels.cache import BLOCK_TOKENS, PagedCache
 
 if TYPE_CHECKING:
     from torch import Tensor

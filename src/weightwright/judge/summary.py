@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from weightwright.errors import SettingsError
+from weightwright.judge.inputs import Row, read_rows
 from weightwright.judge.metrics import score
-from weightwright.judge.rows import Row, read_rows
 from weightwright.judge.settings import JudgeSettings
 from weightwright.stats.clusters import by_shared
 from weightwright.stats.intervals import Interval, mean_interval

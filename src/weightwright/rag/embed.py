@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from weightwright.errors import ModelError
-from weightwright.model.kernels.pool import release_threads
+from weightwright.kernels.pool import release_threads
 from weightwright.ports import Vectors
 
 _BATCH_TOKENS = 4096  # padded tokens of one forward pass

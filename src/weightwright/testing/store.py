@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from weightwright.address.models import parse_store
 from weightwright.errors import StoreError
-from weightwright.model.address import parse_store
 from weightwright.ports import Chunk, ChunkId, Document, MetadataValue, Vectors
 from weightwright.rag.settings import ChunkSettings
 from weightwright.rag.stores import open_store

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from weightwright.model.kernels import train as kernels
-from weightwright.model.kernels.rows import padded_rows
+from weightwright.kernels import train as kernels
+from weightwright.kernels.elementwise import padded_rows
 
 NAME = "weightwright-rows"
 # what bf16 makes of another order of sums, and of another kernel (4-bit ones round most); another row in sight, or
@@ -101,7 +101,7 @@ def forward(
 
     The result is [lines, tokens, heads, value width].
     """
-    from weightwright.model.attention import Rules
+    from weightwright.executor.attention import Rules
 
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     rules = Rules(scale, sliding_window or 0, softcap or 0.0, s_aux)
@@ -128,7 +128,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, rules: Any, dropout: floa
     tokens = query.shape[2]
     windowed = 0 < rules.window < tokens
     if rules.cap or rules.sinks is not None or windowed:
-        from weightwright.model.attention import attend_seen
+        from weightwright.executor.attention import attend_seen
 
         places = torch.arange(tokens, device=query.device)
         seen = places[None] <= places[:, None]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from weightwright.data.pack import micro_batches, packs
 from weightwright.data.template import Encoded
-from weightwright.model.kernels.rows import padded_rows
+from weightwright.kernels.elementwise import padded_rows
 
 NO_LABEL = -100
 

@@ -75,7 +75,7 @@ def _refuse(settings: TuneSettings, place: Place) -> None:
 def _start(place: Place, settings: TuneSettings, store: Any) -> Ranks:
     from torch.distributed.device_mesh import init_device_mesh
 
-    from weightwright.model.device import pick_device
+    from weightwright.machine.device import pick_device
 
     kind = pick_device(settings.device)
     if kind not in ("cpu", "cuda"):

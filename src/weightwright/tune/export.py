@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from weightwright.files import full_disk, sync_tree
-from weightwright.model.origin import ORIGIN_FILE, TEMPLATE_FILE, template_hash
+from weightwright.weights.origin import ORIGIN_FILE, TEMPLATE_FILE, template_hash
 
 
 def save_adapter(

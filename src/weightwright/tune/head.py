@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from weightwright.model.kernels import train as kernels
-from weightwright.model.kernels.rows import padded_rows
+from weightwright.kernels import train as kernels
+from weightwright.kernels.elementwise import padded_rows
 
 CHUNK_BYTES = 64_000_000  # of logits, with what is made of them
 _UNKNOWN_VOCABULARY = 128_000  # of a head that does not tell its outputs

@@ -11,19 +11,19 @@ from torch import nn
 
 from weightwright.errors import TuneError
 from weightwright.extras import require
-from weightwright.model.heap import Trimmer
+from weightwright.machine.heap import Trimmer
 
 if TYPE_CHECKING:
-    from weightwright.model.load import Loaded
-    from weightwright.model.source import WeightSource
+    from weightwright.weights.load import Loaded
+    from weightwright.weights.source import WeightSource
 
 
 def load_nf4(address: str, precision: Any, device: str) -> "Loaded":
     """The model at an address with its linear layers in NF4, on `device`. Raises MissingExtraError, ModelError."""
     from dataclasses import replace
 
-    from weightwright.model.device import default_precision, pick_device
-    from weightwright.model.load import load
+    from weightwright.machine.device import default_precision, pick_device
+    from weightwright.weights.load import load
 
     require("bitsandbytes", extra="qlora")
     placed = pick_device(device)

@@ -13,27 +13,27 @@ import torch
 
 from weightwright.data.pack import step_count
 from weightwright.files import write_whole
-from weightwright.model.device import pick_device
-from weightwright.model.heap import give_back
+from weightwright.machine.device import pick_device
+from weightwright.machine.heap import give_back
 from weightwright.plan import advice
 from weightwright.ports import Progress, silent
-from weightwright.tune import events, export, loop, reference, rows
+from weightwright.tune import dataset, events, export, loop, reference
 from weightwright.tune.adapt import Adapted, adapted
 from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import Unit
-from weightwright.tune.claim import claim, identity_of, require_same
 from weightwright.tune.diagnose import diagnose, seen_before
 from weightwright.tune.distributed import joined
 from weightwright.tune.loss import VocabularyLoss
+from weightwright.tune.memory import check_rows, decide_checkpointing
 from weightwright.tune.objectives import objective
 from weightwright.tune.optimizer import optimizer_of
+from weightwright.tune.ownership import claim, identity_of, require_same
 from weightwright.tune.ranks import Alone, Ranks
-from weightwright.tune.room import check_rows, decide_checkpointing
 from weightwright.tune.settings import TuneSettings
 from weightwright.tune.shard import ShardedLoss, shard
 
 if TYPE_CHECKING:
-    from weightwright.model.load import Loaded
+    from weightwright.weights.load import Loaded
 
 _logger = logging.getLogger(__name__)
 _RESULT_FILE = "result.json"
@@ -91,8 +91,8 @@ def tune(
 
 
 def _tune(settings: TuneSettings, loaded: "Loaded | None", ranks: Alone, progress: Progress) -> TuneResult:
-    samples = rows.read(settings, settings.data)
-    held_out = rows.read(settings, settings.eval_data) if settings.eval_data else []
+    samples = dataset.read(settings, settings.data)
+    held_out = dataset.read(settings, settings.eval_data) if settings.eval_data else []
     if loaded is None or settings.method == "qlora" or settings.fsdp:  # held in 4 bits, or divided
         loaded = _base(settings, ranks)
         give_back()  # what matrices took on their way
@@ -129,11 +129,12 @@ def _claimed(settings: TuneSettings, identity: dict[str, Any]) -> TuneResult | N
 
 
 def _base(settings: TuneSettings, ranks: Alone) -> "Loaded":
-    from weightwright.model.address import parse_model
-    from weightwright.model.device import default_precision
-    from weightwright.model.hub import locate, pull
-    from weightwright.model.load import load
-    from weightwright.tune.room import check_before_loading
+    from weightwright.address.models import parse_model
+    from weightwright.hub.pull import pull
+    from weightwright.hub.store import locate
+    from weightwright.machine.device import default_precision
+    from weightwright.tune.memory import check_before_loading
+    from weightwright.weights.load import load
 
     address = parse_model(settings.model)
     with ranks.one_ahead():
@@ -156,10 +157,10 @@ def plan_course(
     settings: TuneSettings, samples: Sequence[Any], held_out: Sequence[Any], loaded: "Loaded"
 ) -> loop.Course:
     """Encode the rows and decide batch, steps and warm-up. Raises DataError and TuneError."""
-    units, notes = rows.to_units(samples, loaded, settings, settings.data)
+    units, notes = dataset.to_units(samples, loaded, settings, settings.data)
     eval_units: tuple[Unit, ...] = ()
     if settings.eval_data is not None:
-        eval_units, more = rows.to_units(held_out, loaded, settings, settings.eval_data)
+        eval_units, more = dataset.to_units(held_out, loaded, settings, settings.eval_data)
         notes += more
     batch = settings.batch or advice.batch_rows(len(units), settings.epochs)
     steps = step_count(len(units), settings.epochs, batch)

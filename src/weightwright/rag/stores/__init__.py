@@ -3,8 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from weightwright.address.models import StoreAddress
 from weightwright.errors import StoreError
-from weightwright.model.address import StoreAddress
 
 if TYPE_CHECKING:
     from weightwright.ports import Embedder

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from weightwright.address.models import StoreAddress
 from weightwright.errors import StoreError
-from weightwright.model.address import StoreAddress
 from weightwright.ports import Chunk, ChunkId, Document, Embedder, Hit, Vectors
 from weightwright.rag.analyze import query_terms, terms
 from weightwright.rag.chunk import indexed_text

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from weightwright.model.kernels import rows
-from weightwright.model.kernels import train as kernels
+from weightwright.kernels import elementwise
+from weightwright.kernels import train as kernels
 from weightwright.tune.fused.lora import Kept, Parts, Rest, is_frozen_linear, is_plain, parts_of
 
 _LAYERS = ("gate_proj", "up_proj", "down_proj")
@@ -27,7 +27,7 @@ def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
     activation = _ACTIVATIONS.get(type(getattr(module, "act_fn", None)).__name__)
     if None in layers or activation is None or len(list(module.children())) > len(_LAYERS) + 1:
         return None
-    number = rows.ACTIVATIONS[activation]
+    number = elementwise.ACTIVATIONS[activation]
     mlp: Any = module
 
     if all(_is_one_step(layer) for layer in layers):
@@ -79,7 +79,7 @@ def _gated_gradients(gate: Tensor, up: Tensor, grad: Tensor, activation: int) ->
 
 
 def _activate(gate: Tensor, activation: int) -> Tensor:
-    if activation == rows.ACTIVATIONS["silu"]:
+    if activation == elementwise.ACTIVATIONS["silu"]:
         return F.silu(gate)
     return F.gelu(gate, approximate="tanh")
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weightwright.model.kernels import train as kernels
+from weightwright.kernels import train as kernels
 
 
 def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:

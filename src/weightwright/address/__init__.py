@@ -1,0 +1,1 @@
+"""The grammar of one string: where a model, an embedder or a store is."""

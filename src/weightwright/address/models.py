@@ -1,0 +1,301 @@
+"""The grammar of one string: where a model, an embedder or a store is.
+
+Nothing here looks at a disk or a network; `model.hub.locate` and `connect` do.
+`parse_model(str(address)) == address`, and so for embedders and stores.
+"""
+
+import os.path
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+from urllib.parse import urlsplit
+
+from weightwright.address import packages
+from weightwright.config import nearest
+from weightwright.errors import AddressError
+
+ModelKind = Literal["extract", "server", "hub", "folder", "gguf", "short"]
+EmbedderKind = Literal["server", "hub", "folder", "short"]
+Precision = Literal["int4", "int8", "bf16", "f32"]
+Scheme = Literal["sqlite", "milvus", "redis", "elasticsearch", "mongodb", "postgresql"]
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+STORE_SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+SERVER_SCHEMES = ("http", "https")
+EXTRACT = "extract"
+
+# other spellings that drivers use, kept in the URL
+_SCHEME_ALIASES: dict[str, Scheme] = {
+    "rediss": "redis",
+    "postgres": "postgresql",
+    "mongodb+srv": "mongodb",
+    "elasticsearch+https": "elasticsearch",
+}
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_PATH = re.compile(r"\.{1,2}(?:[/\\]|$)|/|~|[A-Za-z]:[/\\]|\\\\")
+_ADAPTER = re.compile(r"\+(?=\.{1,2}[/\\]|/|~|[A-Za-z]:[/\\]|\\\\)")
+_GGUF_TAG = re.compile(r"(?:UD-)?(?:I?Q[1-8](?:_[0-9A-Z]+)*|TQ[12]_0|F16|MXFP4(?:_MOE)?)", re.IGNORECASE)
+_HUB_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
+_HUB_ID_CHARACTERS = 96  # the hub's own limit
+_TAGS_EXPECTED = f"a precision ({', '.join(PRECISIONS)}) or a GGUF quantisation such as Q4_K_M or Q8_0"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAddress:
+    """Where a model is. `base` is a hub id, a path, a URL or a short name, as `kind` says."""
+
+    kind: ModelKind
+    base: str
+    name: str | None = None  # a server's model; None: its only one
+    tag: str | None = None  # a precision in lower case, or a GGUF quantisation in upper case
+    adapter: Path | None = None
+
+    def __str__(self) -> str:
+        text = self.base
+        if self.name is not None:
+            text += f"#{self.name}"
+        if self.tag is not None:
+            text += f":{self.tag}"
+        if self.adapter is not None:
+            text += f"+{_path_text(self.adapter)}"
+        return text
+
+    @property
+    def precision(self) -> Precision | None:
+        """The precision that the tag asks for, if it is one."""
+        return next((p for p in PRECISIONS if p == self.tag), None)
+
+    @property
+    def quantisation(self) -> str | None:
+        """The GGUF quantisation that the tag asks for, if it is one."""
+        return None if self.precision else self.tag
+
+    @property
+    def path(self) -> Path | None:
+        """The folder or GGUF file of a local model, `~` opened; None for other kinds."""
+        return _expanded(self.base) if self.kind in ("folder", "gguf") else None
+
+    @property
+    def hub_id(self) -> str | None:
+        """`owner/name` of a hub model or of a short name's model on the hub; None for other kinds."""
+        if self.kind == "short":
+            return packages.MODELS[self.base].hub_id
+        return self.base if self.kind == "hub" else None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderAddress:
+    """Where an embedder is: a short name, a sentence-transformers hub id or folder, or a server."""
+
+    kind: EmbedderKind
+    base: str
+    name: str | None = None
+
+    def __str__(self) -> str:
+        return self.base if self.name is None else f"{self.base}#{self.name}"
+
+    @property
+    def path(self) -> Path | None:
+        """The folder of a local embedder, `~` opened; None for other kinds."""
+        return _expanded(self.base) if self.kind == "folder" else None
+
+    @property
+    def hub_id(self) -> str | None:
+        """`owner/name` of a hub embedder or of a short name's on the hub; None for other kinds."""
+        if self.kind == "short":
+            return packages.EMBEDDERS[self.base].hub_id
+        return self.base if self.kind == "hub" else None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """Where a knowledge base is: a local `path` (sqlite, embedded milvus) or a server's `url`."""
+
+    scheme: Scheme
+    path: Path | None = None
+    url: str = ""
+
+    def __str__(self) -> str:
+        return self.url if self.path is None else f"{self.scheme}:///{self.path.as_posix()}"
+
+    @property
+    def shown(self) -> str:
+        """The address without its password, for messages and reports."""
+        parts = urlsplit(str(self))
+        if parts.password is None:
+            return str(self)
+        return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def parse_model(text: str) -> ModelAddress:
+    """Read a model address. Raises AddressError saying the value and what is expected."""
+    text = _checked(text, "model")
+    if _SCHEME.match(text):
+        base, name = _server(text, "model")
+        return ModelAddress("server", base, name)
+    base, adapter = _split_adapter(text)
+    base, tag = _split_tag(base)
+    if base == EXTRACT:
+        if tag or adapter:
+            raise AddressError(f"{text!r}: {EXTRACT} is no model and takes neither a tag nor an adapter")
+        return ModelAddress("extract", base)
+    if _PATH.match(base):
+        gguf = base.lower().endswith(".gguf")
+        if gguf and tag and tag not in PRECISIONS:
+            raise AddressError(f"{text!r}: a GGUF file is one quantisation already; leave out :{tag}")
+        return ModelAddress("gguf" if gguf else "folder", base, None, tag, adapter)
+    if "/" in base:
+        return ModelAddress("hub", _hub_id(base, text), None, tag, adapter)
+    if base not in packages.MODELS:
+        raise AddressError(_unknown_name(base, "model", [*packages.MODELS, EXTRACT]))
+    return ModelAddress("short", base, None, tag, adapter)
+
+
+def parse_embedder(text: str) -> EmbedderAddress:
+    """Read an embedder address. Raises AddressError saying the value and what is expected."""
+    text = _checked(text, "embedder")
+    if _SCHEME.match(text):
+        base, name = _server(text, "embedder")
+        return EmbedderAddress("server", base, name)
+    if _PATH.match(text):
+        return EmbedderAddress("folder", text)
+    if "/" in text:
+        return EmbedderAddress("hub", _hub_id(text, text))
+    if text not in packages.EMBEDDERS:
+        raise AddressError(_unknown_name(text, "embedder", packages.EMBEDDERS))
+    return EmbedderAddress("short", text)
+
+
+def parse_store(text: str) -> StoreAddress:
+    """Read a store address; a plain path is SQLite. Raises AddressError saying what is expected."""
+    text = _checked(text, "store")
+    found = _SCHEME.match(text)
+    if found is None:
+        word, colon, _ = text.partition(":")
+        if colon and (word in STORE_SCHEMES or word in _SCHEME_ALIASES):
+            raise AddressError(
+                f"store {text!r} lacks its slashes; write {word}:///FILE or {word}://HOST:PORT"
+            )
+        return StoreAddress("sqlite", _expanded(text))
+    word = found[1].lower()
+    scheme = _SCHEME_ALIASES.get(word) or next((s for s in STORE_SCHEMES if s == word), None)
+    if scheme is None:
+        raise AddressError(f"store {text!r}: unknown scheme {word!r}{nearest(word, STORE_SCHEMES)}; a plain "
+                           f"path is SQLite; known schemes: {', '.join(STORE_SCHEMES)}")  # fmt: skip
+    rest = text[found.end() :]
+    if scheme == "sqlite" or (scheme == "milvus" and rest.startswith("/")):
+        return StoreAddress(scheme, _embedded_path(text, scheme, rest))
+    _host_of(text, "store", f"{word}://HOST:PORT")
+    return StoreAddress(scheme, None, word + text[len(word) :])
+
+
+def _checked(text: str, what: str) -> str:
+    stripped = text.strip()
+    if not stripped:
+        raise AddressError(f"the {what} address is empty; expected for example {_EXAMPLES[what]}")
+    if not stripped.isprintable():
+        raise AddressError(f"{what} address {text!r} holds a character that cannot be printed")
+    return stripped
+
+
+_EXAMPLES = {
+    "model": "Qwen/Qwen2.5-0.5B-Instruct, ./model.gguf, smollm2-135m or http://host:8000/v1#name",
+    "embedder": "minilm, sentence-transformers/all-MiniLM-L6-v2, ./embedder or http://host:8000/v1#name",
+    "store": "kb.db, sqlite:///kb.db or milvus://host:19530",
+}
+
+
+def _split_adapter(text: str) -> tuple[str, Path | None]:
+    """Divide at the last `+` that begins a path."""
+    plus = [match.start() for match in _ADAPTER.finditer(text)]
+    if not plus:
+        return text, None
+    return text[: plus[-1]], _expanded(text[plus[-1] + 1 :])
+
+
+def _split_tag(text: str) -> tuple[str, str | None]:
+    """Divide at a `:` before a known tag. On a path, where `:` is an ordinary character, others stay."""
+    base, colon, tag = text.rpartition(":")
+    if not colon or "/" in tag or "\\" in tag:
+        return text, None
+    if tag.lower() in PRECISIONS:
+        return base, tag.lower()
+    if _GGUF_TAG.fullmatch(tag):
+        return base, tag.upper()
+    if _PATH.match(text):
+        return text, None
+    raise AddressError(f"model {text!r}: unknown tag {tag!r}; expected {_TAGS_EXPECTED}")
+
+
+def _server(text: str, what: str) -> tuple[str, str | None]:
+    """URL and model name of `http://host:8000/v1#name`."""
+    word = text.partition("://")[0].lower()
+    if word not in SERVER_SCHEMES:
+        raise AddressError(f"{what} {text!r}: unknown scheme {word!r}{nearest(word, SERVER_SCHEMES)}; "
+                           f"expected {_EXAMPLES[what]}")  # fmt: skip
+    base, mark, name = text.partition("#")
+    if mark and not name:
+        raise AddressError(f"{what} {text!r}: the model's name after # is empty")
+    if _ADAPTER.search(name):
+        raise AddressError(f"{what} {text!r}: a server holds its adapters; write an adapter's name after #")
+    _host_of(base, what, "http://HOST:PORT/v1#NAME")
+    if "@" in urlsplit(base).netloc:
+        raise AddressError(f"{what} at {urlsplit(base).hostname}: an address must not hold a user or "
+                           f"password, "
+                           "since it is written into reports; give the key as a setting")  # fmt: skip
+    return word + base[len(word) :].rstrip("/"), name or None
+
+
+def _host_of(text: str, what: str, expected: str) -> None:
+    try:
+        parts = urlsplit(text)
+        good = bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise AddressError(f"{what} {text!r}: {error}; expected {expected}") from error
+    if not good:
+        raise AddressError(f"{what} {text!r} names no host; expected {expected}")
+
+
+def _hub_id(base: str, text: str) -> str:
+    parts = base.split("/")
+    good = len(parts) == 2 and all(
+        _HUB_PART.fullmatch(part) and ".." not in part and "--" not in part for part in parts
+    )
+    if good and len(base) <= _HUB_ID_CHARACTERS and not base.endswith(".git"):
+        return base
+    hint = f"a path begins with ./, / or ~, so write ./{base} for a local file or folder"
+    if "+" in base:
+        hint = "the path of an adapter begins with ./, / or ~, as in +./runs/first/adapter"
+    raise AddressError(f"{text!r} is not a hub id OWNER/NAME; {hint}")
+
+
+def _unknown_name(name: str, what: str, known: Iterable[str]) -> str:
+    remedy = f"a hub id is OWNER/NAME, a local path begins with ./ (./{name})"
+    return f"unknown {what} name {name!r}: {remedy}{nearest(name, known)}"
+
+
+def _embedded_path(text: str, scheme: Scheme, rest: str) -> Path:
+    if not rest.startswith("/"):
+        raise AddressError(f"store {text!r}: {scheme} keeps a local file; write "
+                           f"{scheme}:///{rest or 'kb.db'}, "
+                           f"or {scheme}:////... for an absolute path")  # fmt: skip
+    if rest == "/":
+        raise AddressError(f"store {text!r} names no file; write {scheme}:///kb.db")
+    return _expanded(rest[1:])
+
+
+def _expanded(text: str) -> Path:
+    """The path with `~` opened; `~nobody`, which has no home, stays as it is instead of failing.
+
+    Raises AddressError for a name that ends in white space, which an address cannot hold.
+    """
+    path = Path(os.path.expanduser(text))  # noqa: PTH111
+    if str(path) != str(path).rstrip():
+        raise AddressError(f"the path {text!r} ends in white space; rename the file or folder")
+    return path
+
+
+def _path_text(path: Path) -> str:
+    return path.as_posix() if path.is_absolute() else f"./{path.as_posix()}"

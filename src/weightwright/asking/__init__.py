@@ -1,0 +1,1 @@
+"""Many questions under way at a Chat, and their answers, kept."""

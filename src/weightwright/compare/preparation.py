@@ -1,0 +1,90 @@
+"""What the arms work with, made ready once: how a question is asked in an arm, and what is kept of it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from weightwright.asking.answers import Record
+from weightwright.asking.ask import Asked, Started
+from weightwright.compare import keys
+from weightwright.compare.adapter import Adapter
+from weightwright.compare.arms import Arm
+from weightwright.compare.passages import Ground
+from weightwright.compare.questions import Question
+from weightwright.compare.settings import CompareSettings
+from weightwright.data import grounded
+from weightwright.ports import Chat, ChatRequest, SamplingParams
+from weightwright.rag import answer as rag_answer
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """All that the arms need; `model` is the model's fingerprint."""
+
+    settings: CompareSettings
+    questions: tuple[Question, ...]
+    arms: tuple[Arm, ...]
+    model: str
+    adapter: Adapter | None
+    ground: Ground | None
+
+    def arm_key(self, arm: Arm) -> str:
+        """The hash of everything but the question that makes an arm's answers."""
+        return keys.of_arm(
+            arm,
+            self.settings,
+            model=self.model,
+            adapter=self.adapter.fingerprint if self.adapter else None,
+            knowledge_base=self.ground.version if self.ground and arm.context != "none" else None,
+        )
+
+    def start(self, chat: Chat, arm: Arm, question: Question) -> Started:
+        """Ask one question in one arm, its passages found first, as `ask` and `chat` would."""
+        settings = self.settings.answer
+        adapter = self.adapter.name if self.adapter and arm.adapter else None
+        params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature)
+        if self.ground is None or arm.context == "none":
+            messages = grounded.messages(question.question, (), settings.prompt)
+            return Started(chat.submit(ChatRequest(messages=messages, adapter=adapter, params=params)))
+        found = self.ground.gold(question) if arm.context == "gold" else self.ground.search(question.question)
+        reply = rag_answer.GroundedReply()
+        rag_answer.ask(chat, question.question, found, settings, (), adapter, params, reply, {})
+        return Started(reply, tuple(found))
+
+
+def record_of(arm: Arm, asked: Asked) -> Record:
+    """What is kept of a question that has ended."""
+    passages = tuple(
+        {"document": p.document, "start": p.start, "end": p.end, "text": p.text} for p in asked.passages
+    )
+    if asked.error is not None:
+        return Record(
+            arm.name,
+            asked.question.id,
+            None,
+            error=str(asked.error),
+            seconds=asked.seconds,
+            latency_s=asked.latency_s,
+            passages=passages,
+        )
+    completion = asked.reply.result().completions[0]
+    text, dropped = completion.text, 0
+    citations: tuple[dict[str, Any], ...] = ()
+    if isinstance(asked.reply, rag_answer.GroundedReply):
+        answer = asked.reply.answer()
+        text = answer.text
+        citations = tuple(asdict(citation) for citation in answer.citations)
+        dropped = answer.trace["citations"]["dropped"]
+    usage = asked.reply.usage
+    return Record(
+        arm=arm.name,
+        question=asked.question.id,
+        answer=text.strip(),
+        finish_reason=completion.finish_reason or "",
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        seconds=asked.seconds,
+        latency_s=asked.latency_s,
+        passages=passages,
+        citations=citations,
+        dropped_marks=dropped,
+    )

@@ -1,0 +1,236 @@
+"""Our attention function, registered with transformers: packed rows over a paged cache.
+
+transformers' models call it with queries, keys and values of all tokens of a step, [1, heads, tokens,
+width], after the position embedding; `Step` says which token belongs to which sequence. Sliding windows,
+soft-capping and attention sinks arrive as arguments. Nothing of a model's file is copied.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from weightwright.kernels.cache import BLOCK_TOKENS, LayerShape, PagedCache
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAME = "weightwright_paged"
+_current = threading.local()  # the Step or Probe of the forward pass that runs in this thread
+
+
+@dataclass(slots=True)
+class Segment:
+    """Several tokens of one sequence: rows [start, start + count) of the step, `length` tokens in the cache
+    with them, through `table` [blocks] i64.
+    """
+
+    start: int
+    count: int
+    length: int
+    table: "Tensor"
+
+
+@dataclass(slots=True)
+class Step:
+    """Where the tokens of a forward pass stand.
+
+    The first `singles` rows each see their own `lengths` [singles] i64 tokens through `tables` [singles, width]
+    i32; the other rows belong to `segments`. `slots` [tokens] i64 is where each token's keys and values go.
+    """
+
+    cache: PagedCache
+    slots: "Tensor"
+    singles: int
+    tables: "Tensor"
+    lengths: "Tensor"
+    segments: Sequence[Segment] = ()
+    native: bool = False
+    _plans: "dict[int, tuple[Tensor, Tensor, Tensor]]" = field(default_factory=dict)
+
+    def plan(self, tokens: int) -> "tuple[Tensor, Tensor, Tensor]":
+        """The segments for a kernel whose tasks are up to `tokens` tokens, made once for all layers that ask so.
+
+        Tasks [tasks, 2] i64 (segment, its first token there), those with most to read first; segments [segments, 3]
+        i64 (start, count, length); and their block tables [segments, width] i32.
+        """
+        if tokens not in self._plans:
+            import torch
+
+            found = self.segments
+            tasks = [(at, first) for at, s in enumerate(found) for first in range(0, s.count, tokens)]
+            tasks.sort(key=lambda task: task[1] - found[task[0]].count + found[task[0]].length, reverse=True)
+            tables = torch.zeros(len(found), max(len(s.table) for s in found), dtype=torch.int32)
+            for row, s in zip(tables, found, strict=True):
+                row[: len(s.table)] = s.table
+            rows = torch.tensor([[s.start, s.count, s.length] for s in found])
+            self._plans[tokens] = torch.tensor(tasks), rows, tables
+        return self._plans[tokens]
+
+
+@dataclass
+class Probe:
+    """Learns what each layer keeps, from one pass through the model without a cache."""
+
+    shapes: dict[int, LayerShape] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def using(step: Step | Probe) -> Iterator[None]:
+    """Let forward passes in this thread attend by `step`."""
+    _current.value = step
+    try:
+        yield
+    finally:
+        _current.value = None
+
+
+def register() -> None:
+    """Make the function known to transformers under NAME."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, paged_attention)
+
+
+def paged_attention(
+    module: Any,
+    query: "Tensor",
+    key: "Tensor",
+    value: "Tensor",
+    _mask: "Tensor | None",
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: "Tensor | None" = None,
+    **_: Any,
+) -> "tuple[Tensor, None]":
+    """Transformers' attention interface: query [1, heads, tokens, width] -> [1, tokens, heads, width]."""
+    step = _current.value
+    queries, keys, values = (x[0].transpose(0, 1) for x in (query, key, value))
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    layer = module.layer_idx
+    if isinstance(step, Probe):
+        step.shapes[layer] = LayerShape(key.shape[1], key.shape[-1], value.shape[-1])
+        return queries.new_zeros(1, *queries.shape[:2], value.shape[-1]), None
+    step.cache.write(layer, keys, values, step.slots)
+    rules = Rules(scale, sliding_window or 0, softcap or 0.0, s_aux)
+    out = queries.new_empty(*queries.shape[:2], values.shape[-1])
+    if step.singles:
+        out[: step.singles] = attend_singles(step, layer, queries[: step.singles], rules)
+    if step.segments and segments_by_kernel(step, layer, rules):
+        from weightwright.kernels import segments
+
+        seen = segments.attend(step, layer, (queries.float() * scale).contiguous(), rules)
+        out[step.singles :] = seen[step.singles :]
+        return out[None], None
+    for segment in step.segments:
+        rows = slice(segment.start, segment.start + segment.count)
+        out[rows] = attend_segment(step, layer, segment, queries[rows], keys[rows], values[rows], rules)
+    return out[None], None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How scores become weights: sliding `window` in tokens and soft-`cap` (0: none), `sinks` [heads]."""
+
+    scale: float
+    window: int = 0
+    cap: float = 0.0
+    sinks: "Tensor | None" = None
+
+
+def attend_singles(step: Step, layer: int, queries: "Tensor", rules: Rules) -> "Tensor":
+    """One token per row: queries [rows, heads, width] over the cache -> [rows, heads, value_width]."""
+    import torch
+
+    if step.native:
+        from weightwright.kernels.attend import attend
+
+        return attend(step, layer, queries, rules).to(queries.dtype)
+    keys, values = step.cache.read(layer, step.tables.long(), queries.dtype)
+    places = torch.arange(keys.shape[2], device=queries.device)[None]
+    seen = places < step.lengths[:, None]
+    if rules.window:
+        seen &= places >= step.lengths[:, None] - rules.window
+    return attend_seen(queries[:, :, None], keys, values, seen[:, None, None], rules)[:, :, 0]
+
+
+def segments_by_kernel(step: Step, layer: int, rules: Rules) -> bool:
+    """Whether `kernels.segments` attends the segments of this layer."""
+    if not step.native or rules.cap or rules.sinks is not None:
+        return False
+    from weightwright.kernels import segments
+
+    shape = step.cache.shapes[layer]
+    return segments.supported(shape.key_width, shape.value_width, step.cache.kind)
+
+
+def attend_segment(
+    step: Step,
+    layer: int,
+    segment: Segment,
+    queries: "Tensor",
+    keys: "Tensor",
+    values: "Tensor",
+    rules: Rules,
+) -> "Tensor":
+    """Several tokens of one sequence: queries [count, heads, width] -> [count, heads, value_width].
+
+    `keys` and `values` are those of these tokens; what came before them is read from the cache.
+    """
+    import torch
+
+    before = segment.length - segment.count
+    if before or step.cache.scaled:
+        gathered = step.cache.read(layer, segment.table[None], queries.dtype)
+        all_keys, all_values = (x[:, :, : segment.length] for x in gathered)
+    else:
+        all_keys, all_values = (x.transpose(0, 1)[None] for x in (keys, values))
+    queries = queries.transpose(0, 1)[None]
+    if not before and not rules.window:
+        return attend_seen(queries, all_keys, all_values, None, rules)[0].transpose(0, 1)
+    places = torch.arange(segment.length, device=queries.device)
+    seen = places[None] <= places[before:, None]
+    if rules.window:
+        seen &= places[None] > places[before:, None] - rules.window
+    return attend_seen(queries, all_keys, all_values, seen[None, None], rules)[0].transpose(0, 1)
+
+
+def attend_seen(
+    queries: "Tensor", keys: "Tensor", values: "Tensor", seen: "Tensor | None", rules: Rules
+) -> "Tensor":
+    """Queries [rows, heads, tokens, width] over keys [rows, kv_heads, length, width]; `seen` None: causal."""
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    shared = keys.shape[1] != queries.shape[1]
+    if not rules.cap and rules.sinks is None:
+        return scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            attn_mask=seen,
+            is_causal=seen is None,
+            scale=rules.scale,
+            enable_gqa=shared,
+        )
+    if shared:
+        keys, values = (x.repeat_interleave(queries.shape[1] // x.shape[1], dim=1) for x in (keys, values))
+    scores = (queries @ keys.transpose(-1, -2)).float() * rules.scale
+    if rules.cap:
+        scores = rules.cap * torch.tanh(scores / rules.cap)
+    if seen is None:
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    scores = scores.masked_fill(~seen, -torch.inf)
+    if rules.sinks is not None:
+        sinks = rules.sinks.float()[None, :, None, None].expand(*scores.shape[:3], 1)
+        weights = torch.cat([scores, sinks], dim=-1).softmax(-1)[..., :-1]
+    else:
+        weights = scores.softmax(-1)
+    return weights.to(values.dtype) @ values
+
+
+def table_width(lengths: Sequence[int]) -> int:
+    """Blocks of the longest of these sequences."""
+    return -(-max(lengths) // BLOCK_TOKENS)

@@ -1,0 +1,132 @@
+"""A model as the engine runs it: packed tokens over the paged cache in, logits out.
+
+`Transformers` goes through transformers' own forward pass with our attention function; `model.fuse` offers a
+quicker one for the families whose layers it knows.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from weightwright.errors import ModelError
+from weightwright.executor import attention
+from weightwright.executor.attention import Probe, Step
+from weightwright.kernels.cache import LayerShape
+from weightwright.weights.quiet import quiet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from weightwright.executor.linear import PackedLinear
+    from weightwright.executor.lora import AdapterBank
+    from weightwright.weights.source import Weight, WeightSource
+
+Packer = Callable[
+    [str, "Tensor | Weight", "Tensor | None"], "PackedLinear"
+]  # module path, weight [out, in], bias [out]
+
+
+class Executor(Protocol):
+    """Runs a forward pass over the tokens of a step."""
+
+    shapes: list[LayerShape]
+
+    def logits(self, ids: "Tensor", positions: "Tensor", step: Step, rows: "Tensor") -> "Tensor":
+        """Logits [rows, vocab] f32 after the tokens at `rows` [rows] i64; ids and positions [tokens] i64."""
+        ...
+
+    def hidden(self, ids: "Tensor", positions: "Tensor", step: Step) -> "Tensor":
+        """The last hidden states [tokens, hidden] f32, after the final norm."""
+        ...
+
+
+class Transformers:
+    """Any transformers causal language model whose attention goes through the attention interface.
+
+    Raises ModelError where it does not: the model's own attention would not see the paged cache. Linear layers
+    without a weight get it from `source`.
+    """
+
+    def __init__(
+        self, model: Any, pack: Packer, bank: "AdapterBank", source: "WeightSource | None" = None
+    ) -> None:
+        from weightwright.executor.lora import wrap
+
+        attention.register()
+        try:
+            with quiet():  # of models that look it up in another way transformers says that they cannot
+                model.set_attn_implementation(attention.NAME)
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ModelError(_refusal(model, str(error).split("\n", maxsplit=1)[0])) from error
+        model.config._attn_implementation = attention.NAME  # where code for older transformers looks it up
+        self.model = model
+        self.shapes = _probe(model)
+        _pack_linears(model, pack, source)
+        wrap(model, bank)
+        head = model.get_output_embeddings()
+        if hasattr(head, "at_head"):
+            head.at_head = True
+
+    def logits(self, ids: "Tensor", positions: "Tensor", step: Step, rows: "Tensor") -> "Tensor":
+        """See `Executor`."""
+        import torch
+
+        with torch.inference_mode(), attention.using(step):
+            output = self.model(
+                input_ids=ids[None], position_ids=positions[None], use_cache=False, logits_to_keep=rows
+            )
+        return output.logits[0].float()
+
+    def hidden(self, ids: "Tensor", positions: "Tensor", step: Step) -> "Tensor":
+        """See `Executor`."""
+        import torch
+
+        with torch.inference_mode(), attention.using(step):
+            output = self.model.base_model(input_ids=ids[None], position_ids=positions[None], use_cache=False)
+        return output.last_hidden_state[0].float()
+
+
+def _pack_linears(model: Any, pack: Packer, source: "WeightSource | None") -> None:
+    """Replace every linear layer by a packed one; a head that shares its weight with the embedding gets its own."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    from weightwright.weights.source import take
+
+    linears = [(path, m) for path, m in model.named_modules() if type(m) in (torch.nn.Linear, Conv1D)]
+    # the largest first: what its packing takes beside is free again when the others come
+    for path, module in sorted(linears, key=lambda found: -found[1].weight.numel()):
+        weight = take([(path, module)], source)
+        if isinstance(module, Conv1D):
+            weight = (weight if isinstance(weight, torch.Tensor) else weight.dense()).t()
+        model.set_submodule(path, pack(path, weight, module.bias))
+
+
+def _probe(model: Any) -> list[LayerShape]:
+    """Run one token through the model to learn what each layer keeps, and whether it asks us at all.
+
+    Weights that are not there yet count as zero. The head, the largest of them, is left out.
+    """
+    import torch
+
+    probe, inner = Probe(), model.base_model
+    ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    zeros = {
+        name: torch.zeros((), dtype=weight.dtype).expand(weight.shape)
+        for name, weight in inner.named_parameters() if weight.is_meta
+    }  # fmt: skip
+    with torch.inference_mode(), attention.using(probe):
+        torch.func.functional_call(
+            inner, zeros, kwargs={"input_ids": ids, "position_ids": ids, "use_cache": False}
+        )
+    layers = getattr(model.config.get_text_config(), "num_hidden_layers", len(probe.shapes))
+    if sorted(probe.shapes) != list(range(layers)):
+        asked = f"{len(probe.shapes)} of {layers} layers" if probe.shapes else "no layer"
+        raise ModelError(_refusal(model, f"{asked} asked for it"))
+    return [probe.shapes[layer] for layer in range(layers)]
+
+
+def _refusal(model: Any, why: str) -> str:
+    return (
+        f"{type(model).__name__} does not compute its attention through transformers' attention interface "
+        f"({why}), so this engine cannot run it; serve it with another engine and use its http:// address"
+    )

@@ -1,0 +1,319 @@
+"""Linear layers whose weight is laid out once, at load, for the kernel that multiplies with it.
+
+Four forms: f32 and bf16 (in oneDNN's own layout where torch has it: `F.linear` re-lays a bf16 weight at each
+call), int8 × int8 (oneDNN, activations quantised per token as they come) and int4 weights (groups of 32, best
+for few rows). One packing serves every number of rows. int8 and int4 run on a CPU only.
+
+The packed tensors are plain attributes, neither parameters nor buffers: `Module.to` does not reach them, and
+nothing keeps the weight that they were made from.
+"""
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from weightwright.errors import SettingsError
+from weightwright.executor.probe import PACK_ROWS, int8_kernel, packs, qlinear, supported
+from weightwright.kernels.elementwise import padded_rows
+from weightwright.kernels.skinny import MOST_ROWS, skinny
+from weightwright.weights.quantize import (
+    GROUP,
+    INT8_LEVELS,
+    quantize_int4,
+    quantize_int8,
+    quantize_rows,
+    rotation_block,
+)
+from weightwright.weights.source import Weight
+
+__all__ = [
+    "FORMS",
+    "DenseLinear",
+    "EmbeddingInt8",
+    "Form",
+    "Int4Linear",
+    "Int8Linear",
+    "MixedLinear",
+    "PackedLinear",
+    "pack",
+    "quantize_int8",
+    "quantize_rows",
+    "supported",
+]
+
+Form = Literal["f32", "bf16", "int8", "int4"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+_DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+_KEPT_ROWS = (
+    128  # of logits; where signed codes are fast oneDNN has AMX, which beats the kernel from few rows on
+)
+_INT4_ROWS = 16  # the kernel takes output channels in sixteens
+_INT4_BLOCK_ROWS = 4096  # codes are packed in blocks, as the packing wants them as 32 bits each
+
+
+class PackedLinear(torch.nn.Module):  # type: ignore[misc]
+    """x [..., in] any float -> x W^T + bias [..., out] in x's dtype.
+
+    `form` names how the weight is held, `weight_bytes` what it takes with its scales.
+    """
+
+    form: str
+    in_features: int
+    out_features: int
+    weight_bytes: int
+
+    def __init__(self, form: str, in_features: int, out_features: int, weight_bytes: int) -> None:
+        super().__init__()
+        self.form, self.in_features, self.out_features = form, in_features, out_features
+        self.weight_bytes = weight_bytes
+
+    def at(self, rows: int) -> "PackedLinear":
+        """The layer that works on so many rows: this one, unless it is a mixture."""
+        return self
+
+    def extra_repr(self) -> str:
+        """What `print(model)` shows."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, form={self.form}"
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """Contiguous rows [n, in] of x."""
+        if x.shape[-1] != self.in_features:
+            raise ValueError(f"the last size of x must be {self.in_features}, got {tuple(x.shape)}")
+        return x.reshape(-1, self.in_features).contiguous()
+
+
+class DenseLinear(PackedLinear):
+    """A weight in f32 or bf16: in oneDNN's layout on a CPU that has it, else as it is."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, form: str) -> None:
+        dtype = _DTYPES[form]
+        super().__init__(form, weight.shape[1], weight.shape[0], weight.numel() * dtype.itemsize)
+        self.dtype = dtype
+        self.bias: Tensor | None = None if bias is None else bias.detach().to(dtype, copy=True)
+        plain = weight.detach().to(dtype)
+        self.packed = weight.device.type == "cpu" and packs(dtype)
+        if self.packed:
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(plain.contiguous(), PACK_ROWS)
+        else:
+            self.weight = plain if plain.dtype != weight.dtype else plain.clone()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See PackedLinear."""
+        rows = self._rows(x)
+        if self.packed and len(rows):
+            padded = _padded(rows.to(self.dtype))
+            out = torch.ops.mkldnn._linear_pointwise(padded, self.weight, self.bias, "none", [], "")
+            out = out[: len(rows)]
+        elif self.packed:
+            out = rows.new_empty(0, self.out_features)
+        else:
+            out = F.linear(rows.to(self.dtype), self.weight, self.bias)
+        return out.to(x.dtype).view(*x.shape[:-1], self.out_features)
+
+
+class Int8Linear(PackedLinear):
+    """int8 weights, one scale an output channel, times activations quantised per token.
+
+    Whoever quantises the rows himself and calls `product` must do what `quantize_rows(x, offset, block)` does:
+
+    - `offset` is added to the codes: 0 for `activation_dtype` int8, 128 for uint8, whichever this CPU has a fast
+      and exact kernel for;
+    - each `block` neighbouring inputs are rotated together first, as the weight was (1: they are not).
+
+    `scale` [out] f32 is inside the product, `bias` [out] f32 and the rows' own scales are not.
+    """
+
+    def __init__(self, q: Tensor, scale: Tensor, bias: Tensor | None, block: int = 1) -> None:
+        outputs, inputs = q.shape
+        super().__init__("int8", inputs, outputs, q.numel() + 4 * outputs)
+        kernel = int8_kernel()
+        self.offset, self.block = kernel.offset, block
+        self.activation_dtype = torch.uint8 if kernel.offset else torch.int8
+        self.scale = scale.detach().to(torch.float32, copy=True)
+        self.bias = None if bias is None else bias.detach().to(torch.float32, copy=True)
+        self._zeros = torch.zeros(outputs, dtype=torch.int32)
+        self._packed = torch.ops.onednn.qlinear_prepack(q.contiguous(), [PACK_ROWS, inputs])
+        self._skinny = skinny(self._packed, outputs, inputs)
+        self._room = torch.empty(0)
+
+    @classmethod
+    def from_int8(cls, q: Tensor, scale: Tensor, bias: Tensor | None = None, block: int = 1) -> "Int8Linear":
+        """From weights that are int8 already: q [out, in], scale [out] f32; rotated weight ≈ q · scale[:, None].
+
+        On a CPU without VNNI they are rounded to 7 bits, without which its products would overflow.
+        Raises SettingsError where int8 cannot run.
+        """
+        _require_cpu(q.device, "int8")
+        levels = int8_kernel().levels
+        if levels < INT8_LEVELS:
+            ratio = levels / INT8_LEVELS
+            return cls((q * ratio).round_().to(torch.int8), scale / ratio, bias, block)
+        return cls(q, scale, bias, block)
+
+    def product(self, xq: Tensor) -> Tensor:
+        """Codes [n, in] of activation_dtype -> ((xq - offset) q^T) · scale [n, out]: no row scale, no bias."""
+        if self._skinny is not None and len(xq) <= MOST_ROWS:
+            return self._skinny(xq, self.scale)
+        return qlinear(_padded(xq), self.offset, (self._packed, self.scale, self._zeros))[: len(xq)]
+
+    def logits(self, xq: Tensor, row_scale: Tensor) -> Tensor:
+        """Codes [n, in] and their scales [n] f32 -> the layer's whole output [n, out] f32, good until the next call.
+
+        For a head: what it gives is so large that the system would have to find its pages anew at each step.
+        """
+        n = len(xq)
+        if self._skinny is None or n > (_KEPT_ROWS if self.offset else MOST_ROWS):
+            out = self.product(xq).mul_(row_scale[:, None])
+        else:
+            if len(self._room) < n:
+                self._room = torch.empty(n, self.out_features)
+            out = self._skinny(xq, self.scale, row_scale, self._room[:n])
+        return out if self.bias is None else out.add_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See PackedLinear."""
+        rows = self._rows(x)
+        if not len(rows):
+            return x.new_empty(*x.shape[:-1], self.out_features)
+        xq, row_scale = quantize_rows(rows, self.offset, self.block)
+        out = self.product(xq)
+        out = out.mul_(row_scale) if self.bias is None else torch.addcmul(self.bias, out, row_scale)
+        return out.to(x.dtype).view(*x.shape[:-1], self.out_features)
+
+
+class Int4Linear(PackedLinear):
+    """int4 weights in groups of 32 inputs times bf16 activations; memory-bound, so best for few rows.
+
+    Sizes that the kernel does not take (`in` not a multiple of 32, `out` not of 16) are padded with zeros.
+    """
+
+    def __init__(
+        self, codes: Tensor, scale: Tensor, zero: Tensor, bias: Tensor | None, in_features: int
+    ) -> None:
+        outputs = codes.shape[0]
+        more_rows, more_columns = -outputs % _INT4_ROWS, codes.shape[1] - in_features
+        super().__init__("int4", in_features, outputs, codes.numel() // 2 + 4 * scale.numel())
+        self._more_columns = more_columns
+        self.bias = None if bias is None else bias.detach().to(torch.bfloat16, copy=True)
+        if more_rows:
+            codes, scale, zero = (F.pad(part, (0, 0, 0, more_rows)) for part in (codes, scale, zero))
+        self._scales = torch.stack((scale, zero), -1).transpose(0, 1).to(torch.bfloat16).contiguous()
+        self._packed = torch.cat([
+            torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes[i : i + _INT4_BLOCK_ROWS].int(), 1)
+            for i in range(0, len(codes), _INT4_BLOCK_ROWS)
+        ])  # fmt: skip
+
+    @classmethod
+    def from_groups(
+        cls, codes: Tensor, scale: Tensor, zero: Tensor, bias: Tensor | None = None
+    ) -> "Int4Linear":
+        """From weights that are in 4 bits already: weight ≈ (code - 8) · scale + zero.
+
+        codes uint8 [out, in] of 0..15, scale and zero [out, in / 32] (held in bf16). Raises SettingsError where
+        int4 cannot run, ValueError where the groups are not of 32.
+        """
+        _require_cpu(codes.device, "int4")
+        outputs, inputs = codes.shape
+        if inputs % GROUP or scale.shape != (outputs, inputs // GROUP) or zero.shape != scale.shape:
+            raise ValueError(f"codes {tuple(codes.shape)} need scale and zero of [out, in / {GROUP}], "
+                             f"got {tuple(scale.shape)} and {tuple(zero.shape)}")  # fmt: skip
+        return cls(codes, scale, zero, bias, inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See PackedLinear."""
+        rows = self._rows(x).to(torch.bfloat16)
+        if not len(rows):
+            return x.new_empty(*x.shape[:-1], self.out_features)
+        if self._more_columns:
+            rows = F.pad(rows, (0, self._more_columns))
+        out = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self._packed, GROUP, self._scales)
+        out = out[:, : self.out_features]
+        if self.bias is not None:
+            out = out + self.bias
+        return out.to(x.dtype).reshape(*x.shape[:-1], self.out_features)
+
+
+class MixedLinear(PackedLinear):
+    """Two forms of one weight: `few` below `crossover` rows, `many` from there on; the memory of both."""
+
+    def __init__(self, few: PackedLinear, many: PackedLinear, crossover: int) -> None:
+        super().__init__(f"{few.form}+{many.form}", few.in_features, few.out_features,
+                         few.weight_bytes + many.weight_bytes)  # fmt: skip
+        self.few, self.many, self.crossover = few, many, crossover
+
+    def at(self, rows: int) -> PackedLinear:
+        """The form for so many rows."""
+        return self.few if rows < self.crossover else self.many
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See PackedLinear."""
+        out: Tensor = self.at(x.numel() // self.in_features)(x)
+        return out
+
+
+class EmbeddingInt8(torch.nn.Module):  # type: ignore[misc]
+    """A table of int8 rows with a scale each, half the bytes of bf16: ids [...] -> [..., width] in `dtype`."""
+
+    def __init__(self, q: Tensor, scale: Tensor, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.q, self.scale, self.dtype = q, scale, dtype
+
+    @classmethod
+    def of(cls, table: Tensor) -> "EmbeddingInt8":
+        """From a table [vocab, width] in any float dtype, which the rows come back in."""
+        return cls(*quantize_int8(table.detach()), table.dtype)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Look up rows."""
+        rows = F.embedding(ids, self.q).float()
+        return rows.mul_(F.embedding(ids, self.scale[:, None])).to(self.dtype)
+
+
+def pack(weight: Tensor | Weight, bias: Tensor | None, form: str, *, rotated: bool = False) -> PackedLinear:
+    """The layer for a weight [out, in] of any float dtype on its final device, and a bias [out] or None.
+
+    A `Weight` is read here; what its file holds in groups of 4 bits becomes int4 without being rounded again.
+
+    Neither is kept. With `rotated` an int8 layer rotates its inputs, which costs next to nothing and saves most of
+    what int8 loses (bench/int8_quality.py); code that calls `Int8Linear.product` must then rotate, too. Raises
+    SettingsError for a form that cannot run on the weight's device.
+    """
+    with torch.no_grad():
+        if isinstance(weight, Weight):
+            if form == "int4" and weight.grouped and supported("int4"):
+                found = weight.groups()
+                return Int4Linear.from_groups(found.codes, found.scale, found.zero, bias)
+            weight = weight.dense()
+        if form in _DTYPES:
+            return DenseLinear(weight, bias, form)
+        if form not in FORMS:
+            raise SettingsError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+        _require_cpu(weight.device, form)
+        if form == "int8":
+            block = rotation_block(weight.shape[1]) if rotated else 1
+            q, scale = quantize_int8(weight.detach(), int8_kernel().levels, block)
+            return Int8Linear(q, scale, bias, block)
+        if not supported("int4"):
+            raise SettingsError("precision int4 needs torch's 4-bit products for CPUs, which this build lacks; "
+                                "use --precision int8 or bf16")  # fmt: skip
+        padded = F.pad(weight.detach(), (0, -weight.shape[1] % GROUP))
+        return Int4Linear(*quantize_int4(padded), bias, weight.shape[1])
+
+
+def _padded(x: Tensor) -> Tensor:
+    """Rows x [n, in] with more rows of whatever lies behind them, or of zeros: [padded_rows(n), in]."""
+    n, width = x.shape
+    more = padded_rows(n)
+    if (x.storage_offset() + more * width) * x.itemsize <= x.untyped_storage().nbytes():
+        return x.as_strided((more, width), (width, 1))
+    return F.pad(x, (0, 0, 0, more - n))
+
+
+def _require_cpu(device: torch.device, form: str) -> None:
+    if device.type != "cpu":
+        raise SettingsError(
+            f"precision {form} runs on a CPU only, not on {device.type}; use --precision bf16 or f32"
+        )

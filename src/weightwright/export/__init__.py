@@ -1,0 +1,1 @@
+"""One model of base and adapter, for other programs too: merged folders, GGUF, Modelfiles."""

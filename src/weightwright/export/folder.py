@@ -1,0 +1,91 @@
+"""A whole model written as a folder that transformers, vLLM and this engine load: all of it, or nothing."""
+
+import errno
+import shutil
+from pathlib import Path
+
+from weightwright.errors import SettingsError
+from weightwright.export.merge import Whole
+from weightwright.files import full_disk, sync_tree
+from weightwright.hub.store import TOKENIZER_FILES
+from weightwright.ports import Progress, silent
+from weightwright.weights.quiet import quiet
+
+# a base model's own files, copied as they are where nothing in them changed
+_TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "tiktoken.model", "chat_template.jinja",
+    "chat_template.json",
+)  # fmt: skip
+_TERMS = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
+_SPARE_BYTES = 20_000_000  # tokenizer, config, headers
+
+
+def write_folder(model: Whole, out: Path, *, progress: Progress = silent) -> int:
+    """Write a model with tokenizer, template and config to the new folder `out`; the bytes written.
+
+    Raises SettingsError where `out` exists, OSError where the disk is full: then nothing is left of it.
+    """
+    refuse_existing(out)
+    need = sum(weight.numel() * weight.element_size() for weight in model.model.parameters())
+    refuse_full(out, need + _SPARE_BYTES)
+    beside = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        progress(3, 3, "writing")
+        with full_disk(out):
+            _write(model, beside)
+            sync_tree(beside)
+        if out.is_dir():
+            out.rmdir()  # empty, or it would have been refused
+        beside.rename(out)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return sum(file.stat().st_size for file in out.iterdir())
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise SettingsError where there is something at `out`: nothing is ever written over."""
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists() or out.is_symlink():
+        raise SettingsError(f"{out} exists; choose another --out, or remove it first")
+
+
+def refuse_full(out: Path, need_bytes: int) -> None:
+    """Raise OSError where the disk of `out` has not `need_bytes` left."""
+    place = next(parent for parent in (out.absolute(), *out.absolute().parents) if parent.is_dir())
+    free = shutil.disk_usage(place).free
+    if free < need_bytes:
+        why = f"needs {need_bytes / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free"
+        raise OSError(errno.ENOSPC, why, str(out))
+
+
+def _write(model: Whole, folder: Path) -> None:
+    from transformers import GenerationConfig
+
+    own = model.path if model.path.is_dir() else None
+    generation = own / "generation_config.json" if own else None
+    kept = (
+        own is not None
+        and not model.own_tokenizer
+        and any((own / name).is_file() for name in TOKENIZER_FILES)
+    )
+    copied = generation is not None and generation.is_file()
+    if copied:
+        # the base's own is copied below; transformers refuses to write some that it reads
+        model.model.generation_config = GenerationConfig()
+    with quiet():
+        model.model.save_pretrained(str(folder))
+        if not kept:
+            model.tokenizer.save_pretrained(str(folder))
+    usual = (folder / "config.json").stat().st_mode
+    for file in folder.glob("*.safetensors"):
+        file.chmod(usual)  # safetensors lets nobody but the owner read its files
+    files = [own / name for name in _TOKENIZER_FILES] if own and kept else []
+    files += [generation] if copied and generation else []
+    files += [file for pattern in _TERMS for file in own.glob(pattern)] if own else []
+    for file in files:
+        if file.is_file():
+            shutil.copyfile(file, folder / file.name)

@@ -1,0 +1,1 @@
+"""Models from a hub into the local store, and what stands there."""

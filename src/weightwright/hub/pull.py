@@ -1,0 +1,93 @@
+"""Models from a hub into the local store: only the files needed, resumed, checked, put in place whole."""
+
+from pathlib import Path
+
+from weightwright.address.models import EmbedderAddress, ModelAddress, parse_model
+from weightwright.errors import DownloadError
+from weightwright.hub import download, selection
+from weightwright.hub.store import (
+    Source,
+    StoredModel,
+    choose,
+    folder_of,
+    hub_cache_snapshot,
+    list_models,
+    locate,
+    read_manifest,
+    remove,
+)
+from weightwright.ports import Progress, silent
+
+__all__ = ["Source", "StoredModel", "list_models", "locate", "pull", "remove"]
+
+
+def pull(
+    address: str | ModelAddress | EmbedderAddress,
+    *,
+    source: Source = "huggingface",
+    update: bool = False,
+    progress: Progress = silent,
+) -> Path:
+    """Bring a model or an embedder onto this machine; its folder or GGUF file.
+
+    What a path, a package, the store or the user's Hugging Face cache holds is returned without a look
+    at the network, unless `update` asks for the newest version. Raises DownloadError with the remedy;
+    what arrived until then is kept and the next pull goes on from it.
+    """
+    if isinstance(address, str):
+        address = parse_model(address)
+    here = locate(address)
+    if here is not None and not update:
+        return here
+    if address.hub_id is None:
+        raise DownloadError(f"{address} is not a hub model; expected OWNER/NAME or a short name")
+    if (
+        here is not None
+        and address.kind == "short"
+        and not here.is_relative_to(folder_of(address.hub_id, source))
+    ):
+        return here  # the package's files: nothing newer to be had
+    if here is not None and source == "huggingface" and _offline():
+        return here
+    hub = _client(source)
+    try:
+        listing = hub.listing(address.hub_id)
+    except DownloadError as error:
+        if Path(address.hub_id).exists():
+            raise DownloadError(
+                f"{error}; what is at {address.hub_id} here is written ./{address.hub_id}"
+            ) from error
+        raise
+    cached = hub_cache_snapshot(address.hub_id) if source == "huggingface" else None
+    if (
+        here is not None
+        and cached is not None
+        and here.is_relative_to(cached)
+        and cached.name == listing.commit
+    ):
+        return here
+    names = selection.needed([file.name for file in listing.files], address, address.hub_id)
+    folder = folder_of(address.hub_id, source)
+    stored = read_manifest(folder)
+    if stored is None or stored.commit != listing.commit or not set(names) <= set(stored.files):
+        download.into_store(hub, listing, names, folder, progress)
+    arrived = choose(folder, address)
+    if arrived is None:
+        raise DownloadError(f"{address.hub_id} was pulled to {folder} but holds no model for {address}")
+    return arrived
+
+
+def _client(source: Source) -> download.Hub:
+    if source == "modelscope":
+        from weightwright.hub.modelscope import ModelScope
+
+        return ModelScope()
+    from weightwright.hub.huggingface import HuggingFace
+
+    return HuggingFace()
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.is_offline_mode())

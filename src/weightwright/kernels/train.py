@@ -1,0 +1,94 @@
+"""The element-wise work of a training step on the CPU, as single passes over each row."""
+
+import functools
+from typing import TYPE_CHECKING
+
+from weightwright.kernels.elementwise import kind_of
+from weightwright.kernels.pool import Kernel, available, bits, kept, threads
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@functools.cache
+def _kernel(name: str) -> Kernel:
+    with kept():
+        from weightwright.kernels import train_numba
+
+    return Kernel(getattr(train_numba, name))
+
+
+def runs_on(x: "Tensor") -> bool:
+    """Whether these kernels take numbers like x: f32 or bf16 on the CPU, and numba is here."""
+    return x.device.type == "cpu" and str(x.dtype) in {"torch.float32", "torch.bfloat16"} and available()
+
+
+def softmax_gradient(logits: "Tensor", targets: "Tensor", *, wanted: bool) -> "Tensor":
+    """Logarithms of the sums of exponentials f32 [n] of logits [n, vocabulary].
+
+    Where `wanted`, the logits turn into softmax - one-hot(targets [n] i64) in place.
+    """
+    import torch
+
+    sums = torch.empty(len(logits), dtype=torch.float32)
+    _kernel("softmax_gradient")(threads(), *_shape(logits), *_at(logits, targets, sums), wanted)
+    return sums
+
+
+def causal_softmax(scores: "Tensor", scale: float) -> None:
+    """Scores [n, tokens] turn into softmax(scale x scores) over the tokens up to their own, in place.
+
+    Row r is token r modulo tokens; what is behind it gets 0.
+    """
+    _kernel("causal_softmax")(threads(), *_shape(scores), *_at(scores), bits(scale))
+
+
+def causal_softmax_gradient(weights: "Tensor", grad: "Tensor", scale: float) -> None:
+    """`grad` [n, tokens] of `causal_softmax`'s weights turns into the gradient of its scores, in place."""
+    _kernel("causal_softmax_gradient")(threads(), *_shape(weights), *_at(weights, grad), bits(scale))
+
+
+def gated(gate: "Tensor", up: "Tensor", activation: int) -> "Tensor":
+    """Activation(gate) x up, all [n, width]; `activation` as in `rows.ACTIVATIONS`."""
+    import torch
+
+    out = torch.empty_like(gate)
+    _kernel("gated")(threads(), *_shape(gate), activation, *_at(gate, up, out))
+    return out
+
+
+def gated_gradients(gate: "Tensor", up: "Tensor", grad: "Tensor", activation: int) -> "tuple[Tensor, Tensor]":
+    """What `gated`'s gradient [n, width] means for gate and up; `grad` is overwritten by the product itself."""
+    import torch
+
+    grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
+    _kernel("gated_gradients")(threads(), *_shape(gate), activation, *_at(gate, up, grad, grad_gate, grad_up))
+    return grad_gate, grad_up
+
+
+def norm(x: "Tensor", weight: "Tensor", eps: float) -> "Tensor":
+    """RMS norm of rows x [n, width] with weight f32 [width] (Zhang and Sennrich 2019, arXiv 1910.07467, eq. 4)."""
+    import torch
+
+    out = torch.empty_like(x)
+    _kernel("norm")(threads(), *_shape(x), *_at(x, weight), bits(eps), *_at(out))
+    return out
+
+
+def norm_gradient(x: "Tensor", weight: "Tensor", eps: float, grad: "Tensor") -> "Tensor":
+    """The gradient of `norm`'s x, [n, width]."""
+    import torch
+
+    out = torch.empty_like(x)
+    _kernel("norm_gradient")(threads(), *_shape(x), *_at(x, weight), bits(eps), *_at(grad, out))
+    return out
+
+
+def _shape(x: "Tensor") -> tuple[int, int, int]:
+    n, width = x.shape
+    return n, width, kind_of(x.dtype)
+
+
+def _at(*tensors: "Tensor") -> tuple[int, ...]:
+    assert all(tensor.is_contiguous() for tensor in tensors), "rows must lie one behind the other"
+    return tuple(tensor.data_ptr() for tensor in tensors)

@@ -1,0 +1,1 @@
+"""Everything about "this machine", said once: device, memory, heap, facts."""

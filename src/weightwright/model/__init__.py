@@ -1,1 +1,0 @@
-"""A model's way from an address to loaded weights: grammar, hub, local store, loading."""

@@ -1,0 +1,1 @@
+"""Weights on disk and in memory: safetensors, GGUF, quantised checkpoints, adapters; loading and describing them."""

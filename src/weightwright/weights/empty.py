@@ -1,0 +1,76 @@
+"""A model whose linear layers have no weights yet, for `source.WeightSource` to supply them one at a time."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weightwright.errors import ModelError
+from weightwright.weights.quiet import quiet
+
+if TYPE_CHECKING:
+    import torch
+
+    from weightwright.weights.source import WeightSource
+
+
+def empty(config: Any, dtype: "torch.dtype") -> Any:
+    """The model of a transformers config with all parameters on the meta device; its buffers are real."""
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
+
+    if getattr(config, "quantization_config", None) is not None:
+        del config.quantization_config  # what is read from the files is plain
+    with quiet(), init_empty_weights(include_buffers=False):
+        return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+
+
+def fill(model: Any, source: "WeightSource", path: Path, *, defer: bool) -> None:
+    """Read the weights of an `empty` model, with `defer` all but those of its linear layers.
+
+    Raises ModelError where the source lacks some or has them in another shape.
+    """
+    wanted, missing = _wanted(model), lacking(model, source)
+    if missing:
+        raise ModelError(f"{path} lacks {len(missing)} weights of its architecture (first {missing[0]}); "
+                         "pull or copy the model again")  # fmt: skip
+    later = _linear_weights(model) if defer else set()
+    tensors = {name: source.read(name) for name in wanted if name not in later}
+    model.load_state_dict(tensors, strict=False, assign=True)
+    model.tie_weights()
+
+
+def lacking(model: Any, source: "WeightSource") -> list[str]:
+    """The weights that the source lacks or has in another shape."""
+    wanted = _wanted(model)
+    return sorted(name for name in wanted if source.shape(name) != tuple(wanted[name].shape))
+
+
+def deferrable(model: Any) -> bool:
+    """Whether `fill` gives `model` what transformers' own loading would.
+
+    Not a mixture of experts, whose matrices are no linear layers, and not what keeps some weights in f32.
+    """
+    return not model._keep_in_fp32_modules_strict and all(weight.ndim < 3 for weight in model.parameters())
+
+
+def _wanted(model: Any) -> dict[str, "torch.Tensor"]:
+    """What the files must hold: not what is tied to another weight, nor what may be missing."""
+    optional = [re.compile(pattern) for pattern in model._keys_to_ignore_on_load_missing or ()]
+    return {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if name not in model.all_tied_weights_keys and not any(o.search(name) for o in optional)
+    }
+
+
+def _linear_weights(model: Any) -> set[str]:
+    """The weights that packed layers are made from; a weight that another is tied to is read at once."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    tied = set(model.all_tied_weights_keys.values())
+    return {
+        f"{path}.weight"
+        for path, module in model.named_modules()
+        if type(module) in (torch.nn.Linear, Conv1D) and f"{path}.weight" not in tied
+    }

@@ -1,0 +1,192 @@
+"""The weights of a GGUF file, one tensor at a time, under the names and in the layout of transformers.
+
+Names and layout are transformers' own: its table of names and its tensor processors (llama's rows in another
+order, Gemma's norms off by one, GPT-2's matrices on their side) are called, not repeated here.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from weightwright.errors import ModelError
+from weightwright.weights import gguf_file
+from weightwright.weights.quantize import GROUP, INT4_MIDDLE
+from weightwright.weights.source import Groups
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SLICE_ELEMENTS = 1 << 22  # what is de-quantised at once: 16 MB of f32
+# processors that work on one tensor at a time; those of mixtures of experts merge and split tensors
+_SINGLE = ("TensorProcessor", "LlamaTensorProcessor", "GPT2TensorProcessor", "Gemma2TensorProcessor",
+           "NemotronTensorProcessor")  # fmt: skip
+_ROWS_ONLY = ("TensorProcessor", "LlamaTensorProcessor")  # rows change place, columns stay
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Where a tensor lies in the file."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: Any  # GGMLQuantizationType
+    offset: int
+    size_bytes: int
+
+
+class GgufWeights:
+    """See `source.WeightSource`."""
+
+    def __init__(
+        self, file: Path, processor: Any, tensors: Mapping[str, _Stored], dtype: torch.dtype
+    ) -> None:
+        self.dtype = dtype
+        self._file, self._processor, self._tensors = file, processor, tensors
+
+    @classmethod
+    def open(cls, file: Path, model: Any, dtype: torch.dtype) -> "GgufWeights | None":
+        """The weights for `model`, which needs none yet.
+
+        None where tensors are merged or split on their way (mixtures of experts), and for the few architectures
+        that transformers reads without tensor processors: those files are loaded whole.
+        """
+        from transformers import modeling_gguf_pytorch_utils as reading
+        from transformers.integrations.gguf import is_gguf_arch_supported
+
+        reader = gguf_file.reader(file)
+        kind = str(reader.fields["general.architecture"].contents())
+        processor_type = reading.TENSOR_PROCESSORS.get(kind, reading.TensorProcessor)
+        if processor_type.__name__ not in _SINGLE or is_gguf_arch_supported(kind):
+            return None
+        processor = processor_type(config=model.config.to_dict())
+        with gguf_file.quick_reader():
+            names = reading.get_gguf_hf_weights_map(model, processor)
+        tensors = {
+            names[tensor.name]: _Stored(
+                tensor.name, tuple(int(n) for n in reversed(tensor.shape)), tensor.tensor_type,
+                int(tensor.data_offset), int(tensor.n_bytes),
+            )
+            for tensor in reader.tensors if tensor.name in names
+        }  # fmt: skip
+        return cls(file, processor, tensors, dtype)
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """See `WeightSource`."""
+        stored = self._tensors.get(name)
+        return None if stored is None else tuple(self._process(stored, _stand_in(stored.shape)).shape)
+
+    def grouped(self, name: str) -> bool:
+        """See `WeightSource`."""
+        stored = self._tensors[name]
+        return len(stored.shape) == 2 and stored.kind.name in _GROUPS and (
+            type(self._processor).__name__ in _ROWS_ONLY or self._untouched(stored)
+        )  # fmt: skip
+
+    def read(self, name: str) -> Tensor:
+        """See `WeightSource`."""
+        stored = self._tensors[name]
+        if self._untouched(stored):
+            return self._dense(stored, self.dtype)
+        whole = self._process(stored, self._dense(stored, torch.float32).numpy())
+        return torch.from_numpy(np.ascontiguousarray(whole)).to(self.dtype)
+
+    def read_groups(self, name: str) -> Groups:
+        """See `WeightSource`."""
+        stored = self._tensors[name]
+        parts = _GROUPS[stored.kind.name](self._bytes(stored, 0, stored.shape[0]))
+        moved = (np.ascontiguousarray(self._process(stored, part)) for part in parts)
+        return Groups(*(torch.from_numpy(part) for part in moved))
+
+    def _dense(self, stored: _Stored, dtype: torch.dtype) -> Tensor:
+        """The tensor as the file has it, de-quantised a slice of rows after the other."""
+        from gguf import dequantize
+
+        columns = stored.shape[-1] if stored.shape else 1
+        out = torch.empty(math.prod(stored.shape) // columns, columns, dtype=dtype)
+        step = max(1, _SLICE_ELEMENTS // columns)
+        for start in range(0, len(out), step):
+            end = min(start + step, len(out))
+            try:
+                values = dequantize(self._bytes(stored, start, end), stored.kind)
+            except (NotImplementedError, ValueError) as error:
+                raise ModelError(f"{self._file} holds {stored.name} as {stored.kind.name}, which cannot be read "
+                                 f"({error}); take another form of the model") from error  # fmt: skip
+            out[start:end] = torch.from_numpy(values.reshape(-1, columns))
+        return out.view(stored.shape)
+
+    def _bytes(self, stored: _Stored, start: int, end: int) -> "NDArray[np.uint8]":
+        """Rows start to end as bytes [rows, bytes]. Read, not mapped: mapped pages would count as memory."""
+        rows = math.prod(stored.shape[:-1])
+        width = stored.size_bytes // rows
+        with self._file.open("rb") as stream:
+            stream.seek(stored.offset + start * width)
+            data = np.fromfile(stream, np.uint8, (end - start) * width)
+        if len(data) != (end - start) * width:
+            raise ModelError(f"{self._file} ends within {stored.name}; get it again")
+        return data.reshape(end - start, width)
+
+    def _process(self, stored: _Stored, values: "NDArray[Any]") -> "NDArray[Any]":
+        # GPT-2's processor puts its head there instead of naming it
+        aside: dict[str, Any] = {"tensors": {}}
+        found: NDArray[Any] = self._processor.process(
+            weights=values, name=stored.name, tensor_key_mapping={}, parsed_parameters=aside
+        ).weights
+        return found
+
+    def _untouched(self, stored: _Stored) -> bool:
+        stand_in = _stand_in(stored.shape)
+        return self._process(stored, stand_in) is stand_in
+
+
+def _stand_in(shape: tuple[int, ...]) -> "NDArray[np.float32]":
+    """An array of that shape in no memory."""
+    return np.broadcast_to(np.float32(0), shape)
+
+
+# -- blocks of ggml whose weights are 4-bit codes times a scale plus an offset, per 32 inputs ------------------
+# each: bytes [out, bytes of a row] -> codes u8 [out, in], scale and zero f32 [out, in / 32] (see Groups)
+
+
+def _q4_0(data: "NDArray[np.uint8]") -> "tuple[NDArray[Any], ...]":
+    blocks = data.reshape(len(data), -1, 18)  # scale f16, 32 codes: weight = scale · (code - 8)
+    scale = _half(blocks, 0)
+    return _nibbles(blocks[..., 2:]).reshape(len(data), -1), scale, np.zeros_like(scale)
+
+
+def _q4_1(data: "NDArray[np.uint8]") -> "tuple[NDArray[Any], ...]":
+    blocks = data.reshape(len(data), -1, 20)  # scale f16, least f16, 32 codes: weight = scale · code + least
+    scale, least = _half(blocks, 0), _half(blocks, 2)
+    return _nibbles(blocks[..., 4:]).reshape(len(data), -1), scale, least + INT4_MIDDLE * scale
+
+
+def _q4_k(data: "NDArray[np.uint8]") -> "tuple[NDArray[Any], ...]":
+    # 256 weights: scale of scales f16, scale of minima f16, 12 bytes of eight 6-bit scales and minima, 128 of codes
+    blocks = data.reshape(len(data), -1, 144)
+    low, high, rest = blocks[..., 4:8], blocks[..., 8:12], blocks[..., 12:16]
+    scales = np.concatenate((low & 63, (rest & 15) | (low >> 6) << 4), -1)
+    minima = np.concatenate((high & 63, (rest >> 4) | (high >> 6) << 4), -1)
+    scale = _half(blocks, 0)[..., None] * scales.astype(np.float32)
+    least = _half(blocks, 2)[..., None] * minima.astype(np.float32)
+    codes = _nibbles(blocks[..., 16:].reshape(len(data), -1, 4, GROUP))
+    return tuple(
+        part.reshape(len(data), -1) for part in (codes, scale, INT4_MIDDLE * scale - least)
+    )  # weight = scale · code - least
+
+
+_GROUPS = {"Q4_0": _q4_0, "Q4_1": _q4_1, "Q4_K": _q4_k}
+
+
+def _half(blocks: "NDArray[np.uint8]", start: int) -> "NDArray[np.float32]":
+    """The f16 at byte `start` of each block."""
+    return np.ascontiguousarray(blocks[..., start : start + 2]).view("<f2")[..., 0].astype(np.float32)
+
+
+def _nibbles(data: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
+    """[..., n] bytes -> [..., 2n] codes: the low halves first, then the high ones."""
+    return np.concatenate((data & 15, data >> 4), -1)

@@ -1,0 +1,139 @@
+"""GGUF files: their metadata, and their tokenizer and config kept beside so that later loads are quick.
+
+transformers reads a GGUF file's metadata anew for the config, the tokenizer and the weights, some five
+seconds each time for a vocabulary of 50,000, and builds one table of names for each module. Here
+tokenizer and config are saved under WEIGHTWRIGHT_HOME, keyed by the file's sha256, the reader takes
+whole arrays at a time, and the table is built once.
+"""
+
+import contextlib
+import functools
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from weightwright.errors import ModelError
+from weightwright.hub import store, weight_files
+from weightwright.weights.quiet import quiet
+
+_swapping = threading.Lock()
+
+
+def side_folder(file: Path) -> Path:
+    """A folder with the tokenizer and config that are inside a GGUF file, made at the first call."""
+    folder = store.home() / "gguf" / weight_files.sha256_kept(file)[:32]
+    if folder.is_dir():
+        return folder
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
+    try:
+        with quick_reader(), quiet():
+            options: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
+            AutoTokenizer.from_pretrained(str(file.parent), **options).save_pretrained(beside)
+            AutoConfig.from_pretrained(str(file.parent), **options).save_pretrained(beside)
+        with contextlib.suppress(FileExistsError, OSError):  # another process was first
+            beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder
+
+
+def metadata(file: Path) -> dict[str, Any]:
+    """The single values in a GGUF file's header, without its arrays, and `parameters`. Raises ModelError."""
+    weight_files.check_whole(file)
+    from gguf import GGUFValueType
+
+    opened = reader(file)
+    values = {
+        name: field.contents()
+        for name, field in opened.fields.items()
+        if not name.startswith("GGUF.") and field.types[0] != GGUFValueType.ARRAY
+    }
+    values["parameters"] = sum(int(tensor.n_elements) for tensor in opened.tensors)
+    return values
+
+
+def reader(file: Path) -> Any:
+    """The header of a GGUF file without its tokenizer, as gguf.GGUFReader. Raises ModelError where it is broken."""
+    try:
+        return _reader_type(keep_tokenizer=False)(file)
+    except (ValueError, IndexError, KeyError, OverflowError) as error:
+        raise ModelError(f"{file} has a broken GGUF header ({error}); get it again") from error
+
+
+@contextlib.contextmanager
+def quick_reader(*, keep_tokenizer: bool = True) -> Iterator[None]:
+    """Let transformers read GGUF files with the quick reader, one table of names, and no bar of its own."""
+    import gguf
+    from transformers import modeling_gguf_pytorch_utils as reading
+
+    swapped = (
+        (gguf, "GGUFReader", _reader_type(keep_tokenizer=keep_tokenizer)),
+        (gguf, "get_tensor_name_map", functools.cache(gguf.get_tensor_name_map)),
+        (reading, "tqdm", _without_bar),
+    )
+    with _swapping:
+        originals = [getattr(module, name) for module, name, _ in swapped]
+        for module, name, replacement in swapped:
+            setattr(module, name, replacement)
+        try:
+            yield
+        finally:
+            for (module, name, _), original in zip(swapped, originals, strict=True):
+                setattr(module, name, original)
+
+
+def _without_bar(items: Any, desc: str = "") -> Any:
+    del desc
+    return items
+
+
+def _reader_type(*, keep_tokenizer: bool) -> Any:
+    import numpy as np
+    from gguf import GGUFReader, GGUFValueType
+
+    class QuickReader(GGUFReader):  # type: ignore[misc]
+        data: Any
+
+        def _get(self, offset: int, *args: Any, **options: Any) -> Any:
+            if isinstance(self.data, np.memmap):
+                self.data = self.data.view(np.ndarray)  # slices of a memmap cost ten times as much
+            return super()._get(offset, *args, **options)
+
+        def _get_field_parts(self, start: int, raw_type: int) -> Any:
+            if raw_type != GGUFValueType.ARRAY:
+                return super()._get_field_parts(start, raw_type)
+            item_type = GGUFValueType(int(self._get(start, np.uint32)[0]))
+            count = int(self._get(start + 4, np.uint64)[0])
+            head = [self._get(start, np.uint32), self._get(start + 4, np.uint64)]
+            if item_type == GGUFValueType.STRING:
+                parts, end = self._strings(start + 12, count)
+            elif item_type in self.gguf_scalar_to_np:
+                block = self._get(start + 12, self.gguf_scalar_to_np[item_type], count)
+                parts, end = [block[i : i + 1] for i in range(count)], start + 12 + int(block.nbytes)
+            else:
+                return super()._get_field_parts(start, raw_type)
+            types = [GGUFValueType.ARRAY, item_type] if count else [GGUFValueType.ARRAY]
+            return end - start, head + parts, list(range(2, 2 + count)), types
+
+        def _strings(self, offset: int, count: int) -> tuple[list[Any], int]:
+            data, parts = self.data, []
+            for _ in range(count):
+                length = int.from_bytes(data[offset : offset + 8].tobytes(), "little")
+                parts.append(data[offset + 8 : offset + 8 + length])
+                offset += 8 + length
+                if offset > len(data):
+                    raise ValueError("a string reaches beyond the end of the file")
+            return parts, offset
+
+        def _push_field(self, field: Any, skip_sum: bool = False) -> int:
+            if not keep_tokenizer and len(field.data) > 1 and field.name.startswith("tokenizer."):
+                field = field._replace(data=[])
+            return int(super()._push_field(field, skip_sum))
+
+    return QuickReader

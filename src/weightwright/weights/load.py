@@ -1,0 +1,249 @@
+"""From an address to a loaded model: safetensors or GGUF, through transformers, on one device.
+
+Adapters are not applied here: the engine does that, so that one set of weights serves many. For the engine the
+weights of linear layers may stay in their files until it packs them (`deferred`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from weightwright.address.models import ModelAddress, parse_model
+from weightwright.errors import ModelError, SettingsError
+from weightwright.hub import weight_files
+from weightwright.hub.pull import pull
+from weightwright.hub.store import locate
+from weightwright.machine.device import default_precision, pick_device
+from weightwright.ports import Progress, silent
+from weightwright.weights import gguf_file, quantized, support
+from weightwright.weights.quiet import quiet
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from weightwright.weights.source import WeightSource
+
+__all__ = ["Loaded", "Precision", "context_tokens", "load", "load_tokenizer", "pick_device"]
+
+Precision = Literal["auto", "f32", "bf16", "int8", "int4"]
+
+# what configs call the length of the context
+_CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length",
+                  "seq_length")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in eval mode on its device, with its tokenizer.
+
+    `name` is the address without its adapter, `path` its folder or GGUF file, `fingerprint` changes when its
+    weights, config or tokenizer do, `context_tokens` is how many tokens it can attend to. `precision` is what was
+    asked for: the weights here are bf16 or f32, the engine packs them into int8 or int4. Where there is a `source`,
+    the model's linear layers have no weights yet (they are on the meta device) and take them from it.
+    """
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    name: str
+    path: Path
+    fingerprint: str
+    context_tokens: int
+    precision: Precision = "auto"
+    source: "WeightSource | None" = None
+
+
+def load(
+    address: str | ModelAddress,
+    *,
+    precision: Precision = "auto",
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    progress: Progress = silent,
+    deferred: bool = False,
+) -> Loaded:
+    """Load the model at `address`, which is pulled first when it is not on this machine.
+
+    A precision in the address (`:bf16`) goes before `precision`. With `deferred` the weights of linear layers are
+    left to `Loaded.source` where that is possible, which on a CPU it mostly is. Raises ModelError where the model
+    cannot be loaded, DownloadError where it cannot be pulled.
+    """
+    address = _in_process(address)
+    wanted = _precision(address, precision)
+    dtype_name = _compute(wanted, device)
+    path = _files(address, progress)
+    support.require(path, trust_remote_code=trust_remote_code)
+    for file in weight_files.weight_files(path):
+        weight_files.check_whole(file)
+    tokenizer = _tokenizer(path, trust_remote_code)
+    dtype = _dtype(dtype_name)
+    placed = pick_device(device)
+    own_code = (
+        trust_remote_code and path.is_dir() and "auto_map" in weight_files.read_json(path / "config.json")
+    )
+    found = None if own_code else _from_source(path, dtype, defer=deferred and placed == "cpu")
+    model, source = found or (_model(path, dtype, trust_remote_code), None)
+    return Loaded(
+        model=model.to(placed).eval() if source is None else model,
+        tokenizer=tokenizer,
+        name=str(ModelAddress(address.kind, address.base, address.name, address.tag)),
+        path=path,
+        fingerprint=weight_files.fingerprint(path),
+        context_tokens=context_tokens(model.config),
+        precision=wanted,
+        source=source,
+    )
+
+
+def load_tokenizer(
+    address: str | ModelAddress, *, trust_remote_code: bool = False, progress: Progress = silent
+) -> "PreTrainedTokenizerBase":
+    """Only the tokenizer, with its chat template if it has one (`tokenizer.chat_template` is None if not)."""
+    return _tokenizer(_files(_in_process(address), progress), trust_remote_code)
+
+
+def context_tokens(config: Any) -> int:
+    """How many tokens a model can attend to, from its transformers config.
+
+    YaRN's and linear scaling's factor is multiplied in, as they count from the original length; other rope
+    types already say the scaled length.
+    """
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    values = (getattr(config, name, None) for name in _CONTEXT_NAMES)
+    found = next((value for value in values if isinstance(value, int) and value > 0), None)
+    if found is None:
+        raise ModelError(
+            f"the model's config says no context length; expected one of {', '.join(_CONTEXT_NAMES)}"
+        )
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kind = rope.get("rope_type", rope.get("type")) if isinstance(rope, dict) else None
+    if kind == "linear":
+        return int(found * float(rope.get("factor", 1)))
+    if kind == "yarn":
+        original = rope.get("original_max_position_embeddings") or found
+        return max(found, int(original * float(rope.get("factor", 1))))
+    return int(found)
+
+
+def _in_process(address: str | ModelAddress) -> ModelAddress:
+    address = parse_model(address) if isinstance(address, str) else address
+    if address.kind in ("extract", "server"):
+        raise ModelError(f"{address} has no weights to load; expected a hub id, a local path or a short name")
+    return address
+
+
+def _files(address: ModelAddress, progress: Progress) -> Path:
+    if address.path is not None and not address.path.exists():
+        raise ModelError(f"there is no {address.path}; a hub model is written OWNER/NAME without ./")
+    found = locate(address) or (pull(address, progress=progress) if address.hub_id else None)
+    if found is None:
+        raise ModelError(f"{address.path} holds no GGUF file for {address.tag}")
+    return found
+
+
+def _precision(address: ModelAddress, precision: Precision) -> Precision:
+    """The precision of the weights: the address's own, or the setting's."""
+    wanted = address.precision or precision
+    known = get_args(Precision)
+    if wanted not in known:
+        raise SettingsError(f"precision={wanted!r}: expected one of {', '.join(known)}")
+    return wanted
+
+
+def _compute(wanted: Precision, device: str) -> Literal["f32", "bf16"]:
+    """What is computed in between products, and in which the weights are read."""
+    if wanted in ("f32", "bf16"):
+        return wanted
+    return default_precision(pick_device(device))
+
+
+def _tokenizer(path: Path, trust_remote_code: bool) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    try:
+        folder = gguf_file.side_folder(path) if path.is_file() else path
+        with quiet():
+            return AutoTokenizer.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=trust_remote_code
+            )
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+        raise ModelError(f"the tokenizer of {path} cannot be loaded: {_first_line(error)}; the folder needs "
+                         "tokenizer.json or tokenizer.model") from error  # fmt: skip
+
+
+def _dtype(name: str) -> "torch.dtype":
+    import torch
+
+    return {"f32": torch.float32, "bf16": torch.bfloat16}[name]
+
+
+def _from_source(
+    path: Path, dtype: "torch.dtype", *, defer: bool
+) -> "tuple[PreTrainedModel, WeightSource | None] | None":
+    """The model, read by our own readers: what transformers cannot read (GPTQ, AWQ) and what is deferred.
+
+    With the source of the weights that it still lacks. None where transformers shall load the model whole.
+    """
+    said = {} if path.is_file() else quantized.quantization(path)
+    scheme = quantized.scheme(said)
+    if scheme is None and (said or not defer):
+        return None
+    from transformers import AutoConfig
+
+    from weightwright.weights.empty import deferrable, empty, fill, lacking
+    from weightwright.weights.gguf import GgufWeights
+    from weightwright.weights.safetensors import QuantizedWeights, SafetensorsWeights
+
+    try:
+        folder = gguf_file.side_folder(path) if path.is_file() else path
+        model = empty(AutoConfig.from_pretrained(str(folder), local_files_only=True), dtype)
+        if not deferrable(model):
+            return None
+        source: WeightSource | None
+        if path.is_file():
+            source = GgufWeights.open(path, model, dtype)
+        elif scheme is not None:
+            source = QuantizedWeights(SafetensorsWeights.open(path, dtype), scheme)
+        else:
+            source = SafetensorsWeights.open(path, dtype)
+        # other names or forms transformers may know how to convert
+        if source is None or (isinstance(source, SafetensorsWeights) and lacking(model, source)):
+            return None
+        fill(model, source, path, defer=defer)
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+        raise ModelError(f"{path} cannot be loaded: {_first_line(error)}") from error
+    return model, source if defer else None
+
+
+def _model(path: Path, dtype: "torch.dtype", trust_remote_code: bool) -> "PreTrainedModel":
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
+
+    options: dict[str, Any] = {
+        "dtype": dtype, "local_files_only": True, "output_loading_info": True,
+        "trust_remote_code": trust_remote_code,
+    }  # fmt: skip
+    try:
+        if path.is_file():
+            config = AutoConfig.from_pretrained(str(gguf_file.side_folder(path)), local_files_only=True)
+            options |= {"gguf_file": path.name, "config": config}
+            with gguf_file.quick_reader(keep_tokenizer=False), quiet():
+                model, report = AutoModelForCausalLM.from_pretrained(
+                    str(path.parent), quantization_config=GgufConfig(dequantize=True), **options
+                )
+        else:
+            with quiet():
+                model, report = AutoModelForCausalLM.from_pretrained(
+                    str(path), use_safetensors=True, **options
+                )
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be loaded: {_first_line(error)}") from error
+    missing = sorted(report["missing_keys"]) + sorted(str(key[0]) for key in report["mismatched_keys"])
+    if missing:
+        raise ModelError(f"{path} lacks {len(missing)} weights of its architecture (first {missing[0]}); "
+                         "pull or copy the model again")  # fmt: skip
+    return model
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__

@@ -1,0 +1,92 @@
+"""Whether a model can be used, and why not if it cannot; read from its files without loading weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from weightwright.errors import ModelError
+from weightwright.hub import weight_files
+from weightwright.weights import gguf_file, quantized
+
+# in transformers' table of GGUF architectures, but groups of keys or encoder-decoders
+_NOT_MODELS = {"general", "tokenizer", "t5", "umt5"}
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """A verdict: `why` is empty where the model is supported, else the reason with its remedy."""
+
+    ok: bool
+    architecture: str
+    why: str = ""
+
+
+def require(path: Path, *, trust_remote_code: bool = False) -> None:
+    """Raise ModelError with the reason where the model at `path` cannot be loaded."""
+    verdict = check(path, trust_remote_code=trust_remote_code)
+    if not verdict.ok:
+        raise ModelError(f"{path}: {verdict.why}")
+
+
+def check(path: Path, *, trust_remote_code: bool = False) -> Support:
+    """Judge a folder with a config.json, or a GGUF file."""
+    if path.is_file():
+        return check_gguf(str(gguf_file.metadata(path).get("general.architecture", "")))
+    if not (path / "config.json").is_file() and (path / "adapter_config.json").is_file():
+        base = weight_files.read_json(path / "adapter_config.json").get("base_model_name_or_path") or "BASE"
+        return Support(
+            False, "", f"this is a LoRA adapter; write its base model before it: {base}+{path.absolute()}"
+        )
+    if not (path / "config.json").is_file():
+        return Support(False, "", "no config.json in the folder; expected one as save_pretrained writes it")
+    config = weight_files.read_json(path / "config.json")
+    kind = str(config.get("model_type", ""))
+    names = config.get("architectures") or [kind]
+    architecture = str(names[0])
+    if "auto_map" in config and kind not in causal_model_types():
+        if trust_remote_code:
+            return Support(True, architecture)
+        why = (
+            f"{architecture} brings its own code, which would run here; if you trust it: --trust-remote-code"
+        )
+        return Support(False, architecture, why)
+    verdict = _known(kind, architecture)
+    why = quantized.refusal(quantized.quantization(path)) if verdict.ok else ""
+    return Support(False, architecture, why) if why else verdict
+
+
+def check_gguf(architecture: str) -> Support:
+    """Judge the architecture that a GGUF file names."""
+    from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
+
+    known = {_plain(name) for name in GGUF_SUPPORTED_ARCHITECTURES} - _NOT_MODELS
+    if _plain(architecture) in known:
+        return Support(True, architecture)
+    why = (
+        f"transformers cannot read GGUF files of the architecture {architecture or '(none)'}; use safetensors"
+    )
+    return Support(False, architecture, why)
+
+
+def causal_model_types() -> frozenset[str]:
+    """The model types that transformers can load as language models."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+
+def _plain(architecture: str) -> str:
+    return architecture.replace("-", "").replace("_", "").lower()
+
+
+def _known(kind: str, architecture: str) -> Support:
+    import transformers
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    if kind in causal_model_types():
+        return Support(True, architecture)
+    if kind in CONFIG_MAPPING_NAMES:
+        why = f"{architecture} does not generate text; expected a causal model such as Llama, Qwen or Mistral"
+        return Support(False, architecture, why)
+    named = architecture or kind or "(no name)"
+    why = f"transformers {transformers.__version__} does not know the architecture {named}; a newer one may"
+    return Support(False, architecture, why)

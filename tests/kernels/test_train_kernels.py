@@ -1,0 +1,78 @@
+"""The kernels of training against torch in f64."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from weightwright.kernels import train as kernels
+from weightwright.kernels.elementwise import ACTIVATIONS
+
+pytestmark = pytest.mark.skipif(not kernels.available(), reason="kernels need numba and torch's threads")
+CLOSE = {torch.float32: {"rtol": 1e-5, "atol": 1e-5}, torch.bfloat16: {"rtol": 8e-3, "atol": 8e-3}}
+dtypes = pytest.mark.parametrize("dtype", CLOSE, ids=str)
+
+
+def random(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found.double(), expected.detach(), **CLOSE[found.dtype])
+
+
+@dtypes
+@pytest.mark.parametrize("width", [7, 1000])
+def test_softmax_gradient(dtype, width):
+    logits, targets = random(5, width, dtype=dtype) * 4, torch.tensor([0, 1, width - 1, 3, 2])
+    exact = logits.double()
+    sums = kernels.softmax_gradient(kept := logits.clone(), targets, wanted=False)
+    assert torch.equal(kept, logits)
+    torch.testing.assert_close(sums.double(), exact.logsumexp(-1), rtol=1e-6, atol=1e-5)
+    kernels.softmax_gradient(logits, targets, wanted=True)
+    close(logits, exact.softmax(-1) - F.one_hot(targets, width))
+
+
+@dtypes
+def test_causal_softmax(dtype):
+    tokens, scale = 20, 0.3
+    scores, outer = random(3, tokens, tokens, dtype=dtype), random(3, tokens, tokens, dtype=dtype, seed=1)
+    exact = scores.double().requires_grad_()
+    future = torch.ones(tokens, tokens, dtype=torch.bool).triu(1)
+    weights = (exact * scale).masked_fill(future, float("-inf")).softmax(-1)
+    weights.backward(outer.double())
+    kernels.causal_softmax(scores.view(-1, tokens), scale)
+    close(scores, weights)
+    kernels.causal_softmax_gradient(
+        weights.detach().to(dtype).view(-1, tokens), outer.view(-1, tokens), scale
+    )
+    close(outer, exact.grad)
+
+
+@dtypes
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gated(dtype, activation):
+    gate, up, outer = (random(6, 50, dtype=dtype, seed=seed) for seed in range(3))
+    exact = [x.double().requires_grad_() for x in (gate, up)]
+    left = F.silu(exact[0]) if activation == "silu" else F.gelu(exact[0], approximate="tanh")
+    product = left * exact[1]
+    product.backward(outer.double())
+    close(kernels.gated(gate, up, ACTIVATIONS[activation]), product)
+    found = kernels.gated_gradients(gate, up, outer, ACTIVATIONS[activation])
+    close(outer, product)
+    for one, wanted in zip(found, exact, strict=True):
+        close(one, wanted.grad)
+
+
+@dtypes
+def test_norm(dtype):
+    x, outer, weight = random(6, 50, dtype=dtype), random(6, 50, dtype=dtype, seed=1), random(50, seed=2)
+    exact = x.double().requires_grad_()
+    found = F.rms_norm(exact, (50,), weight.double(), 1e-5)
+    found.backward(outer.double())
+    close(kernels.norm(x, weight, 1e-5), found)
+    close(kernels.norm_gradient(x, weight, 1e-5, outer), exact.grad)
+
+
+def test_rows_that_do_not_lie_behind_each_other_are_refused():
+    with pytest.raises(AssertionError, match="one behind the other"):
+        kernels.norm(random(6, 100)[:, ::2], random(50), 1e-5)
