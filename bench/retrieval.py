@@ -20,7 +20,8 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from weightwright.address.models import StoreAddress, parse_embedder
+from weightwright.address.models import parse_embedder
+from weightwright.address.stores import StoreAddress
 from weightwright.connect import open_embedder
 from weightwright.extras import installed
 from weightwright.ports import Document

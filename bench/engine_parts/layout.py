@@ -95,8 +95,8 @@ class Caches:
         import torch
         from torch.nn.functional import scaled_dot_product_attention
 
-        from weightwright.executor.attention import Rules, Step
         from weightwright.kernels.attend import attend
+        from weightwright.kernels.step import Rules, Step
 
         used, queries = -(-tokens // BLOCK), self.queries[:rows]
         places, lengths = torch.arange(rows), torch.full((rows,), tokens)

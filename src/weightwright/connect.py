@@ -5,7 +5,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightwright.address.models import ModelAddress, parse_embedder, parse_model, parse_store
+from weightwright.address.models import ModelAddress, parse_embedder, parse_model
+from weightwright.address.stores import parse_store
 from weightwright.errors import AddressError, SettingsError
 from weightwright.ports import Chat, Embedder, Progress, silent
 
@@ -150,7 +151,8 @@ def embedder_for(given: str, own: str) -> str:
 def _check_room(address: ModelAddress, settings: "EngineSettings") -> None:
     """Refuse a model that cannot fit with a single short sequence, before it is loaded. Raises MemoryLimitError."""
     from weightwright.hub.store import locate
-    from weightwright.machine.device import free_bytes, pick_device
+    from weightwright.machine.device import pick_device
+    from weightwright.machine.memory import free_bytes
     from weightwright.plan.fits import require_room
     from weightwright.plan.settings import PlanSettings
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from weightwright.address.models import ModelAddress, parse_embedder, parse_model, parse_store
+from weightwright.address.models import ModelAddress, parse_embedder, parse_model
+from weightwright.address.stores import parse_store
 from weightwright.errors import AddressError
 
 MODELS = {

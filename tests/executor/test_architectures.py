@@ -11,7 +11,7 @@ from weightwright.engine.assemble import Parts
 from weightwright.engine.blocks import BlockPool
 from weightwright.engine.runner import Runner
 from weightwright.engine.schedule import Schedule
-from weightwright.engine.schedule import Sequence as Tokens
+from weightwright.engine.sequence import Sequence as Tokens
 from weightwright.errors import ModelError
 from weightwright.executor import fuse
 from weightwright.executor.execute import Executor, Transformers

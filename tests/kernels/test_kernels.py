@@ -9,10 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from weightwright.executor.attention import Rules, Segment, Step, attend_segment, attend_singles
+from weightwright.executor.attention import attend_segment, attend_singles
 from weightwright.kernels import attend, elementwise, pool, segments
 from weightwright.kernels.cache import BLOCK_TOKENS, LayerShape, PagedCache
 from weightwright.kernels.elementwise import Rows, Stored
+from weightwright.kernels.step import Rules, Segment, Step
 from weightwright.weights.quantize import quantize_rows
 
 pytestmark = [

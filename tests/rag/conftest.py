@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from weightwright.address.models import parse_store
+from weightwright.address.stores import parse_store
 from weightwright.ports import ChatRequest, Document, Piece, Reply, Usage
 from weightwright.rag import index
 from weightwright.rag.settings import ChunkSettings

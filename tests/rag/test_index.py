@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from weightwright.address.models import parse_store
+from weightwright.address.stores import parse_store
 from weightwright.errors import DataError, StoreError
 from weightwright.ports import Document
 from weightwright.rag import index

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from weightwright.address.models import parse_store
+from weightwright.address.stores import parse_store
 from weightwright.errors import StoreError
 from weightwright.rag.settings import ChunkSettings
 from weightwright.rag.stores import open_store

@@ -5,7 +5,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from weightwright.address.models import parse_store
+from weightwright.address.stores import parse_store
 from weightwright.ports import SamplingParams
 from weightwright.rag import index
 from weightwright.rag.answer import KnowledgeBase, KnowledgeChat

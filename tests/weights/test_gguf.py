@@ -18,7 +18,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from weightwright.engine.assemble import assemble
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError
-from weightwright.executor.attention import Step
+from weightwright.kernels.step import Step
 from weightwright.weights import gguf_file, load
 from weightwright.weights.empty import empty, fill
 from weightwright.weights.gguf import GgufWeights

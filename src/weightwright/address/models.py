@@ -1,10 +1,9 @@
-"""The grammar of one string: where a model, an embedder or a store is.
+"""The grammar of one string: where a model or an embedder is.
 
-Nothing here looks at a disk or a network; `model.hub.locate` and `connect` do.
+Nothing here looks at a disk or a network; `hub.store.locate` and `connect` do.
 `parse_model(str(address)) == address`, and so for embedders and stores.
 """
 
-import os.path
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,27 +12,18 @@ from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from weightwright.address import packages
+from weightwright.address.grammar import EXAMPLES, SCHEME, checked, expanded, require_host
 from weightwright.config import nearest
 from weightwright.errors import AddressError
 
 ModelKind = Literal["extract", "server", "hub", "folder", "gguf", "short"]
 EmbedderKind = Literal["server", "hub", "folder", "short"]
 Precision = Literal["int4", "int8", "bf16", "f32"]
-Scheme = Literal["sqlite", "milvus", "redis", "elasticsearch", "mongodb", "postgresql"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-STORE_SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 SERVER_SCHEMES = ("http", "https")
 EXTRACT = "extract"
 
-# other spellings that drivers use, kept in the URL
-_SCHEME_ALIASES: dict[str, Scheme] = {
-    "rediss": "redis",
-    "postgres": "postgresql",
-    "mongodb+srv": "mongodb",
-    "elasticsearch+https": "elasticsearch",
-}
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _PATH = re.compile(r"\.{1,2}(?:[/\\]|$)|/|~|[A-Za-z]:[/\\]|\\\\")
 _ADAPTER = re.compile(r"\+(?=\.{1,2}[/\\]|/|~|[A-Za-z]:[/\\]|\\\\)")
 _GGUF_TAG = re.compile(r"(?:UD-)?(?:I?Q[1-8](?:_[0-9A-Z]+)*|TQ[12]_0|F16|MXFP4(?:_MOE)?)", re.IGNORECASE)
@@ -75,7 +65,7 @@ class ModelAddress:
     @property
     def path(self) -> Path | None:
         """The folder or GGUF file of a local model, `~` opened; None for other kinds."""
-        return _expanded(self.base) if self.kind in ("folder", "gguf") else None
+        return expanded(self.base) if self.kind in ("folder", "gguf") else None
 
     @property
     def hub_id(self) -> str | None:
@@ -99,7 +89,7 @@ class EmbedderAddress:
     @property
     def path(self) -> Path | None:
         """The folder of a local embedder, `~` opened; None for other kinds."""
-        return _expanded(self.base) if self.kind == "folder" else None
+        return expanded(self.base) if self.kind == "folder" else None
 
     @property
     def hub_id(self) -> str | None:
@@ -109,30 +99,10 @@ class EmbedderAddress:
         return self.base if self.kind == "hub" else None
 
 
-@dataclass(frozen=True, slots=True)
-class StoreAddress:
-    """Where a knowledge base is: a local `path` (sqlite, embedded milvus) or a server's `url`."""
-
-    scheme: Scheme
-    path: Path | None = None
-    url: str = ""
-
-    def __str__(self) -> str:
-        return self.url if self.path is None else f"{self.scheme}:///{self.path.as_posix()}"
-
-    @property
-    def shown(self) -> str:
-        """The address without its password, for messages and reports."""
-        parts = urlsplit(str(self))
-        if parts.password is None:
-            return str(self)
-        return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()
-
-
 def parse_model(text: str) -> ModelAddress:
     """Read a model address. Raises AddressError saying the value and what is expected."""
-    text = _checked(text, "model")
-    if _SCHEME.match(text):
+    text = checked(text, "model")
+    if SCHEME.match(text):
         base, name = _server(text, "model")
         return ModelAddress("server", base, name)
     base, adapter = _split_adapter(text)
@@ -155,8 +125,8 @@ def parse_model(text: str) -> ModelAddress:
 
 def parse_embedder(text: str) -> EmbedderAddress:
     """Read an embedder address. Raises AddressError saying the value and what is expected."""
-    text = _checked(text, "embedder")
-    if _SCHEME.match(text):
+    text = checked(text, "embedder")
+    if SCHEME.match(text):
         base, name = _server(text, "embedder")
         return EmbedderAddress("server", base, name)
     if _PATH.match(text):
@@ -168,51 +138,12 @@ def parse_embedder(text: str) -> EmbedderAddress:
     return EmbedderAddress("short", text)
 
 
-def parse_store(text: str) -> StoreAddress:
-    """Read a store address; a plain path is SQLite. Raises AddressError saying what is expected."""
-    text = _checked(text, "store")
-    found = _SCHEME.match(text)
-    if found is None:
-        word, colon, _ = text.partition(":")
-        if colon and (word in STORE_SCHEMES or word in _SCHEME_ALIASES):
-            raise AddressError(
-                f"store {text!r} lacks its slashes; write {word}:///FILE or {word}://HOST:PORT"
-            )
-        return StoreAddress("sqlite", _expanded(text))
-    word = found[1].lower()
-    scheme = _SCHEME_ALIASES.get(word) or next((s for s in STORE_SCHEMES if s == word), None)
-    if scheme is None:
-        raise AddressError(f"store {text!r}: unknown scheme {word!r}{nearest(word, STORE_SCHEMES)}; a plain "
-                           f"path is SQLite; known schemes: {', '.join(STORE_SCHEMES)}")  # fmt: skip
-    rest = text[found.end() :]
-    if scheme == "sqlite" or (scheme == "milvus" and rest.startswith("/")):
-        return StoreAddress(scheme, _embedded_path(text, scheme, rest))
-    _host_of(text, "store", f"{word}://HOST:PORT")
-    return StoreAddress(scheme, None, word + text[len(word) :])
-
-
-def _checked(text: str, what: str) -> str:
-    stripped = text.strip()
-    if not stripped:
-        raise AddressError(f"the {what} address is empty; expected for example {_EXAMPLES[what]}")
-    if not stripped.isprintable():
-        raise AddressError(f"{what} address {text!r} holds a character that cannot be printed")
-    return stripped
-
-
-_EXAMPLES = {
-    "model": "Qwen/Qwen2.5-0.5B-Instruct, ./model.gguf, smollm2-135m or http://host:8000/v1#name",
-    "embedder": "minilm, sentence-transformers/all-MiniLM-L6-v2, ./embedder or http://host:8000/v1#name",
-    "store": "kb.db, sqlite:///kb.db or milvus://host:19530",
-}
-
-
 def _split_adapter(text: str) -> tuple[str, Path | None]:
     """Divide at the last `+` that begins a path."""
     plus = [match.start() for match in _ADAPTER.finditer(text)]
     if not plus:
         return text, None
-    return text[: plus[-1]], _expanded(text[plus[-1] + 1 :])
+    return text[: plus[-1]], expanded(text[plus[-1] + 1 :])
 
 
 def _split_tag(text: str) -> tuple[str, str | None]:
@@ -234,28 +165,18 @@ def _server(text: str, what: str) -> tuple[str, str | None]:
     word = text.partition("://")[0].lower()
     if word not in SERVER_SCHEMES:
         raise AddressError(f"{what} {text!r}: unknown scheme {word!r}{nearest(word, SERVER_SCHEMES)}; "
-                           f"expected {_EXAMPLES[what]}")  # fmt: skip
+                           f"expected {EXAMPLES[what]}")  # fmt: skip
     base, mark, name = text.partition("#")
     if mark and not name:
         raise AddressError(f"{what} {text!r}: the model's name after # is empty")
     if _ADAPTER.search(name):
         raise AddressError(f"{what} {text!r}: a server holds its adapters; write an adapter's name after #")
-    _host_of(base, what, "http://HOST:PORT/v1#NAME")
+    require_host(base, what, "http://HOST:PORT/v1#NAME")
     if "@" in urlsplit(base).netloc:
         raise AddressError(f"{what} at {urlsplit(base).hostname}: an address must not hold a user or "
                            f"password, "
                            "since it is written into reports; give the key as a setting")  # fmt: skip
     return word + base[len(word) :].rstrip("/"), name or None
-
-
-def _host_of(text: str, what: str, expected: str) -> None:
-    try:
-        parts = urlsplit(text)
-        good = bool(parts.hostname) and parts.port != 0
-    except ValueError as error:
-        raise AddressError(f"{what} {text!r}: {error}; expected {expected}") from error
-    if not good:
-        raise AddressError(f"{what} {text!r} names no host; expected {expected}")
 
 
 def _hub_id(base: str, text: str) -> str:
@@ -274,27 +195,6 @@ def _hub_id(base: str, text: str) -> str:
 def _unknown_name(name: str, what: str, known: Iterable[str]) -> str:
     remedy = f"a hub id is OWNER/NAME, a local path begins with ./ (./{name})"
     return f"unknown {what} name {name!r}: {remedy}{nearest(name, known)}"
-
-
-def _embedded_path(text: str, scheme: Scheme, rest: str) -> Path:
-    if not rest.startswith("/"):
-        raise AddressError(f"store {text!r}: {scheme} keeps a local file; write "
-                           f"{scheme}:///{rest or 'kb.db'}, "
-                           f"or {scheme}:////... for an absolute path")  # fmt: skip
-    if rest == "/":
-        raise AddressError(f"store {text!r} names no file; write {scheme}:///kb.db")
-    return _expanded(rest[1:])
-
-
-def _expanded(text: str) -> Path:
-    """The path with `~` opened; `~nobody`, which has no home, stays as it is instead of failing.
-
-    Raises AddressError for a name that ends in white space, which an address cannot hold.
-    """
-    path = Path(os.path.expanduser(text))  # noqa: PTH111
-    if str(path) != str(path).rstrip():
-        raise AddressError(f"the path {text!r} ends in white space; rename the file or folder")
-    return path
 
 
 def _path_text(path: Path) -> str:

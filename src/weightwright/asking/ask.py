@@ -5,17 +5,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from time import perf_counter
+from typing import Generic, TypeVar
 
-from weightwright.compare.questions import Question
 from weightwright.errors import RequestError, WeightwrightError
 from weightwright.ports import Reply
-from weightwright.rag.context import Passage
 
+Question = TypeVar("Question")
+Passage = TypeVar("Passage")
 FAILURES_IN_A_ROW = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class Started(Generic[Passage]):
     """A reply under way and the passages that its prompt holds."""
 
     reply: Reply
@@ -23,7 +24,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Generic[Question, Passage]):
     """One question that has ended; `error` says what kept it from an answer.
 
     `seconds` since the one before ended: all of them add up to the whole time, however many were
@@ -44,16 +45,16 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class _UnderWay:
+class _UnderWay(Generic[Question, Passage]):
     question: Question
-    started: Started
+    started: Started[Passage]
     began_s: float
 
 
 def ask(
     questions: Sequence[Question],
-    start: Callable[[Question], Started],
-    ended: Callable[[Asked], None],
+    start: Callable[[Question], Started[Passage]],
+    ended: Callable[[Asked[Question, Passage]], None],
     *,
     concurrency: int,
 ) -> None:
@@ -62,7 +63,7 @@ def ask(
     A request that fails is handed on as such; FAILURES_IN_A_ROW errors that are not the request's own fault
     (a server that is gone) raise the last of them. When interrupted, what is under way is cancelled.
     """
-    waiting, under_way = deque(questions), dict[int, _UnderWay]()
+    waiting, under_way = deque(questions), dict[int, _UnderWay[Question, Passage]]()
     arrivals: SimpleQueue[tuple[int, float]] = SimpleQueue()
     failures, last_s = 0, perf_counter()
     try:
@@ -85,16 +86,16 @@ def ask(
 def _begin(
     question: Question,
     number: int,
-    start: Callable[[Question], Started],
+    start: Callable[[Question], Started[Passage]],
     arrivals: "SimpleQueue[tuple[int, float]]",
-) -> _UnderWay:
+) -> _UnderWay[Question, Passage]:
     began_s = perf_counter()
     started = start(question)
     started.reply.on_end(lambda _: arrivals.put((number, perf_counter())))
     return _UnderWay(question, started, began_s)
 
 
-def _end(each: _UnderWay, at_s: float, last_s: float) -> Asked:
+def _end(each: _UnderWay[Question, Passage], at_s: float, last_s: float) -> Asked[Question, Passage]:
     reply, error = each.started.reply, None
     try:
         if reply.result().completions[0].finish_reason == "cancelled":

@@ -15,9 +15,10 @@ class DoctorSettings(Settings):
 def doctor(settings: DoctorSettings) -> Outcome:
     """Say what this machine has and what will be fast on it."""
     del settings
+    from weightwright.hub.store import disk
     from weightwright.machine.facts import facts
 
-    data = facts()
+    data = facts() | {"home": disk()}
     return Outcome(data, _table(data))
 
 

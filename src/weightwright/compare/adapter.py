@@ -12,7 +12,7 @@ from weightwright.compare.keys import digest, of_folder
 from weightwright.compare.settings import CompareSettings
 from weightwright.errors import DataError, SettingsError
 from weightwright.files import write_whole
-from weightwright.hub import store
+from weightwright.home import home
 from weightwright.hub.weight_files import sha256_of
 from weightwright.ports import Progress
 from weightwright.tune.settings import TuneSettings
@@ -68,7 +68,7 @@ def tune_settings(settings: CompareSettings, model_fingerprint: str) -> TuneSett
     return TuneSettings(
         model=settings.model,
         data=rows,
-        out=store.home() / "adapters" / key,
+        out=home() / "adapters" / key,
         prompt=settings.answer.prompt,
         **overrides,
     )

@@ -14,6 +14,7 @@ from weightwright.compare.settings import CompareSettings
 from weightwright.data import grounded
 from weightwright.ports import Chat, ChatRequest, SamplingParams
 from weightwright.rag import answer as rag_answer
+from weightwright.rag.context import Passage
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Bench:
             knowledge_base=self.ground.version if self.ground and arm.context != "none" else None,
         )
 
-    def start(self, chat: Chat, arm: Arm, question: Question) -> Started:
+    def start(self, chat: Chat, arm: Arm, question: Question) -> Started[Passage]:
         """Ask one question in one arm, its passages found first, as `ask` and `chat` would."""
         settings = self.settings.answer
         adapter = self.adapter.name if self.adapter and arm.adapter else None
@@ -51,7 +52,7 @@ class Bench:
         return Started(reply, tuple(found))
 
 
-def record_of(arm: Arm, asked: Asked) -> Record:
+def record_of(arm: Arm, asked: Asked[Question, Passage]) -> Record:
     """What is kept of a question that has ended."""
     passages = tuple(
         {"document": p.document, "start": p.start, "end": p.end, "text": p.text} for p in asked.passages

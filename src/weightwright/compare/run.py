@@ -21,6 +21,7 @@ from weightwright.compare.settings import CompareSettings
 from weightwright.files import write_whole
 from weightwright.machine.peak import peak_bytes, reset_peak
 from weightwright.ports import Chat, Progress, silent
+from weightwright.rag.context import Passage
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
 REPORT, RESULT, ANSWERS = "report.html", "result.json", "answers.db"
@@ -118,7 +119,7 @@ def _ask_arm(
     key_of = {question.id: key for key, question in missing.items()}
     records: dict[str, Record] = {}
 
-    def ended(asked: Asked) -> None:
+    def ended(asked: Asked[Question, Passage]) -> None:
         key, record = key_of[asked.question.id], record_of(each, asked)
         if asked.is_final:
             answers.keep(key, record)

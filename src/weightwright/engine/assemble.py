@@ -55,8 +55,8 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
     from weightwright.kernels import pool
     from weightwright.kernels.attend import supported
     from weightwright.kernels.elementwise import BLOCKS
-    from weightwright.machine.device import free_bytes
     from weightwright.machine.heap import Trimmer
+    from weightwright.machine.memory import free_bytes
     from weightwright.weights.quantize import rotation_block
 
     model = loaded.model
@@ -157,7 +157,7 @@ def cache_blocks(
     """
     import torch
 
-    from weightwright.machine.device import free_bytes
+    from weightwright.machine.memory import free_bytes
 
     size = block_bytes(shapes, dtype.itemsize, scaled=dtype == torch.int8)
     useful = settings.max_sequences * -(-context_tokens // BLOCK_TOKENS)

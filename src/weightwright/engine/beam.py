@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from weightwright.engine.request import Row, Running, push
 from weightwright.engine.schedule import Schedule
-from weightwright.engine.schedule import Sequence as Tokens
+from weightwright.engine.sequence import Sequence as Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ from weightwright.engine.request import Model, Row, Running, take
 from weightwright.engine.sampling.draw import NOTHING
 from weightwright.engine.sampling.sample import Logprobs, choose, choose_drafted, logprobs_of
 from weightwright.engine.schedule import Schedule, Work
-from weightwright.engine.schedule import Sequence as Tokens
+from weightwright.engine.sequence import Sequence as Tokens
 from weightwright.engine.settings import EngineSettings
 from weightwright.engine.speculate import Lookup
 from weightwright.errors import EngineError

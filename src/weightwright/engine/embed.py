@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from weightwright.engine.blocks import BlockPool
 from weightwright.engine.runner import Runner
 from weightwright.engine.schedule import Schedule
-from weightwright.engine.schedule import Sequence as Tokens
+from weightwright.engine.sequence import Sequence as Tokens
 from weightwright.errors import RequestError
 from weightwright.kernels.cache import BLOCK_TOKENS, PagedCache
 

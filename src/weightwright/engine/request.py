@@ -7,7 +7,7 @@ from typing import Any
 from weightwright.data.template import render
 from weightwright.engine.sampling.constrain import Grammars
 from weightwright.engine.sampling.sample import Choice, bad_word_ids, check_ids
-from weightwright.engine.schedule import Sequence as Tokens
+from weightwright.engine.sequence import Sequence as Tokens
 from weightwright.engine.speculate import Lookup
 from weightwright.engine.text import TextStream
 from weightwright.engine.think import ThoughtStream, opens_thought

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from weightwright.engine.schedule import Batch, Work
-from weightwright.engine.schedule import Sequence as Tokens
-from weightwright.executor.attention import Segment, Step
+from weightwright.engine.sequence import Sequence as Tokens
 from weightwright.kernels.cache import BLOCK_TOKENS, PagedCache
+from weightwright.kernels.step import Segment, Step
 
 if TYPE_CHECKING:
     from torch import Tensor

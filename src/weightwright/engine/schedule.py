@@ -8,51 +8,13 @@ sequences that decode (Agrawal et al. 2024, Sarathi-Serve).
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import dataclass, replace
 from itertools import count
 from operator import attrgetter
 
 from weightwright.engine.blocks import BlockPool, chain
+from weightwright.engine.sequence import Sequence, Status
 from weightwright.errors import RequestError, SettingsError
-
-
-class Status(Enum):
-    """Where a sequence stands."""
-
-    NEW = "new"
-    WAITING = "waiting"
-    RUNNING = "running"
-    FINISHED = "finished"
-
-
-@dataclass(eq=False, slots=True)
-class Sequence:
-    """One row of tokens. The engine writes the first group of fields, the schedule the second.
-
-    The engine appends to `token_ids`; a token that was part of a batch never changes. Of those that run, one
-    that decodes has computed == len(token_ids) - 1; one with computed == len(token_ids) is idle: it waits for
-    the engine to append (a beam waits for its siblings).
-    """
-
-    token_ids: list[int]  # prompt and output so far
-    prompt_tokens: int
-    max_tokens: int  # new tokens at most
-    priority: int = 0  # lower goes first
-    salt: bytes = b""  # which weights made the keys and values: root of the digests
-    share_prefix: bool = True  # False: compute every position of the prompt anew
-    logits_from: int | None = None  # first position whose logits are wanted, not to be shared; None: the last
-    draft: tuple[int, ...] = ()  # guesses for what follows token_ids; set before next(), emptied by commit()
-
-    status: Status = Status.NEW
-    arrival: int = -1
-    rank: tuple[int, int, int] = (0, 0, 0)  # (priority, arrival, number): unique, lower goes first
-    blocks: list[int] = field(default_factory=list)  # position p stands in blocks[p // block_tokens]
-    computed: int = 0  # tokens whose keys and values stand in the blocks
-    cached_tokens: int = 0  # found in blocks of others when first admitted
-    admissions: int = 0  # 2 and more: it was preempted
-    sealed: int = 0  # leading blocks that are full and registered (or a twin of theirs is)
-    digests: list[bytes] = field(default_factory=list)  # of leading full blocks, as needed
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightwright.engine.schedule import Schedule, Work
-from weightwright.engine.schedule import Sequence as Tokens
+from weightwright.engine.sequence import Sequence as Tokens
 from weightwright.errors import RequestError
 from weightwright.ports import Score
 

@@ -7,66 +7,19 @@ soft-capping and attention sinks arrive as arguments. Nothing of a model's file 
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from weightwright.kernels.cache import BLOCK_TOKENS, LayerShape, PagedCache
+from weightwright.kernels.cache import LayerShape
+from weightwright.kernels.seen import attend_seen
+from weightwright.kernels.step import Rules, Segment, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 NAME = "weightwright_paged"
 _current = threading.local()  # the Step or Probe of the forward pass that runs in this thread
-
-
-@dataclass(slots=True)
-class Segment:
-    """Several tokens of one sequence: rows [start, start + count) of the step, `length` tokens in the cache
-    with them, through `table` [blocks] i64.
-    """
-
-    start: int
-    count: int
-    length: int
-    table: "Tensor"
-
-
-@dataclass(slots=True)
-class Step:
-    """Where the tokens of a forward pass stand.
-
-    The first `singles` rows each see their own `lengths` [singles] i64 tokens through `tables` [singles, width]
-    i32; the other rows belong to `segments`. `slots` [tokens] i64 is where each token's keys and values go.
-    """
-
-    cache: PagedCache
-    slots: "Tensor"
-    singles: int
-    tables: "Tensor"
-    lengths: "Tensor"
-    segments: Sequence[Segment] = ()
-    native: bool = False
-    _plans: "dict[int, tuple[Tensor, Tensor, Tensor]]" = field(default_factory=dict)
-
-    def plan(self, tokens: int) -> "tuple[Tensor, Tensor, Tensor]":
-        """The segments for a kernel whose tasks are up to `tokens` tokens, made once for all layers that ask so.
-
-        Tasks [tasks, 2] i64 (segment, its first token there), those with most to read first; segments [segments, 3]
-        i64 (start, count, length); and their block tables [segments, width] i32.
-        """
-        if tokens not in self._plans:
-            import torch
-
-            found = self.segments
-            tasks = [(at, first) for at, s in enumerate(found) for first in range(0, s.count, tokens)]
-            tasks.sort(key=lambda task: task[1] - found[task[0]].count + found[task[0]].length, reverse=True)
-            tables = torch.zeros(len(found), max(len(s.table) for s in found), dtype=torch.int32)
-            for row, s in zip(tables, found, strict=True):
-                row[: len(s.table)] = s.table
-            rows = torch.tensor([[s.start, s.count, s.length] for s in found])
-            self._plans[tokens] = torch.tensor(tasks), rows, tables
-        return self._plans[tokens]
 
 
 @dataclass
@@ -130,16 +83,6 @@ def paged_attention(
     return out[None], None
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How scores become weights: sliding `window` in tokens and soft-`cap` (0: none), `sinks` [heads]."""
-
-    scale: float
-    window: int = 0
-    cap: float = 0.0
-    sinks: "Tensor | None" = None
-
-
 def attend_singles(step: Step, layer: int, queries: "Tensor", rules: Rules) -> "Tensor":
     """One token per row: queries [rows, heads, width] over the cache -> [rows, heads, value_width]."""
     import torch
@@ -195,42 +138,3 @@ def attend_segment(
     if rules.window:
         seen &= places[None] > places[before:, None] - rules.window
     return attend_seen(queries, all_keys, all_values, seen[None, None], rules)[0].transpose(0, 1)
-
-
-def attend_seen(
-    queries: "Tensor", keys: "Tensor", values: "Tensor", seen: "Tensor | None", rules: Rules
-) -> "Tensor":
-    """Queries [rows, heads, tokens, width] over keys [rows, kv_heads, length, width]; `seen` None: causal."""
-    import torch
-    from torch.nn.functional import scaled_dot_product_attention
-
-    shared = keys.shape[1] != queries.shape[1]
-    if not rules.cap and rules.sinks is None:
-        return scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            attn_mask=seen,
-            is_causal=seen is None,
-            scale=rules.scale,
-            enable_gqa=shared,
-        )
-    if shared:
-        keys, values = (x.repeat_interleave(queries.shape[1] // x.shape[1], dim=1) for x in (keys, values))
-    scores = (queries @ keys.transpose(-1, -2)).float() * rules.scale
-    if rules.cap:
-        scores = rules.cap * torch.tanh(scores / rules.cap)
-    if seen is None:
-        seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    scores = scores.masked_fill(~seen, -torch.inf)
-    if rules.sinks is not None:
-        sinks = rules.sinks.float()[None, :, None, None].expand(*scores.shape[:3], 1)
-        weights = torch.cat([scores, sinks], dim=-1).softmax(-1)[..., :-1]
-    else:
-        weights = scores.softmax(-1)
-    return weights.to(values.dtype) @ values
-
-
-def table_width(lengths: Sequence[int]) -> int:
-    """Blocks of the longest of these sequences."""
-    return -(-max(lengths) // BLOCK_TOKENS)

@@ -1,6 +1,6 @@
 """A model as the engine runs it: packed tokens over the paged cache in, logits out.
 
-`Transformers` goes through transformers' own forward pass with our attention function; `model.fuse` offers a
+`Transformers` goes through transformers' own forward pass with our attention function; `executor.fuse` offers a
 quicker one for the families whose layers it knows.
 """
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from weightwright.errors import ModelError
 from weightwright.executor import attention
-from weightwright.executor.attention import Probe, Step
+from weightwright.executor.attention import Probe
 from weightwright.kernels.cache import LayerShape
+from weightwright.kernels.step import Step
 from weightwright.weights.quiet import quiet
 
 if TYPE_CHECKING:

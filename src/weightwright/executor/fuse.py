@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from weightwright.executor.attention import Rules, Step, attend_segment, segments_by_kernel
+from weightwright.executor.attention import attend_segment, segments_by_kernel
 from weightwright.executor.execute import Packer
 from weightwright.kernels import elementwise, pool, segments
 from weightwright.kernels.attend import attend, supported
 from weightwright.kernels.cache import LayerShape, PagedCache
 from weightwright.kernels.elementwise import Rows, Stored
+from weightwright.kernels.step import Rules, Step
 
 if TYPE_CHECKING:
     from torch import Tensor

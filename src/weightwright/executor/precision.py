@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from weightwright.errors import SettingsError
 from weightwright.files import write_whole
-from weightwright.hub import store
+from weightwright.home import home
 from weightwright.machine import device as devices
 
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ def _note(shapes: Sequence[tuple[int, int, float]], forms: Sequence[str]) -> Pat
 
     key = [devices.cpu_name(), devices.cpu_features(), str(torch.__version__), torch.get_num_threads(),
            os.environ.get("ONEDNN_MAX_CPU_ISA"), shapes, list(forms), _KEPT]  # fmt: skip
-    return store.home() / "precision" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
+    return home() / "precision" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
 
 
 def _read(note: Path, forms: Sequence[str]) -> dict[str, dict[int, float]] | None:

@@ -1,9 +1,7 @@
 """The models on this machine: the store under WEIGHTWRIGHT_HOME, packages, and the user's hub cache."""
 
 import json
-import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from weightwright.address import packages
 from weightwright.address.models import EmbedderAddress, ModelAddress, parse_model
 from weightwright.errors import ModelError
 from weightwright.files import write_whole
+from weightwright.home import home
 
 Source = Literal["huggingface", "modelscope"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -54,20 +53,6 @@ class StoredModel:
     def size_bytes(self) -> int:
         """Bytes of all its files."""
         return sum(file.size_bytes for file in self.files.values())
-
-
-def home() -> Path:
-    """WEIGHTWRIGHT_HOME, or the platform's cache folder: models, converted tokenizers, notes."""
-    given = os.environ.get("WEIGHTWRIGHT_HOME")
-    if given:
-        return Path(given).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "weightwright"
 
 
 def folder_of(hub_id: str, source: Source) -> Path:
@@ -277,3 +262,16 @@ def _remove_from(folder: Path, address: ModelAddress | EmbedderAddress) -> int:
     if not any(folder.parent.iterdir()):
         folder.parent.rmdir()
     return size
+
+
+def disk() -> dict[str, Any]:
+    """What the models of this store take, and what is free beside them, as one JSON-able mapping."""
+    place = home()
+    existing = next((folder for folder in (place, *place.parents) if folder.is_dir()), Path("/"))
+    stored = list_models()
+    return {
+        "path": str(place),
+        "free_bytes": shutil.disk_usage(existing).free,
+        "models": len(stored),
+        "models_bytes": sum(model.size_bytes for model in stored),
+    }

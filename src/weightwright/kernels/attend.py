@@ -8,7 +8,7 @@ from weightwright.kernels.pool import Kernel, bits, features, kept, threads
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from weightwright.executor.attention import Rules, Step
+    from weightwright.kernels.step import Rules, Step
 
 
 @functools.cache

@@ -63,10 +63,10 @@ def kept() -> Iterator[None]:
     """
     from numba import config
 
-    from weightwright.hub import store
+    from weightwright.home import home
 
     sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    base = Path(os.environ.get("NUMBA_CACHE_DIR") or store.home() / "kernels")
+    base = Path(os.environ.get("NUMBA_CACHE_DIR") or home() / "kernels")
     before = config.CACHE_DIR
     config.CACHE_DIR = str(base / hashlib.sha256(sources).hexdigest()[:16])
     try:

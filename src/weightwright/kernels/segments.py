@@ -9,7 +9,7 @@ from weightwright.kernels.pool import Kernel, features, kept, threads
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from weightwright.executor.attention import Rules, Step
+    from weightwright.kernels.step import Rules, Step
 
 _QUERIES = 112  # of a task: rows of one key/value head
 

@@ -53,20 +53,6 @@ def pick_device(name: str = "auto") -> str:
     return name
 
 
-def free_bytes(device: str) -> int:
-    """Memory of this device that nobody has taken."""
-    import torch
-
-    kind = device.partition(":")[0]
-    if kind == "mps":
-        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
-    if kind in DEVICES:
-        return int(getattr(torch, kind).mem_get_info(device)[0])
-    import psutil
-
-    return int(psutil.virtual_memory().available)
-
-
 def default_precision(device: str) -> Literal["f32", "bf16"]:
     """bf16 where the device computes it natively and it measured faster than f32, else f32."""
     import torch

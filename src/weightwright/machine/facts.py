@@ -4,14 +4,11 @@ import importlib
 import importlib.metadata
 import os
 import re
-import shutil
 import urllib.request
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from weightwright.hub import store
 from weightwright.machine import device
 
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([\w-]+)['\"]")
@@ -35,7 +32,6 @@ def facts() -> dict[str, Any]:
         "versions": {name: _version(name) for name in ("weightwright", "torch", "transformers", "peft")},
         "extras": extras(),
         "hub": hub_settings(os.environ),
-        "home": _home(),
         "fast": _fast(chosen),
     }
 
@@ -93,18 +89,6 @@ def _accelerators() -> list[dict[str, Any]]:
         }
         for i in range(torch.cuda.device_count())
     ]
-
-
-def _home() -> dict[str, Any]:
-    home = store.home()
-    existing = next((folder for folder in (home, *home.parents) if folder.is_dir()), Path("/"))
-    stored = store.list_models()
-    return {
-        "path": str(home),
-        "free_bytes": shutil.disk_usage(existing).free,
-        "models": len(stored),
-        "models_bytes": sum(model.size_bytes for model in stored),
-    }
 
 
 def _fast(chosen: str) -> dict[str, Any]:

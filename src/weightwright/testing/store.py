@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from weightwright.address.models import parse_store
+from weightwright.address.stores import parse_store
 from weightwright.errors import StoreError
 from weightwright.ports import Chunk, ChunkId, Document, MetadataValue, Vectors
 from weightwright.rag.settings import ChunkSettings

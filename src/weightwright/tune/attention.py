@@ -101,7 +101,7 @@ def forward(
 
     The result is [lines, tokens, heads, value width].
     """
-    from weightwright.executor.attention import Rules
+    from weightwright.kernels.step import Rules
 
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     rules = Rules(scale, sliding_window or 0, softcap or 0.0, s_aux)
@@ -128,7 +128,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, rules: Any, dropout: floa
     tokens = query.shape[2]
     windowed = 0 < rules.window < tokens
     if rules.cap or rules.sinks is not None or windowed:
-        from weightwright.executor.attention import attend_seen
+        from weightwright.kernels.seen import attend_seen
 
         places = torch.arange(tokens, device=query.device)
         seen = places[None] <= places[:, None]

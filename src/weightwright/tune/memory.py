@@ -38,7 +38,8 @@ def check_before_loading(path: Path, settings: TuneSettings, ranks: Alone) -> No
 
     What several processes share may fill the memory of all of them.
     """
-    from weightwright.machine.device import free_bytes, pick_device
+    from weightwright.machine.device import pick_device
+    from weightwright.machine.memory import free_bytes
 
     planned = plan_settings(settings, longest=min(settings.max_length, _AT_LEAST))
     device = pick_device(settings.device)
@@ -77,7 +78,8 @@ def _room_bytes(settings: TuneSettings, ranks: Alone) -> int:
     """What is free, and what this run holds already, in all processes."""
     import psutil
 
-    from weightwright.machine.device import free_bytes, pick_device
+    from weightwright.machine.device import pick_device
+    from weightwright.machine.memory import free_bytes
 
     device = pick_device(settings.device)
     mine = psutil.Process().memory_info().rss if device == "cpu" else _allocated(device)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from weightwright.errors import ModelError
-from weightwright.hub import store, weight_files
+from weightwright.home import home
+from weightwright.hub import weight_files
 from weightwright.weights.quiet import quiet
 
 _swapping = threading.Lock()
@@ -24,7 +25,7 @@ _swapping = threading.Lock()
 
 def side_folder(file: Path) -> Path:
     """A folder with the tokenizer and config that are inside a GGUF file, made at the first call."""
-    folder = store.home() / "gguf" / weight_files.sha256_kept(file)[:32]
+    folder = home() / "gguf" / weight_files.sha256_kept(file)[:32]
     if folder.is_dir():
         return folder
     from transformers import AutoConfig, AutoTokenizer

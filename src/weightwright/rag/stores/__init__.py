@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from weightwright.address.models import StoreAddress
+from weightwright.address.stores import StoreAddress
 from weightwright.errors import StoreError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from weightwright.address.models import StoreAddress
+from weightwright.address.stores import StoreAddress
 from weightwright.errors import StoreError
 from weightwright.ports import Chunk, ChunkId, Document, Embedder, Hit, Vectors
 from weightwright.rag.analyze import query_terms, terms

@@ -1,0 +1,279 @@
+"""Asking a model: what is asked, what comes back piece by piece, and the Chat protocol."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from weightwright.errors import RequestError
+from weightwright.ports.sampling import SamplingParams
+
+Role = Literal["system", "user", "assistant", "tool"]
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a function that an assistant asks for; `arguments` is a JSON object as text, as OpenAI sends it."""
+
+    name: str
+    arguments: str
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation.
+
+    `reasoning` is the thought before an assistant's content; `tool_call_id` says which call a tool answers.
+    """
+
+    role: Role
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grounding:
+    """What a prompt was built from, for a Chat that reads passages and not the prompt (`extract`)."""
+
+    question: str
+    passages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One question to a Chat: exactly one of `messages`, `prompt`, `prompt_token_ids`."""
+
+    messages: tuple[Message, ...] | None = None
+    prompt: str | None = None
+    prompt_token_ids: tuple[int, ...] | None = None
+    adapter: str | None = None
+    params: SamplingParams = field(default_factory=SamplingParams)
+    grounding: Grounding | None = None
+    priority: int = 0  # lower goes first
+    template_options: Mapping[str, Any] = field(default_factory=dict)  # for the chat template
+
+    def __post_init__(self) -> None:
+        given = [x for x in (self.messages, self.prompt, self.prompt_token_ids) if x is not None]
+        if len(given) != 1:
+            raise RequestError(
+                f"a request needs exactly one of messages, prompt, prompt_token_ids; got {len(given)}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """The log-probability of a chosen token and of the likeliest alternatives; `rank` 1 is the likeliest."""
+
+    token_id: int
+    text: str
+    logprob: float
+    top: tuple[tuple[int, str, float], ...] = ()
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A bit of a completion as it comes; the last one of an index carries the finish reason.
+
+    `reasoning` is the part of a thought, `text` of the answer; `stop_reason` is the stop text or stop
+    token id that ended it, None for the model's own end.
+    """
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+    reasoning: str = ""
+    stop_reason: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and written; `cached_tokens` of the prompt's were not read again."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One whole completion; fields as in Piece. `cumulative_logprob` sums its tokens' where asked for."""
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason | None
+    logprobs: tuple[TokenLogprob, ...] = ()
+    reasoning: str = ""
+    cumulative_logprob: float | None = None
+    stop_reason: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatResult:
+    """All completions of a request, in order of index; of the prompt's tokens the first has no logprob."""
+
+    completions: tuple[Completion, ...]
+    usage: Usage
+    prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+    prompt_token_ids: tuple[int, ...] | None = None
+
+    @property
+    def text(self) -> str:
+        """The first completion's text."""
+        return self.completions[0].text
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The log-likelihood of one completion after a prompt, summed over its tokens."""
+
+    log_likelihood: float
+    tokens: int
+    is_greedy: bool
+
+
+class Reply:
+    """An answer under way. The Chat calls `push`, `finish`, `fail`; everybody else reads.
+
+    Callbacks run in the thread that pushes, so they must be quick (`loop.call_soon_threadsafe`).
+    """
+
+    def __init__(self, n: int = 1, on_cancel: Callable[[], None] | None = None) -> None:
+        self._n = n
+        self._on_cancel = on_cancel
+        self._changed = threading.Condition()
+        self._over = threading.Event()  # who waits for the end only is not woken by every piece
+        self._pieces: list[Piece] = []
+        self._usage = Usage()
+        self._prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+        self._prompt_token_ids: tuple[int, ...] | None = None
+        self._ended = False
+        self._error: BaseException | None = None
+        self._piece_callbacks: list[Callable[[Piece], None]] = []
+        self._end_callbacks: list[Callable[[BaseException | None], None]] = []
+
+    # -- for the Chat ----------------------------------------------------------------------------
+
+    def push(self, piece: Piece) -> None:
+        """Add a piece and tell those who listen; pieces after the end are dropped."""
+        with self._changed:
+            if self._ended:
+                return
+            self._pieces.append(piece)
+            for callback in self._piece_callbacks:
+                callback(piece)
+            self._changed.notify_all()
+
+    def finish(
+        self,
+        usage: Usage,
+        prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None,
+        prompt_token_ids: tuple[int, ...] | None = None,
+    ) -> None:
+        """Say that all pieces have come, and what is known of the prompt."""
+        self._prompt_logprobs, self._prompt_token_ids = prompt_logprobs, prompt_token_ids
+        self._end(None, usage)
+
+    def fail(self, error: BaseException) -> None:
+        """Say that the request failed; `result()` and iteration raise the error."""
+        self._end(error, Usage())
+
+    def _end(self, error: BaseException | None, usage: Usage) -> None:
+        with self._changed:
+            if self._ended:
+                return
+            self._ended, self._error, self._usage = True, error, usage
+            self._over.set()  # before the callbacks: whoever they wake may ask for the result at once
+            for callback in self._end_callbacks:
+                callback(error)
+            self._changed.notify_all()
+
+    # -- for those who asked ---------------------------------------------------------------------
+
+    def on_piece(self, callback: Callable[[Piece], None]) -> None:
+        """Call back with every piece, those that have already come first."""
+        with self._changed:
+            for piece in self._pieces:
+                callback(piece)
+            self._piece_callbacks.append(callback)
+
+    def on_end(self, callback: Callable[[BaseException | None], None]) -> None:
+        """Call back once when the reply has ended, with its error or None."""
+        with self._changed:
+            if self._ended:
+                callback(self._error)
+            else:
+                self._end_callbacks.append(callback)
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Pieces as they come; raises the request's error."""
+        position = 0
+        while True:
+            with self._changed:
+                while position == len(self._pieces) and not self._ended:
+                    self._changed.wait()
+                fresh = self._pieces[position:]
+                error, ended = self._error, self._ended
+            yield from fresh
+            position += len(fresh)
+            if ended and not fresh:
+                if error is not None:
+                    raise error
+                return
+
+    def result(self, timeout_s: float | None = None) -> ChatResult:
+        """Wait for the end. Raises the request's error, or TimeoutError."""
+        if not self._over.wait(timeout_s):
+            raise TimeoutError(f"no end of the reply within {timeout_s} s")
+        with self._changed:
+            if self._error is not None:
+                raise self._error
+            completions = tuple(self._completion(i) for i in range(self._n))
+            return ChatResult(completions, self._usage, self._prompt_logprobs, self._prompt_token_ids)
+
+    def cancel(self) -> None:
+        """Stop the work and free what it holds; the completions so far end as `cancelled`."""
+        if self._on_cancel is not None:
+            self._on_cancel()
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens read and written; zero until the end."""
+        return self._usage
+
+    def _completion(self, index: int) -> Completion:
+        pieces = [piece for piece in self._pieces if piece.index == index]
+        logprobs = tuple(p for piece in pieces for p in piece.logprobs)
+        return Completion(
+            index=index,
+            text="".join(piece.text for piece in pieces),
+            token_ids=tuple(t for piece in pieces for t in piece.token_ids),
+            finish_reason=pieces[-1].finish_reason if pieces else None,
+            logprobs=logprobs,
+            reasoning="".join(piece.reasoning for piece in pieces),
+            cumulative_logprob=sum(p.logprob for p in logprobs) if logprobs else None,
+            stop_reason=pieces[-1].stop_reason if pieces else None,
+        )
+
+
+class Chat(Protocol):
+    """A model that can be asked; hundreds of requests may be under way."""
+
+    def submit(self, request: ChatRequest) -> Reply:
+        """Start a request and return at once, from any thread. A request that is wrong fails its Reply."""
+        ...
+
+    def score(self, prompt: str, completions: Sequence[str], *, adapter: str | None = None) -> list[Score]:
+        """Log-likelihoods of completions after a prompt."""
+        ...
+
+    def close(self) -> None:
+        """Free the model; requests under way end as cancelled."""
+        ...
