@@ -12,7 +12,7 @@ from weightwright.engine.engine import Engine
 from weightwright.engine.settings import EngineSettings
 from weightwright.engine.text import TextStream
 from weightwright.errors import EngineError, ModelError, RequestError
-from weightwright.ports import ChatRequest, Message, Piece, SamplingParams
+from weightwright.ports import ChatRequest, Message, Piece, SamplingParams, StructuredOutputs
 from weightwright.weights.load import load
 
 PROMPTS = ["Hello", "The quick brown fox jumps over", "a", "Zwölf Boxkämpfer jagen Viktor", "你好，世界"]
@@ -210,6 +210,24 @@ def test_logprobs_are_those_of_the_model(engine: Engine, tiny_model: Path) -> No
         expected = logits[len(ids) - 1 + step]
         assert entry.logprob == pytest.approx(float(expected[entry.token_id]), abs=1e-4)
         assert [t for t, _, _ in entry.top] == expected.topk(2).indices.tolist()
+
+
+def test_logprobs_of_parts_of_characters_have_their_bytes(engine: Engine) -> None:
+    text = "😀é中"
+    form = StructuredOutputs(choice=(text,))
+    params = SamplingParams(
+        temperature=0, max_tokens=20, logprobs=5, prompt_logprobs=5, structured_outputs=form
+    )
+    result = engine.submit(ChatRequest(prompt=text, params=params)).result(60)
+    (completion,) = result.completions
+    assert completion.text == text
+    spelt = b"".join(one.bytes for one in completion.logprobs)
+    assert spelt.removesuffix(b"<|im_end|>") == text.encode()
+    for one in completion.logprobs:
+        assert len(set(one.top_bytes)) == len(one.top) == 5
+        assert [text for _, text, _ in one.top] == [b.decode(errors="replace") for b in one.top_bytes]
+    assert result.prompt_logprobs is not None
+    assert b"".join(one.bytes for one in result.prompt_logprobs if one is not None) == text.encode()[1:]
 
 
 def test_scores_equal_the_sum_of_the_models_logprobs(engine: Engine, tiny_model: Path) -> None:

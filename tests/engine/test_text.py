@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from weightwright.engine.text import TextStream, TokenTexts
+from weightwright.engine.text import TextStream, TokenBytes
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,35 @@ def test_a_push_decodes_a_bounded_window(tokenizer) -> None:
     assert max(sizes) <= 8
 
 
-def test_single_tokens_have_texts(tokenizer) -> None:
-    texts = TokenTexts(tokenizer)
-    ids = [tokenizer.encode("a")[0], tokenizer.eos_token_id, tokenizer.encode("你")[0]]
-    assert [texts(token) for token in ids * 2] == ["a", "<|im_end|>", "\ufffd"] * 2
+def test_bytes_of_tokens_joined_are_the_text(tokenizer) -> None:
+    spelt = TokenBytes(tokenizer)
+    for text in ("plain", "😀é中\u2028\x00 ", "<|im_start|>user\ncafé<|im_end|>"):
+        ids = tokenizer.encode(text)
+        assert b"".join(map(spelt, ids)) == text.encode()
+    assert [spelt(token) for token in tokenizer.encode("é")] == [b"\xc3", b"\xa9"]
+    assert spelt(tokenizer.eos_token_id) == b"<|im_end|>"
+    assert spelt(10**6) == b""
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        decoders.Sequence([
+            decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)
+        ]),
+        decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(), decoders.Fuse()]),
+    ],
+)  # fmt: skip
+def test_bytes_of_sentencepiece_tokens(decoder) -> None:
+    tokenizer = with_tokens("▁the", "▁cat", "s", "<0xF0>", "<0x9F>", "<0x98>", "<0x80>", "<0x0A>", "é")
+    tokenizer.backend_tokenizer.decoder = decoder
+    spelt = TokenBytes(tokenizer)
+    assert [spelt(token) for token in range(9)] == [
+        b" the", b" cat", b"s", b"\xf0", b"\x9f", b"\x98", b"\x80", b"\n", "é".encode()
+    ]  # fmt: skip
+
+
+def test_a_tokenizer_without_pieces_that_are_known_gives_what_it_decodes() -> None:
+    tokenizer = with_tokens("the", "##s")
+    tokenizer.backend_tokenizer.decoder = decoders.WordPiece()
+    assert [TokenBytes(tokenizer)(token) for token in (0, 1)] == [b"the", b"##s"]

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightwright.engine.beam import Beams
 from weightwright.engine.request import Model, Row, Running, take
@@ -13,6 +13,7 @@ from weightwright.engine.schedule import Schedule, Work
 from weightwright.engine.sequence import Sequence as Tokens
 from weightwright.engine.settings import EngineSettings
 from weightwright.engine.speculate import Lookup
+from weightwright.engine.text import TokenBytes
 from weightwright.errors import EngineError
 from weightwright.ports import TokenLogprob
 
@@ -36,6 +37,7 @@ class Rows:
         self._owners: dict[Tokens, Row] = {}
         self._running: dict[Running, None] = {}  # in order of arrival
         self._beams: dict[Running, Beams] = {}
+        self._bytes = TokenBytes(model.tokenizer)
 
     def owner(self, tokens: Tokens) -> Row | None:
         """The row that a scheduled sequence belongs to."""
@@ -242,12 +244,18 @@ class Rows:
         return [self._named(one) for one in logprobs_of(logits, tokens, counts)]
 
     def _named(self, found: Logprobs | None) -> TokenLogprob | None:
-        """With the tokens' texts."""
+        """With the tokens' bytes and texts."""
         if found is None:
             return None
-        decode: Any = self._model.tokenizer.decode
-        top = tuple((token, str(decode([token])), logprob) for token, logprob in found.top)
-        return TokenLogprob(found.token_id, str(decode([found.token_id])), found.logprob, top, found.rank)
+        spelt, read = self._bytes(found.token_id), [self._bytes(token) for token, _ in found.top]
+        top = tuple(
+            (token, _text(one), logprob) for (token, logprob), one in zip(found.top, read, strict=True)
+        )
+        return TokenLogprob(found.token_id, _text(spelt), found.logprob, top, found.rank, spelt, tuple(read))
+
+
+def _text(spelt: bytes) -> str:
+    return spelt.decode(errors="replace")
 
 
 def _at(logits: "Tensor", places: Sequence[int]) -> "Tensor":

@@ -204,8 +204,10 @@ def _by_token(
         if one is None
         else {
             **{
-                token: TokenLogprob(token, text, logprob, (), rank)
-                for rank, (token, text, logprob) in enumerate(one.top, 1)
+                token: TokenLogprob(token, text, logprob, (), rank, spelt)
+                for rank, ((token, text, logprob), spelt) in enumerate(
+                    zip(one.top, one.top_bytes, strict=True), 1
+                )
             },
             one.token_id: one,
         }

@@ -1,5 +1,8 @@
 """Tokens to text as they come: whole characters only, and stop strings across token borders."""
 
+import functools
+import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -98,19 +101,76 @@ def _overlap(text: str, stop: str) -> int:
     return 0
 
 
-class TokenTexts:
-    """The text of single tokens, for log-probabilities; each is decoded once."""
+class TokenBytes:
+    """The bytes of single tokens, for log-probabilities: those of a text's tokens joined are the text in UTF-8.
+
+    A token may hold a part of a character, so its bytes come from the vocabulary's piece and not from a
+    decoded text. Byte-level pieces (GPT-2, `Ġ` is a space) and those of SentencePiece (`▁`, `<0xE9>`)
+    are read; the tokens of any other tokenizer are decoded one by one.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
-        self._decode = _decoder(tokenizer, skip_special_tokens=False)
-        self._texts: dict[int, str] = {}
+        self._known: dict[int, bytes] = {}
+        self._tokenizer = tokenizer
+        decoders = _decoders(tokenizer)
+        kinds = {str(decoder["type"]) for decoder in decoders}
+        self._byte_level = "ByteLevel" in kinds
+        self._pieces = bool(kinds) and kinds <= _PIECE_DECODERS
+        self._spaces = tuple(decoder["replacement"] for decoder in decoders if decoder["type"] == "Metaspace")
+        self._replaced = tuple(
+            (decoder["pattern"]["String"], decoder["content"])
+            for decoder in decoders if decoder["type"] == "Replace" and "String" in decoder["pattern"]
+        )  # fmt: skip
+        self.strips = bool(kinds & {"Metaspace", "Strip"})
+        """The space in front of a text's first token is not in the text."""
 
-    def __call__(self, token_id: int) -> str:
-        """The token's text, special tokens included; a piece of a character is U+FFFD."""
-        text = self._texts.get(token_id)
-        if text is None:
-            text = self._texts[token_id] = self._decode([token_id])
-        return text
+    def __call__(self, token_id: int) -> bytes:
+        """The token's bytes, special tokens included; none for an id without a token."""
+        known = self._known.get(token_id)
+        if known is None:
+            known = self._known[token_id] = self._read(token_id)
+        return known
+
+    def _read(self, token_id: int) -> bytes:
+        if not (self._byte_level or self._pieces):
+            return str(self._tokenizer.decode([token_id], skip_special_tokens=False)).encode()
+        piece = self._tokenizer.backend_tokenizer.id_to_token(token_id)
+        if piece is None:
+            return b""
+        if self._byte_level:
+            alphabet = _byte_alphabet()
+            known = [alphabet[character] for character in piece if character in alphabet]
+            return bytes(known) if len(known) == len(piece) else str(piece).encode()
+        if _BYTE_PIECE.fullmatch(piece):
+            return bytes([int(piece[3:5], 16)])
+        for old, new in (*self._replaced, *((space, " ") for space in self._spaces)):
+            piece = piece.replace(old, new)
+        return str(piece).encode()
+
+
+_PIECE_DECODERS = {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}
+_BYTE_PIECE = re.compile("<0x[0-9A-Fa-f]{2}>")
+
+
+def _decoders(tokenizer: Any) -> list[dict[str, Any]]:
+    """The steps by which a fast tokenizer decodes, as its file describes them; none for another."""
+    decoder = getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)
+    if decoder is None:
+        return []
+    state = json.loads(decoder.__getstate__())
+    return list(state["decoders"]) if state["type"] == "Sequence" else [state]
+
+
+@functools.cache
+def _byte_alphabet() -> dict[str, int]:
+    """The character that stands for each byte in byte-level vocabularies (GPT-2's `bytes_to_unicode`)."""
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
 def _decoder(tokenizer: Any, skip_special_tokens: bool) -> Callable[[list[int]], str]:

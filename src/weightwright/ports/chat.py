@@ -1,5 +1,6 @@
 """Asking a model: what is asked, what comes back piece by piece, and the Chat protocol."""
 
+import builtins
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,13 +67,19 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """The log-probability of a chosen token and of the likeliest alternatives; `rank` 1 is the likeliest."""
+    """The log-probability of a chosen token and of the likeliest alternatives; `rank` 1 is the likeliest.
+
+    A token may be part of a character: its text is then U+FFFD, and only its `bytes` tell it from others. Joined they
+    are the completion's text in UTF-8. `top_bytes` are those of `top`; both are empty where a server sends none.
+    """
 
     token_id: int
     text: str
     logprob: float
     top: tuple[tuple[int, str, float], ...] = ()
     rank: int | None = None
+    bytes: bytes = b""
+    top_bytes: "tuple[builtins.bytes, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)
