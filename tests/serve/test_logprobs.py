@@ -7,8 +7,8 @@ import openai
 import pytest
 
 from weightwright.ports import ChatRequest, Message, SamplingParams, TokenLogprob
-from weightwright.serve import shapes
 from weightwright.serve.offers import Offer
+from weightwright.wire.openai import replies as shapes
 
 TURNS = [{"role": "user", "content": "Hello"}]
 GREEDY = {"model": "tiny", "temperature": 0, "max_tokens": 6}

@@ -11,7 +11,7 @@ from weightwright.engine.engine import Engine
 from weightwright.ports import ChatRequest, Message, Reply, SamplingParams, Usage
 from weightwright.ports import Piece as Part
 from weightwright.serve.offers import Offer
-from weightwright.serve.requests import ChatCompletionRequest, CompletionRequest
+from weightwright.wire.openai.requests import ChatCompletionRequest, CompletionRequest
 
 TURNS = [{"role": "user", "content": "Hello"}]
 WARM = {"temperature": 1.0, "seed": 7}

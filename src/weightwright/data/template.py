@@ -13,19 +13,12 @@ from typing import Any, Literal
 from weightwright.data.sample import Built, Judged, Pair, Sample, Text, Tools
 from weightwright.errors import DataError, ModelError, RequestError
 from weightwright.ports import Message, ToolCall
+from weightwright.wire.template import OWN_OPTIONS
 
 TrainOn = Literal["answers", "last", "all"]
 
 # Stand for an answer while its place is sought; the one is taken that the answer does not end like.
 _STAND_INS = ("\u2e28answer\u2e29", "\u2e26answer\u2e27")
-
-
-# what the chat template is given by us, or what would put another in its place
-OWN_OPTIONS = frozenset({
-    "add_generation_prompt", "chat_template", "continue_final_message", "conversation", "documents", "max_length",
-    "messages", "padding", "return_assistant_tokens_mask", "return_dict", "return_tensors", "tokenize",
-    "tokenizer_kwargs", "tools", "truncation",
-})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

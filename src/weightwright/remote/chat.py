@@ -10,8 +10,8 @@ import httpx
 
 from weightwright.errors import RemoteError, WeightwrightError
 from weightwright.ports import ChatRequest, Piece, Reply, Score, TokenLogprob, Usage
-from weightwright.remote import wire
 from weightwright.remote.client import Client
+from weightwright.wire.openai import client as wire
 
 
 class RemoteChat:

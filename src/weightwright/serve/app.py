@@ -12,9 +12,9 @@ import weightwright
 from weightwright.errors import EngineError, RemoteError, WeightwrightError
 from weightwright.serve.guard import Guard
 from weightwright.serve.offers import NoSuchModelError, Offers
-from weightwright.serve.openai import router
+from weightwright.serve.routes.openai import router
 from weightwright.serve.settings import ServeSettings
-from weightwright.serve.shapes import error_body
+from weightwright.wire.openai.replies import error_body
 
 _SHOWN_CHARACTERS = 60  # of a wrong value
 

@@ -8,10 +8,10 @@ from starlette.requests import Request
 
 from weightwright.errors import RequestError, WeightwrightError
 from weightwright.ports import Chat, ChatResult, Completion, Piece, Reply, Usage
-from weightwright.serve import shapes
 from weightwright.serve.events import pieces, submit, whole
-from weightwright.serve.requests import CompletionRequest
-from weightwright.serve.shapes import Shown
+from weightwright.wire.openai import replies as shapes
+from weightwright.wire.openai.replies import Shown
+from weightwright.wire.openai.requests import CompletionRequest
 
 
 class Completions:

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from weightwright.serve.shapes import error_body
+from weightwright.wire.openai.replies import error_body
 
 OPEN_PATHS = frozenset({"/health"})
 MAX_BODY_BYTES = 32 * 1024 * 1024

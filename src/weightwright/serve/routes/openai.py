@@ -11,11 +11,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from weightwright.errors import RequestError, WeightwrightError
 from weightwright.ports import Reply
-from weightwright.serve import shapes
 from weightwright.serve.completions import Completions
 from weightwright.serve.events import first_of, pieces, submit, whole
 from weightwright.serve.offers import Offer, Offers
-from weightwright.serve.requests import ChatCompletionRequest, CompletionRequest
+from weightwright.wire.openai import replies as shapes
+from weightwright.wire.openai.requests import ChatCompletionRequest, CompletionRequest
 
 _CLIENT_GONE = 499
 

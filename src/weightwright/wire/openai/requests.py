@@ -7,9 +7,9 @@ from typing import Any, Literal, Self
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from weightwright.data.template import OWN_OPTIONS
 from weightwright.ports import ChatRequest, SamplingParams, StructuredOutputs
-from weightwright.serve.fields import Listed, Prompts, ResponseFormat, Turn, refusal
+from weightwright.wire.openai.fields import Listed, Prompts, ResponseFormat, Turn, refusal
+from weightwright.wire.template import OWN_OPTIONS
 
 COMPLETION_TOKENS = 16  # OpenAI's limit of /v1/completions where the request sets none
 

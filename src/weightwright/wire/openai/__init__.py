@@ -1,0 +1,1 @@
+"""OpenAI's chat completions and completions, with vLLM's fields beyond them."""
