@@ -9,10 +9,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, Optional, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from weightwright.errors import SettingsError, UsageError
@@ -61,6 +61,18 @@ def nested_settings(annotation: Any) -> type[BaseModel] | None:
         if isinstance(candidate, type) and issubclass(candidate, Settings):
             return candidate if set(get_args(annotation)) <= {candidate, type(None)} else None
     return None
+
+
+def partial(settings_type: type[BaseModel], names: Iterable[str]) -> type[Settings]:
+    """A settings model of some options of another, all left out by default; limits and help are the other's."""
+    fields: dict[str, Any] = {}
+    for name in names:
+        field = settings_type.model_fields[name]
+        annotation = field.annotation
+        for limit in field.metadata:
+            annotation = Annotated[annotation, limit]  # type: ignore[assignment]
+        fields[name] = (Optional[annotation], Field(None, description=field.description))
+    return create_model(f"Some{settings_type.__name__}", __base__=Settings, **fields)
 
 
 def load(

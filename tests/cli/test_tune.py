@@ -40,7 +40,15 @@ def test_plan_prints_the_promised_json(capsys, tiny_model):
 
 def test_plan_says_what_does_not_fit(capsys, tiny_model):
     status, out, _ = run(
-        capsys, "plan", tiny_model / "config.json", "--task", "full", "--device-memory", "1MB"
+        capsys,
+        "plan",
+        tiny_model / "config.json",
+        "--task",
+        "full",
+        "--max-length",
+        512,
+        "--device-memory",
+        "1MB",
     )
     assert status == 0
     assert "does not fit into 0.0 GB" in out
@@ -155,10 +163,10 @@ def test_llamafactory_s_settings_are_read_and_flags_go_before_them(capsys, tiny_
 
 
 def test_what_cannot_fit_is_refused_before_it_is_loaded(capsys, tiny_model, rows, tmp_path, monkeypatch):
-    from weightwright.machine import device
+    from weightwright.machine import memory
     from weightwright.weights import load
 
-    monkeypatch.setattr(device, "free_bytes", lambda _: 1_000_000)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 1_000_000)
     monkeypatch.setattr(load, "load", None)  # would fail if it were called
     status, _, err = run(capsys, "tune", "--model", tiny_model, "--data", rows, "--out", tmp_path / "run")
     assert status == 1

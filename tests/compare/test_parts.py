@@ -1,7 +1,7 @@
 """Settings, questions, keys, kept answers, memory and asking, each alone."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
@@ -12,11 +12,10 @@ from weightwright.compare import keys
 from weightwright.compare.adapter import tune_settings
 from weightwright.compare.arms import ARMS, arm
 from weightwright.compare.questions import Question, read_questions
-from weightwright.compare.settings import CompareSettings, TuneOverrides
+from weightwright.compare.settings import CompareSettings
 from weightwright.errors import DataError, RemoteError, RequestError, SettingsError, StoreError
 from weightwright.machine.peak import peak_bytes, reset_peak
 from weightwright.ports import Piece, Reply, Usage
-from weightwright.tune.settings import TuneSettings
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "compare"
 
@@ -66,19 +65,6 @@ def test_paths_are_taken_from_the_file(tmp_path: Path) -> None:
     assert remote.placed(tmp_path).adapter == "mine"
     assert remote.placed(tmp_path).questions == Path("/abs/q")
     assert load(kb="redis://h/0").placed(tmp_path).kb == "redis://h/0"
-
-
-def test_tuning_overrides_are_tunes_own_options() -> None:
-    for name, field in TuneOverrides.model_fields.items():
-        own = TuneSettings.model_fields[name]
-        assert {str(m) for m in own.metadata} <= {str(m) for m in field.metadata} or name == "rank"
-        assert _kinds(own.annotation) <= _kinds(field.annotation)
-
-
-def _kinds(annotation: Any) -> set[str]:
-    """The members of a union, literals opened."""
-    parts = get_args(annotation) or (annotation,)
-    return {inner for part in parts for inner in (_kinds(part) if get_args(part) else {str(part)})}
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda f: f.name)

@@ -74,7 +74,7 @@ def test_a_rotary_embedding_that_changes_with_the_batch_keeps_its_first_context(
 def test_the_cache_takes_what_it_is_given_and_no_more_than_is_of_use() -> None:
     shapes = [LayerShape(2, 16, 16)] * 2
     block = 2 * 2 * 32 * 16 * 4  # layers x heads x (key + value) x tokens x bytes
-    settings = EngineSettings(max_sequences=2, kv_memory=str(5 * block + 1))
+    settings = EngineSettings(max_sequences=2, kv_memory=f"{5 * block + 1}B")
     assert cache_blocks(shapes, torch.float32, 512, settings) == 5
     assert cache_blocks(shapes, torch.float32, 32, settings) == 4  # two sequences of two blocks
     assert cache_blocks(shapes, torch.int8, 512, settings) == 5 * block // (2 * 2 * 16 * (32 + 8))

@@ -57,7 +57,7 @@ def test_alone_batched_chunked_and_through_a_shared_prefix(tiny_model, prompts, 
 def test_preempted_again_and_again(tiny_model, prompts, expected) -> None:
     shapes_bytes = 2 * 2 * 16 * 2 * 16 * 4  # layers x (k, v) x block x heads x width x f32
     engine = opened(
-        tiny_model, kv_memory=str(14 * shapes_bytes), max_sequences=8, step_tokens=32, speculate=0
+        tiny_model, kv_memory=f"{14 * shapes_bytes}B", max_sequences=8, step_tokens=32, speculate=0
     )
     try:
         assert engine.stats.blocks < 20

@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_told_how_it_could():
 
 
 def test_ways_to_fit_come_cheapest_first_and_end_where_it_fits():
-    settings = PlanSettings(model="x", task="lora")
+    settings = PlanSettings(model="x", task="lora", max_length=512)
     ways = to_fit(settings, 15_300_000_000)
     assert [(one.setting, one.value) for one in ways] == [
         ("micro_batch", 1),

@@ -43,13 +43,15 @@ def test_the_remedy_leads_to_what_fits(model):
 def peaks(model) -> tuple[int, int]:
     """What LoRA needs without recomputing activations, and with it."""
     on = (False, True)
-    each = (PlanSettings(model=str(model), task="lora", gradient_checkpointing=one) for one in on)
+    each = (
+        PlanSettings(model=str(model), task="lora", max_length=512, gradient_checkpointing=one) for one in on
+    )
     without, recomputing = (estimate(from_file(model), one).peak.total_bytes for one in each)
     return without, recomputing
 
 
 def test_auto_recomputes_only_where_it_fits_so_and_only_so(model, peaks):
-    spec, settings = from_file(model), PlanSettings(model=str(model), task="lora")
+    spec, settings = from_file(model), PlanSettings(model=str(model), task="lora", max_length=512)
     without, recomputing = peaks
     assert recomputing < without
     chosen = {
@@ -66,7 +68,7 @@ def test_auto_recomputes_only_where_it_fits_so_and_only_so(model, peaks):
 
 @pytest.mark.parametrize("said", [True, False])
 def test_what_was_said_is_kept(model, peaks, said):
-    settings = PlanSettings(model=str(model), task="lora", gradient_checkpointing=said)
+    settings = PlanSettings(model=str(model), task="lora", max_length=512, gradient_checkpointing=said)
     for limit in peaks:
         assert decide(from_file(model), settings, limit).settings is settings
 
@@ -76,13 +78,13 @@ def test_serving_has_nothing_to_recompute(model):
 
 
 def test_each_process_has_activations_of_its_own(model, peaks):
-    spec, settings = from_file(model), PlanSettings(model=str(model), task="lora")
+    spec, settings = from_file(model), PlanSettings(model=str(model), task="lora", max_length=512)
     without, _ = peaks
     assert decide(spec, settings, without, processes=2).settings.gradient_checkpointing is True
 
 
 def test_what_fits_with_activations_recomputed_is_let_through(model, peaks):
-    settings = PlanSettings(model=str(model), task="lora")
+    settings = PlanSettings(model=str(model), task="lora", max_length=512)
     _, recomputing = peaks
     require_room(model, settings, recomputing)
     with pytest.raises(MemoryLimitError, match=r"--micro-batch 1"):

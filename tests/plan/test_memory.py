@@ -4,8 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from weightwright.errors import SettingsError
+from weightwright.options import parse_bytes
 from weightwright.plan import memory
-from weightwright.plan.settings import PlanSettings, parse_bytes
+from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import from_config
 
 SPEC = from_config(
@@ -83,16 +84,32 @@ def test_each_saving_saves():
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("24GB", 24 * 10**9), ("16GiB", 16 * 2**30), ("1.5 gb", 1_500_000_000), ("8000", 8000)]
+    ("text", "size"),
+    [
+        ("24GB", 24 * 10**9),
+        ("16GiB", 16 * 2**30),
+        ("1.5 gb", 1_500_000_000),
+        ("8000B", 8000),
+        ("24000000000", 24 * 10**9),
+    ],
 )
 def test_sizes(text: str, size: int):
     assert parse_bytes(text) == size
     assert settings(device_memory=text).device_bytes == size
+    if text.isdecimal():  # as YAML has it
+        assert settings(device_memory=int(text)).device_bytes == size
 
 
 def test_a_wrong_size_is_refused():
-    with pytest.raises(ValidationError, match="such as 24GB"):
-        settings(device_memory="much")
+    for wrong in ("much", True, ["24GB"], "-1GB"):
+        with pytest.raises(ValidationError, match="such as 24GB"):
+            settings(device_memory=wrong)
+
+
+@pytest.mark.parametrize("forgotten", ["24", 80, "16384", "1.5"])
+def test_a_number_whose_unit_was_forgotten_is_refused(forgotten: object):
+    with pytest.raises(ValidationError, match=f"write {forgotten}GB or {forgotten}MB"):
+        settings(device_memory=forgotten)
 
 
 def test_of_a_mixture_only_the_experts_that_are_met_have_activations():

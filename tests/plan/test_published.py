@@ -35,7 +35,7 @@ def test_two_bytes_a_parameter():
 
 @pytest.mark.parametrize(("rank", "said"), [(8, "16.42 GB"), (16, "16.47 GB")])
 def test_lora_on_llama_2_7b(rank: int, said: str):
-    found = figures(LLAMA_2_7B, task="lora", rank=rank, targets="all-linear,lm_head")
+    found = figures(LLAMA_2_7B, task="lora", rank=rank, targets="all-linear,lm_head", max_length=512)
     one = found[f"LoRA on Llama-2-7B at rank {rank}"]
     assert one.published == said
     assert 13.5 < gigabytes(one.ours) < 30
@@ -43,7 +43,7 @@ def test_lora_on_llama_2_7b(rank: int, said: str):
 
 
 def test_a_33b_model_in_16_and_in_4_bits():
-    found = figures(LLAMA_33B, task="qlora")
+    found = figures(LLAMA_33B, task="qlora", max_length=512)
     assert found["a 33B model in 4 bits"].published == "about 20 GB"
     one = found["a 33B model in 4 bits"]
     assert 17 < gigabytes(one.ours) < 50

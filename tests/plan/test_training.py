@@ -16,7 +16,7 @@ LINEAR = 6_476_005_376  # numbers in the layers' matrices: 32 x (4 x 4096 x 4096
 
 
 def settings(**values) -> PlanSettings:
-    return PlanSettings(**{"model": "x", "task": "lora", **values})
+    return PlanSettings(**{"model": "x", "task": "lora", "max_length": 512, **values})
 
 
 def phases(**values) -> dict[str, dict[str, int]]:

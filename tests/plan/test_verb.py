@@ -70,7 +70,7 @@ def test_the_text_says_counts_peak_phases_figures_and_advice(plan):
 
 
 def test_auto_checkpointing_is_decided_by_the_memory_and_said(plan):
-    options = ("--task", "lora", "--device-memory", "17GB", "--json")
+    options = ("--task", "lora", "--max-length", 512, "--device-memory", "17GB", "--json")
     found = as_json(plan(LLAMA, *options))
     assert found["fits"]
     (said,) = [one for one in found["advice"] if one["setting"] == "gradient_checkpointing"]

@@ -15,12 +15,12 @@ from weightwright.address import packages
 from weightwright.address.grammar import EXAMPLES, SCHEME, checked, expanded, require_host
 from weightwright.config import nearest
 from weightwright.errors import AddressError
+from weightwright.options import Precision
 
 ModelKind = Literal["extract", "server", "hub", "folder", "gguf", "short"]
 EmbedderKind = Literal["server", "hub", "folder", "short"]
-Precision = Literal["int4", "int8", "bf16", "f32"]
 
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+PRECISIONS: tuple[Precision, ...] = tuple(p for p in get_args(Precision) if p != "auto")
 SERVER_SCHEMES = ("http", "https")
 EXTRACT = "extract"
 

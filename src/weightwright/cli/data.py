@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from weightwright import options
 from weightwright.cli.flags import Outcome, verb
 from weightwright.config import Settings
 from weightwright.data.grounded import PromptSettings
+from weightwright.options import TrainOn
 
 if TYPE_CHECKING:
     from weightwright.data.checks import Alike, Problem
@@ -29,7 +31,7 @@ class DataShowSettings(Settings):
 
     file: Path = Field(description=ROWS_HELP)
     model: str = Field(description="model address, for its tokenizer and chat template")
-    train_on: Literal["answers", "last", "all"] = Field("answers", description="tokens that carry loss")
+    train_on: TrainOn = options.TRAIN_ON
     first: int = Field(1, ge=1, description="number of the first row to show")
     count: int = Field(3, ge=1, description="rows to show")
     prompt: PromptSettings = Field(default_factory=PromptSettings)
@@ -46,8 +48,8 @@ class DataCheckSettings(Settings):
     embedder: str = Field(
         "", description="embedder address (minilm), to count kinds of task; default: not counted"
     )
-    train_on: Literal["answers", "last", "all"] = Field("answers", description="tokens that carry loss")
-    max_length: int = Field(2048, ge=2, description="longest row in tokens")
+    train_on: TrainOn = options.TRAIN_ON
+    max_length: int = options.MAX_LENGTH
     prompt: PromptSettings = Field(default_factory=PromptSettings)
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from weightwright import config
 from weightwright.cli import logs
+from weightwright.options import Device
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -24,7 +25,6 @@ OPTIONS = Group("Options", sort_key=2)
 EVERYWHERE = Group("Everywhere", sort_key=9)
 _LOG_WIDTH = 140
 LogLevel = Literal["debug", "info", "warning", "error"]
-Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +194,16 @@ def _identifier(leaf: config.Leaf) -> str:
 
 
 def _flag_type(annotation: Any) -> Any:
-    """The type of a flag: `X | None` is a flag of X; a tuple is a list that may be repeated."""
+    """The type of a flag: `X | None` is a flag of X; a tuple is a list that may be repeated.
+
+    Limits are left to the settings, which name the option and its value where one is broken.
+    """
     args = [a for a in get_args(annotation) if a is not type(None)]
     if type(None) in get_args(annotation) and len(args) == 1:
         annotation = args[0]
     if get_origin(annotation) is tuple:
         return list[get_args(annotation)[0]]  # type: ignore[misc]
-    return annotation
+    return _flag_type(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
 
 
 def _help(leaf: config.Leaf) -> str:

@@ -1,35 +1,26 @@
 """What `compare` can be told."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
 from weightwright.compare.arms import ARMS, arm
-from weightwright.config import Settings, nearest
+from weightwright.config import Settings, nearest, partial
 from weightwright.judge.settings import Metrics
 from weightwright.rag.settings import AnswerSettings, ChunkSettings
+from weightwright.tune.settings import TuneSettings
+
+_TUNE_OPTIONS = (
+    "rank", "alpha", "dropout", "targets", "epochs", "max_steps", "learning_rate", "batch", "micro_batch",
+    "max_length", "too_long", "precision", "seed",
+)  # fmt: skip
 
 
-class TuneOverrides(Settings):
+class TuneOverrides(partial(TuneSettings, _TUNE_OPTIONS)):  # type: ignore[misc] # made from tune's own fields
     """How the adapter is tuned: options of `weightwright tune`, by its names; left out: its defaults."""
 
     data: Path | None = Field(None, description="rows to tune the adapter on (unless `adapter` is given)")
-    rank: int | None = Field(None, ge=1, description="LoRA rank")
-    alpha: float | None = Field(None, gt=0, description="LoRA scale is alpha/rank")
-    dropout: float | None = Field(None, ge=0, lt=1, description="dropout before the adapter")
-    targets: str | None = Field(None, description="layers adapted: names (q_proj,v_proj) or all-linear")
-    epochs: int | None = Field(None, ge=1, description="times every row is read")
-    max_steps: int | None = Field(None, ge=1, description="stop after so many steps")
-    learning_rate: float | None = Field(None, gt=0, description="peak learning rate")
-    batch: int | None = Field(None, ge=1, description="rows a step")
-    micro_batch: int | None = Field(None, ge=1, description="rows a pass")
-    max_length: int | None = Field(None, ge=2, description="longest row in tokens")
-    too_long: Literal["error", "drop", "truncate", "split"] | None = Field(
-        None, description="what to do with longer rows"
-    )
-    precision: Literal["auto", "f32", "bf16"] | None = Field(None, description="of the base model's weights")
-    seed: int | None = Field(None, ge=0, description="order of rows, first adapter weights, dropout")
 
 
 class CompareSettings(Settings):

@@ -8,14 +8,13 @@ of it. A template that cannot be followed in this way is refused, never guessed.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from weightwright.data.sample import Built, Judged, Pair, Sample, Text, Tools
 from weightwright.errors import DataError, ModelError, RequestError
+from weightwright.options import TrainOn
 from weightwright.ports import Message, ToolCall
 from weightwright.wire.template import OWN_OPTIONS
-
-TrainOn = Literal["answers", "last", "all"]
 
 # Stand for an answer while its place is sought; the one is taken that the answer does not end like.
 _STAND_INS = ("\u2e28answer\u2e29", "\u2e26answer\u2e27")

@@ -10,7 +10,7 @@ from weightwright.errors import ModelError, SettingsError
 from weightwright.executor.execute import Executor, Transformers
 from weightwright.executor.fuse import CHANGING_ROPE
 from weightwright.kernels.cache import BLOCK_TOKENS, LayerShape, PagedCache, block_bytes
-from weightwright.plan.settings import parse_bytes
+from weightwright.options import Precision, parse_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from weightwright.executor.linear import PackedLinear
     from weightwright.executor.lora import AdapterBank
-    from weightwright.weights.load import Loaded, Precision
+    from weightwright.weights.load import Loaded
     from weightwright.weights.source import Weight
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
     return Parts(executor, bank, cache, native, device, vocab, context, generation_config)
 
 
-def _without_experts(model: Any, wanted: "Precision", plain: "Precision") -> "Precision":
+def _without_experts(model: Any, wanted: Precision, plain: Precision) -> Precision:
     """`wanted`, or `plain` for `auto` on a mixture of experts, whose matrices are not packed.
 
     Raises ModelError for int8 and int4 of a mixture: most of its weights would silently stay as they are.

@@ -15,8 +15,8 @@ from weightwright.engine.outputs import (  # fmt: skip
     refuse_parallel,
     settings_of,
 )
-from weightwright.engine.settings import Device, Precision
 from weightwright.errors import SettingsError
+from weightwright.options import Device, Precision
 from weightwright.ports import ChatRequest, Message, Reply, SamplingParams, Score, TokenLogprob
 
 T = TypeVar("T")

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from weightwright.engine.settings import EngineSettings, Precision
+from weightwright.engine.settings import EngineSettings
 from weightwright.errors import SettingsError
+from weightwright.options import Precision
 from weightwright.ports import Completion, TokenLogprob
 
 _DTYPES: dict[str, Precision] = {

@@ -1,14 +1,11 @@
 """Options of the in-process engine."""
 
-from typing import Annotated, Literal
+from pydantic import Field
 
-from pydantic import AfterValidator, Field
-
+from weightwright import options
 from weightwright.config import Settings
-from weightwright.plan.settings import checked_bytes
-
-Precision = Literal["auto", "f32", "bf16", "int8", "int4"]
-Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
+from weightwright.options import Device, KvPrecision, Precision, Size
+from weightwright.plan.measured import STEP_TOKENS
 
 
 class EngineSettings(Settings):
@@ -20,16 +17,15 @@ class EngineSettings(Settings):
     )
     device: Device = Field("auto", description="where the model runs")
     max_sequences: int = Field(32, ge=1, description="sequences decoded together")
-    step_tokens: int = Field(512, ge=1, description="tokens computed in one step, prompts in chunks of it")
+    step_tokens: int = Field(
+        STEP_TOKENS, ge=1, description="tokens computed in one step, prompts in chunks of it"
+    )
     max_context: int | None = Field(None, ge=1, description="limit on prompt + completion tokens")
-    kv_memory: Annotated[str, AfterValidator(checked_bytes)] | None = Field(
+    kv_memory: Size | None = Field(
         None,
-        coerce_numbers_to_str=True,
         description="memory of the KV cache (2GB); default: what fits and is of use",
     )
-    kv_precision: Literal["auto", "int8"] = Field(
-        "auto", description="of cached keys and values; int8 halves their memory"
-    )
+    kv_precision: KvPrecision = options.KV_PRECISION
     speculate: int | None = Field(
         None,
         ge=0,

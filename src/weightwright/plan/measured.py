@@ -1,4 +1,4 @@
-"""The constants of the memory estimate: those that measurements give, and limits that other files set.
+"""The constants of the memory estimate: those that measurements give, and limits that `tune` and `engine` work by.
 
 Formulas stand in `serving.py` and `training.py`; a new measurement changes only what is here.
 """
@@ -17,11 +17,10 @@ CUDA_CONTEXT_BYTES = 500_000_000
 # Bytes of what is computed with; int8 and int4 weights are multiplied in bf16.
 COMPUTE_BYTES: Mapping[str, int] = {"f32": 4, "bf16": 2, "int8": 2, "int4": 2}
 
-LOSS_CHUNK_BYTES = 64_000_000  # as tune/head.py holds them
-PASS_TOKENS = {"cpu": 1024, "gpu": 8192}  # as tune/run.py fills a pass where no rows are said
-SHORT_ROWS = 512  # on a CPU attention weights are made whole up to here, as tune/attention.py does
-STEP_TOKENS = 512  # as engine/settings.py has it
-BLOCK_TOKENS = 16  # as model/cache.py has them
+LOSS_CHUNK_BYTES = 64_000_000  # of logits that training holds at once, with what is made of them
+PASS_TOKENS = {"cpu": 1024, "gpu": 8192}  # that fill a training pass where no rows are said
+SHORT_ROWS = 512  # tokens up to which training on a CPU makes attention weights whole
+STEP_TOKENS = 512  # that the engine computes in one step where nothing else is said
 
 # How many copies a layer keeps of a token for the backward pass. With adapters, whose layers are single steps (see
 # tune/fused): what each of two norms takes and gives; queries, and what attention gives; keys and values; of the

@@ -5,10 +5,11 @@ import shutil
 import subprocess
 
 from weightwright.errors import SettingsError
+from weightwright.options import Precision
 from weightwright.plan.params import active_params, count_params
 from weightwright.plan.phases import Estimate, Phase
 from weightwright.plan.serving import kv_bytes, served_weight_bytes, serving_phases
-from weightwright.plan.settings import PlanSettings, Precision
+from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import ModelSpec
 from weightwright.plan.training import trained_params, training_phases, weight_bytes
 

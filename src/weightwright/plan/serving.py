@@ -1,9 +1,11 @@
 """Memory of serving, as the engine holds it."""
 
 from weightwright.errors import SettingsError
+from weightwright.kernels.cache import BLOCK_TOKENS
+from weightwright.options import Precision
 from weightwright.plan import measured
 from weightwright.plan.phases import Phase
-from weightwright.plan.settings import PlanSettings, Precision
+from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import ModelSpec
 
 # Bytes a weight of a linear layer; int4 has a scale and a zero point in bf16 for each 32.
@@ -47,7 +49,7 @@ def kv_bytes(spec: ModelSpec, settings: PlanSettings) -> int:
 
     Linear attention keeps a state a sequence in f32, however long the sequence is.
     """
-    tokens = settings.sequences * -(-settings.context // measured.BLOCK_TOKENS) * measured.BLOCK_TOKENS
+    tokens = settings.sequences * -(-settings.context // BLOCK_TOKENS) * BLOCK_TOKENS
     size = measured.COMPUTE_BYTES[settings.resolved_precision]
     total = 0
     for one in spec.kinds:

@@ -8,12 +8,13 @@ first step, so that there is never a second model.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from weightwright.options import Precision
 from weightwright.plan import measured
 from weightwright.plan.activations import kept_bytes
 from weightwright.plan.params import count_lora, count_params, head_weights
 from weightwright.plan.phases import Phase
 from weightwright.plan.serving import runtime_bytes
-from weightwright.plan.settings import PlanSettings, Precision
+from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import ModelSpec
 
 WITH_REFERENCE = ("dpo", "kto")

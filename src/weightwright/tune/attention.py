@@ -17,12 +17,13 @@ from torch.nn import functional as F
 
 from weightwright.kernels import train as kernels
 from weightwright.kernels.elementwise import padded_rows
+from weightwright.plan.measured import SHORT_ROWS
 
 NAME = "weightwright-rows"
 # what bf16 makes of another order of sums, and of another kernel (4-bit ones round most); another row in sight, or
 # positions that go on, change far more
 _ROUNDING, _KERNELS = 0.02, 0.2
-LONGEST = 512  # tokens; longer rows are left to the flash kernel
+LONGEST = SHORT_ROWS  # tokens; longer rows are left to the flash kernel
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from weightwright.kernels import train as kernels
 from weightwright.kernels.elementwise import padded_rows
+from weightwright.plan.measured import LOSS_CHUNK_BYTES as CHUNK_BYTES
 
-CHUNK_BYTES = 64_000_000  # of logits, with what is made of them
 _UNKNOWN_VOCABULARY = 128_000  # of a head that does not tell its outputs
 
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 from weightwright.errors import ModelError
 from weightwright.plan.fits import Decision, decide, require_room
+from weightwright.plan.measured import PASS_TOKENS
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import from_file
 from weightwright.tune.ranks import Alone
 from weightwright.tune.settings import TuneSettings
 
-_AT_LEAST = 1024  # tokens of a pass, whatever the rows are like
+_AT_LEAST = PASS_TOKENS["cpu"]  # tokens of a pass, whatever the rows are like
 
 
 def plan_settings(settings: TuneSettings, *, longest: int) -> PlanSettings:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from weightwright.options import Objective as Name
 from weightwright.tune.batch import Batch, Unit
 from weightwright.tune.loss import VocabularyLoss
-from weightwright.tune.settings import Objective as Name
 from weightwright.tune.settings import TuneSettings
 
 Layout = Callable[[Sequence[Unit]], Iterable[Batch]]

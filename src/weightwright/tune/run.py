@@ -16,6 +16,7 @@ from weightwright.files import write_whole
 from weightwright.machine.device import pick_device
 from weightwright.machine.heap import give_back
 from weightwright.plan import advice
+from weightwright.plan.measured import PASS_TOKENS
 from weightwright.ports import Progress, silent
 from weightwright.tune import dataset, events, export, loop, reference
 from weightwright.tune.adapt import Adapted, adapted
@@ -176,7 +177,7 @@ def plan_course(
         batch=batch,
         warmup=warmup,
         eval_every=settings.eval_every or max(1, -(-steps // 4)),
-        pass_tokens=1024 if kind == "cpu" else 8192,
+        pass_tokens=PASS_TOKENS["cpu" if kind == "cpu" else "gpu"],
         settings=settings,
         packed=settings.packing,
         notes=notes,

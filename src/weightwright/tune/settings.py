@@ -5,14 +5,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from weightwright import options
 from weightwright.config import Settings
 from weightwright.data.grounded import PromptSettings
-from weightwright.plan.settings import AutoOrFlag
+from weightwright.options import AutoOrFlag, Device, Objective, Optimizer, TrainOn, TrainPrecision
 
 Method = Literal["lora", "qlora", "full"]
-Objective = Literal["sft", "dpo", "orpo", "simpo", "kto", "pretrain"]
 Schedule = Literal["cosine", "linear", "constant"]
-Optimizer = Literal["adamw", "sgd", "adamw8bit"]
 
 DEFAULT_LEARNING_RATE: dict[Method, float] = {"lora": 3e-4, "qlora": 3e-4, "full": 2e-5}
 PREFERENCE_SHARE = 0.1  # of it where answers are compared: larger steps leave the model that is compared with
@@ -34,11 +33,7 @@ class TuneSettings(Settings):
     out: Path = Field(description="folder of the run: adapter, checkpoints, log, loss curve")
     eval_data: Path | None = Field(None, description="rows held out, to measure the loss on")
     method: Method = Field("lora", description="lora trains an adapter, full every weight")
-    objective: Objective = Field(
-        "sft",
-        description="what is minimised; sft: predict the answers, pretrain: all of a text, dpo, orpo, simpo: prefer "
-        "one answer to another, kto: follow judgements",
-    )
+    objective: Objective = options.OBJECTIVE
     beta: float | None = Field(
         None, gt=0, description="dpo, kto, orpo: 0.1, simpo: 2; how strongly answers are told apart"
     )
@@ -48,51 +43,40 @@ class TuneSettings(Settings):
     )
     desirable_weight: float = Field(1.0, gt=0, description="kto: weight of answers judged good")
     undesirable_weight: float = Field(1.0, gt=0, description="kto: weight of answers judged bad")
-    train_on: Literal["answers", "last", "all"] = Field("answers", description="tokens that carry loss")
+    train_on: TrainOn = options.TRAIN_ON
 
-    rank: int = Field(8, ge=1, le=1024, description="LoRA rank")
-    alpha: float | None = Field(None, gt=0, description="LoRA scale is alpha/rank; default: 2 x rank")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapter")
-    targets: str = Field("all-linear", description="layers adapted: names (q_proj,v_proj) or all-linear")
+    rank: int = options.RANK
+    alpha: float | None = options.ALPHA
+    dropout: float = options.DROPOUT
+    targets: str = options.TARGETS
     rslora: bool = Field(False, description="LoRA scale is alpha/sqrt(rank) (rsLoRA)")
-    dora: bool = Field(False, description="a magnitude beside each direction (DoRA): finer, slower")
+    dora: bool = options.DORA
 
-    epochs: int = Field(1, ge=1, description="times every row is read")
+    epochs: int = options.EPOCHS
     max_steps: int | None = Field(None, ge=1, description="stop after so many steps")
-    optimizer: Optimizer = Field("adamw", description="sgd keeps half of adamw's state, adamw8bit a quarter")
-    momentum: float = Field(0.9, ge=0, lt=1, description="sgd: share of the last step that is kept")
-    learning_rate: float | None = Field(
-        None,
-        gt=0,
-        description="default: 3e-4 for lora, 2e-5 for full, a tenth of it for preferences; sgd: 0.1",
-    )
+    optimizer: Optimizer = options.OPTIMIZER
+    momentum: float = options.MOMENTUM
+    learning_rate: float | None = options.LEARNING_RATE
     schedule: Schedule = Field("cosine", description="how the learning rate falls after warm-up")
     warmup_steps: int | None = Field(None, ge=0, description="steps of warm-up, at most 10% of all")
     warmup_ratio: float | None = Field(None, ge=0, le=1, description="the same as a share of the steps")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
-    batch: int | None = Field(
-        None, ge=1, description="rows a step; default: 128 while at least 100 steps remain"
-    )
-    micro_batch: int | None = Field(
-        None, ge=1, description="rows a pass; default: as many as make 1,024 tokens (8,192 on a GPU)"
-    )
+    batch: int | None = options.BATCH
+    micro_batch: int | None = options.MICRO_BATCH
     packing: bool = Field(
         True, description="rows behind each other in a pass, none seeing another; false: padded"
     )
-    max_length: int = Field(2048, ge=2, description="longest row in tokens")
+    max_length: int = options.MAX_LENGTH
     too_long: Literal["error", "drop", "truncate", "split"] = Field(
         "error", description="what to do with longer rows; those dropped, cut and split are counted"
     )
 
-    precision: Literal["auto", "f32", "bf16"] = Field("auto", description="of the base model's weights")
+    precision: TrainPrecision = Field("auto", description="of the base model's weights")
     tf32: bool = Field(False, description="let NVIDIA GPUs round f32 products to tf32")
-    gradient_checkpointing: AutoOrFlag = Field(
-        "auto",
-        description="recompute activations: less memory, slower; auto: where it does not fit without, and does with",
-    )
+    gradient_checkpointing: AutoOrFlag = options.GRADIENT_CHECKPOINTING
     fsdp: bool = Field(False, description="share weights between GPUs, started under torchrun")
-    device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = Field("auto", description="where to compute")
+    device: Device = Field("auto", description="where to compute")
 
     eval_every: int | None = Field(None, ge=1, description="steps between evaluations; default: a quarter")
     save_every: int = Field(100, ge=1, description="steps between checkpoints")

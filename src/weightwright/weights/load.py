@@ -14,6 +14,7 @@ from weightwright.hub import weight_files
 from weightwright.hub.pull import pull
 from weightwright.hub.store import locate
 from weightwright.machine.device import default_precision, pick_device
+from weightwright.options import Precision
 from weightwright.ports import Progress, silent
 from weightwright.weights import gguf_file, quantized, support
 from weightwright.weights.quiet import quiet
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 
     from weightwright.weights.source import WeightSource
 
-__all__ = ["Loaded", "Precision", "context_tokens", "load", "load_tokenizer", "pick_device"]
-
-Precision = Literal["auto", "f32", "bf16", "int8", "int4"]
+__all__ = ["Loaded", "context_tokens", "load", "load_tokenizer", "pick_device"]
 
 # what configs call the length of the context
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length",
