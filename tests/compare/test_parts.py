@@ -101,11 +101,11 @@ def test_questions_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"question": "Q?"}', ":1: reference is missing"),
-        ('{"reference": "r"}', ":1: question is missing"),
+        ('{"question": "Q?"}', ", line 1: reference is missing"),
+        ('{"reference": "r"}', ", line 1: question is missing"),
         ('{"question": ["Q?"], "reference": "r"}', "question=['Q?']"),
-        ("[]", ":1: expected an object"),
-        ("{", ":1: not valid JSON"),
+        ("[]", ", line 1: expected an object"),
+        ("{", ", line 1: not valid JSON"),
         ("", "holds no rows"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from weightwright.data.catalogue import fingerprint, read_tables
 from weightwright.data.formats import read_judged, read_pairs, read_samples, read_texts
-from weightwright.errors import DataError
+from weightwright.errors import DataError, Place
 from weightwright.ports import Message
 
 
@@ -135,7 +135,7 @@ def test_pairs_kto_and_texts(tmp_path):
     assert (judged.good, said(judged.sample)) == (False, [("user", "q"), ("assistant", "a")])
 
     place = folder(tmp_path / "d", {"columns": {"prompt": "text"}}, [{"text": "once"}])
-    assert read_texts(Path(f"{place}:mine")) == [("once", f"{place}/rows.json, row 1 (line 1)")]
+    assert read_texts(Path(f"{place}:mine")) == [("once", Place(f"{place}/rows.json", row=1, line=1))]
 
 
 def test_kto_needs_a_truth_value(tmp_path):

@@ -37,7 +37,7 @@ def test_csv_and_tsv_read_as_json_does(tmp_path):
 def test_a_csv_row_stands_where_it_begins_and_may_be_long(tmp_path):
     rows = [{"text": "one\ntwo"}, {"text": "x" * 200_000}]
     first, second = read_file(as_csv(tmp_path / "rows.csv", rows))
-    assert (first.place, second.place) == (f"{tmp_path}/rows.csv, line 2", f"{tmp_path}/rows.csv, line 4")
+    assert [str(row.place) for row in (first, second)] == [f"{tmp_path}/rows.csv, line {n}" for n in (2, 4)]
     assert len(second.values["text"]) == 200_000
 
 
@@ -65,7 +65,7 @@ def test_a_wrong_csv_is_named(tmp_path, content: str, message: str):
 
 def test_a_row_of_a_json_list_knows_its_line(tmp_path):
     file = written(tmp_path / "rows.json", '[\n {"a": 1},\n\n {"a":\n 2}, {"a": 3}\n]\n')
-    assert [row.place.removeprefix(f"{file}, ") for row in read_file(file)] == [
+    assert [str(row.place).removeprefix(f"{file}, ") for row in read_file(file)] == [
         "row 1 (line 2)",
         "row 2 (line 4)",
         "row 3 (line 5)",
@@ -76,7 +76,7 @@ def test_a_text_file_is_one_text(tmp_path):
     (row,) = read_file(written(tmp_path / "book.txt", "One.\r\n\r\nTwo.\n"))
     assert row.values == {"text": "One.\n\nTwo.\n"}
     lines = read_file(tmp_path / "book.txt", text_lines=True)
-    assert [(line.values["text"], line.place) for line in lines] == [
+    assert [(line.values["text"], str(line.place)) for line in lines] == [
         ("One.", f"{tmp_path}/book.txt, line 1"),
         ("Two.", f"{tmp_path}/book.txt, line 3"),
     ]
@@ -87,6 +87,19 @@ def test_all_broken_rows_can_be_had(tmp_path):
     broken: list[DataError] = []
     assert [row.values for row in read_file(file, broken=broken.append)] == [{"a": 1}, {"a": 2}]
     assert [str(error).removeprefix(f"{file}, ").split(":")[0] for error in broken] == ["line 2", "line 3"]
+
+
+@pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1e"])
+def test_only_a_line_feed_ends_a_row(tmp_path, inside):
+    said = f"one{inside}two"
+    rows = read_file(written(tmp_path / "rows.csv", f'text\na\n"{said}"\n'))
+    assert [(row.values["text"], row.place.line) for row in rows] == [("a", 2), (said, 3)]
+    rows = read_file(written(tmp_path / "rows.txt", f"a\r\n{said}\n"), text_lines=True)
+    assert [(row.values["text"], row.place.line) for row in rows] == [("a", 1), (said, 2)]
+    if inside >= " ":  # JSON escapes the others
+        text = json.dumps({"text": "a"}) + "\r\n" + json.dumps({"text": said}, ensure_ascii=False) + "\n"
+        rows = read_file(written(tmp_path / "rows.jsonl", text))
+        assert [(row.values["text"], row.place.line) for row in rows] == [("a", 1), (said, 2)]
 
 
 def test_a_folder_of_files_of_one_kind(tmp_path):
@@ -129,7 +142,7 @@ def test_parquet_reads_as_json_does(tmp_path):
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
     read = read_file(tmp_path / "rows.parquet")
     assert [row.values for row in read] == rows
-    assert read[1].place == f"{tmp_path}/rows.parquet, row 2"
+    assert str(read[1].place) == f"{tmp_path}/rows.parquet, row 2"
     (tmp_path / "broken.parquet").write_bytes(b"no table at all")
     with pytest.raises(DataError, match="is not a Parquet file that can be read"):
         read_file(tmp_path / "broken.parquet")

@@ -8,7 +8,7 @@ import pytest
 from weightwright.data import grounded
 from weightwright.data.formats import read_judged, read_pairs, read_parts, read_samples, read_texts
 from weightwright.data.grounded import PromptSettings
-from weightwright.errors import DataError
+from weightwright.errors import DataError, Place
 from weightwright.ports import Message
 
 
@@ -171,7 +171,7 @@ def test_preference_pairs_in_every_form(tmp_path, row):
     assert said(pair.chosen.messages) == [("user", "q"), ("assistant", "good")]
     assert said(pair.rejected.messages) == [("user", "q"), ("assistant", "bad")]
     assert pair.chosen.answers == pair.rejected.answers == (False, True)
-    assert pair.place == f"{tmp_path}/rows.jsonl, line 1"
+    assert pair.place == Place(f"{tmp_path}/rows.jsonl", line=1)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_judged_answers_in_every_form(tmp_path, row):
     assert judged.good
     assert said(judged.sample.messages) == [("user", "q"), ("assistant", "good")]
     assert judged.sample.answers == (False, True)
-    assert judged.place == judged.sample.place == f"{tmp_path}/rows.jsonl, line 1"
+    assert judged.place == judged.sample.place == Place(f"{tmp_path}/rows.jsonl", line=1)
 
 
 def test_a_label_that_is_no_truth_value_is_no_judgement(tmp_path):
@@ -235,9 +235,9 @@ def test_prompt_and_completion_are_a_conversation(tmp_path):
 
 def test_texts(tmp_path):
     file = lines(tmp_path, {"text": "one"}, {"text": "two", "id": 3})
-    assert read_texts(file) == [("one", f"{file}, line 1"), ("two", f"{file}, line 2")]
+    assert read_texts(file) == [("one", Place(str(file), line=1)), ("two", Place(str(file), line=2))]
     (tmp_path / "book.txt").write_text("a\n\nb")
-    assert read_texts(tmp_path / "book.txt") == [("a\n\nb", str(tmp_path / "book.txt"))]
+    assert read_texts(tmp_path / "book.txt") == [("a\n\nb", Place(str(tmp_path / "book.txt")))]
     with pytest.raises(DataError, match="line 2: 'text' is empty"):
         read_texts(lines(tmp_path, {"text": "one"}, {"text": ""}))
 

@@ -4,11 +4,13 @@ import pytest
 
 from weightwright.data.pack import PASS_OVERHEAD_TOKENS, fit, micro_batches, rows_of_step, step_count
 from weightwright.data.template import Encoded
-from weightwright.errors import DataError
+from weightwright.errors import DataError, Place
 
 
 def row(length: int, labelled_from: int = 1) -> Encoded:
-    return Encoded(tuple(range(length)), tuple(i >= labelled_from for i in range(length)), f"row of {length}")
+    return Encoded(
+        tuple(range(length)), tuple(i >= labelled_from for i in range(length)), Place(f"row of {length}")
+    )
 
 
 def test_every_epoch_reads_every_row_once():
@@ -72,7 +74,7 @@ def test_rows_that_fit_are_left_alone():
 def test_split_rows_lose_nothing_but_pieces_without_an_answer():
     whole = row(50, labelled_from=25)
     split = fit([row(5), whole], 20, "split")
-    assert [(len(r), r.place) for r in split.rows] == [
+    assert [(len(r), str(r.place)) for r in split.rows] == [
         (5, "row of 5"),
         (20, "row of 50, piece 2"),
         (10, "row of 50, piece 3"),

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from weightwright.data.formats import read_samples
 from weightwright.data.summary import check
 from weightwright.data.template import encode_row
-from weightwright.errors import DataError, ModelError
+from weightwright.errors import DataError, ModelError, Place
 
 LONG = "Write a friendly letter to a customer whose parcel has been late for more than two weeks in winter"
 
@@ -43,7 +44,7 @@ def faulty(tmp_path: Path) -> Path:
 
 
 def numbers(places, file: Path) -> list[int]:
-    return [int(place.removeprefix(f"{file}, line ")) for place in places]
+    return [int(str(place).removeprefix(f"{file}, line ")) for place in places]
 
 
 def test_planted_faults_are_found(faulty):
@@ -64,6 +65,34 @@ def test_planted_faults_are_found(faulty):
     assert [line.split(": ")[1].split(";")[0] for line in found.verdict] == ["4", "1", "1", "1"]
 
 
+@pytest.mark.parametrize(
+    "name", ["july: final.jsonl", "a: b: c.json", "row 7, line 2.jsonl", ": .jsonl", "12.jsonl"]
+)
+def test_a_place_is_whole_whatever_the_file_is_called(tmp_path, name):
+    bad = {"messages": [{"role": "user", "content": "q"}, {"role": "judge", "content": "a: b"}]}
+    good = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    file = tmp_path / name
+    if name.endswith(".json"):
+        file.write_text(json.dumps([good, bad]))
+        place = Place(str(file), row=2, line=1, part="message 2")
+    else:
+        lines(file, good, bad)
+        place = Place(str(file), line=2, part="message 2")
+    (broken,) = check(file).broken
+    assert broken.place == place
+    assert broken.problem.startswith("role 'judge' is not one of")
+    with pytest.raises(DataError, match="is not one of") as raised:
+        read_samples(file)
+    assert (raised.value.place, raised.value.problem) == (place, broken.problem)
+    assert str(raised.value) == f"{place}: {broken.problem}"
+
+
+def test_problems_stand_in_the_order_of_their_rows(tmp_path):
+    rows = [alpaca("Is it?", "" if n % 2 else "Yes.") for n in range(1, 24)]
+    found = check(lines(tmp_path / "rows.jsonl", *rows, '{"cut'))
+    assert [one.place.line for one in found.broken] == [*range(1, 24, 2), 24]
+
+
 def test_a_placeholder_that_nobody_asked_for_is_found(tmp_path):
     file = lines(
         tmp_path / "rows.jsonl",
@@ -73,7 +102,7 @@ def test_a_placeholder_that_nobody_asked_for_is_found(tmp_path):
     )
     found = check(file)
     assert [(one.place, one.problem) for one in found.placeholders] == [
-        (f"{file}, line 1", "{{author}}, {{name}}")
+        (Place(str(file), line=1), "{{author}}, {{name}}")
     ]
     assert [line.split(";")[0] for line in found.verdict] == ["rows that answer with a placeholder: 1"]
 

@@ -4,7 +4,7 @@ import pytest
 
 from weightwright.data.formats import Judged, Pair, Sample, Text
 from weightwright.data.template import encode, encode_row, encode_text, render
-from weightwright.errors import DataError, ModelError
+from weightwright.errors import DataError, ModelError, Place
 from weightwright.ports import Message, ToolCall
 
 from .families import GEMMA, GEMMA_2, LLAMA_3, MISTRAL, QWEN_3, SMOLLM_2
@@ -35,7 +35,9 @@ def tokenizer(tiny_model):
 
 
 def sample(*messages: Message, tools=()) -> Sample:
-    return Sample(messages, tuple(m.role == "assistant" for m in messages), "rows.jsonl, line 1", tools)
+    return Sample(
+        messages, tuple(m.role == "assistant" for m in messages), Place("rows.jsonl", line=1), tools
+    )
 
 
 def labelled(encoded, tokenizer) -> list[str]:
@@ -228,15 +230,15 @@ def test_the_template_runs_in_a_sandbox(tokenizer):
 
 
 def test_a_text_is_learnt_whole_and_ends(tokenizer):
-    encoded = encode_text("Once 安.", "book.txt", tokenizer)
+    encoded = encode_text("Once 安.", Place("book.txt"), tokenizer)
     assert tokenizer.decode(encoded.token_ids) == "Once 安.<|im_end|>"
     assert all(encoded.labelled)
-    assert encoded.place == "book.txt"
+    assert encoded.place == Place("book.txt")
     tokenizer.bos_token = "<|im_start|>"
     assert tokenizer.decode(encode_text("Once", "x", tokenizer).token_ids) == "<|im_start|>Once<|im_end|>"
     tokenizer.eos_token = None
     with pytest.raises(ModelError, match="no end-of-text token"):
-        encode_text("Once", "book.txt", tokenizer)
+        encode_text("Once", Place("book.txt"), tokenizer)
 
 
 def test_every_kind_of_row_is_encoded(tokenizer):

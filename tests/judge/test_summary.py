@@ -57,9 +57,9 @@ def test_a_grader_is_refused_clearly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"answer": "x", "reference": "y"}], ":1: question is missing"),
-        ([row("x"), {"question": "Q?", "answer": "x"}], ":2: references is missing"),
-        ([row(["x"])], r":1: answer=\['x'\]"),
+        ([{"answer": "x", "reference": "y"}], ", line 1: question is missing"),
+        ([row("x"), {"question": "Q?", "answer": "x"}], ", line 2: references is missing"),
+        ([row(["x"])], r", line 1: answer=\['x'\]"),
         ([], "holds no rows"),
     ],
 )

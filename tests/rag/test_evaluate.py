@@ -63,11 +63,11 @@ def test_files(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"_id": 1}', ":1: no query"),
-        ("nonsense", ":1: no query"),
+        ('{"_id": 1}', ", line 1: no query"),
+        ("nonsense", ", line 1: no query"),
         ("", "is empty"),
-        ("[1]", ":1: no query"),
-        ('{"_id": 1, "text": "a"}\n{"_id": 1, "text": "b"}', ":2: query '1' stands there twice"),
+        ("[1]", ", line 1: no query"),
+        ('{"_id": 1, "text": "a"}\n{"_id": 1, "text": "b"}', ", line 2: query '1' stands there twice"),
         ('{"_id": 1, "text": " "}', "has no text"),
     ],
 )
@@ -84,7 +84,7 @@ def test_wrong_queries_name_their_line(tmp_path, text, message):
 def test_wrong_qrels_name_their_line(tmp_path, text, message):
     path = tmp_path / "qrels.txt"
     path.write_text("1 0 d 1\n" + text)
-    with pytest.raises(DataError, match=rf":2: .*{message}"):
+    with pytest.raises(DataError, match=rf", line 2: .*{message}"):
         read_qrels(path)
     with pytest.raises(DataError, match="cannot be read"):
         read_qrels(tmp_path / "nope")

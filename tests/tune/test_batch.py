@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from weightwright.data.pack import packs
 from weightwright.data.template import Encoded
+from weightwright.errors import Place
 from weightwright.tune import attention
 from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import NO_LABEL, Unit, pack, pad, to_batches
@@ -100,7 +101,10 @@ def test_a_model_without_the_interface_is_padded():
 
 
 def test_the_first_token_of_a_row_is_never_predicted_from_another_row():
-    everything = [Unit((Encoded((1, 2, 3), (True,) * 3, ""),)), Unit((Encoded((4, 5), (True, True), ""),))]
+    everything = [
+        Unit((Encoded((1, 2, 3), (True,) * 3, Place()),)),
+        Unit((Encoded((4, 5), (True, True), Place()),)),
+    ]
     one = pack(everything, "cpu")
     assert one.bounds == (0, 3, 5)
     assert one.positions is not None

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from weightwright.data.template import Encoded
-from weightwright.errors import MissingExtraError
+from weightwright.errors import MissingExtraError, Place
 from weightwright.tune.fused.nf4 import unpacked
 from weightwright.tune.nf4 import load_nf4
 from weightwright.tune.run import tune
@@ -96,7 +96,7 @@ def test_gradients_are_those_of_a_dense_model_with_the_same_weights(make, tiny_m
         if type(layer).__name__ == "Linear4bit":
             weight = dequantize_4bit(layer.weight, layer.weight.quant_state)
             plain.get_submodule(name).weight = torch.nn.Parameter(weight, requires_grad=False)
-    batch = pack([Unit((Encoded(tuple(range(5, 30)), (True,) * 25, ""),))], "cpu")
+    batch = pack([Unit((Encoded(tuple(range(5, 30)), (True,) * 25, Place()),))], "cpu")
     found = []
     for model in (held, plain):
         torch.manual_seed(0)

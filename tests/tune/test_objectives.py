@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from weightwright.data.template import Encoded
+from weightwright.errors import Place
 from weightwright.tune.attention import row_attention
 from weightwright.tune.batch import Unit, pack, pad
 from weightwright.tune.loss import VocabularyLoss
@@ -45,7 +46,7 @@ def draw(count: int, seed: int) -> list[Row]:
 
 def encoded(row: Row) -> Encoded:
     prompt, answer = row
-    return Encoded((*prompt, *answer), (False,) * len(prompt) + (True,) * len(answer), "")
+    return Encoded((*prompt, *answer), (False,) * len(prompt) + (True,) * len(answer), Place())
 
 
 def padded(rows: list[Row], filler: int = 0) -> dict[str, torch.Tensor]:

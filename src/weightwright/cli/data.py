@@ -84,7 +84,7 @@ def show(settings: DataShowSettings) -> Outcome:
         "longest": max(map(len, encoded)),
         "shown": [
             {
-                "place": row.place,
+                "place": str(row.place),
                 "tokens": len(row),
                 "labelled_tokens": row.labelled_tokens,
                 "parts": [{"labelled": labelled, "text": text} for labelled, text in parts],

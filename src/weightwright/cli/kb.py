@@ -101,7 +101,7 @@ def sync(settings: KbSyncSettings) -> Outcome:
     from weightwright.rag import index
 
     if not Path(settings.folder).is_dir():
-        raise DataError(f"{settings.folder} is not a folder; sync takes one, kb add takes files too")
+        raise DataError(settings.folder, "is not a folder; sync takes one, kb add takes files too")
     with (
         bar("indexing") as progress,
         open_for_adding(settings.kb, embedder=settings.embedder, chunks=settings.chunk) as (store, embedder),
@@ -237,7 +237,7 @@ def _reported(report: Any, done: str) -> Outcome:
     lines = [f"skipped {item.path}: {item.reason}" for item in report.skipped]
     if report.skipped and not (report.documents or report.unchanged or report.removed):
         more = f" (and {len(lines) - _REASONS_SHOWN} more)" if len(lines) > _REASONS_SHOWN else ""
-        raise DataError(f"nothing was {done}: " + "; ".join(lines[:_REASONS_SHOWN]) + more)
+        raise DataError(None, f"nothing was {done}: " + "; ".join(lines[:_REASONS_SHOWN]) + more)
     summary = f"{done} {report.documents} documents ({report.chunks} chunks), {report.unchanged} unchanged"
     if report.removed:
         summary += f", {report.removed} deleted"

@@ -70,8 +70,12 @@ def _before_and_after(result: "TuneResult", settings: TuneSettings) -> "list[Sho
 
 def _row(one: "Shown") -> dict[str, Any]:
     return {
-        "place": one.place, "question": one.question, "wanted": one.wanted, "before": one.before, "after": one.after
-    }  # fmt: skip
+        "place": str(one.place),
+        "question": one.question,
+        "wanted": one.wanted,
+        "before": one.before,
+        "after": one.after,
+    }
 
 
 def _view(result: "TuneResult", settings: TuneSettings, shown: "list[Shown]") -> str:

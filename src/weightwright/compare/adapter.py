@@ -54,7 +54,7 @@ def tune_settings(settings: CompareSettings, model_fingerprint: str) -> TuneSett
     """The tuning run: the overrides over tune's own defaults, in a folder named by all that matters."""
     rows = settings.tune.data
     if rows is None or not rows.is_file():
-        raise DataError(f"tune.data={rows} is not a file")
+        raise DataError(None, f"tune.data={rows} is not a file")
     overrides = settings.tune.model_dump(exclude_none=True, exclude={"data"})
     key = digest(
         [
@@ -79,7 +79,7 @@ def _given(settings: CompareSettings) -> Adapter:
         return Adapter(settings.adapter, None, settings.adapter, None)
     folder = Path(settings.adapter)
     if not (folder / "adapter_config.json").is_file():
-        raise DataError(f"adapter={folder} is no adapter folder; expected adapter_config.json in it")
+        raise DataError(None, f"adapter={folder} is no adapter folder; expected adapter_config.json in it")
     return Adapter(NAME, folder, of_folder(folder), None)
 
 

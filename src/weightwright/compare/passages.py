@@ -70,8 +70,9 @@ class Ground:
         if len(inside) != 1:
             problem = "does not hold" if not inside else f"holds {len(inside)} times"
             raise DataError(
+                None,
                 f"a question names document {name!r}, which the knowledge base {problem}"
-                f"{nearest(name, self._texts)}"
+                f"{nearest(name, self._texts)}",
             )
         return inside[0]
 
@@ -93,7 +94,7 @@ def ready_ground(settings: CompareSettings, things: ExitStack, progress: Progres
     """
     for path in settings.documents:
         if not path.exists():
-            raise DataError(f"documents: {path} does not exist; give files or folders")
+            raise DataError(path, "does not exist; give files or folders")
     embedder = connect.open_embedder(settings.embedder)
     things.callback(embedder.close)
     if settings.kb:
@@ -106,7 +107,9 @@ def ready_ground(settings: CompareSettings, things: ExitStack, progress: Progres
     things.callback(store.close)
     report = add(store, embedder, settings.documents, progress=progress)
     if not report.seen:
-        raise DataError(f"none of {', '.join(map(str, settings.documents))} could be read as a document")
+        raise DataError(
+            None, f"none of {', '.join(map(str, settings.documents))} could be read as a document"
+        )
     for gone in [info.id for info in store.documents() if info.id not in report.seen]:
         store.delete(gone)
     return Ground(KnowledgeBase(store, embedder, settings.answer), embedder, report.skipped)

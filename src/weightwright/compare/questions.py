@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from weightwright.errors import DataError
+from weightwright.errors import DataError, Place
 from weightwright.judge.inputs import explain_row, json_lines
 
 
@@ -42,10 +42,11 @@ def read_questions(file: Path, limit: int | None = None) -> tuple[Question, ...]
         try:
             question = Question.model_validate({"id": str(number), **values})
         except ValidationError as error:
-            raise DataError(f"{file}:{number}: {explain_row(error)}") from error
+            raise DataError(Place(str(file), line=number), explain_row(error)) from error
         if question.id in seen:
             raise DataError(
-                f"{file}:{number}: id {question.id!r} stands on line {seen[question.id]} too; make it unique"
+                Place(str(file), line=number),
+                f"id {question.id!r} stands on line {seen[question.id]} too; make it unique",
             )
         seen[question.id] = number
         found.append(question)

@@ -39,8 +39,9 @@ def format_of(row: Row) -> Format:
     if found is None:
         known = "; ".join(dict.fromkeys(f"{one.name}: {', '.join(one.fields)}" for one in FORMATS))
         raise DataError(
-            f"{row.place}: no known format has the fields {', '.join(map(str, row.values)) or '(none)'}; "
-            f"{known}; other names can be given in a {INFO_FILE}"
+            row.place,
+            f"no known format has the fields {', '.join(map(str, row.values)) or '(none)'}; "
+            f"{known}; other names can be given in a {INFO_FILE}",
         )
     return found
 
@@ -108,7 +109,7 @@ def _conversation(row: Row, field: str) -> Sample:
     if system and turns[0].role == "system":
         if turns[0] != system[0]:
             raise DataError(
-                f"{row.place}: 'system' and the first message are two different system texts; keep one"
+                row.place, "'system' and the first message are two different system texts; keep one"
             )
         system = []
     return Sample((*system, *turns), (*[False] * len(system), *learnt), row.place, read_tools(row))
@@ -134,10 +135,10 @@ def _pair(row: Row, _prompt: PromptSettings) -> Pair:
     chosen, rejected = (_with_answer(row, name, before) for name in ("chosen", "rejected"))
     if chosen.messages[:-1] != rejected.messages[:-1]:
         raise DataError(
-            f"{row.place}: 'chosen' and 'rejected' differ before their last message; only it may differ"
+            row.place, "'chosen' and 'rejected' differ before their last message; only it may differ"
         )
     if chosen.messages == rejected.messages:
-        raise DataError(f"{row.place}: 'chosen' and 'rejected' are the same; there is nothing to prefer")
+        raise DataError(row.place, "'chosen' and 'rejected' are the same; there is nothing to prefer")
     return Pair(chosen, rejected, row.place)
 
 
@@ -160,10 +161,10 @@ def _with_answer(row: Row, field: str, before: list[Message]) -> Sample:
     turns, _ = read_turns(row, field)
     if turns[0].role != "assistant" and before:  # the whole conversation stands in the answer's field, too
         if turns[: len(before)] != before:
-            raise DataError(f"{row.place}: {field!r} does not begin with the messages of 'prompt'")
+            raise DataError(row.place, f"{field!r} does not begin with the messages of 'prompt'")
         before = []
     if turns[0].role == "assistant" and not before:
-        raise DataError(f"{row.place}: there is nothing before the answer in {field!r}; give a 'prompt'")
+        raise DataError(row.place, f"there is nothing before the answer in {field!r}; give a 'prompt'")
     return _judged_sample([*before, *turns], row, field)
 
 
@@ -191,11 +192,11 @@ def _judged_sample(turns: Sequence[Message], row: Row, field: str) -> Sample:
     """A conversation whose last message alone is learnt from. Raises DataError where that is no answer."""
     last = turns[-1]
     if last.role != "assistant":
-        raise DataError(f"{row.place}: {field!r} must end with an assistant's answer, found {last.role!r}")
+        raise DataError(row.place, f"{field!r} must end with an assistant's answer, found {last.role!r}")
     if not last.content.strip() and not last.tool_calls:
-        raise DataError(f"{row.place}: the answer in {field!r} is empty; fill it or remove the row")
+        raise DataError(row.place, f"the answer in {field!r} is empty; fill it or remove the row")
     answers = (*[False] * (len(turns) - 1), True)
-    return Sample(tuple(turns), answers, f"{row.place}, {field}", read_tools(row))
+    return Sample(tuple(turns), answers, row.place.within(field), read_tools(row))
 
 
 def _kto(row: Row, _prompt: PromptSettings) -> Judged:
@@ -225,7 +226,7 @@ def _refuse_media(row: Row) -> None:
     for field in ("images", "videos", "audios"):
         if row.get(field):
             raise DataError(
-                f"{row.place}: {field!r} cannot be learnt, only text can; remove the row or the field"
+                row.place, f"{field!r} cannot be learnt, only text can; remove the row or the field"
             )
 
 

@@ -20,7 +20,7 @@ from weightwright.config import nearest
 from weightwright.data.files import files_in, read_file
 from weightwright.data.files import fingerprint as _fingerprint
 from weightwright.data.row import INFO_FILE, Formatting, Layout, OnBroken, Row, kind_of, stop
-from weightwright.errors import DataError
+from weightwright.errors import DataError, Place
 
 _logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if (path / INFO_FILE).is_file():
         names = ", ".join(sorted(_read_info(path)))
-        raise DataError(f"{path} holds data sets by name; choose: {path}:NAME or {path}:NAME,NAME ({names})")
+        raise DataError(path, f"holds data sets by name; choose: {path}:NAME or {path}:NAME,NAME ({names})")
     return files_in(path)
 
 
@@ -114,12 +114,12 @@ def _entries(path: Path) -> list[_Entry] | None:
     if not folder.is_dir():
         return None
     if not (folder / INFO_FILE).is_file():
-        raise DataError(f"{path}: {folder} has no {INFO_FILE}, so it has no data sets by name")
+        raise DataError(folder, f"has no {INFO_FILE}, so it has no data sets by name: {path}")
     known = _read_info(folder)
     found = []
     for name in (part.strip() for part in names.split(",")):
         if name not in known:
-            raise DataError(f"{folder / INFO_FILE}: no data set {name!r}{nearest(name, known)}")
+            raise DataError(Place(str(folder / INFO_FILE)), f"no data set {name!r}{nearest(name, known)}")
         found.append(_entry(folder, name, known[name]))
     return found
 
@@ -129,54 +129,55 @@ def _read_info(folder: Path) -> dict[str, Any]:
     try:
         known = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {file}: {error}") from error
+        raise DataError(file, f"cannot be read: {error}") from error
     if not isinstance(known, dict):
-        raise DataError(f"{file} must be an object of data sets by name, found {kind_of(known)}")
+        raise DataError(file, f"must be an object of data sets by name, found {kind_of(known)}")
     return known
 
 
 def _entry(folder: Path, name: str, values: Any) -> _Entry:
-    place = f"{folder / INFO_FILE}, {name}"
+    place = Place(str(folder / INFO_FILE), part=name)
     if not isinstance(values, dict):
-        raise DataError(f"{place}: must be an object, found {kind_of(values)}")
+        raise DataError(place, f"must be an object, found {kind_of(values)}")
     for key in values:
         if key not in _KEYS:
-            raise DataError(f"{place}: unknown key {key!r}{nearest(key, _KEYS)}")
+            raise DataError(place, f"unknown key {key!r}{nearest(key, _KEYS)}")
     if remote := next((key for key in _REMOTE if values.get(key)), None):
         raise DataError(
-            f"{place}: {remote} is {values[remote]!r}, which is not on this machine; download its file into "
-            f"{folder}, and give it as file_name without {remote}"
+            place,
+            f"{remote} is {values[remote]!r}, which is not on this machine; download its file into "
+            f"{folder}, and give it as file_name without {remote}",
         )
     for key in _HUB_ONLY:
         if values.get(key):
-            raise DataError(f"{place}: {key} means something for a hub's data set only; remove it")
+            raise DataError(place, f"{key} means something for a hub's data set only; remove it")
     if values.get("split", "train") != "train":
-        raise DataError(f"{place}: split must be train for a file, found {values['split']!r}")
+        raise DataError(place, f"split must be train for a file, found {values['split']!r}")
     samples = values.get("num_samples")
     if samples is not None and (not isinstance(samples, int) or isinstance(samples, bool) or samples < 1):
-        raise DataError(f"{place}: num_samples must be a whole number of at least 1, found {samples!r}")
+        raise DataError(place, f"num_samples must be a whole number of at least 1, found {samples!r}")
     return _Entry(name, _entry_files(folder, values, place), _layout(values, place), samples)
 
 
-def _entry_files(folder: Path, values: Mapping[str, Any], place: str) -> tuple[Path, ...]:
+def _entry_files(folder: Path, values: Mapping[str, Any], place: Place) -> tuple[Path, ...]:
     file_name = values.get("file_name")
     if not isinstance(file_name, str) or not file_name:
-        raise DataError(f"{place}: file_name must name a file or a folder, found {kind_of(file_name)}")
+        raise DataError(place, f"file_name must name a file or a folder, found {kind_of(file_name)}")
     target = folder / file_name
     if not target.exists():
-        raise DataError(f"{place}: its file {target} does not exist")
+        raise DataError(place, f"its file {target} does not exist")
     return tuple(files_in(target)) if target.is_dir() else (target,)
 
 
-def _layout(values: Mapping[str, Any], place: str) -> Layout:
+def _layout(values: Mapping[str, Any], place: Place) -> Layout:
     formatting: Formatting = values.get("formatting") or "alpaca"
     if formatting not in get_args(Formatting):
         raise DataError(
-            f"{place}: formatting must be one of {', '.join(get_args(Formatting))}, found {formatting!r}"
+            place, f"formatting must be one of {', '.join(get_args(Formatting))}, found {formatting!r}"
         )
     ranking = values.get("ranking") or False
     if not isinstance(ranking, bool):
-        raise DataError(f"{place}: ranking must be true or false, found {kind_of(ranking)}")
+        raise DataError(place, f"ranking must be true or false, found {kind_of(ranking)}")
     tags = _named(values, "tags", _TAGS, place)
     columns: dict[str, str] | None = None
     if values.get("columns"):
@@ -184,20 +185,20 @@ def _layout(values: Mapping[str, Any], place: str) -> Layout:
         columns = {_COLUMNS[key]: name for key, name in given.items()}
         needed = "prompt" if formatting == "alpaca" else "messages"
         if needed not in given:
-            raise DataError(f"{place}: columns must name {needed!r}: what it leaves out is not read")
+            raise DataError(place, f"columns must name {needed!r}: what it leaves out is not read")
     return Layout(formatting=formatting, columns=columns, tags=tags, ranking=ranking)
 
 
-def _named(values: Mapping[str, Any], key: str, known: Any, place: str) -> dict[str, str]:
+def _named(values: Mapping[str, Any], key: str, known: Any, place: Place) -> dict[str, str]:
     """`columns` or `tags` as names by known key; null ones are as if left out."""
     given = values.get(key) or {}
     if not isinstance(given, dict):
-        raise DataError(f"{place}: {key} must be an object, found {kind_of(given)}")
+        raise DataError(place, f"{key} must be an object, found {kind_of(given)}")
     for name, value in given.items():
         if name not in known:
-            raise DataError(f"{place}: unknown name {name!r} in {key}{nearest(name, known)}")
+            raise DataError(place, f"unknown name {name!r} in {key}{nearest(name, known)}")
         if not isinstance(value, str | None):
-            raise DataError(f"{place}: {key}.{name} must be a text, found {kind_of(value)}")
+            raise DataError(place, f"{key}.{name} must be a text, found {kind_of(value)}")
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -209,8 +210,9 @@ def _reads_all(row: Row, broken: OnBroken) -> bool:
     for key, usual in _COLUMNS.items():
         if usual not in columns and usual not in columns.values() and row.values.get(usual):
             wrong = DataError(
-                f"{row.place}: {usual!r} is filled, but columns of {INFO_FILE} does not name it, so it would not "
-                f'be read; add "{key}": "{usual}" there, or empty the field'
+                row.place,
+                f"{usual!r} is filled, but columns of {INFO_FILE} does not name it, so it would not "
+                f'be read; add "{key}": "{usual}" there, or empty the field',
             )
             broken(wrong)
             return False

@@ -16,7 +16,7 @@ from weightwright.data.language import tongue_of
 from weightwright.data.near import near_across, near_duplicates
 from weightwright.data.sample import Built, Judged, Pair, Sample, Text
 from weightwright.data.template import Encoded
-from weightwright.errors import DataError, ModelError
+from weightwright.errors import DataError, ModelError, Place, PlacedError
 from weightwright.ports import Message
 
 
@@ -24,8 +24,12 @@ from weightwright.ports import Message
 class Problem:
     """A row that cannot be learnt from, and why."""
 
-    place: str
+    place: Place
     problem: str
+
+    def to_json(self) -> dict[str, str]:
+        """As the command line prints it."""
+        return {"place": str(self.place), "problem": self.problem}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,13 @@ class Checked:
 class Alike:
     """Two rows that are alike; `similarity` is 1 for equal ones."""
 
-    place: str
-    like: str
+    place: Place
+    like: Place
     similarity: float = 1.0
+
+    def to_json(self) -> dict[str, str | float]:
+        """As the command line prints it."""
+        return {"place": str(self.place), "like": str(self.like), "similarity": self.similarity}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +74,7 @@ def read_all(path: Path, prompt: PromptSettings | None = None) -> Checked:
     problems: list[Problem] = []
 
     def note(error: DataError) -> None:
-        place, _, problem = str(error).partition(": ")
-        problems.append(Problem(place, problem))
+        problems.append(Problem(error.place or Place(str(path)), error.problem))
 
     parts = read_parts(path, prompt, note)
     rows: list[Built] = []
@@ -80,17 +87,15 @@ def read_all(path: Path, prompt: PromptSettings | None = None) -> Checked:
                 rows.append(row)
     if not rows:
         first = f", the first: {problems[0].place}: {problems[0].problem}" if problems else ""
-        raise DataError(f"{path}: not one row can be learnt from ({len(problems)} are wrong{first})")
+        raise DataError(
+            Place(str(path)), f"not one row can be learnt from ({len(problems)} are wrong{first})"
+        )
     return Checked(tuple(dict.fromkeys(part.format for part in parts)), tuple(rows), in_order(problems))
 
 
 def in_order(problems: Sequence[Problem]) -> tuple[Problem, ...]:
     """Problems as their rows stand in the files."""
-
-    def numbers(problem: Problem) -> list[tuple[str, int]]:
-        return [(text, int(number or 0)) for text, number in re.findall(r"(\D+)(\d*)", problem.place)]
-
-    return tuple(sorted(problems, key=numbers))
+    return tuple(sorted(problems, key=lambda problem: problem.place))
 
 
 def _nothing_to_learn(row: Built) -> str:
@@ -137,8 +142,8 @@ def encode_each(
         try:
             found += encode(row)
         except (DataError, ModelError) as error:
-            place, _, problem = str(error).partition(": ")
-            problems.append(Problem(place, problem) if problem else Problem(row.place, place))
+            placed = error if isinstance(error, PlacedError) else PlacedError(row.place, str(error))
+            problems.append(Problem(placed.place or row.place, placed.problem))
             first = first or error
     if first is not None and not found:
         raise first  # no row at all: the model is not the one for them

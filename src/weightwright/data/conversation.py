@@ -39,7 +39,7 @@ def read_turns(row: Row, wanted: str) -> tuple[list[Message], list[bool]]:
             raise row.wrong(
                 f"{row.name(wanted)}[{number}]", "an object {role, content} or {from, value}", turn
             )
-        message = _turn(Row(turn, f"{row.place}, message {number}"), row.layout.tags)
+        message = _turn(Row(turn, row.place.within(f"message {number}")), row.layout.tags)
         messages.append(message)
         learnt.append(message.role == "assistant" and turn.get("weight", 1) != 0)
     return _numbered(messages), learnt
@@ -50,7 +50,7 @@ def read_turn(row: Row, wanted: str) -> Message:
     value = row.get(wanted)
     if not isinstance(value, dict):
         raise row.wrong(wanted, "an object {role, content} or {from, value}", value)
-    return _turn(Row(value, f"{row.place}, {row.name(wanted)}"), row.layout.tags)
+    return _turn(Row(value, row.place.within(row.name(wanted) or wanted)), row.layout.tags)
 
 
 def read_tools(row: Row) -> Tools:
@@ -75,7 +75,7 @@ def _turn(turn: Row, tags: Mapping[str, str]) -> Message:
     """One turn; `turn.place` says which. Raises DataError for a role or a content that cannot be read."""
     for name in _UNREAD:
         if turn.values.get(name):
-            raise DataError(f"{turn.place}: {name!r} cannot be learnt, only text can; remove it or the row")
+            raise DataError(turn.place, f"{name!r} cannot be learnt, only text can; remove it or the row")
     named = turn.values
     role_key = tags.get("role_tag") or ("from" if "from" in named and "role" not in named else "role")
     content_key = tags.get("content_tag") or ("value" if role_key == "from" else "content")
@@ -84,12 +84,12 @@ def _turn(turn: Row, tags: Mapping[str, str]) -> Message:
     role = _ROLES.get(called.get(role_name, role_name))
     if role is None:
         known = ", ".join(dict.fromkeys([*called, *_ROLES]))
-        raise DataError(f"{turn.place}: role {role_name!r} is not one of {known}")
+        raise DataError(turn.place, f"role {role_name!r} is not one of {known}")
     if called.get(role_name, role_name) == _CALL:
         return Message("assistant", "", _calls_of_text(turn, content_key))
     calls = _calls(turn)
     if calls and role != "assistant":
-        raise DataError(f"{turn.place}: only an assistant can call tools, this is {role_name!r}")
+        raise DataError(turn.place, f"only an assistant can call tools, this is {role_name!r}")
     return Message(
         role,
         _content(turn, content_key, empty=bool(calls)),
@@ -155,8 +155,8 @@ def _opened(text: str, row: Row, key: str, expected: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{row.place}: {key!r} must be {expected}, found text that is not JSON ({error.msg} "
-            f"at character {error.pos})"
+            row.place,
+            f"{key!r} must be {expected}, found text that is not JSON ({error.msg} at character {error.pos})",
         ) from error
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from weightwright.data.row import INFO_FILE, PLAIN, Layout, OnBroken, Row, kind_of, stop
-from weightwright.errors import DataError
+from weightwright.errors import DataError, Place
 from weightwright.extras import require
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".txt")
@@ -43,11 +43,11 @@ def read_file(
         seen += 1
         wrong = _wrong(value)
         if wrong:
-            broken(DataError(f"{place}: {wrong}"))
+            broken(DataError(place, wrong))
         else:
             found.append(Row(value, place, layout))
     if not seen:
-        raise DataError(f"{path} is an empty list; it must hold at least one row")
+        raise DataError(path, "is an empty list; it must hold at least one row")
     return found
 
 
@@ -70,8 +70,9 @@ def files_in(folder: Path) -> list[Path]:
     if len(kinds) != 1 or kinds[0] not in SUFFIXES:
         found = ", ".join(kind or "(no suffix)" for kind in kinds) or "no file"
         raise DataError(
-            f"{folder} is a directory; it must hold files of one kind ({', '.join(SUFFIXES)}), found {found}; "
-            "give one file, or a folder with nothing else in it"
+            folder,
+            f"is a directory; it must hold files of one kind ({', '.join(SUFFIXES)}), found {found}; "
+            "give one file, or a folder with nothing else in it",
         )
     return files
 
@@ -90,14 +91,14 @@ def _beside(path: Path) -> bool:
     return name.startswith((".", "README", "LICENSE", "LICENCE")) or path.name == INFO_FILE
 
 
-def _values(path: Path, broken: OnBroken, text_lines: bool) -> Iterator[tuple[str, Any]]:
+def _values(path: Path, broken: OnBroken, text_lines: bool) -> Iterator[tuple[Place, Any]]:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         yield from _parquet(path)
         return
     text = _read_text(path)
     if not text.strip():
-        raise DataError(f"{path} is empty; it must hold at least one row")
+        raise DataError(path, "is empty; it must hold at least one row")
     if suffix in (".csv", ".tsv"):
         yield from _csv(path, text, "\t" if suffix == ".tsv" else ",", broken)
     elif suffix == ".txt":
@@ -113,16 +114,16 @@ def _read_text(path: Path) -> str:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return file.read()
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
+        raise DataError(path, "does not exist") from error
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8 and try again"
+            path, f"is not UTF-8 text (byte {error.start}); save it as UTF-8 and try again"
         ) from error
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+        raise DataError(path, f"cannot be read: {error.strerror}") from error
 
 
-def _json_list(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+def _json_list(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
     """The values of one list, each with the line it begins in."""
     decoder = json.JSONDecoder()
     position, line, counted, number = text.index("[") + 1, 1, 0, 0
@@ -135,56 +136,59 @@ def _json_list(path: Path, text: str) -> Iterator[tuple[str, Any]]:
                 return
             line, counted, number = line + text.count("\n", counted, position), position, number + 1
             value, position = decoder.raw_decode(text, position)
-            yield f"{path}, row {number} (line {line})", value
+            yield Place(str(path), row=number, line=line), value
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg})"
+            Place(str(path), line=error.lineno, column=error.colno), f"not valid JSON ({error.msg})"
         ) from error
 
 
-def _json_lines(path: Path, text: str, broken: OnBroken) -> Iterator[tuple[str, Any]]:
+def _json_lines(path: Path, text: str, broken: OnBroken) -> Iterator[tuple[Place, Any]]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        place = f"{path}, line {number}"
+        place = Place(str(path), line=number)
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
             broken(
                 DataError(
-                    f"{place}: not valid JSON ({error.msg}); expected one object a line, "
-                    "or a file that is one list [...] of objects"
+                    place,
+                    f"not valid JSON ({error.msg}); expected one object a line, "
+                    "or a file that is one list [...] of objects",
                 )
             )
         else:
             yield place, value
 
 
-def _csv(path: Path, text: str, delimiter: str, broken: OnBroken) -> Iterator[tuple[str, Any]]:
+def _csv(path: Path, text: str, delimiter: str, broken: OnBroken) -> Iterator[tuple[Place, Any]]:
     with _long_fields():
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         header: list[str] | None = None
         ended = 0
         try:
             for cells in reader:
-                place, ended = f"{path}, line {ended + 1}", reader.line_num
+                place, ended = Place(str(path), line=ended + 1), reader.line_num
                 if not cells:
                     continue
                 if header is None:
                     header = _header(cells, path)
                 elif len(cells) != len(header):
-                    broken(DataError(f"{place}: {len(cells)} cells where the first line names {len(header)}"))
+                    broken(DataError(place, f"{len(cells)} cells where the first line names {len(header)}"))
                 else:
                     pairs = zip(header, cells, strict=True)
                     yield place, {name: _cell(name, cell) for name, cell in pairs}
         except csv.Error as error:
-            raise DataError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
+            raise DataError(Place(str(path), line=reader.line_num), f"not valid CSV ({error})") from error
 
 
 def _header(cells: list[str], path: Path) -> list[str]:
     names = [cell.strip() for cell in cells]
     if len(set(names)) != len(names) or not all(names):
-        raise DataError(f"{path}, line 1: each column needs a name of its own, found: {', '.join(names)}")
+        raise DataError(
+            Place(str(path), line=1), f"each column needs a name of its own, found: {', '.join(names)}"
+        )
     return names
 
 
@@ -208,9 +212,9 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
+def _parquet(path: Path) -> Iterator[tuple[Place, Any]]:
     if not path.is_file():
-        raise DataError(f"{path} does not exist")
+        raise DataError(path, "does not exist")
     parquet, arrow = require("pyarrow.parquet", extra="parquet"), require("pyarrow", extra="parquet")
     number = 0
     try:
@@ -218,15 +222,15 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
             for batch in file.iter_batches():
                 for value in batch.to_pylist():
                     number += 1
-                    yield f"{path}, row {number}", value
+                    yield Place(str(path), row=number), value
     except (arrow.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a Parquet file that can be read: {error}") from error
+        raise DataError(path, f"is not a Parquet file that can be read: {error}") from error
 
 
-def _text(path: Path, text: str, text_lines: bool) -> Iterator[tuple[str, Any]]:
+def _text(path: Path, text: str, text_lines: bool) -> Iterator[tuple[Place, Any]]:
     if not text_lines:
-        yield str(path), {"text": text.replace("\r\n", "\n")}
+        yield Place(str(path)), {"text": text.replace("\r\n", "\n")}
         return
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(io.StringIO(text, newline=None), 1):
         if line.strip():
-            yield f"{path}, line {number}", {"text": line}
+            yield Place(str(path), line=number), {"text": line.removesuffix("\n")}

@@ -19,7 +19,7 @@ from weightwright.data.sample import Kind as Kind  # noqa: PLC0414
 from weightwright.data.sample import Pair as Pair  # noqa: PLC0414
 from weightwright.data.sample import Sample as Sample  # noqa: PLC0414
 from weightwright.data.sample import Text as Text  # noqa: PLC0414
-from weightwright.errors import DataError
+from weightwright.errors import DataError, Place
 
 B = TypeVar("B", Sample, Pair, Judged, Text)
 
@@ -65,7 +65,7 @@ def read_judged(path: Path, prompt: PromptSettings | None = None) -> list[Judged
     return _read(path, prompt, "judged", Judged)
 
 
-def read_texts(path: Path) -> list[tuple[str, str]]:
+def read_texts(path: Path) -> list[tuple[str, Place]]:
     """All rows at a data address as (text, place). Raises DataError as `read_samples` does."""
     return [(row.text, row.place) for row in _read(path, None, "texts", Text)]
 
@@ -82,8 +82,9 @@ def _read(path: Path, prompt: PromptSettings | None, kind: Kind, wanted: type[B]
         known = format_of(table.rows[0])
         if known.kind != kind:
             raise DataError(
-                f"{table.name} holds {_HOLDS[known.kind]} ({known.name} format), which fit --objective "
-                f"{_either(OBJECTIVES[known.kind])}; --objective {_either(OBJECTIVES[kind])} needs {_HOLDS[kind]}"
+                Path(table.name),
+                f"holds {_HOLDS[known.kind]} ({known.name} format), which fit --objective "
+                f"{_either(OBJECTIVES[known.kind])}; --objective {_either(OBJECTIVES[kind])} needs {_HOLDS[kind]}",
             )
         rows = _built(table, known, prompt, stop).rows
         found += [row for row in rows if isinstance(row, wanted)]

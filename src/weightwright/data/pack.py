@@ -45,9 +45,10 @@ def fit(rows: Sequence[Encoded], max_length: int, too_long: TooLong) -> Fitted:
     if too_long == "error":
         longest = max(over, key=len)
         raise DataError(
+            None,
             f"{len(over)} of {len(rows)} rows are longer than {max_length} tokens (the longest, "
             f"{longest.place}, has {len(longest)}); raise --max-length if the model can read more, "
-            "or choose --too-long drop, truncate or split"
+            "or choose --too-long drop, truncate or split",
         )
     kept: list[Encoded] = []
     dropped = cut = 0
@@ -72,7 +73,7 @@ def _pieces(row: Encoded, max_length: int) -> list[Encoded]:
         Encoded(
             row.token_ids[start : start + max_length],
             row.labelled[start : start + max_length],
-            row.place if not start else f"{row.place}, piece {start // max_length + 1}",
+            row.place if not start else row.place.within(f"piece {start // max_length + 1}"),
         )
         for start in range(0, len(row), max_length)
     ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn
 
-from weightwright.errors import DataError
+from weightwright.errors import DataError, Place
 
 OnBroken = Callable[[DataError], None]
 Formatting = Literal["alpaca", "sharegpt", "openai"]
@@ -40,7 +40,7 @@ class Row:
     """One row as it stands in the file, with its place; fields are asked for by their usual names."""
 
     values: Mapping[str, Any]
-    place: str
+    place: Place
     layout: Layout = PLAIN
 
     def name(self, wanted: str) -> str | None:
@@ -69,7 +69,7 @@ class Row:
         """A field that must be a text with something in it."""
         text = self.text(wanted)
         if not text.strip():
-            raise DataError(f"{self.place}: {self._shown(wanted)} is empty; fill it or remove the row")
+            raise DataError(self.place, f"{self._shown(wanted)} is empty; fill it or remove the row")
         return text
 
     def truth(self, wanted: str) -> bool:
@@ -84,9 +84,9 @@ class Row:
         if value is None and not self.has(wanted):
             have = ", ".join(map(str, self.values)) or "none"
             return DataError(
-                f"{self.place}: field {self._shown(wanted)} is missing ({expected}); the row has: {have}"
+                self.place, f"field {self._shown(wanted)} is missing ({expected}); the row has: {have}"
             )
-        return DataError(f"{self.place}: {self._shown(wanted)} must be {expected}, found {kind_of(value)}")
+        return DataError(self.place, f"{self._shown(wanted)} must be {expected}, found {kind_of(value)}")
 
     def _shown(self, wanted: str) -> str:
         return repr(self.name(wanted) or wanted)

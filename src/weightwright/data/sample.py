@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from weightwright.errors import Place
 from weightwright.ports import Message
 
 Kind = Literal["conversations", "pairs", "judged", "texts"]
@@ -22,7 +23,7 @@ class Sample:
 
     messages: tuple[Message, ...]
     answers: tuple[bool, ...]
-    place: str
+    place: Place
     tools: Tools = ()
     question: str = ""
     task: str = ""
@@ -34,7 +35,7 @@ class Pair:
 
     chosen: Sample
     rejected: Sample
-    place: str
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Judged:
 
     sample: Sample
     good: bool
-    place: str
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Text:
     """A plain text, for pretraining."""
 
     text: str
-    place: str
+    place: Place
 
 
 Built = Sample | Pair | Judged | Text

@@ -12,6 +12,7 @@ from weightwright.data.grounded import PromptSettings
 from weightwright.data.kinds import Kinds, kinds_of
 from weightwright.data.sample import Built
 from weightwright.data.template import Encoded
+from weightwright.errors import Place
 from weightwright.ports import Embedder
 
 Encode = Callable[[Built], tuple[Encoded, ...]]
@@ -27,6 +28,16 @@ class HeldOut:
     same_question: tuple[Alike, ...]
     near_duplicates: tuple[Alike, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """As the command line prints it."""
+        return {
+            "rows": self.rows,
+            "broken": [one.to_json() for one in self.broken],
+            "duplicates": [one.to_json() for one in self.duplicates],
+            "same_question": [one.to_json() for one in self.same_question],
+            "near_duplicates": [one.to_json() for one in self.near_duplicates],
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -40,7 +51,7 @@ class Found:
     max_length: int
     over_max_length: int | None
     labelled_tokens: int | None
-    unlabelled: tuple[str, ...] | None
+    unlabelled: tuple[Place, ...] | None
     duplicates: tuple[Alike, ...]
     near_duplicates: tuple[Alike, ...]
     same_question: tuple[Alike, ...]
@@ -54,7 +65,7 @@ class Found:
         """The result as the command line prints it."""
         tokens: dict[str, Any] = {**asdict(self.lengths), "max_length": self.max_length}
         tokens |= {"over_max_length": self.over_max_length, "labelled_tokens": self.labelled_tokens}
-        tokens["unlabelled"] = None if self.unlabelled is None else list(self.unlabelled)
+        tokens["unlabelled"] = None if self.unlabelled is None else [str(place) for place in self.unlabelled]
         kinds = None
         if self.kinds is not None:
             kinds = {
@@ -67,13 +78,13 @@ class Found:
             "formats": list(self.formats),
             "objectives": list(self.objectives),
             "rows": self.rows,
-            "broken": [asdict(one) for one in self.broken],
+            "broken": [one.to_json() for one in self.broken],
             "lengths": tokens,
-            "duplicates": [asdict(one) for one in self.duplicates],
-            "near_duplicates": [asdict(one) for one in self.near_duplicates],
-            "same_question": [asdict(one) for one in self.same_question],
-            "placeholders": [asdict(one) for one in self.placeholders],
-            "eval": None if self.held_out is None else asdict(self.held_out),
+            "duplicates": [one.to_json() for one in self.duplicates],
+            "near_duplicates": [one.to_json() for one in self.near_duplicates],
+            "same_question": [one.to_json() for one in self.same_question],
+            "placeholders": [one.to_json() for one in self.placeholders],
+            "eval": None if self.held_out is None else self.held_out.to_json(),
             "languages": self.languages,
             "kinds_of_task": kinds,
         }

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from weightwright.data.sample import Built, Judged, Pair, Sample, Text, Tools
-from weightwright.errors import DataError, ModelError, RequestError
+from weightwright.errors import DataError, ModelError, Place, RequestError, TemplateError
 from weightwright.options import TrainOn
 from weightwright.ports import Message, ToolCall
 from weightwright.wire.template import OWN_OPTIONS
@@ -26,7 +26,7 @@ class Encoded:
 
     token_ids: tuple[int, ...]
     labelled: tuple[bool, ...]
-    place: str
+    place: Place
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -64,13 +64,13 @@ def encode(sample: Sample, tokenizer: Any, train_on: TrainOn = "answers") -> Enc
     return Encoded(tuple(tokens["input_ids"]), labelled, sample.place)
 
 
-def encode_text(text: str, place: str, tokenizer: Any) -> Encoded:
+def encode_text(text: str, place: Place, tokenizer: Any) -> Encoded:
     """A plain text as tokens that all carry loss: after BOS, where the tokenizer has one, and up to EOS.
 
     Raises ModelError for a tokenizer without an EOS token: the model would never learn to stop.
     """
     if tokenizer.eos_token_id is None:
-        raise ModelError(f"{place}: this model's tokenizer has no end-of-text token, so no text would end")
+        raise TemplateError(place, "this model's tokenizer has no end-of-text token, so no text would end")
     ids = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     whole = (*begin, *ids, tokenizer.eos_token_id)
@@ -91,7 +91,7 @@ def encode_row(row: Built, tokenizer: Any, train_on: TrainOn = "answers") -> tup
 def render(
     messages: Sequence[Message],
     tokenizer: Any,
-    place: str,
+    place: Place,
     *,
     generation_prompt: bool = False,
     options: Mapping[str, Any] | None = None,
@@ -102,7 +102,7 @@ def render(
     Raises ModelError without a template, DataError naming the row that the template refuses, RequestError for options
     that are not the template's.
     """
-    from jinja2 import TemplateError
+    import jinja2
 
     if not tokenizer.chat_template:
         raise ModelError(
@@ -121,8 +121,8 @@ def render(
             add_generation_prompt=generation_prompt,
             **(options or {}),
         )
-    except TemplateError as error:
-        raise DataError(f"{place}: the model's chat template refuses the row: {error}") from error
+    except jinja2.TemplateError as error:
+        raise DataError(place, f"the model's chat template refuses the row: {error}") from error
     return str(text)
 
 
@@ -186,9 +186,10 @@ def _check_tools(whole: _Rendered) -> None:
         if message.tool_calls and not hidden and _same(whole, index, tool_calls=()):
             hidden = "the calls of tools"
     if hidden:
-        raise ModelError(
-            f"{sample.place}: this model's chat template does not show {hidden}; use a model whose template does, "
-            "or rows without tools"
+        raise TemplateError(
+            sample.place,
+            f"this model's chat template does not show {hidden}; use a model whose template does, "
+            "or rows without tools",
         )
 
 
@@ -211,9 +212,10 @@ def _answer_span(whole: _Rendered, index: int) -> tuple[int, int]:
     if content is None:
         if message.tool_calls and not message.content.strip():
             return _call_span(whole, prompt, alone, index)
-        raise ModelError(
-            f"{sample.place}: the chat template does not show message {index + 1} as it stands, so its "
-            "labelled tokens cannot be found; check the row with: weightwright data show"
+        raise TemplateError(
+            sample.place,
+            f"the chat template does not show message {index + 1} as it stands, so its "
+            "labelled tokens cannot be found; check the row with: weightwright data show",
         )
     start, end = content
     begins = len(prompt) if text.startswith(prompt) and len(prompt) <= start else start
@@ -222,9 +224,10 @@ def _answer_span(whole: _Rendered, index: int) -> tuple[int, int]:
         raise _differs(sample.place, index)
     end_mark = _visible(alone[own[1] :])
     if not end_mark:
-        raise ModelError(
-            f"{sample.place}: the chat template writes nothing after an answer, so the model would never "
-            "learn to stop; use a model whose template ends its turns"
+        raise TemplateError(
+            sample.place,
+            "the chat template writes nothing after an answer, so the model would never "
+            "learn to stop; use a model whose template ends its turns",
         )
     if not text.startswith(end_mark, end):
         raise _differs(sample.place, index)
@@ -242,18 +245,20 @@ def _call_span(whole: _Rendered, prompt: str, alone: str, index: int) -> tuple[i
 def _check_thought(whole: _Rendered, index: int) -> None:
     """Raise ModelError where an answer is to be learnt whose thought the template does not show."""
     if whole.sample.messages[index].reasoning and _same(whole, index, reasoning=""):
-        raise ModelError(
-            f"{whole.sample.place}: the chat template does not show the thought (reasoning) of message {index + 1}, "
+        raise TemplateError(
+            whole.sample.place,
+            f"the chat template does not show the thought (reasoning) of message {index + 1}, "
             "so the model would learn to answer without it; use --train-on last if it is not the last answer, "
-            "else a model that thinks"
+            "else a model that thinks",
         )
 
 
-def _differs(place: str, index: int) -> ModelError:
-    return ModelError(
-        f"{place}: the chat template shows message {index + 1} otherwise inside a conversation than at its end (it "
+def _differs(place: Place, index: int) -> TemplateError:
+    return TemplateError(
+        place,
+        f"the chat template shows message {index + 1} otherwise inside a conversation than at its end (it "
         "may take thoughts out of what was said before), so the model would learn what it is never asked to write; "
-        "use --train-on last"
+        "use --train-on last",
     )
 
 

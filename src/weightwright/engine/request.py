@@ -11,7 +11,7 @@ from weightwright.engine.sequence import Sequence as Tokens
 from weightwright.engine.speculate import Lookup
 from weightwright.engine.text import TextStream
 from weightwright.engine.think import ThoughtStream, opens_thought
-from weightwright.errors import RequestError
+from weightwright.errors import Place, RequestError
 from weightwright.ports import ChatRequest, FinishReason, Piece, Reply, SamplingParams, TokenLogprob, Usage
 
 
@@ -125,7 +125,7 @@ class Running:
             text = render(
                 request.messages,
                 tokenizer,
-                "messages",
+                Place(part="messages"),
                 generation_prompt=True,
                 options=request.template_options,
             )

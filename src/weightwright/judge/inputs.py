@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from weightwright.errors import DataError
+from weightwright.errors import DataError, Place
 
 
 class Row(BaseModel):
@@ -44,7 +44,7 @@ def read_rows(file: Path) -> list[Row]:
         try:
             rows.append(Row.model_validate(values))
         except ValidationError as error:
-            raise DataError(f"{file}:{number}: {explain_row(error)}") from error
+            raise DataError(Place(str(file), line=number), explain_row(error)) from error
     return rows
 
 
@@ -54,16 +54,17 @@ def json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(_text(file).split("\n"), 1):
         if not line.strip():
             continue
+        place = Place(str(file), line=number)
         try:
             values = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise DataError(f"{file}:{number}: not valid JSON: {error}") from error
+            raise DataError(place, f"not valid JSON: {error}") from error
         if not isinstance(values, dict):
-            raise DataError(f"{file}:{number}: expected an object {{...}}, found {type(values).__name__}")
+            raise DataError(place, f"expected an object {{...}}, found {type(values).__name__}")
         empty = False
         yield number, values
     if empty:
-        raise DataError(f"{file} holds no rows; expected one JSON object a line")
+        raise DataError(file, "holds no rows; expected one JSON object a line")
 
 
 def explain_row(error: ValidationError) -> str:
@@ -80,6 +81,6 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+        raise DataError(file, f"is not UTF-8 (byte {error.start}); save it as UTF-8") from error
     except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+        raise DataError(file, f"cannot be read: {error.strerror or error}") from error

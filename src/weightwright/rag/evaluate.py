@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from weightwright.errors import DataError, SettingsError
+from weightwright.errors import DataError, Place, SettingsError
 from weightwright.ports import Embedder, Progress, silent
 from weightwright.rag.retrieve import query_vectors, retrieve_documents
 from weightwright.rag.settings import RetrieveSettings
@@ -89,11 +89,11 @@ def read_queries(path: Path) -> dict[str, str]:
             row = json.loads(line)
             query, text = str(row["_id"]), row["text"]
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"no query; {expected}") from error
+            raise DataError(None, f"no query; {expected}") from error
         if not isinstance(text, str) or not text.strip():
-            raise DataError(f"query {query!r} has no text; {expected}")
+            raise DataError(None, f"query {query!r} has no text; {expected}")
         if query in queries:
-            raise DataError(f"query {query!r} stands there twice")
+            raise DataError(None, f"query {query!r} stands there twice")
         queries[query] = text
 
     _each_line(path, take)
@@ -111,11 +111,11 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
         if parts[-1] == "score" and not qrels:
             return  # BEIR's header
         if len(parts) not in (3, 4):
-            raise DataError(f"{len(parts)} columns; {expected}")
+            raise DataError(None, f"{len(parts)} columns; {expected}")
         try:
             relevance = int(parts[-1])
         except ValueError as error:
-            raise DataError(f"relevance {parts[-1]!r} is no whole number; {expected}") from error
+            raise DataError(None, f"relevance {parts[-1]!r} is no whole number; {expected}") from error
         qrels.setdefault(parts[0], {})[parts[-2]] = relevance
 
     _each_line(path, take)
@@ -124,33 +124,35 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
 
 def _each_line(path: Path, take: Callable[[str], None]) -> None:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise DataError(path, f"cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 ({error.reason}); convert it") from error
+        raise DataError(path, f"is not UTF-8 ({error.reason}); convert it") from error
     if not any(line.strip() for line in lines):
-        raise DataError(f"{path} is empty")
+        raise DataError(path, "is empty")
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 take(line)
             except DataError as error:
-                raise DataError(f"{path}:{number}: {error}") from error
+                raise DataError(Place(str(path), line=number), error.problem) from error
 
 
 def _check_match(store: Store, queries: Mapping[str, str], qrels: Qrels, judged: Mapping[str, str]) -> None:
     if not judged:
         raise DataError(
+            None,
             f"none of the {len(queries)} queries has a judgement (queries like {_some(queries)}, qrels about "
-            f"{_some(qrels)}); give the qrels of these queries"
+            f"{_some(qrels)}); give the qrels of these queries",
         )
     relevant = {document for query in judged for document, rank in qrels[query].items() if rank > 0}
     known = {info.id for info in store.documents()}
     if relevant and known.isdisjoint(relevant):
         raise DataError(
+            None,
             f"none of the {len(relevant)} documents judged relevant is in the knowledge base (judged: "
-            f"{_some(sorted(relevant))}; there: {_some(sorted(known))}); document ids must be the same"
+            f"{_some(sorted(relevant))}; there: {_some(sorted(known))}); document ids must be the same",
         )
 
 

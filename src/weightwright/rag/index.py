@@ -82,7 +82,7 @@ def sync(
     A file that is still there but can no longer be opened keeps its document.
     """
     if not Path(folder).is_dir():
-        raise DataError(f"{folder} is not a folder; sync takes one, kb add takes files too")
+        raise DataError(folder, "is not a folder; sync takes one, kb add takes files too")
     report = Report()
     _add(store, embedder, _loaded([folder], settings or LoadSettings(), report), report, progress)
     kept = {item.path for item in report.skipped if item.keep}
@@ -224,7 +224,7 @@ def must_exist(paths: Sequence[str | Path]) -> None:
     """Raise DataError where a path does not exist."""
     for path in paths:
         if not os.path.lexists(path):
-            raise DataError(f"{path} does not exist; give files or folders")
+            raise DataError(path, "does not exist; give files or folders")
 
 
 def _absolute(path: str | Path) -> str:

@@ -134,9 +134,9 @@ def _check_kind(path: Path) -> None:
     """Refuse what must not be opened: a pipe would wait for ever."""
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
-        raise DataError("a folder, expected a file")
+        raise DataError(None, "a folder, expected a file")
     if not stat.S_ISREG(mode):
-        raise DataError("not an ordinary file (a pipe, a socket or a device)")
+        raise DataError(None, "not an ordinary file (a pipe, a socket or a device)")
 
 
 def _load_corpus(path: Path, shown: str, settings: LoadSettings) -> Iterator[Document | Skipped]:
@@ -151,30 +151,33 @@ def _load_corpus(path: Path, shown: str, settings: LoadSettings) -> Iterator[Doc
 def _read(path: Path, settings: LoadSettings) -> text.Content:
     size = path.stat().st_size
     if size == 0:
-        raise DataError("empty")
+        raise DataError(None, "empty")
     if size > settings.max_file_mb * 1_000_000:
         raise DataError(
+            None,
             f"{size / 1e6:.0f} MB, more than max_file_mb={settings.max_file_mb}; split it, "
-            "or raise --max-file-mb"
+            "or raise --max-file-mb",
         )
     data = path.read_bytes()
     suffix = path.suffix.lower()
     if suffix in OFFICE:
         raise DataError(
-            f"{suffix} needs the office extra, which is not in this version; save it as PDF, HTML or text"
+            None,
+            f"{suffix} needs the office extra, which is not in this version; save it as PDF, HTML or text",
         )
     for start, reason in FOREIGN:
         if data.startswith(start):
-            raise DataError(reason)
+            raise DataError(None, reason)
     reader = READERS.get(suffix, text.read_plain)
     if data.startswith(b"%PDF-"):
         reader = pdf.read_pdf
     content = reader(data, settings)
     if not content.text.strip():
-        raise DataError("holds no text")
+        raise DataError(None, "holds no text")
     if len(content.text) > settings.max_characters:
         raise DataError(
+            None,
             f"{len(content.text)} characters, more than max_characters={settings.max_characters}; split it "
-            "or raise --max-characters"
+            "or raise --max-characters",
         )
     return content

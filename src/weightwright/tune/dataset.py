@@ -28,7 +28,7 @@ def read(settings: TuneSettings, file: Path) -> list[Any]:
         judged = formats.read_judged(file, settings.prompt)
         if len(judged) < 2:
             raise DataError(
-                f"{file} has one row; objective=kto compares each with another row's answer: give more"
+                file, "has one row; objective=kto compares each with another row's answer: give more"
             )
         return list(judged)
     if settings.objective == "pretrain":

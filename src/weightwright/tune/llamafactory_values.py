@@ -171,7 +171,7 @@ def _json(path: Path, text: str) -> tuple[Any, dict[str, int]]:
     except json.JSONDecodeError as error:
         raise SettingsError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from error
     lines: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         for found in re.finditer(r'"([^"]+)"\s*:', line):
             lines.setdefault(found[1], number)
     return values, lines

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weightwright.data.formats import Sample
+from weightwright.errors import Place
 from weightwright.ports import Chat, ChatRequest, Message, SamplingParams
 
 
@@ -11,7 +12,7 @@ from weightwright.ports import Chat, ChatRequest, Message, SamplingParams
 class Shown:
     """A row's last question, the answer it has, and what the model said to it."""
 
-    place: str
+    place: Place
     question: str
     wanted: str
     before: str

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from weightwright.data.template import Encoded
-from weightwright.errors import TuneError
+from weightwright.errors import Place, TuneError
 from weightwright.tune.batch import Batch, Unit, pad
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.ranks import Ranks
@@ -55,7 +55,7 @@ class ShardedLoss(VocabularyLoss):
 
     def idle(self, device: torch.device) -> None:
         """A pass that changes nothing: other processes have one more, and each needs all to put weights together."""
-        row = Encoded((0, 0), (False, True), "")
+        row = Encoded((0, 0), (False, True), Place())
         loss = self(pad([Unit((row,))], device))
         if torch.is_grad_enabled():
             (loss * 0).backward()

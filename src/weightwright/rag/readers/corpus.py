@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from weightwright.errors import DataError
+from weightwright.errors import DataError, Place
 from weightwright.ports import Document, MetadataValue
 from weightwright.rag.readers.text import clean
 from weightwright.rag.settings import LoadSettings
@@ -22,15 +22,17 @@ def read_corpus(path: Path, shown: str, settings: LoadSettings) -> Iterator[Docu
                 continue
             try:
                 if line is None:
-                    raise DataError(f"longer than max_line_mb={settings.max_line_mb}; raise --max-line-mb")
+                    raise DataError(
+                        None, f"longer than max_line_mb={settings.max_line_mb}; raise --max-line-mb"
+                    )
                 yield _document(line, shown, first=not found)
                 found = True
             except DataError as error:
                 if not found:
-                    raise DataError(f"line {number}: {error}") from error
+                    raise DataError(Place(line=number), error.problem) from error
                 yield number, str(error)
         if not found:
-            raise DataError("empty")
+            raise DataError(None, "empty")
 
 
 def _lines(file: BinaryIO, most_bytes: int) -> Iterator[bytes | None]:
@@ -48,18 +50,18 @@ def _document(line: bytes, shown: str, *, first: bool) -> Document:
     try:
         row = json.loads(line.decode("utf-8-sig" if first else "utf-8"))
     except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 ({error.reason}); convert it to UTF-8") from error
+        raise DataError(None, f"not UTF-8 ({error.reason}); convert it to UTF-8") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"not JSON ({error}); {_EXPECTED}") from error
+        raise DataError(None, f"not JSON ({error}); {_EXPECTED}") from error
     if not isinstance(row, dict) or "_id" not in row or not isinstance(row.get("text"), str):
-        raise DataError(f"no document; {_EXPECTED}")
+        raise DataError(None, f"no document; {_EXPECTED}")
     if not isinstance(row["_id"], str | int) or isinstance(row["_id"], bool) or row["_id"] == "":
-        raise DataError(f"_id is {row['_id']!r}, expected a text; {_EXPECTED}")
+        raise DataError(None, f"_id is {row['_id']!r}, expected a text; {_EXPECTED}")
     title, text = row.get("title") or "", clean(row["text"])
     if not isinstance(title, str):
-        raise DataError(f"title is {title!r}, expected a text; {_EXPECTED}")
+        raise DataError(None, f"title is {title!r}, expected a text; {_EXPECTED}")
     if not text.strip() and not title.strip():
-        raise DataError(f"document {row['_id']!r} holds no text")
+        raise DataError(None, f"document {row['_id']!r} holds no text")
     if not text.strip():
         text, title = clean(title), ""
     return Document(

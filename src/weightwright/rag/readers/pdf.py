@@ -22,20 +22,23 @@ def read_pdf(data: bytes, settings: LoadSettings) -> Content:
             document = pypdfium2.PdfDocument(data)
         except pypdfium2.PdfiumError as error:
             if pdfium.FPDF_GetLastError() == pdfium.FPDF_ERR_PASSWORD or "assword" in str(error):
-                raise DataError("an encrypted PDF; save it without its password") from error
-            raise DataError(f"not a readable PDF ({error}); save it again with a PDF program") from error
+                raise DataError(None, "an encrypted PDF; save it without its password") from error
+            raise DataError(
+                None, f"not a readable PDF ({error}); save it again with a PDF program"
+            ) from error
         try:
             pages = len(document)
             if pages > settings.max_pages:
                 raise DataError(
-                    f"{pages} pages, more than max_pages={settings.max_pages}; split it or raise --max-pages"
+                    None,
+                    f"{pages} pages, more than max_pages={settings.max_pages}; split it or raise --max-pages",
                 )
             texts = _page_texts(document, pages, settings)
             title = document.get_metadata_value("Title") or ""
         finally:
             document.close()
     if not any(text.strip() for text in texts):
-        raise DataError(f"a PDF without text ({pages} pages, a scan?); recognise its text (OCR) first")
+        raise DataError(None, f"a PDF without text ({pages} pages, a scan?); recognise its text (OCR) first")
     starts, position = [], 0
     for text in texts:
         starts.append(position)
@@ -66,7 +69,8 @@ def _page_texts(document, pages: int, settings: LoadSettings) -> list[str]:  # t
         total += len(text)
         if total > settings.max_characters:
             raise DataError(
+                None,
                 f"more than max_characters={settings.max_characters} by page {number + 1}; split it or raise "
-                "--max-characters"
+                "--max-characters",
             )
     return texts

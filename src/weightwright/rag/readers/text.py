@@ -55,7 +55,7 @@ def read_notebook(data: bytes, _settings: LoadSettings) -> Content:
         texts = [_joined(cell["source"]) for cell in cells if cell.get("cell_type") in ("markdown", "code")]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
-            f"not a Jupyter notebook ({type(error).__name__}); expected JSON with cells"
+            None, f"not a Jupyter notebook ({type(error).__name__}); expected JSON with cells"
         ) from error
     text = clean("\n\n".join(part for part in texts if part.strip()))
     heading = _HEADING.search(text)
@@ -73,8 +73,9 @@ def decode(data: bytes) -> str:
         if chinese is not None:
             return _checked(chinese, "GB18030")
         raise DataError(
+            None,
             f"not UTF-8 (byte {data[error.start]:#04x} at position {error.start}), neither UTF-16 nor "
-            "Chinese GB18030; convert it to UTF-8"
+            "Chinese GB18030; convert it to UTF-8",
         ) from error
 
 
@@ -93,7 +94,7 @@ def _strictly(data: bytes, encoding: str) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         raise DataError(
-            f"begins like {encoding.upper()} but is not ({error.reason}); convert it to UTF-8"
+            None, f"begins like {encoding.upper()} but is not ({error.reason}); convert it to UTF-8"
         ) from error
 
 
@@ -102,7 +103,9 @@ def _checked(text: str, encoding: str) -> str:
     text = text.replace("\f", "\n")
     control = len(_CONTROL.findall(text))
     if control > _MOST_CONTROL * len(text):
-        raise DataError(f"not text ({control} control characters in {len(text)} characters of {encoding})")
+        raise DataError(
+            None, f"not text ({control} control characters in {len(text)} characters of {encoding})"
+        )
     return clean(text)
 
 
