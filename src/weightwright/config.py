@@ -147,23 +147,25 @@ def explain(
     error: ValidationError, settings_type: type[BaseModel], origin: Mapping[str, str] | None = None
 ) -> SettingsError:
     """A pydantic error as one clear line a problem: where from, which key, what was expected."""
-    lines, only_missing = [], True
+    lines: list[str] = []
+    missing: list[str] = []
     for problem in error.errors(include_url=False):
         path = tuple(str(part) for part in problem["loc"])
         key = ".".join(path)
         source = next((o for k, o in (origin or {}).items() if k == key or k.startswith(key + ".")), "")
         prefix = f"{source}: " if source and not source.startswith("--") else ""
         if problem["type"] == "missing":
-            lines.append(f"{key} is required")
+            missing.append(key)
+            lines.append(f"{key} is required{_described(settings_type, path)}")
             continue
-        only_missing = False
         if problem["type"] == "extra_forbidden":
             lines.append(f"{prefix}unknown key {key!r}{nearest(path[-1], _names(settings_type, path))}")
         else:
             message = problem["msg"].removeprefix("Value error, ")
             value = f"{key}={problem['input']!r}: " if key else ""
             lines.append(f"{prefix}{value}{message}")
-    return (UsageError if only_missing else SettingsError)("; ".join(lines))
+    text = "; ".join(lines)
+    return UsageError(text, tuple(missing)) if len(missing) == len(lines) else SettingsError(text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -179,6 +181,11 @@ def to_yaml(settings: BaseModel) -> str:
     """The settings as YAML that `load` reads back."""
     values = settings.model_dump(mode="json", by_alias=True)
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def _described(settings_type: type[BaseModel], path: tuple[str, ...]) -> str:
+    field = next((leaf.field for leaf in leaves(settings_type) if leaf.path == path), None)
+    return f" ({field.description})" if field and field.description else ""
 
 
 def _names(settings_type: type[BaseModel], path: tuple[str, ...]) -> list[str]:

@@ -30,7 +30,14 @@ class SettingsError(WeightwrightError):
 
 
 class UsageError(SettingsError):
-    """The command line itself is wrong: a missing argument or an option that does not exist."""
+    """The command line itself is wrong: a missing argument or an option that does not exist.
+
+    `missing` names the options that had to be given.
+    """
+
+    def __init__(self, message: str, missing: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.missing = missing
 
 
 class MissingExtraError(WeightwrightError):

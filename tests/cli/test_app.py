@@ -27,7 +27,7 @@ def run(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
         (["data", "shw"], 2, "unknown verb 'shw'; did you mean show?"),
         (["plan", "tiny", "tinier"], 2, "'tinier' belongs to no option; see weightwright plan --help"),
         (["doctor", "--nope"], 2, "Unknown option: --nope"),
-        (["serve"], 2, "model is required; see weightwright serve --help"),
+        (["serve"], 2, "model is required (model address)"),
         (["serve", "x", "--port", "many"], 2, "port"),
         (["serve", "x", "--port", "99999"], 1, "port=99999: Input should be less than or equal to 65535"),
         (["serve", "x", "--host", "0.0.0.0"], 1, "set api_key"),

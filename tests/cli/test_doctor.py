@@ -116,7 +116,6 @@ def test_schema(capsys: pytest.CaptureFixture[str], name: str) -> None:
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["init"], "what is required"),
         (["init", "schema"], "needs a name: tune, compare, serve"),
         (["init", "tune", "serve"], "takes no second word"),
         (["init", "chat"], "chat"),

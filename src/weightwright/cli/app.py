@@ -36,6 +36,7 @@ VERBS: tuple[tuple[str, str, str, str], ...] = (
     ("show", "models:show", MODELS, "Say whether a model can be used here, and what it is."),
     ("rm", "models:remove", MODELS, "Delete a model from the store."),
     ("init", "init:init", MACHINE, "Write a commented settings file to start from."),
+    ("completion", "completion:completion", MACHINE, "Make the Tab key complete verbs and options."),
 )
 # flags that may stand alone, or have one of these values: any other word after them is not theirs
 OPEN_FLAGS = ("--gradient-checkpointing",)
@@ -76,7 +77,7 @@ def build() -> App:
         name=["weightwright"],
         help="From an open model's weights to a served, measured assistant on your own data.",
         version=f"weightwright {weightwright.__version__}",
-        version_flags=["--version"],
+        version_flags=["--version", "-V"],
         exit_on_error=False,
         print_error=False,
         suppress_keyboard_interrupt=False,
@@ -95,6 +96,11 @@ def build() -> App:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. 0 done; 1 a clear error; 2 wrong usage; 130 interrupted."""
     tokens = list(sys.argv[1:] if argv is None else argv)
+    if not tokens:
+        from weightwright.cli.first import screen
+
+        sys.stdout.write(screen() + "\n")
+        return 0
     if tokens[:2] == ["tune", "watch"]:  # a verb of its own: `tune` has no other words after it
         tokens[:2] = ["tune-watch"]
     tokens = _spelled_out(tokens)
@@ -109,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         return _report(str(error), 2)
     except UsageError as error:
-        return _report(f"{error}; see {_help_of(tokens)}", 2)
+        return _report(f"{error}{_models_here(error)}; see {_help_of(tokens)}", 2)
     except WeightwrightError as error:
         if "--debug" in tokens:
             traceback.print_exc()
@@ -128,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _spelled_out(tokens: Sequence[str]) -> list[str]:
     """`--flag MODEL` as `--flag=true MODEL` where the flag may stand alone or have a value."""
-    following = [*tokens[1:], ""]
+    following = [*tokens, ""][1:]
     return [
         f"{token}=true" if token in OPEN_FLAGS and after.lower() not in _FLAG_VALUES else token
         for token, after in zip(tokens, following, strict=True)
@@ -142,6 +148,19 @@ def _unknown_verb(tokens: Sequence[str], error: UnknownCommandError) -> str:
     group = tokens[0] if tokens[0] in groups and unknown != tokens[0] else ""
     known = groups.get(group) or [*groups, *(name for name, *_ in VERBS)]
     return f"unknown verb {unknown!r}{nearest(unknown, known)}; see weightwright --help"
+
+
+def _models_here(error: UsageError) -> str:
+    """What could stand for a model that was not named."""
+    if "model" not in error.missing:
+        return ""
+    from weightwright.cli.first import SMALL, models_here
+
+    here = models_here()
+    if not here:
+        return f"; get a small one: weightwright pull {SMALL}, then --model {SMALL}"
+    more = f" (or {', '.join(here[1:4])}; weightwright list shows all)" if len(here) > 1 else ""
+    return f"; on this machine: --model {here[0]}{more}"
 
 
 def _interrupt(_signum: int, _frame: object) -> None:

@@ -26,8 +26,9 @@ _COMMENT_COLUMN = 34
 class InitSettings(Settings):
     """Which file to write."""
 
-    what: Literal["tune", "compare", "serve", "schema"] = Field(
-        description="tune, compare or serve; `schema NAME` prints the JSON Schema of one of them"
+    what: Literal["", "tune", "compare", "serve", "schema"] = Field(
+        "",
+        description="tune, compare or serve; `schema NAME` prints the JSON Schema of one of them; empty: a list",
     )
     name: Literal["", "tune", "compare", "serve"] = Field("", description="whose schema, after `schema`")
     out: Path | None = Field(None, description="file to write [default: tune.yaml and so on]")
@@ -36,6 +37,8 @@ class InitSettings(Settings):
 @verb(InitSettings, section="init", positional=("what", "name"))
 def init(settings: InitSettings) -> Outcome:
     """Write a commented YAML file to start from, or print a JSON Schema."""
+    if not settings.what:
+        return _choice()
     if settings.what == "schema":
         if not settings.name:
             raise UsageError(f"init schema needs a name: {', '.join(TEMPLATES)}")
@@ -50,6 +53,16 @@ def init(settings: InitSettings) -> Outcome:
     write_whole(file, text)
     return Outcome(
         {"file": str(file)}, f"wrote {file}; edit it, then: weightwright {settings.what} --config {file}"
+    )
+
+
+def _choice() -> Outcome:
+    made = {name: f"weightwright init {name}" for name in TEMPLATES}
+    lines = [
+        f"{command:26}  settings of weightwright {name}, in {name}.yaml" for name, command in made.items()
+    ]
+    return Outcome(
+        {"files": made}, "\n".join([*lines, "weightwright init schema NAME   the JSON Schema of one of them"])
     )
 
 
