@@ -1,13 +1,16 @@
 """Reference metrics on cases worked out by hand, in both languages."""
 
 import math
+import re
+import string
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from weightwright.judge.metrics import METRICS, score
-from weightwright.judge.words import is_refusal, without_marks, words
+from weightwright.judge.refusal import is_refusal
+from weightwright.judge.words import without_marks, words
 
 WHO, WHEN, ZH = "Who won the match?", "Within how many days?", "电池由哪家公司供应？"
 
@@ -133,3 +136,139 @@ def test_scores_are_numbers_between_0_and_1(question: str, answer: str, referenc
 def test_a_reference_that_has_words_agrees_with_itself(text: str) -> None:
     if words(text, "en") and not is_refusal(text, "en"):
         assert set(score(WHO, text, (text,)).values()) == {1.0}
+
+
+# -- numbers, names and labels
+
+
+DIFFERENT = [
+    ("3.5", "35"), ("3.5", "3 5"), ("-5", "5"), ("−5 °C", "5 °C"), ("10:30", "1030"), ("10:30", "10.30"),
+    ("1/2", "12"), ("1,2", "12"), ("1,000", "1"), ("1.000", "1000"), ("5-10", "510"), ("5–10", "510"),
+    ("3~5", "35"), ("10²", "102"), ("1.2.3", "123"), ("2½", "21/2"), ("1e-3", "13"),
+    ("12345678901234567890", "12345678901234567891"), (".5", "5"), ("-0.5", "0.5"), ("-$5", "$5"),
+    ("€5", "$5"), ("C++", "C"), ("C#", "C"), ("F#", "F"), ("C++", "C#"), ("blood group A+", "blood group A"),
+    ("x = -5", "x = 5"), ("5;6", "56"), ("v2.0", "v20"),
+]  # fmt: skip
+EQUAL = [
+    ("1,000", "1000"), ("1,234,567.50", "1234567.5"), ("3.50", "3.5"), ("５．５", "5.5"), (".5", "0.5"),
+    ("50 %", "50%"), ("50%", "50"), ("$1,000", "1000"), ("€1,000", "€1000"), ("twenty-one", "twenty one"),
+    ("GPT‑4", "gpt 4"), ("−5", "-5"), ("–5", "-5"), ("(-5)", "-5"), ("1e-3", "0.001"), ("½", "1/2"),
+    ("09:30", "9:30"), ("1'000", "1000"), ("10\u202f000", "10000"), ("-0", "0"), ("٣", "3"), ("C++.", "c++"),
+    ("C# (the language)", "c# the language"), ("5.", "5"), ("+5", "5"), ("2020-01-05", "2020 1 5"),
+    ("12,34,567", "1234567"),
+]  # fmt: skip
+EQUAL_ZH = [
+    ("二十一天", "21天"), ("二〇二〇年", "2020年"), ("一万两千", "12000"), ("三万五", "35000"),
+    ("一百零五", "105"), ("三点五米", "3.5米"), ("百分之五十", "50%"), ("1.2万", "12,000"),
+    ("3亿5千万", "350000000"), ("一亿二千万", "1.2亿"), ("零下五度", "-5度"), ("负三", "-3"), ("壹佰", "100"),
+    ("１，０００元", "1000元"), ("第二十三条", "第23条"), ("十五", "15"), ("一万亿", "1000000000000"),
+    ("两百", "200"),
+]  # fmt: skip
+DIFFERENT_ZH = [
+    ("3.5米", "35米"), ("-5度", "5度"), ("10：30", "1030"), ("3月-5月", "3月5日"), ("10，200", "10200"),
+    ("C++语言", "C语言"), ("三点五十分", "3.5"), ("二十", "210"), ("一百五", "105"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "wanted"), DIFFERENT)
+def test_numbers_and_names_that_are_not_the_same(said: str, wanted: str) -> None:
+    assert one("exact_match", WHO, said, wanted) == one("exact_match", WHO, wanted, said) == 0.0
+    assert one("f1", WHO, said, wanted) < 1.0
+
+
+@pytest.mark.parametrize(("said", "wanted"), EQUAL)
+def test_numbers_and_names_that_are_the_same(said: str, wanted: str) -> None:
+    assert one("exact_match", WHO, said, wanted) == one("f1", WHO, wanted, said) == 1.0
+    assert one("contains", WHO, f"It is {said}, we think", wanted) == 1.0
+
+
+@pytest.mark.parametrize(("said", "wanted"), EQUAL_ZH)
+def test_chinese_numbers_that_are_the_same(said: str, wanted: str) -> None:
+    assert one("exact_match", ZH, said, wanted) == one("exact_match", ZH, wanted, said) == 1.0
+
+
+@pytest.mark.parametrize(("said", "wanted"), DIFFERENT_ZH)
+def test_chinese_numbers_that_are_not_the_same(said: str, wanted: str) -> None:
+    assert one("exact_match", ZH, said, wanted) == one("exact_match", ZH, wanted, said) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "stands"),
+    [
+        ("The answer is (A).", "A", 1.0),
+        ("Answer: A", "(A)", 1.0),
+        ("Option A is right", "A", 1.0),
+        ("**A**", "A", 1.0),
+        ("A dog", "A", 0.0),
+        ("The answer is a dog (B).", "A", 0.0),
+        ("The year is [1998].", "1998", 1.0),
+        ("It opened in 【1998】 again", "1998", 1.0),
+        ("The answer is [5].", "5", 1.0),
+        ("[5]", "5", 1.0),
+        ("The total is [1,000].", "1000", 1.0),
+        ("Some weeks [5].", "5", 0.0),
+        ("Some weeks [4, 5].", "5", 0.0),
+        ("Some weeks [4-6].", "4", 0.0),
+        ("[5] says: some weeks", "5", 0.0),
+        ("The sign is +.", "+", 1.0),
+        ("The sign is -.", "+", 0.0),
+        ("They are two (😀)", "😀", 1.0),
+    ],
+)
+def test_labels_years_and_signs_are_answers_but_citation_marks_are_not(
+    answer: str, reference: str, stands: float
+) -> None:
+    assert one("contains", WHO, answer, reference) == stands
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "stands"),
+    [
+        ("The state. The documents do not say more.", "The state", 1.0),
+        ("21 days; the sources do not mention weekends", "21 days", 1.0),
+        ("The documents do not say.", "documents", 0.0),
+        ("The documents do not say, I don't know.", "21 days", 0.0),
+    ],
+)
+def test_saying_that_no_more_is_said_denies_nothing(answer: str, reference: str, stands: float) -> None:
+    assert score(WHO, answer, (reference,), ("contains", "no_answer")) == {
+        "contains": stands,
+        "no_answer": stands,
+    }
+
+
+def test_a_custom_sentence_denies_only_where_no_reference_stands() -> None:
+    def stands(answer: str, reference: str) -> float:
+        return score(WHO, answer, (reference,), ("contains",), no_answer="Ask the desk.")["contains"]
+
+    assert stands("Bob. For more, ask the desk.", "Bob") == 1.0
+    assert stands("Ask the desk!", "desk") == 0.0
+
+
+def test_either_of_two_views_may_be_right() -> None:
+    references = ("The documents do not say.", "21 days")
+    assert set(score(WHO, "21 days", references).values()) == {1.0}
+    assert set(score(WHO, "The sources do not say.", references).values()) == {1.0}
+    assert one("contains", WHO, "30 days", *references) == 0.0
+
+
+@pytest.mark.parametrize("empty", ["", " \n", None])
+def test_an_answer_without_text_is_never_right(empty: str | None) -> None:
+    for reference in ("21 days", "The documents do not say."):
+        assert score(WHO, empty, (reference,)) == dict.fromkeys(METRICS, 0.0)
+
+
+# -- against SQuAD's own normalisation, written anew from its description (arXiv 1606.05250, v1.1's scoring)
+
+
+def squad_words(text: str) -> list[str]:
+    text = "".join(c for c in text.lower() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split()).split()
+
+
+PLAIN = st.text(string.ascii_letters + " \n,.;:!?'\"()&%$@", max_size=60)
+
+
+@given(PLAIN)
+def test_without_numbers_and_hyphens_the_words_are_squads(text: str) -> None:
+    assert words(text, "en") == squad_words(text)

@@ -18,16 +18,16 @@ def write(tmp_path: Path, rows: list[Any]) -> Path:
     return file
 
 
-def row(answer: str | None, **more: Any) -> dict[str, Any]:
-    return {"question": "Who?", "answer": answer, "reference": "Bob", **more}
+def row(answer: str | None, question: str = "Who?", **more: Any) -> dict[str, Any]:
+    return {"question": question, "answer": answer, "reference": "Bob", **more}
 
 
 def test_means_intervals_and_rows(tmp_path: Path) -> None:
     rows = [
-        row("Bob [1]", documents=["a"]),
-        row("Eve", documents=["a", "b"]),
-        row(None),
-        row("Bob", documents=["c"]),
+        row("Bob [1]", "Who sang?", documents=["a"]),
+        row("Eve", "Who danced?", documents=["a", "b"]),
+        row(None, "Who slept?"),
+        row("Bob", "Who ate?", documents=["c"]),
     ]
     judgement = judge(JudgeSettings(rows=write(tmp_path, rows), metrics=("exact_match",)))
     data = judgement.data()
@@ -37,6 +37,25 @@ def test_means_intervals_and_rows(tmp_path: Path) -> None:
     assert (score["n"], score["clusters"], data["failed"]) == (4, 3, 1)
     assert [r["scores"]["exact_match"] for r in data["rows"]] == [1.0, 0.0, 0.0, 1.0]
     assert [r["id"] for r in data["rows"]] == ["1", "2", "3", "4"]
+
+
+def test_a_question_that_stands_often_is_one_question(tmp_path: Path) -> None:
+    rows = [row("Bob", text) for text in ["Who won?"] * 15 + ["who  WON", "Ｗｈｏ won？", "Who won"]]
+    judgement = judge(JudgeSettings(rows=write(tmp_path, [*rows, row("", "Who lost?")])))
+    mean = judgement.means["contains"]
+    assert (mean.n, mean.clusters, judgement.failed) == (19, 2, 1)
+    assert judgement.cautions[0].startswith("17 of 19 questions repeat another one (such as 1: 2, 3, 4, …)")
+    assert "only 2 independent clusters" in judgement.cautions[1]
+    assert judgement.data()["cautions"] == list(judgement.cautions)
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\u0085", "\x0b", "\x1c"])
+def test_rows_end_at_line_feeds_only(tmp_path: Path, character: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [row(f"Bob{character}Smith"), row("Bob", "Who else?")]
+    lines = [json.dumps(each, ensure_ascii=False) for each in rows]
+    file.write_bytes("\r\n".join(lines).encode())
+    assert [each.answer for each in judge(JudgeSettings(rows=file)).rows] == [f"Bob{character}Smith", "Bob"]
 
 
 def test_references_come_under_several_names(tmp_path: Path) -> None:

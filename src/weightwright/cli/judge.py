@@ -10,16 +10,18 @@ def judge(settings: JudgeSettings) -> Outcome:
     from rich.console import Group
     from rich.table import Table
 
-    from weightwright.judge.metrics import MEANING
+    from weightwright.judge.metrics import METRICS
     from weightwright.judge.summary import judge as judge_file
+    from weightwright.stats.intervals import counted
 
     judgement = judge_file(settings)
     table = Table("metric", "mean", f"{settings.level:.0%} interval", "meaning")
     for metric, mean in judgement.means.items():
-        table.add_row(metric, f"{mean.mean:.3f}", f"{mean.low:.3f} to {mean.high:.3f}", MEANING[metric])
+        table.add_row(
+            metric, f"{mean.mean:.3f}", f"{mean.low:.3f} to {mean.high:.3f}", METRICS[metric].meaning
+        )
     first = next(iter(judgement.means.values()))
-    notes = (
-        f"{first.n} answers in {first.clusters} independent clusters, {judgement.failed} failed (scored 0)"
-    )
-    caution = f"\ncaution: {first.caution}" if first.caution else ""
-    return Outcome(judgement.data(), Group(table, notes + caution))
+    answers, clusters = counted(first.n, "answer"), counted(first.clusters, "independent cluster")
+    notes = f"{answers} in {clusters}, {judgement.failed} failed or empty (scored 0)"
+    cautions = "".join(f"\ncaution: {caution}" for caution in judgement.cautions)
+    return Outcome(judgement.data(), Group(table, notes + cautions))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightwright.compare.result import ArmResult, Comparison
 from weightwright.config import to_yaml
-from weightwright.judge.metrics import MEANING
+from weightwright.judge.metrics import METRICS
 from weightwright.stats.intervals import Interval
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def render(comparison: Comparison) -> str:
         settings=comparison.settings,
         arms=comparison.arms,
         colour=_colours(comparison),
-        meaning=MEANING,
+        metric=METRICS,
         charts=list(_charts(comparison)),
         kinds=list(dict.fromkeys(q.kind for q in comparison.questions if q.kind)),
         questions=list(_questions(comparison)),

@@ -15,7 +15,7 @@ class JudgeSettings(Settings):
     """Answers to score against their references."""
 
     rows: Path = Field(description="JSONL file: question, answer, reference (or answers), documents a line")
-    metrics: Metrics = Field(METRICS, min_length=1, description="reference metrics to compute")
+    metrics: Metrics = Field(tuple(METRICS), min_length=1, description="reference metrics to compute")
     no_answer: str = Field("", description="the sentence agreed on for: the documents do not say")
     grader: str = Field("", description="model that grades answers (not available yet)")
     level: float = Field(0.95, gt=0, lt=1, description="probability that an interval holds the true mean")

@@ -4,68 +4,57 @@ import re
 import string
 import unicodedata
 
-from weightwright.data.grounded import NO_ANSWER
 from weightwright.data.language import Language
+from weightwright.judge.numbers import CJK, CURRENCY, MINUS, plain, value_of
 
-_MARK = re.compile(r"\s?[\[【]\s*\d+(?:\s*[,、]\s*\d+)*\s*[\]】]")
-_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
-_ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_UNIT = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
-
-# How models say in their own words that the sources do not say.
-_SOURCES = (
-    r"(?:documents?|sources?|texts?|passages?|contexts?|handbook|information|articles?|paragraphs?|they)"
+_MARK = re.compile(r"\s?[\[【]\s*(?!\d{1,3}(?:,\d{3})+\s*[\]】])\d{1,3}(?:\s*[,、;–-]\s*\d{1,3})*\s*[\]】]")
+_BEFORE_A_VALUE = re.compile(r"(?:^|[:=：]|\b(?:is|are|was|were|be|equals?)|[为是])\s*$", re.IGNORECASE)
+_CLAUSE_END = re.compile(r"\s*(?:$|[.,;!?。，；！？\n])")
+_ARTICLES = frozenset({"a", "an", "the"})
+_LABEL = "\x01"  # after an article that is none: the A of "(A)" or "option A"
+_LABELS = re.compile(
+    r"(?<![\w'’])(?:(?<=[(\"'“‘\[【*`])(?i:an?|the)\b|(?i:an?|the)(?=\s*(?:[)\]】\"”’*`.,:;!?。]|$))"
+    r"|(?:(?<=[a-z,:] )|(?=A (?:is|was|and|or)\b))A\b)"
 )
-_REFUSALS: dict[Language, tuple[str, ...]] = {
-    "en": (
-        _SOURCES + r"(?: \w+){0,3}? (?:do|does|did)(?: not|n't)(?: \w+)? "
-        r"(?:say|mention|specify|state|contain|provide|include|give|answer)\b",
-        r"\b(?:is|are|was|were)(?: not|n't)(?: \w+)? "
-        r"(?:mentioned|specified|stated|provided|given|answered)\b",
-        r"\bno (?:relevant )?information\b",
-        r"\bi (?:do not|don't|cannot|can't|could not) (?:know|answer|find|tell)\b",
-        r"^\W*(?:(?:it|this) is )?(?:unknown|not (?:mentioned|specified|stated|provided|given))\W*$",
-    ),
-    "zh": (
-        r"(?:没有|没|未|未曾)(?:明确)?(?:说明|提及|提到|提供|给出|规定|写明|涉及|记载|列出)",
-        r"(?:无法|不能)(?:回答|确定|得知)",
-        r"(?:没有|无|找不到)(?:相关|有关)(?:的)?(?:信息|资料|答案|内容)",
-        r"^\W*(?:我)?不知道",
-    ),
-}
-_REFUSAL = {language: re.compile("|".join(patterns)) for language, patterns in _REFUSALS.items()}
+_WORD = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
+_SIGNED_CURRENCY = re.compile(rf"({MINUS}?)([{CURRENCY}])")
 
 
 def without_marks(text: str) -> str:
-    """The text without citation marks such as `[1]`, `[1, 2]` and `【1】`."""
-    return _MARK.sub("", text).strip()
+    """The text without citation marks such as `[1]`, `[1, 2]` and `【1】`.
+
+    A number in brackets is a mark if it has up to three digits and stands where a citation can: not as the value in
+    `The answer is [5].`
+    """
+
+    def kept(match: re.Match[str]) -> str:
+        before, after = text[max(0, match.start() - 10) : match.start()], text[match.end() :]
+        return match[0] if _BEFORE_A_VALUE.search(before) and _CLAUSE_END.match(after) else ""
+
+    return _MARK.sub(kept, text).strip()
 
 
-def words(text: str, language: Language) -> list[str]:
+def words(text: str, language: Language, *, labels: bool = False) -> list[str]:
     """What a metric compares.
 
-    English: SQuAD's normalisation (Rajpurkar et al. 2016, arXiv 1606.05250): lower case, no punctuation, no
-    articles, cut at white space. Chinese: each character, and each run of Latin letters or digits, is one
-    word (mixed segmentation as in MLQA, arXiv 1910.07475), after NFKC, without punctuation.
+    English: SQuAD's normalisation (Rajpurkar et al. 2016, arXiv 1606.05250): lower case, no punctuation, no articles,
+    cut at white space; hyphens cut words, and numbers keep their value, as in DROP. `+` and `#` after a letter stay.
+    Chinese: each character, and each run of Latin letters or digits, is one word (mixed segmentation as in MLQA,
+    arXiv 1910.07475). Both after NFKC. With `labels`, an A that names something ("(A)", "option A") is a word.
     """
-    text = unicodedata.normalize("NFKC", without_marks(text)).lower()
-    if language == "zh":
-        return _UNIT.findall(text)
-    text = text.translate(_ASCII_PUNCTUATION)
-    text = "".join(c for c in text if not unicodedata.category(c).startswith("P"))
-    return _ARTICLE.sub(" ", text).split()
+    text = without_marks(text).replace(_LABEL, " ")
+    if labels:
+        text = _LABELS.sub(rf"\g<0>{_LABEL}", text)
+    text = _SIGNED_CURRENCY.sub(r" \2 \1", plain(text, language))
+    found = [value_of(token).replace(MINUS, "-") for token in _WORD.findall(_without_punctuation(text))]
+    if language == "en":
+        found = [word for word in found if word not in _ARTICLES]
+    return [word.replace(_LABEL, "") for word in found]
 
 
-def is_refusal(text: str, language: Language, no_answer: str = "") -> bool:
-    """Whether a short answer says that the sources do not say: as `no_answer` (empty: the standing sentence)
-    or in its own words.
-    """
-    return says_no_answer(text, language, no_answer) or bool(_REFUSAL[language].search(_plain(text)))
-
-
-def says_no_answer(text: str, language: Language, no_answer: str = "") -> bool:
-    """Whether the sentence agreed on for "the sources do not say" stands in the text."""
-    return holds(words(text, language), words(no_answer or NO_ANSWER[language], language))
+def symbols(text: str) -> list[str]:
+    """Words and each single sign: how a reference without words (`+`, `->`) is compared."""
+    return re.findall(r"\w+|[^\w\s]", unicodedata.normalize("NFKC", without_marks(text)).lower())
 
 
 def holds(said: list[str], wanted: list[str]) -> bool:
@@ -74,5 +63,25 @@ def holds(said: list[str], wanted: list[str]) -> bool:
     return n > 0 and any(said[i : i + n] == wanted for i in range(len(said) - n + 1))
 
 
-def _plain(text: str) -> str:
-    return unicodedata.normalize("NFKC", without_marks(text)).lower().replace("’", "'")
+def _without_punctuation(text: str) -> str:
+    """Punctuation deleted, save what belongs to a number or a name; a space where digits would run together."""
+    kept = [" "]
+    for before, character, after in zip(" " + text, text, text[1:] + " ", strict=False):
+        if not _is_punctuation(character) or _belongs(character, before, after, kept[-1]):
+            kept.append(character)
+        elif unicodedata.category(character) == "Pd" or character == "−" or (kept[-1] + after).isdigit():
+            kept.append(" ")
+    return "".join(kept)
+
+
+def _belongs(character: str, before: str, after: str, kept: str) -> bool:
+    """Whether punctuation is part of a number (`3.5`, `10:30`, `.5`) or of a name (`C++`, `F#`)."""
+    if character in "+#":
+        return before == kept and (before in "+#" or (before.isascii() and before.isalpha()))
+    if character not in ".:/^" or not after.isdigit():
+        return False
+    return before.isdigit() or (character == "." and not before.isalnum() and before != ".")
+
+
+def _is_punctuation(character: str) -> bool:
+    return character in string.punctuation or character == "−" or unicodedata.category(character)[0] == "P"

@@ -13,6 +13,11 @@ FEW_CLUSTERS = 15  # below this the simulation in tests/stats/test_coverage.py f
 _BATCH_VALUES = 4_000_000
 
 
+def counted(n: int, noun: str) -> str:
+    """`1 question`, `1,200 questions`."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """A mean of `n` values in `clusters` clusters and the interval that holds it with probability `level`."""
@@ -30,7 +35,7 @@ class Interval:
         """What to keep in mind; empty where there is nothing."""
         if self.effective_clusters >= FEW_CLUSTERS - 0.5:
             return ""
-        few = f"only {self.clusters} independent cluster{'s' * (self.clusters != 1)}"
+        few = f"only {counted(self.clusters, 'independent cluster')}"
         if self.effective_clusters < self.clusters - 1:
             few = f"{self.clusters} independent clusters, worth {self.effective_clusters:.0f} of equal size"
         return (
