@@ -60,7 +60,7 @@ def test_paths_of_flags_are_from_here_and_of_the_file_from_there(
     monkeypatch.chdir(here)
     arguments = ["compare", "--config", "../c.yaml", "--out", "out", "--questions", "mine.jsonl"]
     assert main(arguments) == 1
-    assert f"cannot read {here / 'mine.jsonl'}" in capsys.readouterr().err
+    assert f"{here / 'mine.jsonl'} cannot be read" in capsys.readouterr().err
     assert main(arguments[:-2]) == 1
     assert "documents: ../absent does not exist" in capsys.readouterr().err
     assert (here / "out").is_dir()

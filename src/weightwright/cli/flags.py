@@ -134,6 +134,7 @@ def _parameters(leaves: list[config.Leaf], positional: Sequence[str]) -> list[in
                         help=_help(leaf),
                         show_default=False,
                         negative_iterable="",
+                        consume_multiple=not positional,  # else a list would take the subject after it
                         group=_group(leaf),
                     ),
                 ],
@@ -211,7 +212,7 @@ def _help(leaf: config.Leaf) -> str:
     default = leaf.field.get_default(call_default_factory=True) if not leaf.field.is_required() else None
     if default in (None, (), "", {}) or isinstance(default, BaseModel):
         return text
-    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
     return f"{text} [default: {shown}]"
 
 
