@@ -10,7 +10,9 @@ from weightwright.cli.flags import Outcome, verb
 from weightwright.compare.settings import CompareSettings
 from weightwright.judge.settings import JudgeSettings
 
-NAMES = [name for name, *_ in VERBS] + [f"{group} {verb[0]}" for group, _, _, verbs in GROUPS for verb in verbs]
+NAMES = [name for name, *_ in VERBS] + [
+    f"{group} {verb[0]}" for group, _, _, verbs in GROUPS for verb in verbs
+]
 GIVEN = {
     "compare": ["compare", "--model", "extract", "--questions", "q", "--documents", "d"],
     "judge": ["judge", "rows.jsonl"],
@@ -56,7 +58,22 @@ def test_a_list_may_be_written_with_spaces_where_no_subject_follows() -> None:
 
     app = App(result_action="return_value", exit_on_error=False)
     app.default(compare)
-    app("--arms rag gold --model extract --questions q --documents a b --documents c".split())
+    app(
+        [
+            "--arms",
+            "rag",
+            "gold",
+            "--model",
+            "extract",
+            "--questions",
+            "q",
+            "--documents",
+            "a",
+            "b",
+            "--documents",
+            "c",
+        ]
+    )
     assert seen[0].arms == ("rag", "gold")
     assert [str(path) for path in seen[0].documents] == ["a", "b", "c"]
 
