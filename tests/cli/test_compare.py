@@ -62,5 +62,5 @@ def test_paths_of_flags_are_from_here_and_of_the_file_from_there(
     assert main(arguments) == 1
     assert f"{here / 'mine.jsonl'} cannot be read" in capsys.readouterr().err
     assert main(arguments[:-2]) == 1
-    assert "documents: ../absent does not exist" in capsys.readouterr().err
+    assert "../absent does not exist; give files or folders" in capsys.readouterr().err
     assert (here / "out").is_dir()
