@@ -113,7 +113,9 @@ def test_a_reply_joins_thoughts_logprobs_and_the_reason() -> None:
     reply.finish(Usage(2, 2, cached_tokens=1), prompt)
     result = reply.result()
     tokens = (TokenLogprob(1, "a", -0.5), TokenLogprob(2, "b", -1.0))
-    assert result.completions == (Completion(0, "b", (1, 2), "stop", tokens, "hmm", -1.5, "."),)
+    assert result.completions == (
+        Completion(0, "b", (1, 2), tokens, "stop", "hmm", ".", cumulative_logprob=-1.5),
+    )
     assert (result.prompt_logprobs, result.usage.cached_tokens) == (prompt, 1)
 
 

@@ -25,8 +25,9 @@ def knowledge(filled, embedder):
     return KnowledgeBase(filled, embedder, AnswerSettings(k=2))
 
 
-def grounded(question):
-    return ChatRequest(messages=(Message("user", question),), params=SamplingParams(max_tokens=50))
+def grounded(question, **sampling):
+    params = SamplingParams(**{"max_tokens": 50, **sampling})
+    return ChatRequest(messages=(Message("user", question),), params=params)
 
 
 def test_the_model_is_shown_numbered_passages_and_the_answer_is_checked(knowledge):
@@ -38,7 +39,6 @@ def test_the_model_is_shown_numbered_passages_and_the_answer_is_checked(knowledg
     assert citation.quote == "Everybody has 27 days of annual leave."
     assert answer.trace["citations"] == {"kept": 1, "dropped": 2, "added": 0}
     assert [p["n"] for p in answer.trace["passages"]] == [1, 2]
-    assert answer.usage.prompt_tokens == 7
     [request] = chat.requests
     passages = tuple(passage.shown for passage in knowledge.passages(QUESTION))
     assert request.messages == messages(QUESTION, passages, knowledge.settings.prompt)
@@ -47,7 +47,9 @@ def test_the_model_is_shown_numbered_passages_and_the_answer_is_checked(knowledg
 
 
 def test_streamed_pieces_are_the_checked_answer(knowledge):
-    reply = knowledge.submit(Says("Everybody has 27 days of annual leave [1][2]. Bye [2]."), QUESTION)
+    reply = knowledge.submit(
+        Says("Everybody has 27 days of annual leave [1][2]. Bye [2]."), grounded(QUESTION)
+    )
     pieces = list(reply)
     assert "".join(piece.text for piece in pieces) == "Everybody has 27 days of annual leave [1]. Bye."
     assert [piece.finish_reason for piece in pieces] == [None] * (len(pieces) - 1) + ["stop"]
@@ -58,7 +60,7 @@ def test_streamed_pieces_are_the_checked_answer(knowledge):
 
 def test_a_sentence_comes_before_the_end(knowledge):
     chat = Says(hold=True)
-    reply = knowledge.submit(chat, QUESTION)
+    reply = knowledge.submit(chat, grounded(QUESTION))
     seen = []
     reply.on_piece(lambda piece: seen.append(piece.text))
     inner = chat.replies[0]
@@ -95,8 +97,9 @@ def test_a_page_is_that_of_the_sentence_not_of_its_chunk(store, embedder):
 
 def test_several_completions_are_each_checked(knowledge):
     chat = Says("27 days [1].", "28 days [1].")
-    reply = knowledge.submit(chat, QUESTION, params=SamplingParams(n=2))
-    assert [answer.text for answer in reply.answers()] == ["27 days [1].", "28 days."]
+    result = knowledge.submit(chat, grounded(QUESTION, n=2)).result()
+    assert [answer.text for answer in result.completions] == ["27 days [1].", "28 days."]
+    assert [len(answer.citations) for answer in result.completions] == [1, 0]
 
 
 # --- as a Chat --------------------------------------------------------------------------------------
@@ -112,7 +115,7 @@ def test_a_knowledge_chat_answers_the_last_message_with_the_turns_before(knowled
         Message("user", QUESTION),
     )
     reply = chat.submit(ChatRequest(messages=turns, params=SamplingParams(max_tokens=9)))
-    answer = reply.answer(timeout_s=30)
+    [answer] = reply.result(timeout_s=30).completions
     assert (answer.text, len(answer.citations)) == ("27 days [1].", 1)
     [request] = inner.requests
     assert [message.role for message in request.messages] == ["system", "user", "assistant", "user"]
@@ -128,7 +131,7 @@ def test_a_wrong_request_fails_alone(knowledge, request_):
     chat = KnowledgeChat(knowledge, Says("27 days [1]."))
     with pytest.raises(RequestError, match="user's question"):
         chat.submit(request_).result(timeout_s=30)
-    assert chat.submit(grounded(QUESTION)).answer(timeout_s=30).text == "27 days [1]."
+    assert chat.submit(grounded(QUESTION)).result(timeout_s=30).text == "27 days [1]."
     chat.close()
 
 
@@ -142,15 +145,15 @@ def test_a_failing_search_fails_the_reply(knowledge):
 
 def test_a_failing_model_fails_the_reply(knowledge):
     inner = Says(hold=True)
-    reply = knowledge.submit(inner, QUESTION)
+    reply = knowledge.submit(inner, grounded(QUESTION))
     inner.replies[0].fail(RequestError("too long"))
     with pytest.raises(RequestError, match="too long"):
-        reply.answer(timeout_s=30)
+        reply.result(timeout_s=30)
 
 
 def test_cancelling_frees_the_model(knowledge):
     inner = Says(hold=True)
-    reply = knowledge.submit(inner, QUESTION)
+    reply = knowledge.submit(inner, grounded(QUESTION))
     inner.replies[0].push(Piece(0, "Everybody has"))
     reply.cancel()
     [completion] = reply.result(timeout_s=30).completions
@@ -160,7 +163,7 @@ def test_cancelling_frees_the_model(knowledge):
 def test_cancelling_before_the_search_is_done_asks_nobody(knowledge):
     inner, gate = Says("27 days [1]."), threading.Event()
     found = knowledge.passages
-    knowledge.passages = lambda question: (gate.wait(30), found(question))[1]
+    knowledge.passages = lambda question, where: (gate.wait(30), found(question, where))[1]
     chat = KnowledgeChat(knowledge, inner)
     reply = chat.submit(grounded(QUESTION))
     reply.cancel()
@@ -173,7 +176,7 @@ def test_cancelling_before_the_search_is_done_asks_nobody(knowledge):
 def test_many_questions_at_once(knowledge):
     chat = KnowledgeChat(knowledge, Extract())
     replies = [chat.submit(grounded(QUESTION)) for _ in range(40)]
-    assert {reply.answer(timeout_s=30).text for reply in replies} == {
+    assert {reply.result(timeout_s=30).text for reply in replies} == {
         "Everybody has 27 days of annual leave [1]."
     }
     chat.close()

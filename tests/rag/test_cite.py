@@ -218,13 +218,11 @@ def test_what_is_streamed_is_what_stands_in_the_end(answer, step):
     shown = (
         "".join(checker.feed(answer[i : i + step]) for i in range(0, len(answer), step)) + checker.finish()
     )
-    streamed = checker.result(shown)
-    assert streamed.text == shown.strip()
-    for found in (whole, streamed):
-        assert all(1 <= c.n <= 2 for c in found.citations)
-        assert f"[{9}]" not in found.text
-        for citation in found.citations:
-            assert f"[{citation.n}]" in found.text
+    for text, citations in ((whole.text, whole.citations), (shown.strip(), checker.citations)):
+        assert all(1 <= c.n <= 2 for c in citations)
+        assert "[9]" not in text
+        for citation in citations:
+            assert f"[{citation.n}]" in text
             assert ENGLISH[citation.n - 1].text[citation.start : citation.end] == citation.quote
 
 

@@ -10,7 +10,7 @@ from weightwright.cli.kb import one_line, place, where_of
 from weightwright.cli.progress import bar
 from weightwright.config import Settings
 from weightwright.errors import RequestError
-from weightwright.ports import Answer
+from weightwright.ports import Completion, Usage
 from weightwright.rag.settings import AnswerSettings
 
 
@@ -40,13 +40,14 @@ def ask(settings: AskSettings) -> Outcome:
         ) as knowledge,
         closing(open_chat(settings.model, progress=progress)) as chat,
     ):
-        answer = knowledge.submit(chat, settings.question, where=where).answer()
-    return Outcome(_data(answer), _view(answer))
+        result = knowledge.submit(chat, knowledge.request(settings.question), where).result()
+    [answer] = result.completions
+    return Outcome(_data(answer, result.usage), _view(answer))
 
 
-def _data(answer: Answer) -> dict[str, Any]:
+def _data(answer: Completion, usage: Usage) -> dict[str, Any]:
     return {
-        "answer": answer.text,
+        "answer": answer.text.strip(),
         "citations": [
             {
                 "n": citation.n,
@@ -60,15 +61,15 @@ def _data(answer: Answer) -> dict[str, Any]:
             for citation in answer.citations
         ],
         "usage": {
-            "prompt_tokens": answer.usage.prompt_tokens,
-            "completion_tokens": answer.usage.completion_tokens,
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
         },
         "trace": dict(answer.trace),
     }
 
 
-def _view(answer: Answer) -> str:
-    lines = [answer.text]
+def _view(answer: Completion) -> str:
+    lines = [answer.text.strip()]
     if answer.citations:
         lines.append("")
     for citation in answer.citations:

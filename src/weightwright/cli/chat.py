@@ -12,7 +12,7 @@ from weightwright.cli.progress import bar
 from weightwright.config import Settings
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import RequestError
-from weightwright.ports import Chat, ChatRequest, Citation, Message, Reply, SamplingParams
+from weightwright.ports import Chat, ChatRequest, Message, SamplingParams
 from weightwright.rag.settings import AnswerSettings
 
 _HELP = '''/reset   forget the conversation
@@ -98,17 +98,10 @@ class Conversation:
             sys.stderr.write(f"error: {error}\n")
             return
         sys.stdout.write("\n")
-        for citation in citations_of(reply):
+        for citation in reply.result().completions[0].citations:
             page = f", page {citation.page}" if citation.page is not None else ""
             sys.stdout.write(f"  [{citation.n}] {citation.path or citation.document}{page}\n")
         self._turns = (*turns, Message("assistant", said))
-
-
-def citations_of(reply: Reply) -> tuple[Citation, ...]:
-    """The citations of a knowledge base's answer; none of a model's own."""
-    from weightwright.rag.answer import GroundedReply
-
-    return reply.answer().citations if isinstance(reply, GroundedReply) else ()
 
 
 @contextmanager

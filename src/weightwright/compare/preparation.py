@@ -1,7 +1,6 @@
 """What the arms work with, made ready once: how a question is asked in an arm, and what is kept of it."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from weightwright.asking.answers import Record
 from weightwright.asking.ask import Asked, Started
@@ -12,8 +11,8 @@ from weightwright.compare.passages import Ground
 from weightwright.compare.questions import Question
 from weightwright.compare.settings import CompareSettings
 from weightwright.data import grounded
-from weightwright.ports import Chat, ChatRequest, SamplingParams
-from weightwright.rag import answer as rag_answer
+from weightwright.ports import Chat, ChatRequest, Message, SamplingParams
+from weightwright.rag.answer import ask
 from weightwright.rag.context import Passage
 
 
@@ -44,12 +43,12 @@ class Bench:
         adapter = self.adapter.name if self.adapter and arm.adapter else None
         params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature)
         if self.ground is None or arm.context == "none":
-            messages = grounded.messages(question.question, (), settings.prompt)
-            return Started(chat.submit(ChatRequest(messages=messages, adapter=adapter, params=params)))
+            plain = grounded.messages(question.question, (), settings.prompt)
+            return Started(chat.submit(ChatRequest(messages=plain, adapter=adapter, params=params)))
         found = self.ground.gold(question) if arm.context == "gold" else self.ground.search(question.question)
-        reply = rag_answer.GroundedReply()
-        rag_answer.ask(chat, question.question, found, settings, (), adapter, params, reply, {})
-        return Started(reply, tuple(found))
+        asked = (Message("user", question.question),)
+        request = ChatRequest(messages=asked, adapter=adapter, params=params)
+        return Started(ask(chat, request, found, settings), tuple(found))
 
 
 def record_of(arm: Arm, asked: Asked[Question, Passage]) -> Record:
@@ -68,24 +67,17 @@ def record_of(arm: Arm, asked: Asked[Question, Passage]) -> Record:
             passages=passages,
         )
     completion = asked.reply.result().completions[0]
-    text, dropped = completion.text, 0
-    citations: tuple[dict[str, Any], ...] = ()
-    if isinstance(asked.reply, rag_answer.GroundedReply):
-        answer = asked.reply.answer()
-        text = answer.text
-        citations = tuple(asdict(citation) for citation in answer.citations)
-        dropped = answer.trace["citations"]["dropped"]
     usage = asked.reply.usage
     return Record(
         arm=arm.name,
         question=asked.question.id,
-        answer=text.strip(),
+        answer=completion.text.strip(),
         finish_reason=completion.finish_reason or "",
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         seconds=asked.seconds,
         latency_s=asked.latency_s,
         passages=passages,
-        citations=citations,
-        dropped_marks=dropped,
+        citations=tuple(asdict(citation) for citation in completion.citations),
+        dropped_marks=completion.trace.get("citations", {}).get("dropped", 0),
     )

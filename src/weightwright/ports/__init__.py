@@ -18,9 +18,9 @@ from weightwright.ports.chat import (
     TokenLogprob,
     ToolCall,
     Usage,
+    joined,
 )
 from weightwright.ports.documents import (
-    Answer,
     Chunk,
     ChunkId,
     Citation,
@@ -34,7 +34,6 @@ from weightwright.ports.progress import Progress, silent
 from weightwright.ports.sampling import SamplingParams, StructuredOutputs, StructuredOutputsParams
 
 __all__ = [
-    "Answer",
     "Chat",
     "ChatRequest",
     "ChatResult",
@@ -61,5 +60,6 @@ __all__ = [
     "ToolCall",
     "Usage",
     "Vectors",
+    "joined",
     "silent",
 ]

@@ -3,10 +3,11 @@
 import builtins
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol
 
 from weightwright.errors import RequestError
+from weightwright.ports.documents import Citation
 from weightwright.ports.sampling import SamplingParams
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -87,7 +88,9 @@ class Piece:
     """A bit of a completion as it comes; the last one of an index carries the finish reason.
 
     `reasoning` is the part of a thought, `text` of the answer; `stop_reason` is the stop text or stop
-    token id that ended it, None for the model's own end.
+    token id that ended it, None for the model's own end. The last piece of an answer from documents has
+    its `citations`, and in `trace` the passages that the model was shown and what became of its marks;
+    token ids and log-probabilities are those of the marks as the model wrote them.
     """
 
     index: int
@@ -97,6 +100,21 @@ class Piece:
     finish_reason: FinishReason | None = None
     reasoning: str = ""
     stop_reason: str | int | None = None
+    citations: tuple[Citation, ...] = ()
+    trace: Mapping[str, Any] = field(default_factory=dict)
+
+
+def joined(pieces: Sequence[Piece]) -> Piece:
+    """Consecutive pieces of one completion as one piece."""
+    last = pieces[-1]
+    return replace(
+        last,
+        text="".join(piece.text for piece in pieces),
+        token_ids=tuple(token for piece in pieces for token in piece.token_ids),
+        logprobs=tuple(logprob for piece in pieces for logprob in piece.logprobs),
+        reasoning="".join(piece.reasoning for piece in pieces),
+        citations=tuple(citation for piece in pieces for citation in piece.citations),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +127,10 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
-    """One whole completion; fields as in Piece. `cumulative_logprob` sums its tokens' where asked for."""
+class Completion(Piece):
+    """One whole completion: its pieces joined. `cumulative_logprob` sums its tokens' where asked for."""
 
-    index: int
-    text: str
-    token_ids: tuple[int, ...]
-    finish_reason: FinishReason | None
-    logprobs: tuple[TokenLogprob, ...] = ()
-    reasoning: str = ""
     cumulative_logprob: float | None = None
-    stop_reason: str | int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,18 +267,10 @@ class Reply:
         return self._usage
 
     def _completion(self, index: int) -> Completion:
-        pieces = [piece for piece in self._pieces if piece.index == index]
-        logprobs = tuple(p for piece in pieces for p in piece.logprobs)
-        return Completion(
-            index=index,
-            text="".join(piece.text for piece in pieces),
-            token_ids=tuple(t for piece in pieces for t in piece.token_ids),
-            finish_reason=pieces[-1].finish_reason if pieces else None,
-            logprobs=logprobs,
-            reasoning="".join(piece.reasoning for piece in pieces),
-            cumulative_logprob=sum(p.logprob for p in logprobs) if logprobs else None,
-            stop_reason=pieces[-1].stop_reason if pieces else None,
-        )
+        whole = joined([piece for piece in self._pieces if piece.index == index] or [Piece(index, "")])
+        total = sum(logprob.logprob for logprob in whole.logprobs) if whole.logprobs else None
+        values = {each.name: getattr(whole, each.name) for each in fields(Piece)}
+        return Completion(**values, cumulative_logprob=total)
 
 
 class Chat(Protocol):

@@ -1,16 +1,14 @@
-"""Documents and what is found in them: chunks, hits, citations, answers; the Embedder protocol."""
+"""Documents and what is found in them: chunks, hits, citations; the Embedder protocol."""
 
 import hashlib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from weightwright.ports.chat import Usage
 
 Vectors = NDArray[np.float32]
 MetadataValue = str | int | float | bool
@@ -86,16 +84,6 @@ class Citation:
     start: int
     end: int
     quote: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer whose marks were checked, and how it came about."""
-
-    text: str
-    citations: tuple[Citation, ...] = ()
-    usage: Usage = field(default_factory=Usage)
-    trace: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Embedder(Protocol):

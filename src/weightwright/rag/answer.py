@@ -7,16 +7,17 @@ streamed is what stands in the end, and no wrong mark is ever shown.
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from weightwright.data import grounded
-from weightwright.errors import RequestError, WeightwrightError
+from weightwright.errors import RequestError
 from weightwright.ports import (
-    Answer,
     Chat,
     ChatRequest,
+    Completion,
     Embedder,
-    FinishReason,
     Grounding,
     Hit,
     Message,
@@ -25,8 +26,9 @@ from weightwright.ports import (
     SamplingParams,
     Score,
     Usage,
+    joined,
 )
-from weightwright.rag.cite import Checker
+from weightwright.rag.cite import Checker, Unchecked
 from weightwright.rag.context import Passage, passages_of, with_pages
 from weightwright.rag.retrieve import retrieve
 from weightwright.rag.settings import AnswerSettings, Mode
@@ -34,46 +36,6 @@ from weightwright.rag.stores.base import Store
 from weightwright.rag.stores.filters import Filter
 
 _SEARCHES_AT_ONCE = 4
-
-
-class GroundedReply(Reply):
-    """A Reply whose end also has the answers with their citations."""
-
-    def __init__(self, n: int = 1) -> None:
-        super().__init__(n, on_cancel=self._cancel)
-        self._answers: tuple[Answer, ...] = ()
-        self._inner: Reply | None = None
-        self._cancelled = False
-
-    def answers(self, timeout_s: float | None = None) -> tuple[Answer, ...]:
-        """Wait for the end: one Answer for each completion. Raises the request's error, or TimeoutError."""
-        self.result(timeout_s)
-        return self._answers
-
-    def answer(self, timeout_s: float | None = None) -> Answer:
-        """Wait for the end: the first completion's Answer."""
-        return self.answers(timeout_s)[0]
-
-    def conclude(self, answers: Sequence[Answer], usage: Usage) -> None:
-        """For the one who answers: say that all pieces have come."""
-        self._answers = tuple(answers)
-        self.finish(usage)
-
-    def follow(self, inner: Reply) -> None:
-        """For the one who answers: cancelling this reply cancels `inner`."""
-        self._inner = inner
-        if self._cancelled:
-            inner.cancel()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether somebody cancelled it."""
-        return self._cancelled
-
-    def _cancel(self) -> None:
-        self._cancelled = True
-        if self._inner is not None:
-            self._inner.cancel()
 
 
 class KnowledgeBase:
@@ -101,27 +63,23 @@ class KnowledgeBase:
         passages = passages_of(hits, self.settings.context_tokens, self._count_tokens)
         return with_pages(passages, self.store)
 
-    def submit(
-        self,
-        chat: Chat,
-        question: str,
-        *,
-        history: Sequence[Message] = (),
-        adapter: str | None = None,
-        params: SamplingParams | None = None,
-        where: Filter | None = None,
-    ) -> GroundedReply:
-        """Search (in this thread), then ask; returns while the answer is under way."""
-        reply = GroundedReply((params or self.params).n)
-        started_s = time.perf_counter()
-        passages = self.passages(question, where)
-        trace = {"mode": self.settings.retrieve.mode, "search_s": time.perf_counter() - started_s}
-        ask(chat, question, passages, self.settings, history, adapter, params or self.params, reply, trace)
-        return reply
+    def request(self, question: str, *, adapter: str | None = None) -> ChatRequest:
+        """One question as a request, sampled as the settings say."""
+        return ChatRequest(messages=(Message("user", question),), adapter=adapter, params=self.params)
 
-    def answer(self, chat: Chat, question: str, *, adapter: str | None = None) -> Answer:
+    def submit(self, chat: Chat, request: ChatRequest, where: Filter | None = None) -> Reply:
+        """Search (in this thread) for what the last message asks; returns while the answer is under way.
+
+        The reply's completions have citations and a trace. Raises RequestError where the last message is
+        not the user's.
+        """
+        answer = _Answer(request.params.n)
+        answer.search_and_ask(self, chat, request, where)
+        return answer.reply
+
+    def answer(self, chat: Chat, question: str) -> Completion:
         """Search, ask, check the marks, and wait for the end."""
-        return self.submit(chat, question, adapter=adapter).answer()
+        return self.submit(chat, self.request(question)).result().completions[0]
 
     def close(self) -> None:
         """Close the store and the embedder."""
@@ -141,7 +99,7 @@ class KnowledgeBase:
 
 
 class KnowledgeChat:
-    """A Chat over a knowledge base: the last message is the question; replies are GroundedReply."""
+    """A Chat over a knowledge base: the last message is the question, completions have citations."""
 
     def __init__(self, knowledge: KnowledgeBase, chat: Chat, *, adapter: str | None = None) -> None:
         self._knowledge = knowledge
@@ -149,17 +107,13 @@ class KnowledgeChat:
         self._adapter = adapter
         self._searches = ThreadPoolExecutor(_SEARCHES_AT_ONCE, thread_name_prefix="search")
 
-    def submit(self, request: ChatRequest) -> GroundedReply:
+    def submit(self, request: ChatRequest) -> Reply:
         """Start a request and return at once. A request that is wrong fails its Reply."""
-        reply = GroundedReply(request.params.n)
-        messages = request.messages
-        if messages is None or not messages or messages[-1].role != "user":
-            reply.fail(
-                RequestError("a knowledge base answers messages whose last one is the user's question")
-            )
-            return reply
-        self._searches.submit(self._answer, messages, request, reply)
-        return reply
+        answer = _Answer(request.params.n)
+        self._searches.submit(
+            self._answer, answer, replace(request, adapter=request.adapter or self._adapter)
+        )
+        return answer.reply
 
     def score(self, prompt: str, completions: Sequence[str], *, adapter: str | None = None) -> list[Score]:
         """The model's own log-likelihoods; the knowledge base plays no part."""
@@ -169,122 +123,151 @@ class KnowledgeChat:
         """Stop searching. The model and the knowledge base belong to the one who handed them in."""
         self._searches.shutdown(wait=True, cancel_futures=False)
 
-    def _answer(self, messages: Sequence[Message], request: ChatRequest, reply: GroundedReply) -> None:
+    def _answer(self, answer: "_Answer", request: ChatRequest) -> None:
         try:
-            question, started_s = messages[-1].content, time.perf_counter()
-            passages = self._knowledge.passages(question)
-            trace = {
-                "mode": self._knowledge.settings.retrieve.mode,
-                "search_s": time.perf_counter() - started_s,
-            }
-            adapter = request.adapter or self._adapter
-            settings = self._knowledge.settings
-            ask(
-                self._chat, question, passages, settings, messages[:-1], adapter, request.params, reply, trace
-            )
-        except WeightwrightError as error:
-            reply.fail(error)
+            answer.search_and_ask(self._knowledge, self._chat, request)
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the one who waits
-            reply.fail(error)
+            answer.reply.fail(error)
 
 
-def ask(
-    chat: Chat,
-    question: str,
-    passages: Sequence[Passage],
-    settings: AnswerSettings,
-    history: Sequence[Message],
-    adapter: str | None,
-    params: SamplingParams,
-    reply: GroundedReply,
-    trace: dict[str, Any],
-) -> None:
-    """Ask for an answer from passages and pass it on to `reply` as its sentences are checked.
+def ask(chat: Chat, request: ChatRequest, passages: Sequence[Passage], settings: AnswerSettings) -> Reply:
+    """Ask for an answer from passages to the request's last message; its sentences come checked.
 
     Without passages nobody is asked: the documents do not say.
     """
-    no_answer = grounded.no_answer(settings.prompt, question)
-    trace["passages"] = [
-        {"n": n, "document": p.document, "start": p.start, "end": p.end, "score": p.score}
-        for n, p in enumerate(passages, 1)
-    ]
-    if reply.cancelled or not passages:
-        _say(reply, "" if reply.cancelled else no_answer, params.n, trace)
-        return
+    answer = _Answer(request.params.n)
+    answer.ask(chat, request, passages, settings)
+    return answer.reply
+
+
+def grounded_request(
+    request: ChatRequest, passages: Sequence[Passage], settings: AnswerSettings
+) -> ChatRequest:
+    """The same request, its question asked from passages and the instruction for it in the system message."""
+    *turns, question = request.messages or ()
     shown = tuple(passage.shown for passage in passages)
-    request = ChatRequest(
-        messages=_with_history(grounded.messages(question, shown, settings.prompt), history),
-        adapter=adapter,
-        params=params,
-        grounding=Grounding(question, shown),
+    instruction, asked = grounded.messages(question.content, shown, settings.prompt)
+    return replace(
+        request,
+        messages=(*_instructed(turns, instruction), replace(question, content=asked.content)),
+        grounding=Grounding(question.content, shown),
     )
-    relay = _Relay(reply, [Checker(passages, settings.cite, no_answer) for _ in range(params.n)], trace)
-    inner = chat.submit(request)
-    reply.follow(inner)
-    inner.on_piece(relay.piece)
-    inner.on_end(lambda error: relay.end(error, inner))
 
 
-def _with_history(messages: Sequence[Message], history: Sequence[Message]) -> tuple[Message, ...]:
-    """Instruction (after the user's own system messages), earlier turns, question."""
-    system = [message.content for message in (*history, *messages[:-1]) if message.role == "system"]
-    turns = [message for message in history if message.role != "system"]
-    return (Message("system", "\n\n".join(system)), *turns, messages[-1])
+def _instructed(turns: Sequence[Message], instruction: Message) -> tuple[Message, ...]:
+    """The turns with an instruction after the system messages that they begin with."""
+    systems = len(list(takewhile(lambda message: message.role == "system", turns)))
+    if not systems:
+        return (instruction, *turns)
+    last = turns[systems - 1]
+    both = replace(last, content=f"{last.content}\n\n{instruction.content}")
+    return (*turns[: systems - 1], both, *turns[systems:])
 
 
-def _say(reply: GroundedReply, text: str, n: int, trace: dict[str, Any]) -> None:
-    reason: FinishReason = "cancelled" if reply.cancelled else "stop"
-    for index in range(n):
-        reply.push(Piece(index, text, finish_reason=reason))
-    trace["citations"] = {"kept": 0, "dropped": 0, "added": 0}
-    reply.conclude([Answer(text, trace=trace)] * n, Usage())
+class _Answer:
+    """One answer under way: passes the model's pieces on to `reply`, sentence by sentence, marks checked.
 
-
-class _Relay:
-    """Passes pieces on, sentence by sentence, once their marks are checked.
-
-    A piece's token ids and log-probabilities come with the sentence that the piece belongs to.
+    What shows nothing yet (a sentence that is not whole) waits, and its token ids and log-probabilities
+    come with the next piece that does.
     """
 
-    def __init__(self, reply: GroundedReply, checkers: list[Checker], trace: dict[str, Any]) -> None:
-        self._reply = reply
-        self._checkers = checkers
-        self._trace = trace
-        self._texts = [""] * len(checkers)
-        self._held: list[list[Piece]] = [[] for _ in checkers]
+    def __init__(self, n: int) -> None:
+        self.reply = Reply(n, on_cancel=self._cancel)
+        self._inner: Reply | None = None
+        self._cancelled = False
+        self._trace: dict[str, Any] = {}
+        self._checkers: list[Checker] | list[Unchecked] = []
+        self._held: list[list[Piece]] = [[] for _ in range(n)]
+        self._open = set(range(n))
 
-    def piece(self, piece: Piece) -> None:
+    def search_and_ask(
+        self, knowledge: KnowledgeBase, chat: Chat, request: ChatRequest, where: Filter | None = None
+    ) -> None:
+        """Search for the request's last message, then ask."""
+        messages = request.messages
+        if not messages or messages[-1].role != "user":
+            raise RequestError("a knowledge base answers messages whose last one is the user's question")
+        started_s = time.perf_counter()
+        passages = knowledge.passages(messages[-1].content, where)
+        self._trace["mode"] = knowledge.settings.retrieve.mode
+        self._trace["search_s"] = time.perf_counter() - started_s
+        self.ask(chat, request, passages, knowledge.settings)
+
+    def ask(
+        self, chat: Chat, request: ChatRequest, passages: Sequence[Passage], settings: AnswerSettings
+    ) -> None:
+        """Ask the model, unless nothing was found or the answer was cancelled."""
+        asked = grounded_request(request, passages, settings)
+        assert asked.grounding is not None
+        no_answer = grounded.no_answer(settings.prompt, asked.grounding.question)
+        self._trace["passages"] = [
+            {"n": n, "document": p.document, "start": p.start, "end": p.end, "score": p.score}
+            for n, p in enumerate(passages, 1)
+        ]
+        free_form, each = request.params.structured_outputs is None, range(request.params.n)
+        self._checkers = (
+            [Checker(passages, settings.cite, no_answer) for _ in each]
+            if free_form
+            else [Unchecked() for _ in each]
+        )
+        if self._cancelled:
+            self._say(Piece(0, "", finish_reason="cancelled"))
+        elif passages:
+            self._follow(chat.submit(asked))
+        elif free_form:
+            self._say(Piece(0, no_answer, finish_reason="stop"))
+        else:
+            raise RequestError(
+                f"nothing was found, and {no_answer!r} has not the form that structured_outputs asks for; "
+                "ask something else, or leave out structured_outputs"
+            )
+
+    def _say(self, piece: Piece) -> None:
+        for index in range(len(self._held)):
+            self._take(replace(piece, index=index))
+        self.reply.finish(Usage())
+
+    def _cancel(self) -> None:
+        self._cancelled = True
+        if self._inner is not None:
+            self._inner.cancel()
+
+    def _follow(self, inner: Reply) -> None:
+        self._inner = inner
+        if self._cancelled:
+            inner.cancel()
+        inner.on_piece(self._piece)
+        inner.on_end(lambda error: self._end(error, inner))
+
+    def _piece(self, piece: Piece) -> None:
         """One more piece of the model's; an error here must not reach the model's thread."""
         try:
             self._take(piece)
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the one who waits
-            self._reply.fail(error)
+            self.reply.fail(error)
+            self._cancel()
 
-    def _take(self, piece: Piece) -> None:
-        checker = self._checkers[piece.index]
-        self._held[piece.index].append(piece)
-        text = checker.feed(piece.text)
-        if piece.finish_reason is not None:
-            text += checker.finish()
-        if text or piece.finish_reason is not None:
-            self._pass_on(piece.index, text, piece.finish_reason)
+    def _take(self, piece: Piece, *, last: bool = False) -> None:
+        checker, held = self._checkers[piece.index], self._held[piece.index]
+        last |= piece.finish_reason is not None
+        text = checker.feed(piece.text) + (checker.finish() if last else "")
+        held.append(piece)
+        if not (text or piece.reasoning or last):
+            return
+        shown = replace(joined(held), text=text)
+        if last:
+            trace = {**shown.trace, **self._trace, "citations": dict(checker.counts)}
+            shown = replace(shown, citations=checker.citations, trace=trace)
+            self._open.discard(piece.index)
+        self.reply.push(shown)
+        held.clear()
 
-    def end(self, error: BaseException | None, inner: Reply) -> None:
+    def _end(self, error: BaseException | None, inner: Reply) -> None:
         """The model's reply has ended."""
         if error is not None:
-            self._reply.fail(error)
+            self.reply.fail(error)
             return
-        answers = []
-        for checker, text in zip(self._checkers, self._texts, strict=True):
-            checked = checker.result(text)
-            trace = self._trace | {"citations": checked.counts}
-            answers.append(Answer(checked.text, checked.citations, inner.usage, trace))
-        self._reply.conclude(answers, inner.usage)
-
-    def _pass_on(self, index: int, text: str, reason: FinishReason | None) -> None:
-        held = self._held[index]
-        self._texts[index] += text
-        token_ids = tuple(token for piece in held for token in piece.token_ids)
-        logprobs = tuple(logprob for piece in held for logprob in piece.logprobs)
-        self._held[index] = []
-        self._reply.push(Piece(index, text, token_ids, logprobs, reason))
+        for index in sorted(self._open):  # a Chat that tells no reason why it ended
+            self._take(Piece(index, ""), last=True)
+        known = inner.result()
+        self.reply.finish(known.usage, known.prompt_logprobs, known.prompt_token_ids)

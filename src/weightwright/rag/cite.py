@@ -6,8 +6,9 @@ one where a passage clearly supports it, and all three are counted.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from weightwright.ports import Citation
 from weightwright.rag.analyze import terms
@@ -33,18 +34,14 @@ class Checked:
     dropped: int
     added: int
 
-    @property
-    def counts(self) -> dict[str, int]:
-        """The counts as an answer's trace shows them."""
-        return {"kept": self.kept, "dropped": self.dropped, "added": self.added}
-
 
 def check(
     answer: str, passages: Sequence[Passage], settings: CiteSettings | None = None, no_answer: str = ""
 ) -> Checked:
     """Check a whole answer. `no_answer` is the sentence that says there is none; it gets no citations."""
     checker = Checker(passages, settings, no_answer)
-    return checker.result(checker.feed(answer) + checker.finish())
+    text = checker.feed(answer) + checker.finish()
+    return Checked(text.strip(), checker.citations, **checker.counts)
 
 
 class Checker:
@@ -58,8 +55,18 @@ class Checker:
         self._no_answer = terms(no_answer)
         self._evidence = [Evidence(passage.text, passage.heading) for passage in passages]
         self._waiting = ""
-        self._counts = _Counts()
+        self._kept = self._dropped = self._added = 0
         self._citations: dict[tuple[int, int, int], Citation] = {}
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """What the marks so far cite, in order, each range once."""
+        return tuple(self._citations.values())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The marks so far that were kept, dropped and added."""
+        return {"kept": self._kept, "dropped": self._dropped, "added": self._added}
 
     def feed(self, text: str) -> str:
         """Take more of the answer; returns what can be shown now."""
@@ -69,12 +76,6 @@ class Checker:
     def finish(self) -> str:
         """The rest of the answer."""
         return self._release(last=True)
-
-    def result(self, text: str) -> Checked:
-        """The answer, `text` being all that `feed` and `finish` returned."""
-        counts = self._counts
-        citations = tuple(self._citations.values())
-        return Checked(text.strip(), citations, counts.kept, counts.dropped, counts.added)
 
     def _release(self, *, last: bool) -> str:
         ranges = sentences(self._waiting)
@@ -100,10 +101,10 @@ class Checker:
 
     def _sentence(self, sentence: str) -> str:
         if self._no_answer and terms(MARK.sub("", sentence)) == self._no_answer:
-            self._counts.dropped += len(_numbers(sentence))
+            self._dropped += len(_numbers(sentence))
             return _MARKS.sub("", sentence)
         whole = facts_of(sentence)
-        shown, kept_before, position = "", self._counts.kept, 0
+        shown, kept_before, position = "", self._kept, 0
         for marks in _MARKS.finditer(sentence):
             before = sentence[position : marks.start()]
             kept = self._marks(_numbers(marks[0]), facts_of(before) or whole)
@@ -112,7 +113,7 @@ class Checker:
             shown += before + (space + "".join(f"[{n}]" for n in kept) if kept else "") + after
             position = marks.end()
         shown += sentence[position:]
-        if self._counts.kept == kept_before and self._settings.add:
+        if self._kept == kept_before and self._settings.add:
             return self._with_added_mark(shown, whole)
         return shown
 
@@ -121,8 +122,8 @@ class Checker:
         supports = self._supports(dict.fromkeys(numbers), facts)
         for n, support in supports.items():
             self._cite(n, support)
-        self._counts.kept += len(supports)
-        self._counts.dropped += len(numbers) - len(supports)
+        self._kept += len(supports)
+        self._dropped += len(numbers) - len(supports)
         return list(supports)
 
     def _supports(self, numbers: dict[int, None], facts: Facts) -> dict[int, Support]:
@@ -152,7 +153,7 @@ class Checker:
             return sentence
         best = max(found, key=lambda n: (len(found[n].held), -n))
         self._cite(best, found[best])
-        self._counts.added += 1
+        self._added += 1
         stop = _LAST_STOP.search(sentence)
         end = stop.start() if stop else len(sentence)
         space = "" if sentence[end - 1 : end] > "\u2e80" else " "
@@ -174,11 +175,19 @@ class Checker:
             )
 
 
-@dataclass
-class _Counts:
-    kept: int = field(default=0)
-    dropped: int = field(default=0)
-    added: int = field(default=0)
+class Unchecked:
+    """In a Checker's place where an answer has a form that marks would break: its text stays as it is."""
+
+    citations: tuple[Citation, ...] = ()
+    counts: Mapping[str, int] = MappingProxyType({"kept": 0, "dropped": 0, "added": 0})
+
+    def feed(self, text: str) -> str:
+        """The text itself."""
+        return text
+
+    def finish(self) -> str:
+        """Nothing is held back."""
+        return ""
 
 
 def _numbers(text: str) -> list[int]:

@@ -33,6 +33,13 @@ class Extract:
                 )
             )
             return reply
+        if lost := _lost(request):
+            reply.fail(
+                RequestError(
+                    f"extract is no model and takes no {', '.join(lost)}; leave them out, or name a model"
+                )
+            )
+            return reply
         question, passages = request.grounding.question, request.grounding.passages
         text = quote(question, passages) or no_answer(self._prompt, question)
         for index in range(request.params.n):
@@ -46,6 +53,19 @@ class Extract:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+def _lost(request: ChatRequest) -> list[str]:
+    """What is asked for and can only be done by a model."""
+    params = request.params
+    asked = {
+        "adapter": request.adapter is not None,
+        "logprobs": params.logprobs is not None,
+        "prompt_logprobs": params.prompt_logprobs is not None,
+        "structured_outputs": params.structured_outputs is not None,
+        "chat_template_kwargs": bool(request.template_options),
+    }
+    return [name for name, is_asked in asked.items() if is_asked]
 
 
 def quote(question: str, passages: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from weightwright.config import nearest
 from weightwright.errors import SettingsError, WeightwrightError
-from weightwright.ports import Answer, Chat, Progress, Reply, SamplingParams
+from weightwright.ports import Chat, Piece, Progress, SamplingParams
 from weightwright.serve.settings import ServeSettings
 
 _OPEN = SamplingParams(max_tokens=None)  # OpenAI's defaults: the answer may fill the context
@@ -29,12 +29,11 @@ class Offer:
     grounded: bool = False  # answers from a knowledge base, with citations
     params: SamplingParams = _OPEN  # what a request leaves open
 
-    def beside(self, reply: Reply, index: int) -> dict[str, Any]:
-        """Fields beside the message of an ended reply: the citations of a knowledge base."""
+    def beside(self, ended: Piece) -> dict[str, Any]:
+        """Fields beside the message of a completion or its last piece: the citations of a knowledge base."""
         if not self.grounded:
             return {}
-        answer: Answer = reply.answers(0)[index]  # type: ignore[attr-defined]
-        return {"citations": [asdict(citation) for citation in answer.citations]}
+        return {"citations": [asdict(citation) for citation in ended.citations]}
 
 
 class Offers:

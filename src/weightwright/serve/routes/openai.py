@@ -36,9 +36,6 @@ def router(offers: Offers) -> APIRouter:
     @api.post("/chat/completions")
     async def chat_completions(body: ChatCompletionRequest, request: Request) -> Response:
         offer = offers.named(body.model)
-        if offer.grounded and body.lost_when_grounded:
-            lost = ", ".join(body.lost_when_grounded)
-            raise RequestError(f"{body.model} is a knowledge base and takes no {lost}; leave out {lost}")
         reply = await submit(offer.chat, body.request(offer.adapter, offer.params))
         head = shapes.envelope("chat.completion", "chatcmpl", body.model)
         if body.stream:
@@ -48,7 +45,7 @@ def router(offers: Offers) -> APIRouter:
         if results is None:
             return Response(status_code=_CLIENT_GONE)
         (result,) = results
-        choices = [shapes.chat_choice(c) | offer.beside(reply, c.index) for c in result.completions]
+        choices = [shapes.chat_choice(c) | offer.beside(c) for c in result.completions]
         beside = shapes.prompt_logprobs(result.prompt_logprobs, body.prompt_logprobs)
         return JSONResponse(head | {"choices": choices, "usage": shapes.usage_of([result.usage])} | beside)
 
@@ -107,15 +104,10 @@ async def _chat_events(
     """The chunks of a chat completion: a role first, then text, a finish reason, the usage if asked."""
     head |= {"usage": None} if body.include_usage else {}
     begun: set[int] = set()
-    last: list[dict[str, Any]] = []
     async for piece in pieces(reply):
         choice = shapes.chat_chunk(piece, first=piece.index not in begun)
         begun.add(piece.index)
-        if piece.finish_reason is not None and offer.grounded:
-            last.append(choice)  # its citations are there when the whole reply has ended
-            continue
-        yield head | {"choices": [choice]}
-    for choice in last:
-        yield head | {"choices": [choice | offer.beside(reply, choice["index"])]}
+        beside = offer.beside(piece) if piece.finish_reason is not None else {}
+        yield head | {"choices": [choice | beside]}
     if body.include_usage:
         yield head | {"choices": [], "usage": shapes.usage_of([reply.usage])}

@@ -1,7 +1,6 @@
 """OpenAI's requests as data, with vLLM's fields beyond them, and their way to a ChatRequest."""
 
 import json
-from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from fastapi.exceptions import RequestValidationError
@@ -176,12 +175,6 @@ class ChatCompletionRequest(_Request):
             priority=self.priority,
             template_options=self.chat_template_kwargs or {},
         )
-
-    @property
-    def lost_when_grounded(self) -> Sequence[str]:
-        """Fields set here that say nothing to a knowledge base, which makes prompts of its own."""
-        names = ("chat_template_kwargs", "priority", "prompt_logprobs")
-        return [name for name in names if getattr(self, name) not in (None, 0, {})]
 
 
 class CompletionRequest(_Request):
