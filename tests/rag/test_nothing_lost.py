@@ -54,7 +54,10 @@ def every_field(kind: type, **known: st.SearchStrategy) -> st.SearchStrategy:
 
 
 WORDS = st.text(st.sampled_from("ab é天\n"), max_size=6)
-LOGPROBS = st.lists(every_field(TokenLogprob, logprob=st.floats(-9, 0)), max_size=2).map(tuple)
+LOGPROBS = st.lists(
+    every_field(TokenLogprob, logprob=st.floats(-9, 0), bytes=st.binary(), top_bytes=st.just((b"x",))),
+    max_size=2,
+).map(tuple)
 TRACES = st.dictionaries(WORDS, st.integers(), max_size=2)
 MESSAGES = st.lists(
     every_field(
