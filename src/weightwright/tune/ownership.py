@@ -23,9 +23,7 @@ def claim(settings: TuneSettings, identity: dict[str, Any]) -> None:
     """
     file = settings.out / _RUN_FILE
     if file.is_file():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        before = {key: value for key, value in before.items() if key not in FREE_FIELDS}
-        changed = _differences(before, identity)
+        changed = _differences(_with_later_options(json.loads(file.read_text(encoding="utf-8"))), identity)
         if changed:
             raise TuneError(
                 f"{settings.out} holds a run with other settings ({changed}); "
@@ -37,6 +35,18 @@ def claim(settings: TuneSettings, identity: dict[str, Any]) -> None:
     settings.out.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(identity, indent=2).encode())
     write_whole(settings.out / "settings.yaml", config.to_yaml(settings).encode())
+
+
+def _with_later_options(before: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier version noted of its run, with the defaults of options that came after it."""
+    given = {key: value for key, value in before.items() if key in TuneSettings.model_fields}
+    settings = TuneSettings.model_validate(given | {"data": "", "out": ""})
+    return {key: value for key, value in before.items() if key not in FREE_FIELDS} | _options(settings)
+
+
+def _options(settings: TuneSettings) -> dict[str, Any]:
+    """The options that change the weights which come out."""
+    return settings.model_dump(mode="json", exclude={"out", "data", "eval_data", *FREE_FIELDS})
 
 
 def _holds_other_files(folder: Path) -> bool:
@@ -64,7 +74,7 @@ def require_same(first: dict[str, Any], mine: dict[str, Any]) -> None:
 
 def identity_of(settings: TuneSettings, course: "Course", model_fingerprint: str) -> dict[str, Any]:
     """All that the weights which come out depend on."""
-    values = settings.model_dump(mode="json", exclude={"out", "data", "eval_data", *FREE_FIELDS})
+    values = _options(settings)
     values["data_sha256"] = fingerprint(settings.data)
     if settings.eval_data is not None:
         values["eval_data_sha256"] = fingerprint(settings.eval_data)
