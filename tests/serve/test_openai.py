@@ -119,7 +119,7 @@ def test_sixteen_streams_interleave(client) -> None:
 
 
 def test_a_client_that_goes_away_frees_its_row(url: str, engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    take, steps, gone = engine._rows.take, [], threading.Event()
+    take, steps, gone = engine._completions.take, [], threading.Event()
 
     def held(*arguments) -> None:
         steps.append(1)
@@ -127,16 +127,16 @@ def test_a_client_that_goes_away_frees_its_row(url: str, engine, monkeypatch: py
             gone.wait(20)
         take(*arguments)
 
-    monkeypatch.setattr(engine._rows, "take", held)
+    monkeypatch.setattr(engine._completions, "take", held)
     body = {"model": "tiny", "messages": TURNS, "max_tokens": 450, "ignore_eos": True, "stream": True}
     with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as response:
         next(response.iter_lines())
-        running = engine._rows.running()[0]
+        (request,) = engine._completions._requests
     gone.set()
     ended = threading.Event()
-    running.reply.on_end(lambda _: ended.set())
+    request.reply.on_end(lambda _: ended.set())
     assert ended.wait(60)
-    assert running.rows[0].finish_reason == "cancelled"
+    assert request.candidates[0].finish_reason == "cancelled"
 
 
 @pytest.mark.parametrize(

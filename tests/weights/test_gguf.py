@@ -140,7 +140,7 @@ def logits(model: Any, source: GgufWeights | None, precision: str) -> torch.Tens
     step = Step(
         parts.cache, places, 12, torch.zeros(12, 1, dtype=torch.int32), places + 1, native=parts.native
     )
-    return parts.executor.logits(ids, places, step, places)
+    return parts.executor.forward(ids, places, step, places)[0]
 
 
 def difference(found: torch.Tensor, expected: torch.Tensor) -> float:

@@ -1,70 +1,120 @@
-"""Hidden states of a language model, pooled into one vector per text."""
+"""Hidden states of a language model, pooled into one vector per text, in the same steps as all else."""
 
-from collections.abc import Sequence
+from collections import abc
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from weightwright.engine.blocks import BlockPool
-from weightwright.engine.runner import Runner
+from weightwright.engine.owner import Output, Share, closed
 from weightwright.engine.schedule import Schedule
-from weightwright.engine.sequence import Sequence as Tokens
+from weightwright.engine.sequence import Sequence
 from weightwright.errors import RequestError
-from weightwright.kernels.cache import BLOCK_TOKENS, PagedCache
 
 if TYPE_CHECKING:
-    from weightwright.engine.assemble import Parts
     from weightwright.ports import Vectors
 
 POOLINGS = ("mean", "last")
 
 
-def embed(parts: "Parts", tokenizer: Any, texts: Sequence[str], pooling: str, step_tokens: int) -> "Vectors":
-    """Vectors [texts, hidden] f32 of length one: the mean of all tokens' last hidden states, or the last token's.
+@dataclass(eq=False)
+class Text:
+    """One text: its tokens, and the sum of the hidden states pooled so far."""
 
-    Works through a cache of its own, so requests under way keep theirs. Raises RequestError for another pooling, an
-    empty text, or one longer than the context.
-    """
-    import numpy as np
+    token_ids: list[int]
+    sum: Any = 0.0  # [hidden] f32
+    pooled: int = 0  # tokens
 
+
+@dataclass(eq=False)
+class Call:
+    """The texts of one call; `future` gets their vectors, in order, or the error."""
+
+    texts: list[Text]
+    pooling: str
+    future: "Future[Vectors]"
+    sequences: list[Sequence] = field(default_factory=list)
+
+
+def texts_of(tokenizer: Any, texts: abc.Sequence[str], pooling: str, context_tokens: int) -> list[Text]:
+    """The texts as tokens. Raises RequestError for another pooling, an empty text, or one longer than the context."""
     if pooling not in POOLINGS:
         raise RequestError(f"pooling={pooling!r} is not known; use one of {', '.join(POOLINGS)}")
-    all_ids = [list(tokenizer.encode(text)) for text in texts]
-    for ids in all_ids:
-        if not 0 < len(ids) <= parts.context_tokens:
-            raise RequestError(
-                f"a text of {len(ids)} tokens cannot be embedded; 1 to {parts.context_tokens} can"
-            )
-    if not texts:
-        return np.zeros((0, 0), np.float32)
-    longest = max(map(len, all_ids))
-    blocks = -(-max(longest, step_tokens) // BLOCK_TOKENS) + len(texts[:step_tokens])
-    cache = PagedCache(parts.executor.shapes, blocks, parts.cache.dtype, parts.device)
-    sequences = [Tokens(ids, len(ids), 1) for ids in all_ids]
-    for sequence in sequences:
-        sequence.share_prefix = False
-    sums = _pooled(parts, cache, sequences, pooling, step_tokens)
-    vectors = np.stack([sums[sequence] for sequence in sequences])
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # type: ignore[no-any-return]
+    # all at once: a fast tokenizer lets the engine's thread go on meanwhile
+    found = tokenizer(list(texts), padding=False, truncation=False)["input_ids"] if texts else []
+    for ids in found:
+        if not 0 < len(ids) <= context_tokens:
+            raise RequestError(f"a text of {len(ids)} tokens cannot be embedded; 1 to {context_tokens} can")
+    return [Text(list(ids)) for ids in found]
 
 
-def _pooled(
-    parts: "Parts", cache: PagedCache, sequences: Sequence[Tokens], pooling: str, step_tokens: int
-) -> dict[Tokens, Any]:
-    schedule = Schedule(BlockPool(cache.blocks, BLOCK_TOKENS), min(len(sequences), step_tokens), step_tokens)
-    runner = Runner(parts, cache)
-    for sequence in sequences:
-        schedule.add(sequence)
-    sums: dict[Tokens, Any] = {}
-    while (batch := schedule.next()) is not None:
-        states = runner.hidden(batch)
-        at = 0
-        for work in batch.works:
-            own = states[at : at + len(work.tokens)]
-            at += len(work.tokens)
-            if pooling == "mean":
-                sums[work.sequence] = sums.get(work.sequence, 0.0) + own.sum(dim=0).numpy()
-            else:
-                sums[work.sequence] = own[-1].numpy()
-            schedule.commit(work)
-            if work.sequence.computed == len(work.sequence.token_ids):
-                schedule.finish(work.sequence)
-    return sums
+class Embeddings:
+    """Owns the sequences that are embedded. Prefixes are not shared, and no block is kept."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._texts: dict[Sequence, tuple[Call, Text]] = {}
+
+    def start(self, call: Call) -> None:
+        """Queue the texts."""
+        for text in call.texts:
+            last = len(text.token_ids) - 1
+            sequence = Sequence(
+                text.token_ids, len(text.token_ids), 0, share_prefix=False, keep=False,
+                states_from=0 if call.pooling == "mean" else last, background=True, owner=self,
+            )  # fmt: skip
+            try:
+                self._schedule.add(sequence)
+            except RequestError as error:
+                self._end(call, error)
+                return
+            call.sequences.append(sequence)
+            self._texts[sequence] = (call, text)
+
+    def take(self, shares: abc.Sequence[Share], output: Output) -> None:
+        """See `Owner`: hidden states of the last positions of each work."""
+        for work, at in shares:
+            known = self._texts.get(work.sequence)
+            if known is None:  # its call failed in this step
+                continue
+            call, text = known
+            stop = work.start + len(work.tokens)
+            fresh = min(work.states, stop - text.pooled)  # the others were pooled before a preemption
+            if fresh > 0:
+                assert output.states is not None
+                end = at + work.states
+                text.sum = text.sum + output.states[end - fresh : end].sum(dim=0).numpy(force=True)
+                text.pooled = stop
+            self._schedule.commit(work)
+            if stop == len(text.token_ids):
+                self._schedule.finish(work.sequence)
+                del self._texts[work.sequence]
+                if all(one.pooled == len(one.token_ids) for one in call.texts):
+                    call.future.set_result(_vectors(call.texts))
+
+    def fail(self, sequence: Sequence, error: Exception) -> None:
+        """See `Owner`."""
+        if sequence in self._texts:
+            self._end(self._texts[sequence][0], error)
+
+    def drop_adapter(self, name: str) -> None:
+        """See `Owner`: texts are embedded by the base model."""
+
+    def stop(self) -> None:
+        """See `Owner`."""
+        for call, _ in list(self._texts.values()):
+            self._end(call, closed())
+
+    def _end(self, call: Call, error: Exception) -> None:
+        for sequence in call.sequences:
+            self._texts.pop(sequence, None)
+            self._schedule.finish(sequence)
+        if not call.future.done():
+            call.future.set_exception(error)
+
+
+def _vectors(texts: abc.Sequence[Text]) -> "Vectors":
+    """Vectors [texts, hidden] f32 of length one: the length takes away what the mean would divide by."""
+    import numpy as np
+
+    sums = np.stack([text.sum for text in texts])
+    return sums / np.linalg.norm(sums, axis=1, keepdims=True)  # type: ignore[no-any-return]

@@ -3,29 +3,34 @@
 import atexit
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections import abc, deque
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from weightwright.engine.assemble import Parts, assemble
+from weightwright.engine.beam import Beams
 from weightwright.engine.blocks import BlockPool
-from weightwright.engine.completions import Rows
-from weightwright.engine.request import Model, Running, cancel
+from weightwright.engine.completions import Completions
+from weightwright.engine.embed import Call as EmbedCall
+from weightwright.engine.embed import Embeddings, texts_of
+from weightwright.engine.owner import Owner, Share, closed, shares_of
+from weightwright.engine.pace import Pace
+from weightwright.engine.request import Model, Request
 from weightwright.engine.runner import Runner
 from weightwright.engine.sampling.constrain import Grammars
-from weightwright.engine.schedule import Batch, Schedule, Work
-from weightwright.engine.score import Scoring
+from weightwright.engine.schedule import Schedule
+from weightwright.engine.score import Call as ScoreCall
+from weightwright.engine.score import Scores, items_of
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import EngineError, RequestError, WeightwrightError
 from weightwright.kernels.pool import release_threads
 from weightwright.ports import ChatRequest, Reply, Score
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from weightwright.ports import Vectors
     from weightwright.weights.load import Loaded
 
@@ -53,7 +58,7 @@ class Engine:
         self,
         loaded: "Loaded",
         *,
-        adapters: Mapping[str, Path] | None = None,
+        adapters: abc.Mapping[str, Path] | None = None,
         default_adapter: str | None = None,
         settings: EngineSettings | None = None,
     ) -> None:
@@ -75,9 +80,12 @@ class Engine:
         self._pool = BlockPool(self.parts.cache.blocks, self.parts.block_tokens)
         self._schedule = Schedule(self._pool, self.settings.max_sequences, self.settings.step_tokens)
         self._runner = Runner(self.parts)
-        self._rows = Rows(self._model, self._schedule, self.settings)
-        self._scoring = Scoring(self._schedule)
-        self._inbox: deque[Callable[[], None]] = deque()  # what other threads want done, in order
+        self._completions = Completions(self._model, self._schedule, self.settings)
+        self._beams = Beams(self._model, self._schedule, self.settings)
+        self._scores, self._embeddings = Scores(self._schedule), Embeddings(self._schedule)
+        self._owners: tuple[Owner, ...] = (self._completions, self._beams, self._scores, self._embeddings)
+        self._pace = Pace()
+        self._inbox: deque[abc.Callable[[], None]] = deque()  # what other threads want done, in order
         self._changed = threading.Condition()
         self._closed = False
         release_threads()  # packing is done; from here on the engine's own thread computes
@@ -101,33 +109,42 @@ class Engine:
 
     def submit(self, request: ChatRequest) -> Reply:
         """Start a request; what is wrong with it fails its Reply alone."""
-        running = Running(request, request.adapter or self._default_adapter, self._cancel)
+        prepared = Request(request, request.adapter or self._default_adapter, self._cancel)
         try:
-            self._bank.slot(running.adapter)
-            running.prepare(self._model)
+            self._bank.slot(prepared.adapter)
+            prepared.prepare(self._model)
         except WeightwrightError as error:
-            running.reply.fail(error)
-            return running.reply
-        if not self._post(lambda: self._add(running)):
-            running.reply.fail(RequestError("the engine is closed"))
-        return running.reply
+            prepared.reply.fail(error)
+            return prepared.reply
+        if not self._post(lambda: self._start(prepared)):
+            prepared.reply.fail(closed())
+        return prepared.reply
 
-    def score(self, prompt: str, completions: Sequence[str], *, adapter: str | None = None) -> list[Score]:
+    def score(
+        self, prompt: str, completions: abc.Sequence[str], *, adapter: str | None = None
+    ) -> list[Score]:
         """Log-likelihoods of completions after a prompt; blocks until they are there."""
         chosen = adapter or self._default_adapter
         self._bank.slot(chosen)
-        items = self._scoring.items(self.tokenizer, prompt, completions, self.context_tokens)
+        items = items_of(self.tokenizer, prompt, completions, self.context_tokens)
         future: Future[list[Score]] = Future()
-        self._done(lambda: self._scoring.start(items, self._salt(chosen), chosen, future))
+        self._done(lambda: self._scores.start(ScoreCall(items, chosen, future), self._bank.digest(chosen)))
         return future.result()
 
-    def embed(self, texts: Sequence[str], *, pooling: str = "mean") -> "Vectors":
-        """Hidden states of texts, pooled (`mean`, `last`) and of length one, [texts, hidden] f32; blocks."""
-        from weightwright.engine.embed import embed
+    def embed(self, texts: abc.Sequence[str], *, pooling: str = "mean") -> "Vectors":
+        """Hidden states of texts, pooled into vectors [texts, hidden] f32 of length one; blocks.
 
-        return self._done(
-            lambda: embed(self.parts, self.tokenizer, texts, pooling, self.settings.step_tokens)
-        )
+        `mean` is the mean of all tokens' last hidden states, `last` the last token's. Raises RequestError for another
+        pooling, an empty text, or one longer than the context or the KV cache.
+        """
+        import numpy as np
+
+        found = texts_of(self.tokenizer, texts, pooling, self.context_tokens)
+        if not found:
+            return np.zeros((0, 0), np.float32)
+        future: Future[Vectors] = Future()
+        self._done(lambda: self._embeddings.start(EmbedCall(found, pooling, future)))
+        return future.result()
 
     def load_adapter(self, name: str, folder: Path) -> None:
         """Load a LoRA adapter while requests run; blocks. Raises ModelError when it does not fit."""
@@ -146,7 +163,7 @@ class Engine:
         self._thread.join()
         atexit.unregister(self.close)
 
-    def _post(self, job: Callable[[], None]) -> bool:
+    def _post(self, job: abc.Callable[[], None]) -> bool:
         """Have the engine's thread do something between two steps; False when it is closed."""
         with self._changed:
             if self._closed:
@@ -155,7 +172,7 @@ class Engine:
             self._changed.notify()
             return True
 
-    def _done(self, work: Callable[[], T]) -> T:
+    def _done(self, work: abc.Callable[[], T]) -> T:
         """Have the engine's thread do something and wait for what comes of it."""
         future: Future[T] = Future()
 
@@ -166,29 +183,35 @@ class Engine:
                 future.set_exception(error)
 
         if not self._post(job):
-            raise RequestError("the engine is closed")
+            raise closed()
         return future.result()
 
-    def _cancel(self, running: Running) -> None:
-        running.cancelled = True
-        self._post(lambda: self._rows.drop(running, cancel))
+    def _cancel(self, request: Request) -> None:
+        request.cancelled = True
+        self._post(lambda: self._owner_of(request).cancel(request))
+
+    def _owner_of(self, request: Request) -> Completions | Beams:
+        return self._beams if request.params.use_beam_search else self._completions
 
     # -- the engine's own thread -----------------------------------------------------------------
 
     def _loop(self) -> None:
+        """Compute step after step: the schedule chooses, the runner computes, each owner takes its rows."""
         while self._wait_for_work():
             while self._inbox:
                 self._inbox.popleft()()
-            self._rows.guess()
-            batch = self._schedule.next()
+            begun = time.perf_counter()
+            self._completions.guess()
+            batch = self._schedule.next(self._pace.background_tokens(self._schedule.decoding))
             if batch is None:
                 continue
-            try:
-                slots = {work.sequence: self._slot(work) for work in batch.works}
-                self._commit(batch, self._runner.run(batch, slots))
-            except Exception as error:  # the thread must outlive one bad batch
-                log.exception("a step of the engine failed")
-                self._fail(batch, EngineError(f"the model failed: {error}"))
+            shares = shares_of(batch.works)
+            with self._failing(shares):
+                output = self._runner.run(batch)
+                for owner, own in shares.items():
+                    with self._failing({owner: own}):
+                        owner.take(own, output)
+            self._pace.learn(batch, time.perf_counter() - begun)
         self._stop()
 
     def _wait_for_work(self) -> bool:
@@ -198,44 +221,26 @@ class Engine:
             )
             return not self._closed
 
-    def _add(self, running: Running) -> None:
-        if running.cancelled:
-            self._rows.drop(running, cancel)
+    def _start(self, request: Request) -> None:
+        owner = self._owner_of(request)
+        if request.cancelled:
+            owner.cancel(request)
             return
         try:
-            self._rows.start(running, self._salt(running.adapter))
+            owner.start(request, self._bank.digest(request.adapter))
         except RequestError as error:
-            running.reply.fail(error)
+            request.reply.fail(error)
 
-    def _salt(self, adapter: str | None) -> bytes:
-        return b"" if adapter is None else self._bank.digest(adapter)
-
-    def _slot(self, work: Work) -> int:
-        owner = self._rows.owner(work.sequence)
-        adapter = owner.running.adapter if owner is not None else self._scoring.adapter(work.sequence)
-        return self._bank.slot(adapter)
-
-    def _commit(self, batch: Batch, logits: "Tensor") -> None:
-        """Give every sequence its logits: [rows, vocab], in the order of the works."""
-        own, at = [], 0
-        for work in batch.works:
-            if self._rows.owner(work.sequence) is not None:
-                own.append((work, at))
-            elif work.logits:
-                self._scoring.take(work, logits[at : at + work.logits])
-            if self._rows.owner(work.sequence) is None:
-                self._scoring.commit(work)
-            at += work.logits
-        self._rows.take(own, logits)
-
-    def _fail(self, batch: Batch, error: EngineError) -> None:
-        for work in batch.works:
-            owner = self._rows.owner(work.sequence)
-            if owner is not None:
-                owner.running.reply.fail(error)
-                self._rows.drop(owner.running)
-            else:
-                self._scoring.fail(work.sequence, error)
+    @contextmanager
+    def _failing(self, shares: abc.Mapping[Owner, abc.Sequence[Share]]) -> abc.Iterator[None]:
+        """What is raised fails these owners' sequences: the thread must outlive one bad step."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("a step of the engine failed")
+            for owner, own in shares.items():
+                for work, _ in own:
+                    owner.fail(work.sequence, EngineError(f"the model failed: {error}"))
 
     def _load(self, name: str, folder: Path) -> None:
         from weightwright.executor.lora import read_adapter
@@ -246,18 +251,15 @@ class Engine:
             log.warning("adapter %s: %s", name, line)
 
     def _drop(self, name: str) -> None:
-        for running in self._rows.running():
-            if running.adapter == name:
-                running.reply.fail(RequestError(f"the adapter {name!r} was dropped while the request ran"))
-                self._rows.drop(running)
+        for owner in self._owners:
+            owner.drop_adapter(name)
         self._bank.drop(name)
 
     def _stop(self) -> None:
         while self._inbox:
             self._inbox.popleft()()
-        for running in self._rows.running():
-            self._rows.drop(running, cancel)
-        self._scoring.stop()
+        for owner in self._owners:
+            owner.stop()
 
 
 def _end_ids(generation_config: Any, tokenizer: Any) -> tuple[int, ...]:

@@ -1,13 +1,14 @@
-"""A request on its way through the engine: its prompt as tokens, and one row per completion."""
+"""A request on its way through the engine: its prompt as tokens, and a candidate per completion."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import abc
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weightwright.data.template import render
+from weightwright.engine.owner import Owner
 from weightwright.engine.sampling.constrain import Grammars
 from weightwright.engine.sampling.sample import Choice, bad_word_ids, check_ids
-from weightwright.engine.sequence import Sequence as Tokens
+from weightwright.engine.sequence import Sequence
 from weightwright.engine.speculate import Lookup
 from weightwright.engine.text import TextStream
 from weightwright.engine.think import ThoughtStream, opens_thought
@@ -27,15 +28,15 @@ class Model:
 
 
 @dataclass(eq=False)
-class Row:
+class Candidate:
     """One completion under way."""
 
-    running: "Running"
+    request: "Request"
     index: int
     choice: Choice
     text: TextStream
     thought: ThoughtStream | None
-    tokens: Tokens | None = None  # in the schedule; None until it branches off the first row
+    sequence: Sequence | None = None  # in the schedule; None until it branches off the first candidate's
     lookup: Lookup | None = None
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
@@ -45,51 +46,51 @@ class Row:
 
     @property
     def params(self) -> SamplingParams:
-        """How this row chooses its tokens."""
-        return self.running.request.params
+        """How its tokens are chosen."""
+        return self.request.params
 
     @property
     def wanted_logprobs(self) -> int | None:
         """Alternatives per token to be worked out, None for no logprobs at all."""
-        ranked = 0 if self.running.ranked else None
+        ranked = 0 if self.request.ranked else None
         return self.params.logprobs if self.params.logprobs is not None else ranked
 
 
-class Running:
-    """A request with its tokens, its rows and its Reply."""
+class Request:
+    """What was asked, with its tokens, its candidates and its Reply."""
 
     def __init__(
-        self, request: ChatRequest, adapter: str | None, on_cancel: Callable[["Running"], None]
+        self, asked: ChatRequest, adapter: str | None, on_cancel: abc.Callable[["Request"], None]
     ) -> None:
-        self.request = request
+        self.asked = asked
+        self.params = asked.params
         self.adapter = adapter
         self.cancelled = False
-        self.reply = Reply(request.params.n, lambda: on_cancel(self))
+        self.reply = Reply(asked.params.n, lambda: on_cancel(self))
         self.prompt_ids: list[int] = []
         self.prompt_logprobs: list[TokenLogprob | None] = [None]
         self.max_tokens = 0
         self.cached_tokens = 0
-        self.rows: list[Row] = []
+        self.candidates: list[Candidate] = []
 
     @property
     def ranked(self) -> bool:
         """More completions are made than asked for, and the likeliest stay."""
-        params = self.request.params
-        return params.width > params.n and not params.use_beam_search
+        return self.params.width > self.params.n and not self.params.use_beam_search
 
     def prepare(self, model: Model) -> None:
-        """Make the prompt's tokens and the rows; check that everything fits. Raises RequestError."""
-        params = self.request.params
+        """Make the prompt's tokens and the candidates; check that everything fits. Raises RequestError."""
+        params = self.params
         text, self.prompt_ids = self._prompt(model.tokenizer)
         self.max_tokens = self._fit(model)
         check_ids(params, model.vocab_tokens)
         bad_words = bad_word_ids(model.tokenizer, params.bad_words)
         is_open = opens_thought(text)
-        thinks = self.request.messages is not None and (is_open or _has_thoughts(model.tokenizer))
+        thinks = self.asked.messages is not None and (is_open or _has_thoughts(model.tokenizer))
         for index in range(params.width):
-            self.rows.append(
-                Row(
-                    running=self,
+            self.candidates.append(
+                Candidate(
+                    request=self,
                     index=index,
                     choice=Choice(
                         params,
@@ -111,8 +112,8 @@ class Running:
             )
 
     def _prompt(self, tokenizer: Any) -> tuple[str, list[int]]:
-        request = self.request
-        given = request.prompt if request.messages is None else "".join(m.content for m in request.messages)
+        asked = self.asked
+        given = asked.prompt if asked.messages is None else "".join(m.content for m in asked.messages)
         if given is not None:
             try:
                 given.encode()
@@ -121,19 +122,19 @@ class Running:
                 raise RequestError(
                     f"the text holds {half!r}, half of a surrogate pair; give the whole character"
                 ) from error
-        if request.messages is not None:
+        if asked.messages is not None:
             text = render(
-                request.messages,
+                asked.messages,
                 tokenizer,
                 Place(part="messages"),
                 generation_prompt=True,
-                options=request.template_options,
+                options=asked.template_options,
             )
             ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-        elif request.prompt is not None:
-            text, ids = request.prompt, list(tokenizer.encode(request.prompt))
+        elif asked.prompt is not None:
+            text, ids = asked.prompt, list(tokenizer.encode(asked.prompt))
         else:
-            text, ids = "", list(request.prompt_token_ids or ())
+            text, ids = "", list(asked.prompt_token_ids or ())
         if not ids:
             raise RequestError("the prompt is empty; it must hold at least one token")
         return text, ids
@@ -145,7 +146,7 @@ class Running:
         if bad is not None:
             raise RequestError(f"token id {bad} is outside the vocabulary of {model.vocab_tokens} tokens")
         room = model.context_tokens - length
-        wanted = self.request.params.max_tokens
+        wanted = self.params.max_tokens
         max_tokens = wanted if wanted is not None else room
         if room < 1 or max_tokens > room:
             said = f"{length} prompt + {max_tokens} new" if room > 0 else f"{length} prompt"
@@ -156,101 +157,98 @@ class Running:
         return max_tokens
 
     def _constraint(self, model: Model, in_thought: bool) -> Any:
-        wanted = self.request.params.structured_outputs
+        wanted = self.params.structured_outputs
         if wanted is None:
             return None
-        after: Sequence[int] = ()
+        after: abc.Sequence[int] = ()
         if in_thought:
             after = model.tokenizer.encode("</think>", add_special_tokens=False)
         return model.grammars.constraint(wanted, after)
 
+    def sequence(self, salt: bytes, owner: Owner, *, share_prefix: bool) -> Sequence:
+        """The prompt, as the schedule takes it."""
+        return Sequence(
+            list(self.prompt_ids), len(self.prompt_ids), self.max_tokens, self.asked.priority, salt, share_prefix,
+            logits_from=None if self.params.prompt_logprobs is None else 0, adapter=self.adapter, owner=owner,
+        )  # fmt: skip
+
     @property
     def done(self) -> bool:
-        """Every row has ended."""
-        return all(row.finish_reason is not None for row in self.rows)
+        """Every candidate has ended."""
+        return all(candidate.finish_reason is not None for candidate in self.candidates)
 
     def usage(self) -> Usage:
         """Tokens read, written, and found in the cache."""
-        new_tokens = sum(row.given for row in self.rows)
+        new_tokens = sum(candidate.given for candidate in self.candidates)
         return Usage(len(self.prompt_ids), new_tokens, self.cached_tokens)
 
     def finish(self) -> None:
         """Hand out what was held back and end the Reply."""
         if self.ranked:
-            best = sorted(self.rows, key=lambda row: -row.log_likelihood)[: self.request.params.n]
-            for index, row in enumerate(best):
-                for piece in row.held:
-                    self.reply.push(_numbered(piece, index))
-        wanted = self.request.params.prompt_logprobs is not None
+            best = sorted(self.candidates, key=lambda candidate: -candidate.log_likelihood)[: self.params.n]
+            for index, candidate in enumerate(best):
+                for piece in candidate.held:
+                    self.reply.push(replace(piece, index=index))
+        wanted = self.params.prompt_logprobs is not None
         logprobs = tuple(self.prompt_logprobs) if wanted else None
         self.reply.finish(self.usage(), logprobs, tuple(self.prompt_ids))
 
 
-def take(row: Row, token: int, logprob: TokenLogprob | None, *, last: bool = True) -> None:
-    """Hand out a token that the row's choice has accepted: decide whether it ends the row.
+def take(candidate: Candidate, token: int, logprob: TokenLogprob | None, *, last: bool = True) -> None:
+    """Hand out a token that the candidate's choice has accepted: decide whether it ends the completion.
 
     `last` is False where the choice has accepted further tokens already.
     """
-    row.given += 1
-    choice, params = row.choice, row.params
+    candidate.given += 1
+    choice, params, text = candidate.choice, candidate.params, candidate.text
     ends = token in choice.ends
-    text = "" if ends and not _shown(row, token) else row.text.push(token)
+    fresh = "" if ends and not _shown(candidate, token) else text.push(token)
     if ends:
-        row.finish_reason = "stop"
-        row.stop_reason = token if token in params.stop_token_ids else None
-    elif row.text.stopped:
-        row.finish_reason, row.stop_reason = "stop", row.text.stop_reason
+        candidate.finish_reason = "stop"
+        candidate.stop_reason = token if token in params.stop_token_ids else None
+    elif text.stopped:
+        candidate.finish_reason, candidate.stop_reason = "stop", text.stop_reason
     elif last and choice.finished:
-        row.finish_reason = "stop"
-    elif row.given >= row.running.max_tokens:
-        row.finish_reason = "length"
-    if row.finish_reason is not None:
-        text += row.text.flush()
-        if row.text.stopped and not ends:
-            row.finish_reason, row.stop_reason = "stop", row.text.stop_reason
+        candidate.finish_reason = "stop"
+    elif candidate.given >= candidate.request.max_tokens:
+        candidate.finish_reason = "length"
+    if candidate.finish_reason is not None:
+        fresh += text.flush()
+        if text.stopped and not ends:
+            candidate.finish_reason, candidate.stop_reason = "stop", text.stop_reason
     if logprob is not None:
-        row.log_likelihood += logprob.logprob
+        candidate.log_likelihood += logprob.logprob
     shown = () if logprob is None or params.logprobs is None else (logprob,)
-    push(row, text, (token,), shown)
+    push(candidate, fresh, (token,), shown)
 
 
-def cancel(row: Row) -> None:
-    """End a row that still runs as cancelled."""
-    if row.finish_reason is None:
-        row.finish_reason = "cancelled"
-        push(row, row.text.flush(), (), ())
+def cancel(candidate: Candidate) -> None:
+    """End a completion that still runs as cancelled."""
+    if candidate.finish_reason is None:
+        candidate.finish_reason = "cancelled"
+        push(candidate, candidate.text.flush(), (), ())
 
 
-def _shown(row: Row, token: int) -> bool:
+def _shown(candidate: Candidate, token: int) -> bool:
     """A stop token that is left in the text, as vLLM does for `include_stop_str_in_output`."""
-    return row.params.include_stop_str_in_output and token in row.params.stop_token_ids
+    return candidate.params.include_stop_str_in_output and token in candidate.params.stop_token_ids
 
 
-def push(row: Row, text: str, ids: tuple[int, ...], logprobs: tuple[TokenLogprob, ...]) -> None:
-    """Give out what a row has written, its thoughts apart."""
+def push(candidate: Candidate, text: str, ids: tuple[int, ...], logprobs: tuple[TokenLogprob, ...]) -> None:
+    """Give out what a candidate has written, its thoughts apart."""
     reasoning = ""
-    if row.thought is not None:
-        reasoning, text = row.thought.push(text)
-        if row.finish_reason is not None:
-            more = row.thought.flush()
+    if candidate.thought is not None:
+        reasoning, text = candidate.thought.push(text)
+        if candidate.finish_reason is not None:
+            more = candidate.thought.flush()
             reasoning, text = reasoning + more[0], text + more[1]
-    piece = Piece(row.index, text, ids, logprobs, row.finish_reason, reasoning, row.stop_reason)
-    if row.running.ranked:
-        row.held.append(piece)
-    else:
-        row.running.reply.push(piece)
-
-
-def _numbered(piece: Piece, index: int) -> Piece:
-    return Piece(
-        index,
-        piece.text,
-        piece.token_ids,
-        piece.logprobs,
-        piece.finish_reason,
-        piece.reasoning,
-        piece.stop_reason,
+    piece = Piece(
+        candidate.index, text, ids, logprobs, candidate.finish_reason, reasoning, candidate.stop_reason
     )
+    if candidate.request.ranked:
+        candidate.held.append(piece)
+    else:
+        candidate.request.reply.push(piece)
 
 
 def _has_thoughts(tokenizer: Any) -> bool:

@@ -1,11 +1,12 @@
-"""One forward pass for the works of a step: who stands where in the packed rows, and the logits they asked for."""
+"""One forward pass for the works of a step: the packed rows, and the logits or hidden states that were asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections import abc
 from typing import TYPE_CHECKING
 
+from weightwright.engine.owner import Output
 from weightwright.engine.schedule import Batch, Work
-from weightwright.engine.sequence import Sequence as Tokens
-from weightwright.kernels.cache import BLOCK_TOKENS, PagedCache
+from weightwright.engine.sequence import Sequence
+from weightwright.kernels.cache import BLOCK_TOKENS
 from weightwright.kernels.step import Segment, Step
 
 if TYPE_CHECKING:
@@ -17,59 +18,49 @@ _FEW = 8  # up to so many tokens of a sequence are attended one by one where the
 
 
 class Runner:
-    """Runs batches of a schedule over one cache."""
+    """Runs the batches of a schedule over the model's cache."""
 
-    def __init__(self, parts: "Parts", cache: PagedCache | None = None) -> None:
+    def __init__(self, parts: "Parts") -> None:
         self._executor, self._bank, self._native = parts.executor, parts.bank, parts.native
-        self._cache = cache or parts.cache
+        self._cache = parts.cache
         self._device = parts.device
 
-    def run(self, batch: Batch, slots: Mapping[Tokens, int] | None = None) -> "Tensor":
-        """Logits [rows, vocab] f32 of all positions that need them, in the order of the works.
-
-        `slots` has the adapter slot of each sequence; -1, or nothing said, is the base model.
-        """
+    def run(self, batch: Batch) -> Output:
+        """Logits and hidden states of all positions that need them, in the order of the works."""
         self._cache.copy(batch.copies)
-        ordered = self._ordered(batch.works, slots or {})
-        ids, positions, step, rows = self._prepare(batch.works, ordered)
-        self._choose_adapters(batch.works, ordered, slots or {})
-        return self._executor.logits(ids, positions, step, rows)
-
-    def hidden(self, batch: Batch) -> "Tensor":
-        """The last hidden states [tokens, hidden] f32 of all tokens, in the order of the works."""
-        import torch
-
-        self._cache.copy(batch.copies)
-        ordered = self._ordered(batch.works, {})
-        ids, positions, step, _ = self._prepare(batch.works, ordered)
-        self._choose_adapters(batch.works, ordered, {})
-        states = self._executor.hidden(ids, positions, step)
-        starts, start = {}, 0
-        for work in ordered:
-            starts[id(work)] = start
-            start += len(work.tokens)
-        return torch.cat([states[starts[id(w)] : starts[id(w)] + len(w.tokens)] for w in batch.works])
-
-    def _choose_adapters(
-        self, works: Sequence[Work], ordered: Sequence[Work], slots: Mapping[Tokens, int]
-    ) -> None:
-        """Tell the adapters which rows are theirs, in all layers and at the head."""
-        if not self._bank.names:
-            self._bank.rows = self._bank.head_rows = None
-            return
-        self._bank.rows = self._bank.batch(slots.get(w.sequence, -1) for w in ordered for _ in w.tokens)
-        self._bank.head_rows = self._bank.batch(
-            slots.get(w.sequence, -1) for w in works for _ in range(w.logits)
+        slots = {work.sequence: self._bank.slot(work.sequence.adapter) for work in batch.works}
+        ordered = self._ordered(batch.works, slots)
+        ids, positions, step, ends = self._prepare(ordered)
+        self._choose_adapters(batch.works, ordered, slots)
+        rows = [row for work in batch.works for row in _last(ends, work, work.logits)]
+        states = [row for work in batch.works for row in _last(ends, work, work.states)]
+        return Output(
+            *self._executor.forward(
+                ids, positions, step, self._whole(rows), self._whole(states) if states else None
+            )
         )
 
-    def _ordered(self, works: Sequence[Work], slots: Mapping[Tokens, int]) -> list[Work]:
+    def _choose_adapters(
+        self, works: abc.Sequence[Work], ordered: abc.Sequence[Work], slots: abc.Mapping[Sequence, int]
+    ) -> None:
+        """Tell the adapters which rows are theirs, in all layers, behind the last one's attention and at the head."""
+        bank = self._bank
+        if not bank.names:
+            bank.rows = bank.wanted_rows = bank.head_rows = None
+            return
+        heads = [slots[work.sequence] for work in works for _ in range(work.logits)]
+        states = [slots[work.sequence] for work in works for _ in range(work.states)]
+        bank.rows = bank.batch(slots[work.sequence] for work in ordered for _ in work.tokens)
+        bank.head_rows = bank.batch(heads)
+        bank.wanted_rows = bank.batch(heads + states) if states else bank.head_rows
+
+    def _ordered(self, works: abc.Sequence[Work], slots: abc.Mapping[Sequence, int]) -> list[Work]:
         """Those that are attended token by token first, and those of one adapter together."""
         few = _FEW if self._native else 1
-        return sorted(works, key=lambda work: (len(work.tokens) > few, slots.get(work.sequence, -1)))
+        return sorted(works, key=lambda work: (len(work.tokens) > few, slots[work.sequence]))
 
-    def _prepare(
-        self, works: Sequence[Work], ordered: Sequence[Work]
-    ) -> "tuple[Tensor, Tensor, Step, Tensor]":
+    def _prepare(self, ordered: abc.Sequence[Work]) -> "tuple[Tensor, Tensor, Step, dict[int, int]]":
+        """The tokens, where they stand, and behind which row each work (by `id`) ends."""
         import torch
 
         few = _FEW if self._native else 1
@@ -94,7 +85,6 @@ class Runner:
                 table = torch.tensor(blocks[: -(-length // BLOCK_TOKENS)], device=self._device)
                 segments.append(Segment(start, len(work.tokens), length, table))
             ends[id(work)] = len(ids)
-        rows = [row for w in works for row in range(ends[id(w)] - w.logits, ends[id(w)])]
         step = Step(
             cache=self._cache,
             slots=self._whole(slots),
@@ -104,15 +94,20 @@ class Runner:
             segments=segments,
             native=self._native,
         )
-        return self._whole(ids), self._whole(positions), step, self._whole(rows)
+        return self._whole(ids), self._whole(positions), step, ends
 
-    def _whole(self, numbers: Sequence[int]) -> "Tensor":
+    def _whole(self, numbers: abc.Sequence[int]) -> "Tensor":
         import torch
 
         return torch.tensor(numbers, dtype=torch.long, device=self._device)
 
 
-def _tables(tables: Sequence[Sequence[int]], lengths: Sequence[int]) -> "Tensor":
+def _last(ends: abc.Mapping[int, int], work: Work, count: int) -> range:
+    """The last `count` rows of a work."""
+    return range(ends[id(work)] - count, ends[id(work)])
+
+
+def _tables(tables: abc.Sequence[abc.Sequence[int]], lengths: abc.Sequence[int]) -> "Tensor":
     """Block tables as [rows, width of the longest] i32, padded with 0."""
     import torch
 

@@ -3,7 +3,8 @@
 The engine's loop is `batch = schedule.next(); logits = run(batch); …; schedule.commit(work, kept)`. Sequences
 are served in the order of (priority, arrival); when blocks run out the last of them gives way and is computed
 again later ("the paper": Kwon et al. 2023, PagedAttention, §4.5). Prompts are read in chunks beside the
-sequences that decode (Agrawal et al. 2024, Sarathi-Serve).
+sequences that decode (Agrawal et al. 2024, Sarathi-Serve). Background sequences (texts to embed or to score)
+come last, and where others decode the caller says how many of their tokens a step bears.
 """
 
 from bisect import bisect_left, insort
@@ -25,6 +26,7 @@ class Work:
     start: int
     tokens: tuple[int, ...]  # the next of token_ids and, after its very end, what fits of the draft
     logits: int  # trailing positions that need logits: as a rule 0 short of the end, else 1 + draft tokens
+    states: int = 0  # trailing positions whose hidden states are wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,11 @@ class Batch:
 
 _Plan = list[tuple[Sequence, int]]  # with how many of its token_ids each computes
 _rank = attrgetter("rank")
+_KEPT_FOR_BACKGROUND = 8  # of so many tokens that prompts leave no room for, one is for background sequences
 
 
 class Schedule:
-    """Chooses under `step_tokens` tokens a step and about `max_sequences` sequences at a time.
+    """Chooses under `step_tokens` tokens a step and about `max_sequences` sequences at a time, background ones apart.
 
     `fork` may exceed max_sequences; then nobody new is admitted. SettingsError if max_sequences is below 1 or
     above step_tokens: each running sequence must be able to compute a token in each step.
@@ -62,7 +65,8 @@ class Schedule:
         self._max_sequences = max_sequences
         self._step_tokens = step_tokens
         self._numbers = count()
-        self._waiting: list[Sequence] = []  # both by rank
+        self._waiting: list[Sequence] = []  # all three by rank
+        self._background: list[Sequence] = []  # waiting, too
         self._running: list[Sequence] = []
         self._parked: dict[Sequence, int] = {}  # preempted with nothing to compute: length when they were
 
@@ -74,7 +78,12 @@ class Schedule:
     @property
     def waiting(self) -> int:
         """Sequences that were added or preempted and are not running."""
-        return len(self._waiting) + len(self._parked)
+        return len(self._waiting) + len(self._background) + len(self._parked)
+
+    @property
+    def decoding(self) -> int:
+        """Sequences of which the next step computes one token, if it is left to them."""
+        return sum(s.computed == len(s.token_ids) - 1 and not s.background for s in self._running)
 
     # -- sequences come, branch and go -------------------------------------------------------------
 
@@ -92,7 +101,7 @@ class Schedule:
         if sequence.status is not Status.NEW:
             raise RequestError(f"a {sequence.status.value} sequence cannot be added again; make a new one")
         sequence.arrival = next(self._numbers)
-        sequence.rank = (sequence.priority, sequence.arrival, sequence.arrival)
+        sequence.rank = (sequence.background, sequence.priority, sequence.arrival, sequence.arrival)
         self._queue(sequence)
 
     def fork(self, sequence: Sequence) -> Sequence:
@@ -108,7 +117,7 @@ class Schedule:
             sequence,
             token_ids=list(sequence.token_ids),
             draft=(),
-            rank=(sequence.priority, sequence.arrival, next(self._numbers)),
+            rank=(*sequence.rank[:3], next(self._numbers)),
             blocks=sequence.blocks[: self._blocks_for(sequence.computed)],  # not those without tokens
             digests=list(sequence.digests),
         )
@@ -117,7 +126,7 @@ class Schedule:
         if sequence in self._parked:
             self._parked[twin] = self._parked[sequence]
         else:
-            insort(self._running if twin.status is Status.RUNNING else self._waiting, twin, key=_rank)
+            insort(self._running if twin.status is Status.RUNNING else self._queue_of(twin), twin, key=_rank)
         return twin
 
     def finish(self, sequence: Sequence) -> None:
@@ -125,35 +134,38 @@ class Schedule:
         if sequence.status is Status.RUNNING:
             self._remove(self._running, sequence)
         elif sequence.status is Status.WAITING and self._parked.pop(sequence, None) is None:
-            self._remove(self._waiting, sequence)
+            self._remove(self._queue_of(sequence), sequence)
         self._release(sequence)
         sequence.status = Status.FINISHED
 
     # -- a step ------------------------------------------------------------------------------------
 
-    def next(self) -> Batch | None:
+    def next(self, background_tokens: int | None = None) -> Batch | None:
         """The next step's work, or None if there is nothing to compute.
 
         The tokens of the step go to sequences that decode, then their drafts, then running prompts, then new
-        sequences. Drafts are cut where tokens or blocks are short.
+        sequences, then background ones, of which `background_tokens` are the most where others decode. Drafts are
+        cut where tokens or blocks are short.
         """
         self._return_parked()
         copies = self._grow()
         due = [(s, len(s.token_ids) - s.computed) for s in self._running]
-        plan = [(s, tokens) for s, tokens in due if tokens == 1][: self._step_tokens]
-        prompts = [(s, tokens) for s, tokens in due if tokens > 1]
+        plan = [(s, tokens) for s, tokens in due if tokens == 1 and not s.background][: self._step_tokens]
+        prompts = [(s, tokens) for s, tokens in due if tokens > 1 and not s.background]
+        behind = [(s, tokens) for s, tokens in due if tokens and s.background]
+        most = self._step_tokens if background_tokens is None or not plan else background_tokens
         budget = self._step_tokens - len(plan)
         drafts = self._reserve_drafts(plan, budget, bool(prompts))
         budget -= drafts
-        for sequence, tokens in prompts:
-            if not budget:
-                break
-            plan.append((sequence, min(tokens, budget)))
-            budget -= plan[-1][1]
-        budget = self._admit(plan, budget)
-        while not plan and self._waiting:  # all that run wait for one that waits for their blocks
+        kept = min(most, budget // _KEPT_FOR_BACKGROUND) if behind or self._background else 0
+        budget = self._admit(self._waiting, plan, self._read(prompts, plan, budget - kept)) + kept
+        left = self._read(behind, plan, min(most, budget))
+        budget -= min(most, budget) - self._admit(self._background, plan, left)
+        while not plan and (
+            self._waiting or self._background
+        ):  # all that run wait for one that waits for their blocks
             self._preempt(self._running[-1])
-            budget = self._admit(plan, budget)
+            budget = self._admit(self._background, plan, self._admit(self._waiting, plan, budget))
         return Batch(tuple(self._works(plan, budget + drafts)), tuple(copies)) if plan else None
 
     def commit(self, work: Work, kept: int | None = None) -> None:
@@ -169,6 +181,8 @@ class Schedule:
         assert 0 <= len(work.tokens) - kept <= max(work.logits - 1, 0), "only draft tokens can be rejected"
         sequence.computed = work.start + kept
         sequence.draft = ()
+        if not sequence.keep:
+            return
         full = min(sequence.computed, len(sequence.token_ids)) // self._block_tokens
         while sequence.sealed < full:
             self._pool.seal(sequence.blocks[sequence.sealed], self._digest(sequence, sequence.sealed))
@@ -222,7 +236,16 @@ class Schedule:
             budget //= 2
         return min(wanted, budget)
 
-    def _admit(self, plan: _Plan, budget: int) -> int:
+    def _read(self, running: _Plan, plan: _Plan, budget: int) -> int:
+        """Add the next tokens of running prompts to the plan; returns what is left of the budget."""
+        for sequence, tokens in running:
+            if not budget:
+                break
+            plan.append((sequence, min(tokens, budget)))
+            budget -= plan[-1][1]
+        return budget
+
+    def _admit(self, waiting: list[Sequence], plan: _Plan, budget: int) -> int:
         """Add waiting sequences to the plan, first ranks first; returns what is left of the budget.
 
         One that lacks blocks holds up those behind. One that would compute a block which this very step
@@ -231,12 +254,12 @@ class Schedule:
         place = 0
         kept: list[int] = []  # free blocks found by those that are passed: not for those that pass
         pending: set[bytes] | None = None
-        while budget and place < min(len(self._waiting), self._max_sequences + 1):
-            if plan and len(self._running) >= self._max_sequences:
+        while budget and place < min(len(waiting), self._max_sequences + 1):
+            if plan and self._is_full(waiting[place]):
                 break
             if pending is None:
                 pending = {digest for entry in plan for digest in self._filled(*entry)}
-            sequence = self._waiting[place]
+            sequence = waiting[place]
             found, soon_more = self._find(sequence, pending)
             if soon_more:
                 for block in found:
@@ -247,7 +270,7 @@ class Schedule:
                 continue
             if not self._place(sequence, found, reserve=len(plan)):
                 break
-            del self._waiting[place]
+            del waiting[place]
             tokens = min(len(sequence.token_ids) - sequence.computed, budget)
             plan.append((sequence, tokens))
             pending.update(self._filled(sequence, tokens))
@@ -255,6 +278,15 @@ class Schedule:
         for block in reversed(kept):
             self._pool.release(block)
         return budget
+
+    def _is_full(self, sequence: Sequence) -> bool:
+        """Whether so many run that this one must wait; background ones do not count, but give way to who waits."""
+        foreground = bisect_left(self._running, (True,), key=_rank)
+        if sequence.background:
+            return (
+                foreground < len(self._running) and foreground < self._max_sequences and bool(self._waiting)
+            )
+        return foreground >= self._max_sequences
 
     def _filled(self, sequence: Sequence, tokens: int) -> Iterator[bytes]:
         """Digests of the blocks that become full with the next `tokens` of token_ids."""
@@ -268,8 +300,7 @@ class Schedule:
         if not sequence.share_prefix and len(sequence.token_ids) <= sequence.prompt_tokens:
             return found, False
         last = len(sequence.token_ids) - 1
-        wanted = last if sequence.logits_from is None else sequence.logits_from
-        for place in range(min(last, wanted) // self._block_tokens):
+        for place in range(min(last, sequence.first_wanted) // self._block_tokens):
             digest = self._digest(sequence, place)
             block = self._pool.find(digest)
             if block is None:
@@ -305,11 +336,11 @@ class Schedule:
         for sequence, tokens in plan:
             start, ids = sequence.computed, sequence.token_ids
             stop = start + tokens
-            wanted = len(ids) - 1 if sequence.logits_from is None else sequence.logits_from
             draft = self._fit_draft(sequence, budget) if sequence.draft and stop == len(ids) else ()
             budget -= len(draft)
-            logits = max(0, stop - max(start, wanted)) + len(draft)
-            yield Work(sequence, start, (*ids[start:stop], *draft), logits)
+            wanted = max(0, stop - max(start, sequence.first_wanted)) + len(draft)
+            logits, states = (wanted, 0) if sequence.states_from is None else (0, wanted)
+            yield Work(sequence, start, (*ids[start:stop], *draft), logits, states)
 
     def _fit_draft(self, sequence: Sequence, budget: int) -> tuple[int, ...]:
         wanted = min(len(sequence.draft), budget)
@@ -367,7 +398,10 @@ class Schedule:
 
     def _queue(self, sequence: Sequence) -> None:
         sequence.status = Status.WAITING
-        insort(self._waiting, sequence, key=_rank)
+        insort(self._queue_of(sequence), sequence, key=_rank)
+
+    def _queue_of(self, sequence: Sequence) -> list[Sequence]:
+        return self._background if sequence.background else self._waiting
 
     @staticmethod
     def _remove(queue: list[Sequence], sequence: Sequence) -> None:

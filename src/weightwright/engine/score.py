@@ -3,18 +3,16 @@
 Completions of one prompt share its blocks, so its tokens are read once.
 """
 
-from collections.abc import Sequence
+from collections import abc
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
-from weightwright.engine.schedule import Schedule, Work
-from weightwright.engine.sequence import Sequence as Tokens
+from weightwright.engine.owner import Output, Share, closed, dropped
+from weightwright.engine.schedule import Schedule
+from weightwright.engine.sequence import Sequence
 from weightwright.errors import RequestError
 from weightwright.ports import Score
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass
@@ -27,101 +25,119 @@ class Item:
     scored: int = 0
     is_greedy: bool = True
 
+    @property
+    def done(self) -> bool:
+        """All of its tokens are scored."""
+        return self.scored == len(self.token_ids) - self.start
+
 
 @dataclass(eq=False)
-class Group:
-    """The completions of one call."""
+class Call:
+    """The completions of one call; `future` gets their scores, in order, or the error."""
 
     items: list[Item]
     adapter: str | None
     future: "Future[list[Score]]"
-    tokens: list[Tokens]
+    sequences: list[Sequence] = field(default_factory=list)
 
 
-class Scoring:
-    """The scores under way; the engine's thread alone calls all but `items`."""
+def items_of(tokenizer: Any, prompt: str, completions: abc.Sequence[str], context_tokens: int) -> list[Item]:
+    """The tokens to score: all behind the common beginning of the prompt's tokens and the whole text's.
+
+    Where a token reaches across the join ("is " + "Paris" is "is", " Paris"), it is the completion's. Raises
+    RequestError for an empty completion, for one that does not fit, and for a prompt that leaves no token before it.
+    """
+    prompt_ids = list(tokenizer.encode(prompt))
+    items = []
+    for completion in completions:
+        ids = list(tokenizer.encode(prompt + completion))
+        start = _common(prompt_ids, ids)
+        if not start:
+            raise RequestError(
+                f"no token comes before the completion {completion!r}: the prompt is {prompt!r}"
+            )
+        if start == len(ids):
+            raise RequestError(f"nothing to score: the completion {completion!r} adds no token to {prompt!r}")
+        if len(ids) > context_tokens:
+            raise RequestError(f"{len(ids)} tokens do not fit into the context of {context_tokens}")
+        items.append(Item(ids, start))
+    return items
+
+
+class Scores:
+    """Owns the sequences that are scored."""
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
-        self._items: dict[Tokens, tuple[Group, Item]] = {}
+        self._items: dict[Sequence, tuple[Call, Item]] = {}
 
-    def items(
-        self, tokenizer: Any, prompt: str, completions: Sequence[str], context_tokens: int
-    ) -> list[Item]:
-        """The tokens to score. Raises RequestError when a completion has none of its own or does not fit."""
-        start = len(tokenizer.encode(prompt))
-        items = []
-        for completion in completions:
-            ids = tokenizer.encode(prompt + completion)
-            if not 0 < start < len(ids):
-                raise RequestError(f"nothing to score: prompt {prompt!r}, completion {completion!r}")
-            if len(ids) > context_tokens:
-                raise RequestError(f"{len(ids)} tokens do not fit into the context of {context_tokens}")
-            items.append(Item(ids, start))
-        return items
-
-    def start(
-        self, items: list[Item], salt: bytes, adapter: str | None, future: "Future[list[Score]]"
-    ) -> None:
-        """Queue the completions; `future` gets their scores, in order, or the error."""
-        group = Group(items, adapter, future, [])
-        if not items:
-            future.set_result([])
-        for item in items:
+    def start(self, call: Call, salt: bytes) -> None:
+        """Queue the completions."""
+        if not call.items:
+            call.future.set_result([])
+        for item in call.items:
             # the last token is only a target; the model need not read it
-            tokens = Tokens(item.token_ids[:-1], len(item.token_ids) - 1, 1, salt=salt)
-            tokens.logits_from = item.start - 1
+            sequence = Sequence(
+                item.token_ids[:-1], len(item.token_ids) - 1, 1, salt=salt, logits_from=item.start - 1,
+                background=True, adapter=call.adapter, owner=self,
+            )  # fmt: skip
             try:
-                self._schedule.add(tokens)
+                self._schedule.add(sequence)
             except RequestError as error:
-                self._drop(group, error)
+                self._end(call, error)
                 return
-            group.tokens.append(tokens)
-            self._items[tokens] = (group, item)
+            call.sequences.append(sequence)
+            self._items[sequence] = (call, item)
 
-    def adapter(self, tokens: Tokens) -> str | None:
-        """The adapter that a sequence is scored with."""
-        return self._items[tokens][0].adapter
+    def take(self, shares: abc.Sequence[Share], output: Output) -> None:
+        """See `Owner`: logits of the last positions of each work."""
+        for work, at in shares:
+            known = self._items.get(work.sequence)
+            if known is None:  # its call failed in this step
+                continue
+            call, item = known
+            first = work.start + len(work.tokens) - work.logits
+            done = item.start - 1 + item.scored  # positions before it were scored before a preemption
+            logits = output.logits[at + done - first : at + work.logits]
+            ids = item.token_ids[done + 1 : done + 1 + len(logits)]
+            if ids:
+                logprobs = logits.log_softmax(dim=-1)
+                chosen = logprobs[range(len(ids)), ids]
+                item.log_likelihood += float(chosen.double().sum())
+                item.is_greedy = item.is_greedy and bool((chosen >= logprobs.amax(dim=-1)).all())
+                item.scored += len(ids)
+            self._schedule.commit(work)
+            if item.done:
+                self._schedule.finish(work.sequence)
+                del self._items[work.sequence]
+            if all(one.done for one in call.items) and not call.future.done():
+                call.future.set_result([Score(i.log_likelihood, i.scored, i.is_greedy) for i in call.items])
 
-    def take(self, work: Work, logits: "Tensor") -> None:
-        """The logits [positions, vocab] of the last positions of a work."""
-        _, item = self._items[work.sequence]
-        first = work.start + len(work.tokens) - work.logits
-        done = item.start - 1 + item.scored  # positions before it were scored before a preemption
-        logits = logits[done - first :]
-        ids = item.token_ids[done + 1 : done + 1 + len(logits)]
-        logprobs = logits.log_softmax(dim=-1)
-        chosen = logprobs[range(len(ids)), ids]
-        item.log_likelihood += float(chosen.double().sum())
-        item.is_greedy = item.is_greedy and bool((chosen >= logprobs.amax(dim=-1)).all())
-        item.scored += len(ids)
+    def fail(self, sequence: Sequence, error: Exception) -> None:
+        """See `Owner`."""
+        if sequence in self._items:
+            self._end(self._items[sequence][0], error)
 
-    def commit(self, work: Work) -> None:
-        """A step with this work is over."""
-        self._schedule.commit(work)
-        found = self._items.get(work.sequence)
-        if found is None:
-            return
-        group, item = found
-        if item.scored == len(item.token_ids) - item.start:
-            self._schedule.finish(work.sequence)
-            del self._items[work.sequence]
-            if all(i.scored == len(i.token_ids) - i.start for i in group.items):
-                group.future.set_result([Score(i.log_likelihood, i.scored, i.is_greedy) for i in group.items])
-
-    def fail(self, tokens: Tokens, error: Exception) -> None:
-        """End the call that a sequence belongs to."""
-        if tokens in self._items:
-            self._drop(self._items[tokens][0], error)
+    def drop_adapter(self, name: str) -> None:
+        """See `Owner`."""
+        for call, _ in list(self._items.values()):
+            if call.adapter == name:
+                self._end(call, dropped(name))
 
     def stop(self) -> None:
-        """End all calls."""
-        for group, _ in list(self._items.values()):
-            self._drop(group, RequestError("the engine is closed"))
+        """See `Owner`."""
+        for call, _ in list(self._items.values()):
+            self._end(call, closed())
 
-    def _drop(self, group: Group, error: Exception) -> None:
-        for tokens in group.tokens:
-            self._items.pop(tokens, None)
-            self._schedule.finish(tokens)
-        if not group.future.done():
-            group.future.set_exception(error)
+    def _end(self, call: Call, error: Exception) -> None:
+        for sequence in call.sequences:
+            self._items.pop(sequence, None)
+            self._schedule.finish(sequence)
+        if not call.future.done():
+            call.future.set_exception(error)
+
+
+def _common(some: abc.Sequence[int], others: abc.Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    pairs = enumerate(zip(some, others, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(some), len(others)))

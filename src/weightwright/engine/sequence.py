@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from weightwright.engine.owner import Owner
 
 
 class Status(Enum):
@@ -29,14 +33,33 @@ class Sequence:
     salt: bytes = b""  # which weights made the keys and values: root of the digests
     share_prefix: bool = True  # False: compute every position of the prompt anew
     logits_from: int | None = None  # first position whose logits are wanted, not to be shared; None: the last
+    states_from: int | None = None  # first position whose hidden state is wanted; then no logits are
+    background: bool = (
+        False  # it decodes nothing: goes behind those that do, and only so fast that they are not held up
+    )
+    keep: bool = True  # its blocks may serve others
+    adapter: str | None = None  # by name
+    owner: "Owner | None" = None  # who takes what a step computes for it
     draft: tuple[int, ...] = ()  # guesses for what follows token_ids; set before next(), emptied by commit()
 
     status: Status = Status.NEW
     arrival: int = -1
-    rank: tuple[int, int, int] = (0, 0, 0)  # (priority, arrival, number): unique, lower goes first
+    rank: tuple[bool, int, int, int] = (
+        False,
+        0,
+        0,
+        0,
+    )  # (background, priority, arrival, number): unique, lower first
     blocks: list[int] = field(default_factory=list)  # position p stands in blocks[p // block_tokens]
     computed: int = 0  # tokens whose keys and values stand in the blocks
     cached_tokens: int = 0  # found in blocks of others when first admitted
     admissions: int = 0  # 2 and more: it was preempted
     sealed: int = 0  # leading blocks that are full and registered (or a twin of theirs is)
     digests: list[bytes] = field(default_factory=list)  # of leading full blocks, as needed
+
+    @property
+    def first_wanted(self) -> int:
+        """The first position whose logits or hidden state are wanted."""
+        if self.states_from is not None:
+            return self.states_from
+        return len(self.token_ids) - 1 if self.logits_from is None else self.logits_from

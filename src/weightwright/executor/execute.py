@@ -31,12 +31,12 @@ class Executor(Protocol):
 
     shapes: list[LayerShape]
 
-    def logits(self, ids: "Tensor", positions: "Tensor", step: Step, rows: "Tensor") -> "Tensor":
-        """Logits [rows, vocab] f32 after the tokens at `rows` [rows] i64; ids and positions [tokens] i64."""
-        ...
-
-    def hidden(self, ids: "Tensor", positions: "Tensor", step: Step) -> "Tensor":
-        """The last hidden states [tokens, hidden] f32, after the final norm."""
+    def forward(
+        self, ids: "Tensor", positions: "Tensor", step: Step, rows: "Tensor", states: "Tensor | None" = None
+    ) -> "tuple[Tensor, Tensor | None]":
+        """Logits [rows, vocab] f32 after the tokens at `rows` [rows] i64, and the last hidden states
+        [states, hidden] f32, after the final norm, of those at `states` [states] i64; ids and positions [tokens] i64.
+        """
         ...
 
 
@@ -67,23 +67,25 @@ class Transformers:
         if hasattr(head, "at_head"):
             head.at_head = True
 
-    def logits(self, ids: "Tensor", positions: "Tensor", step: Step, rows: "Tensor") -> "Tensor":
+    def forward(
+        self, ids: "Tensor", positions: "Tensor", step: Step, rows: "Tensor", states: "Tensor | None" = None
+    ) -> "tuple[Tensor, Tensor | None]":
         """See `Executor`."""
         import torch
 
-        with torch.inference_mode(), attention.using(step):
-            output = self.model(
-                input_ids=ids[None], position_ids=positions[None], use_cache=False, logits_to_keep=rows
-            )
-        return output.logits[0].float()
-
-    def hidden(self, ids: "Tensor", positions: "Tensor", step: Step) -> "Tensor":
-        """See `Executor`."""
-        import torch
-
-        with torch.inference_mode(), attention.using(step):
-            output = self.model.base_model(input_ids=ids[None], position_ids=positions[None], use_cache=False)
-        return output.last_hidden_state[0].float()
+        inner, seen = self.model.base_model, list[Any]()
+        hook = None
+        if states is not None:
+            hook = inner.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0][0]))
+        try:
+            with torch.inference_mode(), attention.using(step):
+                output = self.model(
+                    input_ids=ids[None], position_ids=positions[None], use_cache=False, logits_to_keep=rows
+                )
+        finally:
+            if hook is not None:
+                hook.remove()
+        return output.logits[0].float(), None if states is None else seen[0][states].float()
 
 
 def _pack_linears(model: Any, pack: Packer, source: "WeightSource | None") -> None:

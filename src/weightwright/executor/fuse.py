@@ -9,7 +9,7 @@ import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from weightwright.executor.attention import attend_segment, segments_by_kernel
 from weightwright.executor.execute import Packer
@@ -160,49 +160,52 @@ class FusedDecoder:
 
     # -- a forward pass ----------------------------------------------------------------------------
 
-    def logits(self, ids: "Tensor", positions: "Tensor", step: Step, rows: "Tensor") -> "Tensor":
+    def forward(
+        self, ids: "Tensor", positions: "Tensor", step: Step, rows: "Tensor", states: "Tensor | None" = None
+    ) -> "tuple[Tensor, Tensor | None]":
         """See `execute.Executor`."""
         import torch
 
         with torch.inference_mode():
-            stream, y, bias = self._run(ids, positions, step, rows)
-            adapters = self._adapters(at_head=True)
-            x, plain = self._norm_for(self._head, stream, y, bias, self._norm, adapters)
-            if plain is None and x.scales is not None:
-                kept: Tensor = self._head.linear.at(len(rows)).logits(x.data, x.scales)
-                return kept
-            logits, bias = self._head(x, plain, adapters)
-            data = logits.data.float()
-            if logits.scales is not None:
-                data.mul_(logits.scales[:, None])
-            return data if bias is None else data.add_(bias)
+            wanted, count = rows if states is None else torch.cat([rows, states]), len(rows)
+            stream, y, bias = self._run(ids, positions, step, wanted)
+            if states is None:
+                return self._logits(stream, y, bias), None
+            first, last = ((stream[part], y.part(part)) for part in (slice(count), slice(count, None)))
+            hidden = elementwise.add_norm(*last, bias, self._norm, self._eps, Stored(torch.float32)).data
+            return self._logits(*first, bias), hidden
 
-    def hidden(self, ids: "Tensor", positions: "Tensor", step: Step) -> "Tensor":
-        """See `execute.Executor`."""
-        import torch
-
-        with torch.inference_mode():
-            stream, y, bias = self._run(ids, positions, step)
-            return elementwise.add_norm(stream, y, bias, self._norm, self._eps, Stored(torch.float32)).data
+    def _logits(self, stream: "Tensor", y: Rows, bias: "Tensor | None") -> "Tensor":
+        """The head's output [rows, vocab] f32 of the rows of a stream to which y is still to be added."""
+        adapters = self._adapters("head")
+        x, plain = self._norm_for(self._head, stream, y, bias, self._norm, adapters)
+        if plain is None and x.scales is not None:
+            kept: Tensor = self._head.linear.at(len(stream)).logits(x.data, x.scales)
+            return kept
+        logits, bias = self._head(x, plain, adapters)
+        data = logits.data.float()
+        if logits.scales is not None:
+            data.mul_(logits.scales[:, None])
+        return data if bias is None else data.add_(bias)
 
     def _run(
-        self, ids: "Tensor", positions: "Tensor", step: Step, wanted: "Tensor | None" = None
+        self, ids: "Tensor", positions: "Tensor", step: Step, wanted: "Tensor"
     ) -> "tuple[Tensor, Rows, Tensor | None]":
-        """The residual stream [tokens, hidden] f32 before the last addition, and what is to be added.
+        """The residual stream [wanted, hidden] f32 before the last addition, and what is to be added.
 
-        Of all tokens, or of the rows `wanted`: behind the last layer's attention nobody asks for the others.
+        Of the rows `wanted`: behind the last layer's attention nobody asks for the others.
         """
         stream = self._embedding(ids).float()
         cos, sin = self._angles(positions)
         y: Rows | None = None
         bias: Tensor | None = None
-        adapters = self._adapters(at_head=False)
+        adapters = self._adapters("tokens")
         for index, layer in enumerate(self._layers):
             x, plain = self._norm_for(layer.qkv, stream, y, bias, layer.norms[0], adapters)
             qkv, bias = layer.qkv(x, plain, adapters)
             mixed = self._attend(index, layer, qkv, bias, cos, sin, step)
-            if wanted is not None and layer is self._layers[-1]:
-                stream, mixed, adapters = stream[wanted], mixed[wanted], self._adapters(at_head=True)
+            if layer is self._layers[-1]:
+                stream, mixed, adapters = stream[wanted], mixed[wanted], self._adapters("wanted")
             n = len(mixed)
             plain = self._room(layer.out, n, mixed.shape[1], adapters)
             x = elementwise.put(mixed, layer.out.wants(n), plain)
@@ -279,11 +282,12 @@ class FusedDecoder:
         x = elementwise.add_norm(stream, y, bias, weight, self._eps, product.wants(len(stream)), plain)
         return x, plain
 
-    def _adapters(self, *, at_head: bool) -> "BatchRows | None":
+    def _adapters(self, of: Literal["tokens", "wanted", "head"]) -> "BatchRows | None":
         """The adapters of the rows of this pass, None where no row has one."""
         if self._bank is None:
             return None
-        found = self._bank.head_rows if at_head else self._bank.rows
+        bank = self._bank
+        found = {"tokens": bank.rows, "wanted": bank.wanted_rows, "head": bank.head_rows}[of]
         return found if found is not None and found.active else None
 
     def _room(self, product: Product, n: int, width: int, adapters: "BatchRows | None") -> "Tensor | None":
@@ -396,6 +400,6 @@ def _twin_differs(model: Any) -> str:
     cache = PagedCache(fused.shapes, 1, torch.float32)
     places = torch.arange(12)
     step = Step(cache, places, 12, torch.zeros(12, 1, dtype=torch.int32), places + 1, native=True)
-    got = fused.logits(ids, places, step, places)
+    got, _ = fused.forward(ids, places, step, places)
     error = float((got - expected).abs().max() / expected.abs().max())
     return "" if error < 1e-4 else f"a small twin of it gives other logits (by {error:.1e})"

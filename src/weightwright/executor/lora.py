@@ -36,7 +36,10 @@ class AdapterBank:
     def __init__(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> None:
         self.dtype, self.device = dtype, device
         self.rows: BatchRows | None = None  # what `LoraLinear` applies; set before each forward pass
-        self.head_rows: BatchRows | None = None  # the same for the rows whose logits are wanted
+        self.wanted_rows: BatchRows | None = (
+            None  # the same for the rows whose logits or hidden states are wanted
+        )
+        self.head_rows: BatchRows | None = None  # and for those whose logits are
         self._sites: list[LoraSite] = []
         self._places: dict[str, tuple[LoraSite, Part]] = {}
         self._slots: dict[str, int] = {}

@@ -20,6 +20,10 @@ class Rows(NamedTuple):
     data: "Tensor"
     scales: "Tensor | None" = None
 
+    def part(self, rows: slice) -> "Rows":
+        """Some of the rows."""
+        return Rows(self.data[rows], None if self.scales is None else self.scales[rows])
+
 
 class Stored(NamedTuple):
     """How rows are to be stored: `dtype`, and for int8 how many neighbours are rotated together (1: none)."""
