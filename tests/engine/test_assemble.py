@@ -83,15 +83,15 @@ def test_the_cache_takes_what_it_is_given_and_no_more_than_is_of_use() -> None:
 
 
 def test_a_card_s_cache_is_sized_by_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    from weightwright.machine import device
+    from weightwright.machine import memory
 
-    assert 0 < device.free_bytes("cpu") <= psutil.virtual_memory().total
+    assert 0 < memory.free_bytes("cpu") <= psutil.virtual_memory().total
     if torch.cuda.is_available():
-        assert 0 < device.free_bytes("cuda") <= torch.cuda.get_device_properties(0).total_memory
+        assert 0 < memory.free_bytes("cuda") <= torch.cuda.get_device_properties(0).total_memory
     shapes = [LayerShape(2, 16, 16)] * 2
     block = 2 * 2 * 32 * 16 * 4
     free = {"cpu": 1000 * block, "cuda": 10 * block}
-    monkeypatch.setattr(device, "free_bytes", free.__getitem__)
+    monkeypatch.setattr(memory, "free_bytes", free.__getitem__)
     settings = EngineSettings(max_sequences=64)
     assert cache_blocks(shapes, torch.float32, 512, settings, "cuda") == 8
     assert cache_blocks(shapes, torch.float32, 512, settings) == 300
