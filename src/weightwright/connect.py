@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from weightwright.address.models import ModelAddress, parse_embedder, parse_model
 from weightwright.address.stores import parse_store
@@ -12,6 +12,7 @@ from weightwright.ports import Chat, Embedder, Progress, silent
 
 if TYPE_CHECKING:
     from weightwright.engine.settings import EngineSettings
+    from weightwright.options import Device
     from weightwright.rag.answer import KnowledgeBase
     from weightwright.rag.settings import AnswerSettings, ChunkSettings
     from weightwright.rag.stores.base import Store
@@ -159,14 +160,16 @@ def _check_room(address: ModelAddress, settings: "EngineSettings") -> None:
     path = locate(address)
     if path is None:
         return  # to be pulled first
+    device = pick_device(settings.device)
     planned = PlanSettings(
         model=str(address),
         task="serve",
         precision=address.precision or settings.precision,
+        device=cast("Device", device),
         sequences=1,
         context=16,
     )
-    require_room(path, planned, free_bytes(pick_device(settings.device)))
+    require_room(path, planned, free_bytes(device))
 
 
 def _open_engine(

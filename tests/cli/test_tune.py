@@ -31,7 +31,7 @@ def test_plan_prints_the_promised_json(capsys, tiny_model):
     found = json.loads(out)
     assert status == 0
     assert set(found) == {
-        "parameters", "trainable_parameters", "peak_bytes", "breakdown", "fits", "advice"
+        "parameters", "trainable_parameters", "peak_bytes", "breakdown", "fits", "advice", "memory"
     }  # fmt: skip
     assert sum(found["breakdown"].values()) == found["peak_bytes"]
     assert found["fits"]

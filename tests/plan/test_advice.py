@@ -64,7 +64,8 @@ def test_one_epoch_unless_rows_are_few(rows: int, epochs: int):
 def test_advice_names_setting_value_and_reason():
     settings = PlanSettings(model="x", task="lora", rank=16, rows=800)
     advice = by_setting(settings)
-    assert advice["alpha"].value == 32
+    assert (advice["rank"].value, advice["alpha"].value) == (8, 16)
+    assert "with rank 16: 32" in advice["alpha"].why
     assert advice["batch"].value == 8
     assert advice["warmup_steps"].value == 10
     assert advice["targets"].value == "all-linear"
@@ -152,7 +153,7 @@ def test_full_tuning_is_told_of_sgd_or_8_bits_and_at_last_of_adapters():
 
 
 def test_serving_gives_up_sequences_before_precision_and_precision_before_context():
-    settings = PlanSettings(model="x", task="serve", context=4096, sequences=4)
+    settings = PlanSettings(model="x", task="serve", context=4096, sequences=4, precision="bf16")
     ways = to_fit(settings, 7_500_000_000)
     assert [one.setting for one in ways] == ["sequences", "kv_precision", "precision", "precision"]
     assert [one.value for one in ways] == [2, "int8", "int8", "int4"]

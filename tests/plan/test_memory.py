@@ -1,11 +1,15 @@
 """The peak is the largest phase, and its terms are those that can be worked out by hand."""
 
+from types import SimpleNamespace
+
+import psutil
 import pytest
 from pydantic import ValidationError
 
 from weightwright.errors import SettingsError
 from weightwright.options import parse_bytes
 from weightwright.plan import memory
+from weightwright.plan.limit import Limit, card, limit_of
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import from_config
 
@@ -80,7 +84,8 @@ def test_each_saving_saves():
     assert peak(task="qlora") < peak(task="lora") < peak(task="full")
     assert peak(task="lora", gradient_checkpointing=True) < peak(task="lora")
     assert peak(task="lora", micro_batch=1) < peak(task="lora", micro_batch=4)
-    assert peak(task="serve", precision="int4") < peak(task="serve", precision="int8") < peak(task="serve")
+    assert peak(task="serve", precision="int4") < peak(task="serve", precision="int8")
+    assert peak(task="serve", precision="int8") < peak(task="serve", precision="bf16")
 
 
 @pytest.mark.parametrize(
@@ -167,20 +172,34 @@ def test_a_card_holds_no_process_but_a_context():
 
 def test_the_memory_of_a_card_that_is_not_here_must_be_said(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert memory.memory_limit(settings(device="cuda", device_memory="24GB")) == 24_000_000_000
+    assert limit_of(settings(device="cuda", device_memory="24GB")) == Limit(24_000_000_000)
     with pytest.raises(SettingsError, match=r"device=cuda: no such card answers here.*--device-memory 24GB"):
-        memory.memory_limit(settings(device="cuda"))
+        limit_of(settings(device="cuda"))
 
 
 def test_a_card_says_its_memory_through_the_drivers_tool(monkeypatch, tmp_path):
     tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho 24576\necho 8192\n", encoding="utf-8")
+    tool.write_text("#!/bin/sh\necho 20000, 24576\necho 8192, 8192\n", encoding="utf-8")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert memory.memory_limit(settings(device="cuda")) == 24_576 * 1024**2
+    assert limit_of(settings(device="cuda")) == Limit(20_000 * 1024**2, 24_576 * 1024**2)
     tool.write_text("#!/bin/sh\necho no driver\nexit 9\n", encoding="utf-8")
-    assert memory.card_bytes() == 0
+    assert card() is None
 
 
-def test_this_machines_memory_is_the_limit_where_nothing_is_said():
-    assert memory.memory_limit(settings()) == memory.machine_bytes() > 0
+def test_what_is_free_here_is_the_limit_where_nothing_is_said(monkeypatch):
+    found = limit_of(settings())
+    assert 0 < found.bytes < found.total_bytes == psutil.virtual_memory().total
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=3, total=8))
+    assert limit_of(settings()) == limit_of(settings(device="mps")) == Limit(3, 8)
+
+
+def test_serving_is_planned_in_what_the_engine_takes():
+    def weights(**values) -> int:
+        return memory.estimate(SPEC, settings(task="serve", **values)).peak.parts["weights"]
+
+    assert weights() == weights(precision="int8") < weights(precision="bf16")
+    assert weights(device="cuda") == weights(device="cuda", precision="bf16") == weights(precision="bf16")
+    for packed in ("int8", "int4"):
+        with pytest.raises(SettingsError, match=f"precision={packed} runs on a CPU only, not on cuda"):
+            weights(device="cuda", precision=packed)

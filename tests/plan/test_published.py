@@ -25,7 +25,7 @@ def gigabytes(text: str) -> float:
 
 
 def test_two_bytes_a_parameter():
-    found = figures(LLAMA_2_7B)["FP16 takes 2 bytes a parameter: a 7B model about 14 GB"]
+    found = figures(LLAMA_2_7B, precision="bf16")["FP16 takes 2 bytes a parameter: a 7B model about 14 GB"]
     assert found.published == "13.48 GB"
     assert found.ours == "weights 13.48 GB"
     packed = figures(LLAMA_2_7B, precision="int8")["FP16 takes 2 bytes a parameter: a 7B model about 14 GB"]

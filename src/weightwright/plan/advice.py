@@ -116,14 +116,18 @@ def _epochs(settings: PlanSettings) -> Advice:
 
 def _adapter(settings: PlanSettings) -> list[Advice]:
     rank = lora_rank(settings.task_kinds)
-    used = settings.rank if "rank" in settings.model_fields_set else rank
     kinds = "one kind of task" if settings.task_kinds == 1 else f"{settings.task_kinds} kinds of task"
-    alpha = f"twice the rank ({used}), so that the scale stays as the rank grows"
+    ranks = f"for {kinds}: 8 is enough for one, 16 for a few, up to {MOST_RANK} for many"
+    alphas = "twice the rank, so that the scale stays as the rank grows"
+    used = settings.rank if "rank" in settings.model_fields_set else rank
+    if used != rank:
+        ranks += f"; {used} was asked for"
+        alphas += f"; with rank {used}: {2 * used}"
     if settings.alpha is not None and settings.alpha != 2 * used:
-        alpha += f"; {settings.alpha:g} scales the adapter by {settings.alpha / used:.3g}"
+        alphas += f"; {settings.alpha:g} scales the adapter by {settings.alpha / used:.3g}"
     return [
-        Advice("rank", rank, f"for {kinds}: 8 is enough for one, 16 for a few, up to {MOST_RANK} for many"),
-        Advice("alpha", 2 * used, alpha),
+        Advice("rank", rank, ranks),
+        Advice("alpha", 2 * rank, alphas),
         Advice("targets", "all-linear", "adapting every linear layer learns more than queries and values alone, for "
                "a few more weights"),
     ]  # fmt: skip
@@ -157,8 +161,7 @@ def _to_fit(settings: PlanSettings) -> Iterator[Advice]:
         ways = [
             Advice("sequences", max(1, settings.sequences // 2), "half the KV cache; requests queue"),
             Advice("kv_precision", "int8", "about half the KV cache, a little less exact"),
-            Advice("precision", "int8", "half of bf16's weights, hardly less exact, and faster on a CPU"),
-            Advice("precision", "int4", "a quarter of bf16's weights, a little less exact"),
+            *(_packings() if settings.on_cpu else ()),
             Advice("context", max(1, settings.context // 2), "half the KV cache; longer prompts are refused"),
         ]
         yield from (way for way in ways if _changes(settings, way))
@@ -186,13 +189,20 @@ def _to_fit(settings: PlanSettings) -> Iterator[Advice]:
         yield Advice("task", "qlora", "and its weights in 4 bits")
 
 
+def _packings() -> tuple[Advice, ...]:
+    """Fewer bits a weight, which the engine has on CPUs."""
+    return (
+        Advice("precision", "int8", "half of bf16's weights, hardly less exact, and faster on a CPU"),
+        Advice("precision", "int4", "a third of bf16's weights, a little less exact"),
+    )
+
+
 def _changes(settings: PlanSettings, way: Advice) -> bool:
     """Whether a way to serve in less memory is one: not what is set already, nor back to more."""
-    now = getattr(settings, way.setting)
     if way.setting != "precision":
-        return bool(now != way.value)
-    order = ("f32", "auto", "bf16", "int8", "int4")
-    return order.index(now) < order.index(str(way.value))
+        return bool(getattr(settings, way.setting) != way.value)
+    order = ("f32", "bf16", "int8", "int4")
+    return order.index(settings.resolved_precision) < order.index(str(way.value))
 
 
 def _until_it_fits(

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from weightwright.plan.advice import QLORA_MEMORY, QLORA_TIME
-from weightwright.plan.memory import estimate, resolved
+from weightwright.plan.memory import estimate
 from weightwright.plan.phases import Estimate
+from weightwright.plan.serving import served_precision
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import ModelSpec
 
@@ -29,21 +30,21 @@ def published(spec: ModelSpec, settings: PlanSettings, found: Estimate) -> list[
     if found.parameters < _BILLION:
         return []
     return [
-        *_two_bytes(settings, found),
+        *_two_bytes(spec, settings, found),
         *_lora_on_llama(spec, settings, found),
         *_thirty_three(spec, settings, found),
         *_qlora(spec, settings, found),
     ]
 
 
-def _two_bytes(settings: PlanSettings, found: Estimate) -> Iterator[Published]:
+def _two_bytes(spec: ModelSpec, settings: PlanSettings, found: Estimate) -> Iterator[Published]:
     thumb = 2 * found.parameters
     seven = ": a 7B model about 14 GB" if 6.5 <= found.parameters / _BILLION <= 7.7 else ""
     weights = found.peak.parts["weights"]
     others = found.peak.total_bytes - weights
-    held = resolved(settings)
-    why = f"the rule counts weights in 16 bits and nothing else; here they are in {held}"
-    if settings.task == "serve" and held == "bf16" and weights > thumb:
+    kept = served_precision(spec, settings) if settings.task == "serve" else settings.resolved_precision
+    why = f"the rule counts weights in 16 bits and nothing else; here they are in {kept}"
+    if settings.task == "serve" and kept == "bf16" and weights > thumb:
         why += ", and a head that is the embedding is packed a second time"
     why += f", and {_gb(others)} of other things are held at the peak"
     yield Published(f"FP16 takes 2 bytes a parameter{seven}", _gb(thumb), f"weights {_gb(weights)}", why)
@@ -80,7 +81,8 @@ def _thirty_three(spec: ModelSpec, settings: PlanSettings, found: Estimate) -> I
         )
     quarter = settings.model_copy(update={"precision": "int4"} if settings.task == "serve" else
                                   {"task": "qlora", "precision": "auto"})  # fmt: skip
-    if settings.task != "full" and not spec.expert_weights:
+    packs = settings.on_cpu or settings.task != "serve"  # the engine has 4 bits on a CPU only
+    if settings.task != "full" and not spec.expert_weights and packs:
         yield Published(
             "a 33B model in 4 bits",
             "about 20 GB",
@@ -99,7 +101,7 @@ def _at_least(spec: ModelSpec, settings: PlanSettings) -> str:
 
 
 def _qlora(spec: ModelSpec, settings: PlanSettings, found: Estimate) -> Iterator[Published]:
-    if settings.task not in ("lora", "qlora") or resolved(settings) not in ("bf16", "int4"):
+    if settings.task not in ("lora", "qlora") or settings.resolved_precision not in ("bf16", "int4"):
         return
     low = settings.model_copy(update={"task": "qlora", "precision": "auto"})
     plain = settings.model_copy(update={"task": "lora", "precision": "auto"})

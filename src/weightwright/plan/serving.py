@@ -13,13 +13,8 @@ _BYTES: dict[Precision, float] = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 
 
 
 def serving_phases(spec: ModelSpec, settings: PlanSettings) -> tuple[Phase, ...]:
-    """Loading, prefill and decode. Raises SettingsError for a precision that experts cannot be held in."""
-    precision = settings.resolved_precision
-    if spec.expert_weights and precision in ("int8", "int4"):
-        raise SettingsError(
-            f"precision={precision}: {spec.family} is a mixture of experts, whose matrices are not packed; "
-            "use --precision bf16"
-        )
+    """Loading, prefill and decode. Raises SettingsError for a precision that experts or the device cannot have."""
+    precision = served_precision(spec, settings)
     weights = {"weights": served_weight_bytes(spec, precision), "runtime": runtime_bytes(spec, settings)}
     held = {**weights, "kv_cache": kv_bytes(spec, settings)}
     tokens = min(measured.STEP_TOKENS, settings.context * settings.sequences)
@@ -32,6 +27,24 @@ def serving_phases(spec: ModelSpec, settings: PlanSettings) -> tuple[Phase, ...]
         Phase("prefill", {**held, "activations": activations, "logits": logits}),
         Phase("decode", {**held, "logits": logits}),
     )
+
+
+def served_precision(spec: ModelSpec, settings: PlanSettings) -> Precision:
+    """What the engine holds the weights in. Raises SettingsError for what it cannot."""
+    if settings.precision == "auto" and spec.expert_weights:
+        return "bf16"
+    precision = settings.resolved_precision
+    packed = precision in ("int8", "int4")
+    if packed and spec.expert_weights:
+        raise SettingsError(
+            f"precision={precision}: {spec.family} is a mixture of experts, whose matrices are not packed; "
+            "use --precision bf16"
+        )
+    if packed and not settings.on_cpu:
+        raise SettingsError(
+            f"precision={precision} runs on a CPU only, not on {settings.device}; use bf16 or f32"
+        )
+    return precision
 
 
 def served_weight_bytes(spec: ModelSpec, precision: Precision) -> int:

@@ -39,11 +39,12 @@ class PlanSettings(Settings):
     objective: Objective = options.OBJECTIVE
     device_memory: Size | None = Field(
         None,
-        description="memory to fit into (24GB); default: all of this machine",
+        description="memory to fit into (24GB); default: what is free here",
     )
     device: Device = Field("auto", description="auto: cpu")
     precision: Precision = Field(
-        "auto", description="of the base model's weights; auto: bf16, int4 for qlora, f32 for full"
+        "auto",
+        description="of the base model's weights; auto: bf16, int4 for qlora, f32 for full; serve: int8 on a CPU",
     )
     context: int = Field(2048, ge=1, description="serve: tokens kept for each sequence")
     sequences: int = Field(8, ge=1, description="serve: sequences at once")
@@ -96,9 +97,14 @@ class PlanSettings(Settings):
 
     @property
     def resolved_precision(self) -> Precision:
-        """What the base model's weights are held in; full tuning keeps f32, whatever it computes in."""
+        """What the base model's weights are held in; full tuning keeps f32, whatever it computes in.
+
+        The engine takes int8 on a CPU and bf16 on a GPU (`served_precision` knows mixtures of experts).
+        """
         if self.task == "full":
             return "f32"
         if self.precision != "auto":
             return self.precision
+        if self.task == "serve":
+            return "int8" if self.on_cpu else "bf16"
         return "int4" if self.task == "qlora" else "bf16"

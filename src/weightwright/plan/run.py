@@ -1,0 +1,116 @@
+"""One plan, from settings to what they lead to: counts, phases, what fits, what to change."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from weightwright.address.models import parse_model
+from weightwright.errors import ModelError
+from weightwright.hub.store import locate
+from weightwright.plan import spec
+from weightwright.plan.advice import Advice, advise
+from weightwright.plan.fits import decide
+from weightwright.plan.limit import Limit, limit_of
+from weightwright.plan.memory import estimate
+from weightwright.plan.phases import Estimate
+from weightwright.plan.published import Published, published
+from weightwright.plan.search import Largest, largest
+from weightwright.plan.settings import PlanSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a task takes, whether it fits, and what would be better."""
+
+    estimate: Estimate
+    limit: Limit
+    advice: tuple[Advice, ...]
+    published: tuple[Published, ...] = ()
+    largest: Largest | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether the peak is within the limit, as far as one is known."""
+        return not self.limit.bytes or self.estimate.peak.total_bytes <= self.limit.bytes
+
+    def data(self) -> dict[str, Any]:
+        """The plan as JSON; some keys are there only where they apply."""
+        found, peak = self.estimate, self.estimate.peak
+        data: dict[str, Any] = {
+            "parameters": found.parameters,
+            "trainable_parameters": found.trainable_parameters,
+            "peak_bytes": peak.total_bytes,
+            "breakdown": dict(peak.parts),
+            "fits": self.fits,
+            "advice": [{"setting": one.setting, "value": one.value, "why": one.why} for one in self.advice],
+        }
+        if self.limit.total_bytes is not None:
+            data["memory"] = {"free_bytes": self.limit.bytes, "total_bytes": self.limit.total_bytes}
+        if found.active_parameters != found.parameters:
+            data["active_parameters"] = found.active_parameters
+        if self.published:
+            data["published"] = [
+                {"figure": one.figure, "published": one.published, "ours": one.ours, "why": one.why}
+                for one in self.published
+            ]
+        if self.largest is not None:
+            one = self.largest
+            data["search"] = {
+                "setting": one.setting,
+                "value": one.value,
+                "peak_bytes": one.peak_bytes,
+                "why": one.why,
+            }
+        return data
+
+
+def plan(settings: PlanSettings) -> Plan:
+    """Plan a task, and draw its phases where the settings name a file.
+
+    Raises ModelError for a model that is not here or not known, SettingsError for what cannot be planned.
+    """
+    shape = shape_of(settings.model)
+    settings = _as_addressed(settings)
+    limit = limit_of(settings)
+    found = largest(shape, settings, limit.bytes) if settings.search else None
+    decision = decide(shape, settings, limit.bytes)
+    settings = decision.settings
+    taken = estimate(shape, settings)
+    advised = advise(settings, taken.peak.total_bytes, limit.bytes, shape)
+    if decision.why:
+        advised.append(Advice("gradient_checkpointing", True, f"auto turns it on: {decision.why}"))
+    if settings.plot is not None:
+        _draw(settings.plot, taken, limit)
+    return Plan(taken, limit, tuple(advised), tuple(published(shape, settings, taken)), found)
+
+
+def shape_of(text: str) -> spec.ModelSpec:
+    """The shape of the model at an address, or of a config.json or a GGUF file. Raises ModelError."""
+    file = Path(text).expanduser()
+    if file.suffix in (".json", ".gguf") and file.is_file():
+        return spec.from_file(file)
+    address = parse_model(text)
+    if address.kind in ("server", "extract"):
+        raise ModelError(f"{text} has no weights here to plan for; expected a model address or a config.json")
+    found = locate(replace(address, adapter=None))
+    if found is None:
+        remedy = f"run: weightwright pull {text}, or " if address.hub_id else ""
+        beside = f"; for the folder {text} write ./{text}" if address.hub_id and file.exists() else ""
+        raise ModelError(f"{text} is not on this machine; {remedy}give the path of its config.json{beside}")
+    return spec.from_file(found)
+
+
+def _as_addressed(settings: PlanSettings) -> PlanSettings:
+    """The settings with the precision that the address asks for (`…:int8`), which goes before the option."""
+    if Path(settings.model).suffix in (".json", ".gguf"):
+        return settings
+    wanted = parse_model(settings.model).precision
+    return settings.model_copy(update={"precision": wanted}) if wanted else settings
+
+
+def _draw(file: Path, taken: Estimate, limit: Limit) -> None:
+    from weightwright.files import write_whole
+    from weightwright.plots import memory_phases
+
+    phases = {phase.name: phase.parts for phase in taken.phases}
+    write_whole(file, memory_phases(phases, limit_bytes=limit.bytes))
