@@ -54,15 +54,24 @@ def interval_bars(bars: Sequence[Bar], *, label: str) -> bytes:
     return _svg(figure)
 
 
-def cost_against_score(bars: Sequence[Bar], costs: Sequence[float], *, label: str, cost_label: str) -> bytes:
-    """Scores with error bars over cost, each point with its name; best is top left. Costs [len(bars)]."""
+def cost_against_score(
+    bars: Sequence[Bar], costs: Sequence[float | None], *, label: str, cost_label: str
+) -> bytes:
+    """Scores with error bars over cost, each point with its name; best is top left.
+
+    Costs [len(bars)]; one without a cost (None) is not drawn.
+    """
     figure, axes = _figure(7.2, 3.6)
     names = readable([bar.name for bar in bars], "arm")
-    order = sorted(range(len(bars)), key=lambda i: (costs[i], bars[i].value))
-    for i, (bar, cost) in enumerate(zip(bars, costs, strict=True)):
+    points = [
+        (i, bar, cost) for i, (bar, cost) in enumerate(zip(bars, costs, strict=True)) if cost is not None
+    ]
+    order = [i for i, _, _ in sorted(points, key=lambda point: (point[2], point[1].value))]
+    highest = max([*(cost for _, _, cost in points), 1e-9])
+    for i, bar, cost in points:
         colour = PALETTE[i % len(PALETTE)]
         axes.errorbar([cost], [bar.value], yerr=_error([bar]), fmt="o", color=colour, capsize=3, markersize=8)
-        left = cost > 0.75 * max(costs)
+        left = cost > 0.75 * highest
         above = order.index(i) % 2 == 0  # neighbours in cost write on different sides
         axes.annotate(
             names[i],
@@ -72,7 +81,7 @@ def cost_against_score(bars: Sequence[Bar], costs: Sequence[float], *, label: st
             ha="right" if left else "left",
             color=_INK,
         )
-    axes.set_xlim(0, 1.1 * max([*costs, 1e-9]))
+    axes.set_xlim(0, 1.1 * highest)
     axes.set_ylim(0, 1.05)
     axes.set_xlabel(cost_label)
     axes.set_ylabel(label)

@@ -30,7 +30,10 @@ def comparison(*, evil: str = "", broken: str = "", failed: int = 0) -> Comparis
     )
     questions = [
         Question(
-            id=f"q{i}{evil}", question=f"Which? {evil}", reference="yes indeed", kind=("one", "无")[i % 2]
+            id=f"q{i}{evil}",
+            question=f"Which is {i}? {evil}",
+            reference="yes indeed",
+            kind=("one", "无")[i % 2],
         )
         for i in range(N)
     ]

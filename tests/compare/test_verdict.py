@@ -88,6 +88,85 @@ def test_few_clusters_cannot_show_anything_and_it_says_so() -> None:
     assert "So few clusters could not show any difference" in few.why
 
 
+# -- arms that failed
+
+
+def failing(name: str, mean: float, failed: int, row: int = 0, seconds: float = 0.001) -> Contender:
+    """An arm whose last `failed` questions brought no answer."""
+    answered = np.arange(N) < N - failed
+    scores = np.where(answered, np.clip(mean + NOISE[row], 0, 1), 0.0)
+    return Contender(name, scores, seconds if answered.any() else None, answered=answered)
+
+
+def test_an_arm_that_failed_everywhere_is_neither_chosen_nor_beaten() -> None:
+    for mean in (0.0, 0.5, 1.0):
+        verdict = decide([contender("base", mean), failing("rag", 0.5, N)], LABELS, RULE)
+        assert (verdict.winner, verdict.cheapest, verdict.equals, verdict.pairs) == (None, None, (), ())
+        assert verdict.why.startswith(
+            "Nothing to compare: of the arms that could be put to work, only base (f1 "
+        )
+        assert "rag failed on 40 of 40 questions" in verdict.why
+
+
+def test_the_others_are_compared_without_it() -> None:
+    arms = [contender("base", 0.1), failing("rag", 0.5, N), contender("lora", 0.6, 1)]
+    verdict = decide(arms, LABELS, RULE)
+    assert verdict.winner == "lora"
+    assert [(pair.a, pair.b) for pair in verdict.pairs] == [("lora", "base")]
+    assert "rag failed on 40 of 40 questions: each failure scores 0." in verdict.why
+    equal = decide(
+        [contender("base", 0.5), failing("rag", 0.5, N), contender("lora", 0.5, 1, 2.0)], LABELS, RULE
+    )
+    assert (equal.winner, equal.cheapest, set(equal.equals)) == (None, "base", {"base", "lora"})
+
+
+def test_where_all_failed_there_is_nothing_to_compare() -> None:
+    verdict = decide([failing("base", 0.5, N), failing("rag", 0.5, N)], LABELS, RULE)
+    assert (verdict.winner, verdict.cheapest, verdict.equals) == (None, None, ())
+    assert verdict.why == (
+        "Nothing to compare: no arm answered a question. base failed on 40 of 40 questions; "
+        "rag failed on 40 of 40 questions: each failure scores 0."
+    )
+
+
+def test_some_failures_make_no_equal_and_no_bargain() -> None:
+    verdict = decide([contender("base", 0.5), failing("rag", 0.5, 2, 1)], LABELS, RULE)
+    assert (verdict.winner, verdict.cheapest, verdict.equals) == (None, None, ("base",))
+    assert "rag failed on 2 of 40 questions: each failure scores 0." in verdict.why
+    assert "cheapest" not in verdict.why
+    three = decide(
+        [contender("base", 0.5), failing("rag", 0.5, 2, 1), contender("lora", 0.5, 2, 3.0)], LABELS, RULE
+    )
+    assert (three.cheapest, set(three.equals)) == ("base", {"base", "lora"})
+
+
+def test_the_best_may_win_in_spite_of_its_failures() -> None:
+    verdict = decide([contender("base", 0.1), failing("rag", 0.9, 4, 1)], LABELS, RULE)
+    assert verdict.winner == "rag"
+    assert "rag failed on 4 of 40 questions" in verdict.why
+
+
+def test_nobody_wins_by_anothers_failures() -> None:
+    arms = [contender("base", 0.5), failing("rag", 0.5, 30, 1)]
+    verdict = decide(arms, LABELS, RULE)
+    assert pair_of(verdict.pairs, "base", "rag").shown(RULE.alpha)
+    assert (verdict.winner, verdict.cheapest, verdict.equals) == (None, None, ("base",))
+    assert verdict.why.startswith("No winner: base is ahead of rag only because rag failed on some questions")
+    better = decide([contender("base", 0.9), failing("rag", 0.5, 20, 1)], LABELS, RULE)
+    assert better.winner == "base"  # over the 20 questions that both answered, too
+    third = decide(
+        [contender("base", 0.1), contender("lora", 0.5, 2), failing("rag", 0.9, 30, 1)], LABELS, RULE
+    )
+    assert third.winner is None
+
+
+def test_a_ceiling_that_failed_is_no_ceiling() -> None:
+    gold = Contender("gold", np.zeros(N), None, False, np.zeros(N, dtype=bool))
+    verdict = decide([contender("rag", 0.5), gold], LABELS, RULE)
+    assert verdict.winner is verdict.cheapest is None
+    assert "gold failed on 40 of 40 questions" in verdict.why
+
+
 def test_holm_counts_all_pairs() -> None:
     arms = [contender(str(i), 0.5 + i / 100, i) for i in range(4)]
     verdict = decide(arms, LABELS, RULE)

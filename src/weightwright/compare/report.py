@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weightwright.compare.result import ArmResult, Comparison
 from weightwright.config import to_yaml
 from weightwright.judge.metrics import METRICS
-from weightwright.stats.intervals import Interval
+from weightwright.stats.intervals import Interval, counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,11 +34,11 @@ def render(comparison: Comparison) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"seconds": seconds, "size": size}
+    environment.filters |= {"seconds": seconds, "size": size, "tokens": tokens}
     script = (_HERE / "report.js").read_text(encoding="utf-8")
     page = environment.get_template("report.html.j2").render(
         headline=headline(comparison),
-        cautions=list(cautions(comparison)),
+        cautions=comparison.cautions,
         verdict=comparison.verdict,
         settings=comparison.settings,
         arms=comparison.arms,
@@ -48,7 +48,7 @@ def render(comparison: Comparison) -> str:
         kinds=list(dict.fromkeys(q.kind for q in comparison.questions if q.kind)),
         questions=list(_questions(comparison)),
         n_questions=len(comparison.questions),
-        n_clusters=len(set(comparison.clusters.tolist())),
+        n_clusters=len(set(comparison.clusters.labels.tolist())),
         provenance=comparison.provenance,
         facts=list(_facts(comparison)),
         settings_yaml=to_yaml(comparison.settings),
@@ -63,22 +63,17 @@ def headline(comparison: Comparison) -> str:
     """The verdict in a few words."""
     verdict = comparison.verdict
     if verdict.winner:
-        return f"{verdict.winner} wins"
+        won = next(result for result in comparison.arms if result.arm.name == verdict.winner)
+        though = (
+            f", though it failed on {won.failed} of {counted(len(won.records), 'question')}"
+            if won.failed
+            else ""
+        )
+        return f"{verdict.winner} wins{though}"
     if verdict.cheapest:
         return f"No difference shown; {verdict.cheapest} is the cheapest"
-    return "No winner"
-
-
-def cautions(comparison: Comparison) -> Iterator[str]:
-    """What a reader should know before believing the numbers."""
-    for result in comparison.arms:
-        if result.failed:
-            n = len(result.records)
-            yield f"{result.arm.name}: {result.failed} of {n} questions failed and score 0."
-    few = next(iter(comparison.verdict.means.values())).caution
-    if few:
-        yield few[0].upper() + few[1:] + "."
-    yield from comparison.provenance.get("notes", ())
+    failed = [result.arm.name for result in comparison.arms if result.failed]
+    return f"No winner: {' and '.join(failed)} failed" if failed else "No winner"
 
 
 def table(comparison: Comparison) -> "Table":
@@ -102,8 +97,8 @@ def table(comparison: Comparison) -> "Table":
         shown.add_row(
             result.arm.name,
             *[_cell(mean, with_interval=metric == settings.primary) for metric, mean in means.items()],
-            f"{cost.seconds_per_question:.2g}",
-            f"{cost.prompt_tokens:.0f}/{cost.completion_tokens:.0f}",
+            "–" if cost.seconds_per_question is None else f"{cost.seconds_per_question:.2g}",
+            f"{tokens(cost.prompt_tokens)}/{tokens(cost.completion_tokens)}",
             size(cost.peak_bytes),
             seconds(cost.tuning_s),
             str(result.failed),
@@ -120,7 +115,7 @@ def lines(comparison: Comparison) -> list["Text"]:
     """The verdict and what to keep in mind, as plain text for the terminal."""
     from rich.text import Text
 
-    return [Text(comparison.verdict.why), *[Text(f"caution: {note}") for note in cautions(comparison)]]
+    return [Text(comparison.verdict.why), *[Text(f"caution: {note}") for note in comparison.cautions]]
 
 
 def seconds(value: float | None) -> str:
@@ -130,6 +125,11 @@ def seconds(value: float | None) -> str:
     if value >= 120:
         return f"{value / 60:.0f} min"
     return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
+
+
+def tokens(value: float | None) -> str:
+    """A mean number of tokens for people."""
+    return "–" if value is None else f"{value:,.0f}"
 
 
 def size(value: int | None) -> str:

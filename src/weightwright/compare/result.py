@@ -1,5 +1,6 @@
 """The outcome of a comparison: scores, costs and verdict from the kept answers. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,24 +12,28 @@ from weightwright.compare.arms import Arm
 from weightwright.compare.questions import Question
 from weightwright.compare.settings import CompareSettings
 from weightwright.compare.verdict import Contender, Rule, Verdict, decide
+from weightwright.judge.copies import Clusters, clusters_of
 from weightwright.judge.metrics import score
-from weightwright.stats.clusters import Labels, by_shared
+from weightwright.stats.clusters import Labels
 from weightwright.stats.intervals import Interval, mean_interval
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an arm costs. `peak_bytes` is None where it cannot be measured (another process, not Linux)."""
+    """What an answer of an arm costs, over the questions that it answered (none: all None).
 
-    seconds_per_question: float
-    latency_s: float
-    prompt_tokens: float
-    completion_tokens: float
+    `peak_bytes` is None where it cannot be measured, too (another process, not Linux).
+    """
+
+    seconds_per_question: float | None
+    latency_s: float | None
+    prompt_tokens: float | None
+    completion_tokens: float | None
     peak_bytes: int | None
     tuning_s: float | None
 
     def data(self) -> dict[str, Any]:
-        """As JSON; tokens are means per question."""
+        """As JSON; tokens are means per answered question."""
         return {
             "seconds_per_question": self.seconds_per_question,
             "latency_s": self.latency_s,
@@ -52,8 +57,13 @@ class ArmResult:
 
     @property
     def failed(self) -> int:
-        """Questions that brought no answer; they score 0."""
-        return sum(record.answer is None for record in self.records)
+        """Questions that brought no answer, or an empty one; they score 0."""
+        return int((~self.answered).sum())
+
+    @property
+    def answered(self) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+        """Which questions were answered [questions]."""
+        return np.array([bool(record.answer) for record in self.records])
 
     def column(self, metric: str) -> "np.ndarray[Any, np.dtype[np.float64]]":
         """One metric's scores [questions], f64."""
@@ -66,10 +76,18 @@ class Comparison:
 
     settings: CompareSettings
     questions: tuple[Question, ...]
-    clusters: Labels
+    clusters: Clusters
     arms: tuple[ArmResult, ...]
     verdict: Verdict
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What a reader should know before believing the numbers."""
+        failed = [_failed(result) for result in self.arms if result.failed]
+        few = next(iter(self.verdict.means.values())).caution
+        told = [*failed, _sentence(self.clusters.caution), _sentence(few)]
+        return (*filter(None, told), *self.provenance.get("notes", ()))
 
     def data(self) -> dict[str, Any]:
         """The result as JSON."""
@@ -95,7 +113,8 @@ class Comparison:
             "cheapest": verdict.cheapest,
             "equals": list(verdict.equals),
             "questions": len(self.questions),
-            "clusters": len(np.unique(self.clusters)),
+            "clusters": len(np.unique(self.clusters.labels)),
+            "cautions": list(self.cautions),
             "provenance": dict(self.provenance),
         }
 
@@ -110,9 +129,9 @@ def summarise(
     provenance: Mapping[str, Any],
 ) -> Comparison:
     """Score all records (in the order of the questions), and decide."""
-    clusters = by_shared([question.documents for question in questions])
+    clusters = clusters_of(questions)
     arms = tuple(
-        _arm_result(settings, questions, arm, rows, clusters, peaks.get(arm.name), tuning_s)
+        _arm_result(settings, questions, arm, rows, clusters.labels, peaks.get(arm.name), tuning_s)
         for arm, rows in records.items()
     )
     contenders = [
@@ -121,11 +140,12 @@ def summarise(
             result.column(settings.primary),
             result.cost.seconds_per_question,
             result.arm.deployable,
+            result.answered,
         )
         for result in arms
     ]
     rule = Rule(settings.primary, settings.difference, settings.alpha, settings.seed)
-    verdict = decide(contenders, clusters, rule)
+    verdict = decide(contenders, clusters.labels, rule)
     return Comparison(settings, tuple(questions), clusters, arms, verdict, provenance)
 
 
@@ -155,16 +175,36 @@ def _arm_result(
         kind: mean_interval(primary[where], clusters[where], seed=settings.seed)
         for kind, where in chosen.items()
     }
-    n = len(records)
-    cost = Cost(
-        seconds_per_question=sum(r.seconds for r in records) / n,
-        latency_s=float(np.median([r.latency_s for r in records])),
-        prompt_tokens=sum(r.prompt_tokens for r in records) / n,
-        completion_tokens=sum(r.completion_tokens for r in records) / n,
-        peak_bytes=peak_bytes,
-        tuning_s=tuning_s if arm.adapter else None,
-    )
+    cost = _cost([r for r in records if r.answer], peak_bytes, tuning_s if arm.adapter else None)
     return ArmResult(arm, tuple(records), scores, means, by_kind, cost)
+
+
+def _cost(answered: Sequence[Record], peak_bytes: int | None, tuning_s: float | None) -> Cost:
+    """What an answer costs: a failure, which may come at once, makes no arm cheap."""
+    if not answered:
+        return Cost(None, None, None, None, peak_bytes, tuning_s)
+    n = len(answered)
+    return Cost(
+        seconds_per_question=sum(r.seconds for r in answered) / n,
+        latency_s=float(np.median([r.latency_s for r in answered])),
+        prompt_tokens=sum(r.prompt_tokens for r in answered) / n,
+        completion_tokens=sum(r.completion_tokens for r in answered) / n,
+        peak_bytes=peak_bytes,
+        tuning_s=tuning_s,
+    )
+
+
+def _failed(result: ArmResult) -> str:
+    """How many questions an arm failed on, and the commonest reason."""
+    reasons = Counter(r.error or "the answer was empty" for r in result.records if not r.answer)
+    [(reason, times)] = reasons.most_common(1)
+    which = "Reason" if times == result.failed else f"Reason of {times}"
+    score = f"{result.failed} of {len(result.records)} questions failed and score 0"
+    return f"{result.arm.name}: {score}. {which}: {reason}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _arm_data(result: ArmResult) -> dict[str, Any]:

@@ -5,26 +5,52 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weightwright.stats.clusters import Floats, Labels
-from weightwright.stats.intervals import Interval, difference_interval, mean_interval
+from weightwright.stats.intervals import Interval, counted, difference_interval, mean_interval
 from weightwright.stats.power import POWER, questions_needed, spread
 from weightwright.stats.tests import holm, sign_flip
+
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """An arm's scores of the primary metric, one for each question, and what a question costs."""
+    """An arm's scores [n] of the primary metric, which questions it answered [n], and what an answer costs.
+
+    A question that it failed on scores 0. `seconds_per_question` is None where it answered none.
+    """
 
     name: str
     scores: Floats
-    seconds_per_question: float
+    seconds_per_question: float | None
     deployable: bool = True
+    answered: Bools | None = None
 
     @property
     def mean(self) -> float:
         """The mean score."""
         return float(self.scores.mean())
+
+    @property
+    def did_answer(self) -> Bools:
+        """Which questions were answered [n]; all, where nothing else was said."""
+        return np.ones(len(self.scores), dtype=bool) if self.answered is None else self.answered
+
+    @property
+    def failed(self) -> int:
+        """How many questions brought no answer."""
+        return int((~self.did_answer).sum())
+
+    @property
+    def failures(self) -> str:
+        """`rag failed on 3 of 8 questions`; empty where it did not."""
+        return (
+            f"{self.name} failed on {self.failed} of {counted(len(self.scores), 'question')}"
+            if self.failed
+            else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +97,36 @@ def decide(contenders: Sequence[Contender], clusters: Labels, rule: Rule) -> Ver
 
     All pairs are tested on the one metric, Holm-corrected together. The winner is the best deployable arm if
     it beats the second best one; else the arms not shown to be worse than the best are equals, and the
-    cheapest of them is named.
+    cheapest of them is named. An arm that failed everywhere was not measured: it is in no pair. One that failed
+    here and there may win in spite of it, but is never an equal, and nobody wins by another's failures.
     """
     means = {c.name: mean_interval(c.scores, clusters, seed=rule.seed) for c in contenders}
-    pairs = _pairs(contenders, clusters, rule)
-    ranked = sorted((c for c in contenders if c.deployable), key=lambda c: -c.mean)
+    measured = [c for c in contenders if c.did_answer.any()]
+    pairs = _pairs(measured, clusters, rule)
+    ranked = sorted((c for c in measured if c.deployable), key=lambda c: -c.mean)
     if len(ranked) < 2:
-        return Verdict(rule, means, pairs, None, (), None, _nothing_to_choose(means, pairs, rule))
+        why = _nothing_to_choose(contenders, ranked, means, pairs, rule)
+        return Verdict(rule, means, pairs, None, (), None, _with_failures(why, contenders))
     best, second = ranked[0], ranked[1]
     deciding = pair_of(pairs, best.name, second.name)
-    if deciding.shown(rule.alpha):
-        why = _won(best, second, deciding, means, pairs, rule)
+    by_failures = [c for c in ranked[1:] if c.failed and not _beats_without_failures(best, c, clusters, rule)]
+    if deciding.shown(rule.alpha) and not by_failures:
+        why = _with_failures(_won(best, second, deciding, means, pairs, rule), contenders)
         return Verdict(rule, means, pairs, best.name, (best.name,), best.name, why)
-    equals = [c for c in ranked if c is best or not pair_of(pairs, best.name, c.name).shown(rule.alpha)]
-    cheapest = min(equals, key=lambda c: c.seconds_per_question)
-    why = _not_shown(best, second, deciding, means, len(pairs), equals, cheapest, rule)
-    return Verdict(rule, means, pairs, None, tuple(c.name for c in equals), cheapest.name, why)
+    equals = [
+        c
+        for c in ranked
+        if not c.failed and (c is best or not pair_of(pairs, best.name, c.name).shown(rule.alpha))
+    ]
+    cheapest = min(equals, key=lambda c: c.seconds_per_question or 0.0) if len(equals) > 1 else None
+    if deciding.shown(rule.alpha):
+        why = _only_by_failures(best, by_failures)
+    else:
+        why = _not_shown(best, second, deciding, means, len(pairs), rule)
+    why = _with_failures(why, contenders) + _which_to_take(equals, cheapest)
+    return Verdict(
+        rule, means, pairs, None, tuple(c.name for c in equals), cheapest.name if cheapest else None, why
+    )
 
 
 def pair_of(pairs: Sequence[Pair], a: str, b: str) -> Pair:
@@ -100,7 +140,9 @@ def _pairs(contenders: Sequence[Contender], clusters: Labels, rule: Rule) -> tup
     couples = list(combinations(ranked, 2))
     tests = [sign_flip(a.scores - b.scores, clusters, seed=rule.seed) for a, b in couples]
     corrected = holm([test.p for test in tests])
-    planned = rule.alpha / len(couples)  # the strictest of Holm's levels: a promise that holds for any pair
+    planned = rule.alpha / max(
+        1, len(couples)
+    )  # the strictest of Holm's levels: a promise that holds for any pair
     return tuple(
         Pair(
             a.name,
@@ -114,6 +156,15 @@ def _pairs(contenders: Sequence[Contender], clusters: Labels, rule: Rule) -> tup
     )
 
 
+def _beats_without_failures(best: Contender, other: Contender, clusters: Labels, rule: Rule) -> bool:
+    """Whether the best arm is also shown to be better over the questions that both answered."""
+    both = best.did_answer & other.did_answer
+    gaps = best.scores[both] - other.scores[both]
+    return bool(
+        both.any() and gaps.sum() > 0 and sign_flip(gaps, clusters[both], seed=rule.seed).p <= rule.alpha
+    )
+
+
 def _needed(differences: Floats, clusters: Labels, wanted: float, alpha: float) -> int | None:
     """Questions that show the wanted difference; None where the scatter cannot be judged."""
     if len(np.unique(clusters)) < 2 or not differences.any():
@@ -121,13 +172,53 @@ def _needed(differences: Floats, clusters: Labels, wanted: float, alpha: float) 
     return questions_needed(spread(differences, clusters), wanted, alpha=alpha)
 
 
-def _nothing_to_choose(means: Mapping[str, Interval], pairs: Sequence[Pair], rule: Rule) -> str:
-    """Where all but one arm are ceilings: how far apart they are."""
+def _nothing_to_choose(
+    contenders: Sequence[Contender],
+    ranked: Sequence[Contender],
+    means: Mapping[str, Interval],
+    pairs: Sequence[Pair],
+    rule: Rule,
+) -> str:
+    """Where fewer than two arms could be put to work: what there is to say instead."""
+    if not any(c.did_answer.any() for c in contenders):
+        return "Nothing to compare: no arm answered a question."
+    if sum(c.deployable for c in contenders) > 1:
+        left = f"only {ranked[0].name} ({rule.metric} {ranked[0].mean:.2f})" if ranked else "none"
+        return f"Nothing to compare: of the arms that could be put to work, {left} answered questions."
+    if not pairs:
+        return "Nothing to choose: one arm is left, and nothing to hold it against."
     first = pairs[0]
     return (
         "Nothing to choose: the arms with the right passages given are ceilings. "
         f"{first.a} ({rule.metric} {means[first.a].mean:.2f}) is {first.difference.mean:.2f} above {first.b} "
         f"({means[first.b].mean:.2f}; {_evidence(first, len(pairs))})."
+    )
+
+
+def _with_failures(why: str, contenders: Sequence[Contender]) -> str:
+    """The reason with which arms failed, and how often."""
+    failures = [c.failures for c in contenders if c.failed]
+    if not failures:
+        return why
+    return f"{why} {'; '.join(failures)}: each failure scores 0."
+
+
+def _only_by_failures(best: Contender, others: Sequence[Contender]) -> str:
+    names = " and ".join(c.name for c in others)
+    return (
+        f"No winner: {best.name} is ahead of {names} only because {names} failed on some questions; "
+        "where both answered, no difference is shown."
+    )
+
+
+def _which_to_take(equals: Sequence[Contender], cheapest: Contender | None) -> str:
+    """Which of the equals costs least; empty where there are no two."""
+    if cheapest is None:
+        return ""
+    names = ", ".join(c.name for c in equals)
+    return (
+        f" Of the arms that cannot be told apart ({names}), {cheapest.name} is the cheapest: "
+        f"{cheapest.seconds_per_question:.2g} s a question."
     )
 
 
@@ -153,8 +244,6 @@ def _not_shown(
     pair: Pair,
     means: Mapping[str, Interval],
     pair_count: int,
-    equals: Sequence[Contender],
-    cheapest: Contender,
     rule: Rule,
 ) -> str:
     gap = pair.difference
@@ -170,11 +259,6 @@ def _not_shown(
             f"About {pair.questions_needed:,} questions would show a difference of {rule.difference:g} "
             f"with a probability of {POWER:g}."
         )
-    names = ", ".join(c.name for c in equals)
-    parts.append(
-        f"Of the arms that cannot be told apart ({names}), {cheapest.name} is the cheapest: "
-        f"{cheapest.seconds_per_question:.2g} s a question."
-    )
     return " ".join(parts)
 
 
@@ -188,5 +272,5 @@ def _evidence(pair: Pair, pairs: int) -> str:
     corrected = f" after Holm's correction over {pairs} pairs" if pairs > 1 else ""
     return (
         f"{gap.low:.2f} to {gap.high:.2f}; {p_words(pair.p)}{corrected}; "
-        f"{gap.n} questions in {gap.clusters} independent clusters"
+        f"{counted(gap.n, 'question')} in {counted(gap.clusters, 'independent cluster')}"
     )
