@@ -12,7 +12,7 @@ import pytest
 
 from weightwright.cli.app import main
 
-SPM = Path(__file__).parents[1] / "tune" / "test_gguf_export.py"
+SPM = Path(__file__).parents[1] / "export" / "test_gguf_export.py"
 
 
 @pytest.fixture(scope="module")

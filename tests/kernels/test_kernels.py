@@ -261,9 +261,9 @@ def _reference_segment(
 
 def test_a_second_process_finds_what_the_first_has_compiled(tmp_path: Path) -> None:
     script = (
-        "from weightwright.kernels import attend, lora, rows, segments\n"
+        "from weightwright.kernels import attend, elementwise, lora, segments\n"
         "attend.attend_kernel(2, 32, 32, 'f32'), segments._kernel(2, 32, 32, 'f32')\n"
-        "lora._kernel(lora._form(1)), rows._kernel('put')\n"
+        "lora._kernel(lora._form(1)), elementwise._kernel('put')\n"
     )
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     kept = []

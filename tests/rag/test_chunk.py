@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from weightwright.ports import Document
@@ -39,6 +39,9 @@ def cut(text, tokens=40, overlap=8, max_tokens=1000, **kwargs):
     )
 
 
+@example(
+    "0" * 20 + "\x80\r" + "0" * 40 + "\x80", "text", (20, 10), ""
+)  # overlapping halves once made the same chunk
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(WORDS, max_size=120).map(" ".join)

@@ -281,7 +281,7 @@ from weightwright.engine.engine import Engine
 from weightwright.engine.settings import EngineSettings
 from weightwright.weights.load import load, load_tokenizer
 from weightwright.ports import ChatRequest
-from weightwright.sampling import SamplingParams
+from weightwright.ports import SamplingParams
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -216,4 +216,4 @@ def _within(text: str, ranges: list[Range], budget: int, count_tokens: CountToke
             else:
                 over += _halves(text, whole)
         ranges = over
-    return sorted(done)
+    return sorted(set(done))  # halves of two that overlap can be the same
