@@ -1,17 +1,24 @@
 """Adapters of a running engine: mixed in one batch, loaded and dropped between steps; against peft's own output."""
 
 import json
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from weightwright.engine.engine import Engine
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError, RequestError
+from weightwright.executor import lengths
+from weightwright.executor import lora as bank
+from weightwright.executor.lora_site import LoraSite
 from weightwright.ports import ChatRequest, SamplingParams
+from weightwright.testing.models import tiny_llama
 from weightwright.weights.load import load
 from weightwright.weights.origin import template_hash
 
@@ -137,4 +144,139 @@ def test_an_adapter_of_another_base_or_template_is_told(tiny_model, adapters, ca
             assert (words in caplog.text) if words else not caplog.text
     finally:
         origin.unlink()
+        engine.close()
+
+
+@pytest.fixture
+def dora(adapters, tmp_path: Path) -> Path:
+    """A DoRA adapter whose row lengths nobody has worked out."""
+    return Path(
+        shutil.copytree(adapters["a3"], tmp_path / "dora", ignore=shutil.ignore_patterns("row_lengths*"))
+    )
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The sites whose row lengths are worked out, and in which thread."""
+    found: list[str] = []
+    lengths = LoraSite.lengths
+
+    def noted(site: LoraSite, weights):
+        known = lengths(site, weights)
+        found.extend([threading.current_thread().name] * bool(known))
+        return known
+
+    monkeypatch.setattr(LoraSite, "lengths", noted)
+    return found
+
+
+def test_row_lengths_are_worked_out_aside_and_kept_beside_the_adapter(
+    tiny_model, dora: Path, counted
+) -> None:
+    wanted = expected(tiny_model, dora)
+
+    def answer(engine: Engine) -> tuple[int, ...]:
+        asked = ChatRequest(prompt_token_ids=PROMPT, params=GREEDY, adapter="dora")
+        return engine.submit(asked).result(60).completions[0].token_ids
+
+    for times in range(3):
+        engine = opened(tiny_model, {})
+        try:
+            if times == 2:  # by whatever cause it is broken
+                (kept,) = dora.glob("row_lengths.*")
+                kept.write_bytes(kept.read_bytes()[:100])
+            engine.load_adapter("dora", dora)
+            assert answer(engine) == wanted
+        finally:
+            engine.close()
+        assert len(list(dora.glob("row_lengths.*.safetensors"))) == 1
+        if times == 0:
+            assert len(counted) == 2 * 4
+            assert not any(name == "weightwright-engine" for name in counted)
+        if times == 1:
+            assert len(counted) == 2 * 4, "they were read"
+    assert len(counted) == 4 * 4, "a file that cannot be read is made anew"
+
+
+def test_row_lengths_of_another_base_or_another_adapter_are_not_taken(
+    tiny_model, dora: Path, tmp_path, counted
+) -> None:
+    for base in (tiny_model, tiny_llama(tmp_path / "other", seed=5)):
+        opened(base, {"dora": dora}).close()
+    assert len(counted) == 2 * 8
+    weights = load_file(dora / "adapter_model.safetensors")
+    save_file({name: tensor * 1.5 for name, tensor in weights.items()}, dora / "adapter_model.safetensors")
+    opened(tiny_model, {"dora": dora}).close()
+    assert len(counted) == 3 * 8
+
+
+def test_row_lengths_stand_at_home_where_the_folder_cannot_be_written(
+    tiny_model, dora: Path, own_home, monkeypatch: pytest.MonkeyPatch, counted
+) -> None:
+    write = lengths.write_whole
+
+    def guarded(path: Path, content: bytes) -> None:
+        if path.parent == dora:
+            raise PermissionError(13, "Permission denied", str(path))
+        write(path, content)
+
+    monkeypatch.setattr(lengths, "write_whole", guarded)
+    for _ in range(2):
+        opened(tiny_model, {"dora": dora}).close()
+    assert len(counted) == 8
+    assert len(list((own_home / "row_lengths").iterdir())) == 1
+
+
+def test_an_adapter_goes_in_between_the_steps_of_others(tiny_model, adapters, monkeypatch) -> None:
+    monkeypatch.setattr(bank, "_PLACED_BYTES", 0)  # as if its matrices were large
+    engine = opened(tiny_model, {"a0": adapters["a0"]})
+    try:
+        order: list[str] = []
+        run, put = engine._runner.run, LoraSite.put
+        monkeypatch.setattr(engine._runner, "run", lambda batch: (order.append("step"), run(batch))[1])
+        monkeypatch.setattr(LoraSite, "put", lambda *given: (order.append("put"), put(*given))[1])
+        long = SamplingParams(temperature=0, max_tokens=400, ignore_eos=True)
+        reply = engine.submit(ChatRequest(prompt_token_ids=PROMPT, params=long, adapter="a0"))
+        next(iter(reply))
+        engine.load_adapter("a3", adapters["a3"])
+        engine.drop_adapter("a3")
+        engine.load_adapter("a1", adapters["a1"])
+        assert not reply.usage.completion_tokens, "it has not ended before"
+        puts = [at for at, what in enumerate(order) if what == "put"]
+        assert len(puts) > 8
+        assert all(order[at + 1] == "step" for at in puts[:-1])
+        free = tuple(reply.result(60).completions[0].token_ids)
+        asked = ChatRequest(prompt_token_ids=PROMPT, params=GREEDY, adapter="a1")
+        assert engine.submit(asked).result(60).completions[0].token_ids == expected(
+            tiny_model, adapters["a1"]
+        )
+        assert free[:16] == expected(tiny_model, adapters["a0"])
+    finally:
+        engine.close()
+
+
+def test_an_adapter_that_fails_half_way_leaves_nothing(tiny_model, adapters, monkeypatch) -> None:
+    engine = opened(tiny_model, {"a0": adapters["a0"]})
+    put, calls = LoraSite.put, []
+
+    def failing(*given) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise MemoryError("no room")
+        put(*given)
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(LoraSite, "put", failing)
+            with pytest.raises(MemoryError):
+                engine.load_adapter("a3", adapters["a3"])
+        assert engine.adapters == ("a0",)
+        for name in ("a2", "a0"):
+            if name == "a2":
+                engine.load_adapter(name, adapters[name])  # fewer modules, into the same slot
+            asked = ChatRequest(prompt_token_ids=PROMPT, params=GREEDY, adapter=name)
+            assert engine.submit(asked).result(60).completions[0].token_ids == expected(
+                tiny_model, adapters[name]
+            )
+    finally:
         engine.close()

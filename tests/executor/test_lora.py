@@ -278,7 +278,7 @@ def test_the_kernel_takes_any_size(
             LoraWeights(torch.randn(rank, inputs, generator=rng), torch.randn(size, rank, generator=rng), 0.5)
             for size in sizes
         ]
-        site.put(slot, found)
+        put(site, slot, found)
         adapters.append(found)
     slots = [2] * 7 + [0, 1, 1, -1] + [0] * 3
     x = torch.randn(len(slots), inputs, generator=rng).to(dtype)
@@ -301,7 +301,7 @@ def test_a_bf16_bank_takes_f32_rows(saved: Callable[[str], Path], rows: int) -> 
     site = bank.site([(LAYER + "q_proj", 64)], 64, torch.nn.Identity())
     adapter = read_adapter("mine", saved("rank1"))
     found = adapter.modules[LAYER + "q_proj"]
-    site.put(0, [found])
+    put(site, 0, [found])
     x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(5))
     got = site.add_(torch.zeros(rows, 64), x, bank.batch([0] * rows))
     close(got, found.scale * x @ found.a.t() @ found.b.t(), 5e-2)
@@ -319,7 +319,7 @@ def test_dora_scales_what_a_packed_layer_makes_but_not_its_bias(form: Any, near:
     layer = pack(weight, bias, form, rotated=True)
     bank = AdapterBank(torch.bfloat16 if form == "bf16" else torch.float32)
     site = bank.site([("scaled", 64), ("plain", 32)], 64, layer)
-    site.put(0, [LoraWeights(a, b, 0.5, magnitude=magnitude), None])
+    put(site, 0, [LoraWeights(a, b, 0.5, magnitude=magnitude), None])
     whole = weight.double()
     whole[:64] += 0.5 * b.double() @ a.double()
     factor = magnitude.double() / whole[:64].norm(dim=1)
@@ -587,3 +587,8 @@ def test_wrap_takes_every_linear_layer_or_those_asked_for() -> None:
     model = llama()
     assert wrap(model, AdapterBank(torch.float32), keep=lambda path: path == "lm_head") == ("lm_head",)
     assert model.lm_head.weight.shape == (151, 64)
+
+
+def put(site: LoraSite, slot: int, found: list[LoraWeights | None]) -> None:
+    """Place an adapter's matrices into the last slot of a site."""
+    site.put(slot, slot + 1, site.prepare(found, site.lengths(found)))

@@ -40,6 +40,7 @@ class Parts:
     vocab_tokens: int
     context_tokens: int
     generation_config: Any
+    held: str  # how the weights are held: equal for equal products
     block_tokens: int = BLOCK_TOKENS
 
 
@@ -50,7 +51,7 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
     """
     import torch
 
-    from weightwright.executor import fuse, precision
+    from weightwright.executor import fuse, precision, probe
     from weightwright.executor.lora import AdapterBank
     from weightwright.kernels import pool
     from weightwright.kernels.attend import supported
@@ -96,7 +97,9 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
     dtype = torch.int8 if settings.kv_precision == "int8" else compute
     blocks = cache_blocks(executor.shapes, dtype, context, settings, device.type)
     cache = PagedCache(executor.shapes, blocks, dtype, device)
-    return Parts(executor, bank, cache, native, device, vocab, context, generation_config)
+    levels = f"{probe.int8_kernel().levels} levels" if "int8" in choice.forms else ""
+    held = " ".join([*choice.forms, levels, str(compute)])
+    return Parts(executor, bank, cache, native, device, vocab, context, generation_config, held)
 
 
 def _without_experts(model: Any, wanted: Precision, plain: Precision) -> Precision:

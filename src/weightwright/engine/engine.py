@@ -27,15 +27,17 @@ from weightwright.engine.score import Call as ScoreCall
 from weightwright.engine.score import Scores, items_of
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import EngineError, RequestError, WeightwrightError
-from weightwright.kernels.pool import release_threads
+from weightwright.kernels.pool import aside, release_threads
 from weightwright.ports import ChatRequest, Reply, Score
 
 if TYPE_CHECKING:
+    from weightwright.executor.lora import Prepared
     from weightwright.ports import Vectors
     from weightwright.weights.load import Loaded
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+_OVER = object()
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Engine:
             Grammars(loaded.tokenizer, end_ids),
         )  # fmt: skip
         for name, folder in (adapters or {}).items():
-            self._load(name, folder)
+            for _ in self._bank.placing(self._prepared(name, folder)):
+                pass
         self._pool = BlockPool(self.parts.cache.blocks, self.parts.block_tokens)
         self._schedule = Schedule(self._pool, self.settings.max_sequences, self.settings.step_tokens)
         self._runner = Runner(self.parts)
@@ -88,6 +91,7 @@ class Engine:
         self._inbox: deque[abc.Callable[[], None]] = deque()  # what other threads want done, in order
         self._changed = threading.Condition()
         self._closed = False
+        self._changing = threading.Lock()  # one adapter is loaded or dropped at a time
         release_threads()  # packing is done; from here on the engine's own thread computes
         self._thread = threading.Thread(target=self._loop, name="weightwright-engine", daemon=True)
         self._thread.start()
@@ -148,12 +152,14 @@ class Engine:
 
     def load_adapter(self, name: str, folder: Path) -> None:
         """Load a LoRA adapter while requests run; blocks. Raises ModelError when it does not fit."""
-        self._done(lambda: self._load(name, folder))
+        with self._changing:
+            self._between_steps(self._bank.placing(aside(lambda: self._prepared(name, folder))))
 
     def drop_adapter(self, name: str) -> None:
         """Forget an adapter; blocks until no request uses it. Raises RequestError when there is none such."""
-        self._bank.slot(name)
-        self._done(lambda: self._drop(name))
+        with self._changing:
+            self._bank.slot(name)
+            self._between_steps(self._dropping(name))
 
     def close(self) -> None:
         """End everything under way as cancelled and stop the thread."""
@@ -186,12 +192,28 @@ class Engine:
             raise closed()
         return future.result()
 
+    def _between_steps(self, parts: abc.Iterator[None]) -> None:
+        """Have the engine's thread go through all of these, one part between two steps."""
+        while self._done(lambda: next(parts, _OVER)) is not _OVER:
+            pass
+
     def _cancel(self, request: Request) -> None:
         request.cancelled = True
         self._post(lambda: self._owner_of(request).cancel(request))
 
     def _owner_of(self, request: Request) -> Completions | Beams:
         return self._beams if request.params.use_beam_search else self._completions
+
+    def _prepared(self, name: str, folder: Path) -> "Prepared":
+        """Read an adapter and lay it out. Raises ModelError when it does not fit."""
+        from weightwright.executor.lora import read_adapter
+        from weightwright.weights.origin import differences
+
+        base = f"{self._fingerprint} {self.parts.held}"
+        prepared = self._bank.prepare(read_adapter(name, folder), base)
+        for line in differences(folder, self._fingerprint, self._model.tokenizer.chat_template or ""):
+            log.warning("adapter %s: %s", name, line)
+        return prepared
 
     # -- the engine's own thread -----------------------------------------------------------------
 
@@ -242,18 +264,10 @@ class Engine:
                 for work, _ in own:
                     owner.fail(work.sequence, EngineError(f"the model failed: {error}"))
 
-    def _load(self, name: str, folder: Path) -> None:
-        from weightwright.executor.lora import read_adapter
-        from weightwright.weights.origin import differences
-
-        self._bank.load(read_adapter(name, folder))
-        for line in differences(folder, self._fingerprint, self._model.tokenizer.chat_template or ""):
-            log.warning("adapter %s: %s", name, line)
-
-    def _drop(self, name: str) -> None:
+    def _dropping(self, name: str) -> abc.Iterator[None]:
         for owner in self._owners:
             owner.drop_adapter(name)
-        self._bank.drop(name)
+        yield from self._bank.dropping(name)
 
     def _stop(self) -> None:
         while self._inbox:

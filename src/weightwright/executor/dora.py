@@ -13,16 +13,18 @@ from torch import Tensor
 from weightwright.weights.adapter import LoraWeights
 
 _BLOCK = 256  # inputs at a time
+_TINY = torch.finfo(torch.float32).tiny ** 0.5
 _UNIT = 2.0**20  # so large that a bias beside the products costs them no digits
 
 
-def gains(
+def lengths(
     layer: Callable[[Tensor], Tensor], bias: Tensor, firsts: Sequence[int], weights: Sequence[LoraWeights]
 ) -> list[Tensor]:
-    """The gain [out] f32 of each of a layer's modules that have a magnitude, given where their outputs begin.
+    """The length [out] f32 of each row of weight + scale·B·A, of each of a layer's modules.
 
-    `layer` makes [n, in] to [n, all outputs], of which `bias` [all outputs], in the type that it takes. The weight is
-    read from what it makes of unit vectors, so it may be packed or quantised in any way.
+    `layer` makes [n, in] to [n, all outputs], of which `bias` [all outputs], in the type that it takes; `firsts` says
+    where each module's outputs begin. The weight is read from what the layer makes of unit vectors, so it may be
+    packed or quantised in any way.
     """
     inputs = weights[0].a.shape[1]
     pairs = [[tensor.to(bias.device, torch.float32) for tensor in (one.a, one.b)] for one in weights]
@@ -34,12 +36,12 @@ def gains(
         for square, first, one, (a, b) in zip(squares, firsts, weights, pairs, strict=True):
             added = one.scale * a[:, start : start + _BLOCK].t() @ b.t()
             square.add_((columns[:, first : first + len(b)] + added).square().sum(0))
-    tiny = torch.finfo(torch.float32).tiny
-    return [
-        one.magnitude.to(bias.device, torch.float32) / square.clamp(min=tiny).sqrt() - 1
-        for one, square in zip(weights, squares, strict=True)
-        if one.magnitude is not None
-    ]
+    return [square.sqrt() for square in squares]
+
+
+def gain(magnitude: Tensor, length: Tensor) -> Tensor:
+    """What a row of this length is stretched by to have the magnitude, less 1; both [out] -> [out] f32."""
+    return magnitude.to(length.device, torch.float32) / length.clamp(min=_TINY) - 1
 
 
 def apply_(y: Tensor, rows: Tensor, gain: Tensor, bias: Tensor | None) -> None:

@@ -11,19 +11,31 @@ so the base may be of any precision. DoRA's magnitudes scale the product as well
         site.add_(y, x, rows)
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from weightwright.errors import ModelError, RequestError
-from weightwright.executor.lora_site import BatchRows, LoraSite, Part
+from weightwright.executor.lengths import read_lengths, write_lengths
+from weightwright.executor.lora_site import BatchRows, LoraSite, Part, SiteWeights
 from weightwright.weights.adapter import Adapter, read_adapter, refuse_experts
 
 __all__ = ["Adapter", "AdapterBank", "BatchRows", "LoraLinear", "LoraSite", "read_adapter", "wrap"]
 
+_PLACED_BYTES = 1 << 20  # of stacked matrices written between two steps: well below a step's time
 _KEPT_BATCHES = 4  # decoding asks for the same rows step after step
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An adapter laid out for the sites of a bank."""
+
+    name: str
+    digest: bytes
+    sites: list[SiteWeights | None]  # of each site of the bank
 
 
 class AdapterBank:
@@ -70,23 +82,64 @@ class AdapterBank:
 
     def load(self, adapter: Adapter) -> int:
         """Take an adapter in; its slot. Raises ModelError, with nothing changed, when it does not fit."""
-        if adapter.name in self._slots:
-            raise ModelError(f"adapter {adapter.name!r} is already loaded; drop it first")
+        for _ in self.placing(self.prepare(adapter)):
+            pass
+        return self.slot(adapter.name)
+
+    def prepare(self, adapter: Adapter, base: str = "") -> "Prepared":
+        """Check an adapter and lay out its matrices; changes nothing, so another thread may run the model meanwhile.
+
+        The row lengths of DoRA adapters are kept for the next time where `base` names the base weights and how
+        they are held. Raises ModelError when the adapter does not fit.
+        """
         self._check_fit(adapter)
-        slot = next(slot for slot in range(len(self._slots) + 1) if slot not in self._slots.values())
-        self._slots[adapter.name], self._digests[adapter.name] = slot, adapter.digest
+        lengths, complete = read_lengths(adapter, base) if base else {}, True
+        made: list[SiteWeights | None] = []
         for site in self._sites:
-            found = [adapter.modules.get(part.path) for part in site.parts]
-            if any(found):
-                site.put(slot, found)
-            site.fit(self._capacity)
-        return slot
+            weights = [adapter.modules.get(part.path) for part in site.parts]
+            if not any(weights):
+                made.append(None)
+                continue
+            if any(one is not None and one.magnitude is not None and part.path not in lengths
+                   for part, one in zip(site.parts, weights, strict=True)):  # fmt: skip
+                lengths |= site.lengths(weights)
+                complete = False
+            made.append(site.prepare(weights, lengths))
+        if base and not complete:
+            write_lengths(adapter, base, lengths)
+        return Prepared(adapter.name, adapter.digest, made)
+
+    def placing(self, prepared: "Prepared") -> Iterator[None]:
+        """Take a prepared adapter in, a few matrices at a time: go on between two steps of the model.
+
+        It is there once the iterator has ended. Only one adapter is taken in or dropped at a time.
+        """
+        slot = next(slot for slot in range(len(self._slots) + 1) if slot not in self._slots.values())
+        slots, placed = max(slot + 1, self._capacity), 0
+        try:
+            for site, made in zip(self._sites, prepared.sites, strict=True):
+                if placed > _PLACED_BYTES:
+                    placed = 0
+                    yield
+                if made is not None:
+                    site.put(slot, slots, made)
+                else:
+                    site.fit(slots)
+                placed += site.nbytes
+        except BaseException:
+            for site in self._sites:
+                site.clear(slot)
+            raise
+        self._slots[prepared.name], self._digests[prepared.name] = slot, prepared.digest
+        self._batches.clear()
 
     @property
     def _capacity(self) -> int:
         return max(self._slots.values(), default=-1) + 1
 
     def _check_fit(self, adapter: Adapter) -> None:
+        if adapter.name in self._slots:
+            raise ModelError(f"adapter {adapter.name!r} is already loaded; drop it first")
         unknown = [path for path in adapter.modules if path not in self._places]
         if any(".experts" in path for path in unknown):
             refuse_experts(adapter.name, next(path for path in unknown if ".experts" in path))
@@ -107,10 +160,20 @@ class AdapterBank:
 
     def drop(self, name: str) -> None:
         """Forget an adapter and free its memory. Raises RequestError when it is not loaded."""
+        for _ in self.dropping(name):
+            pass
+
+    def dropping(self, name: str) -> Iterator[None]:
+        """Forget an adapter at once and free its memory a few matrices at a time, as `placing` does."""
         slot = self.slot(name)
         del self._slots[name], self._digests[name]
         self._batches.clear()
+        cleared = 0
         for site in self._sites:
+            if cleared > _PLACED_BYTES:
+                cleared = 0
+                yield
+            cleared += site.nbytes
             site.clear(slot)
             site.fit(self._capacity)
 

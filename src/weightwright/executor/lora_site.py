@@ -9,7 +9,7 @@ one adapter (a prefill).
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby
 
@@ -96,6 +96,23 @@ class Part:
     chunks: slice  # its chunks of B
 
 
+@dataclass(eq=False)
+class SiteWeights:
+    """One adapter's part of a site, laid out as the site's stacks are, without their first dimension."""
+
+    ranks: list[int]  # of each part, 0 where it has none
+    a: Tensor
+    b: Tensor
+    bias: Tensor | None = None
+    gain: Tensor | None = None
+    base_bias: Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the matrices."""
+        return int(self.a.nbytes + self.b.nbytes)
+
+
 class LoraSite:
     """The place where adapters act: one input, one or several modules whose outputs lie side by side.
 
@@ -150,44 +167,78 @@ class LoraSite:
         """Bytes of the stacked matrices."""
         return sum(tensor.nbytes for tensor in (self.a, self.b, self.bias, self.gain) if tensor is not None)
 
-    def put(self, slot: int, weights: Sequence[LoraWeights | None]) -> None:
-        """Place one adapter's matrices, those of each part, into a slot."""
-        self._ranks[slot] = [0 if found is None else found.rank for found in weights]
-        self.fit(max(slot + 1, 0 if self.a is None else len(self.a)))
-        assert self.a is not None
-        assert self.b is not None
-        stretched = self._put_gains(slot, weights)
+    def lengths(self, weights: Sequence[LoraWeights | None]) -> dict[str, Tensor]:
+        """The row lengths [out] f32 of the modules that have a magnitude, by path; takes as long as many steps."""
+        stretched = [
+            (part, one) for part, one in zip(self.parts, weights, strict=True)
+            if one is not None and one.magnitude is not None
+        ]  # fmt: skip
+        if not stretched:
+            return {}
+        with torch.no_grad():
+            found = dora.lengths(
+                self._layer,
+                self._bias(),
+                [part.start for part, _ in stretched],
+                [one for _, one in stretched],
+            )
+        return {part.path: length for (part, _), length in zip(stretched, found, strict=True)}
+
+    def prepare(self, weights: Sequence[LoraWeights | None], lengths: Mapping[str, Tensor]) -> "SiteWeights":
+        """Lay out one adapter's matrices, those of each part, as `put` takes them; any thread may call this.
+
+        `lengths` has those of the rows of modules with a magnitude, by path.
+        """
+        t = self._together
+        ranks = [0 if found is None else found.rank for found in weights]
+        rank = -(-max(ranks) // t) * t
+        made = SiteWeights(
+            ranks,
+            torch.zeros(self.inputs // t, len(self.parts), rank, t, dtype=self._dtype),
+            torch.zeros(self.parts[-1].chunks.stop, rank // t, self._chunk, t, dtype=self._dtype),
+        )
         for at, (part, found) in enumerate(zip(self.parts, weights, strict=True)):
             if found is None:
                 continue
-            t, count = self._together, part.chunks.stop - part.chunks.start
-            self.a[slot, :, at, : found.rank] = found.a.t().reshape(-1, t, found.rank).transpose(1, 2)
-            pairs = -(-found.rank // t)
+            own = slice(part.start, part.start + part.out)
+            count, pairs = part.chunks.stop - part.chunks.start, -(-found.rank // t)
+            made.a[:, at, : found.rank] = found.a.t().reshape(-1, t, found.rank).transpose(1, 2)
             table = torch.zeros(pairs * t, count * self._chunk)
-            table[: found.rank, : part.out] = found.b.float().t() * found.scale * stretched.get(at, 1.0)
-            self.b[slot, part.chunks, :pairs] = table.view(pairs, t, count, -1).permute(2, 0, 3, 1)
+            table[: found.rank, : part.out] = found.b.float().t() * found.scale
+            if found.magnitude is not None:
+                made.gain = torch.zeros(self.outputs) if made.gain is None else made.gain
+                made.gain[own] = dora.gain(found.magnitude.cpu(), lengths[part.path].cpu())
+                made.base_bias = self._bias()
+                table[:, : part.out] *= 1 + made.gain[own]
+            made.b[part.chunks, :pairs] = table.view(pairs, t, count, -1).permute(2, 0, 3, 1)
             if found.bias is not None:
-                if self.bias is None:
-                    self.bias = torch.zeros(len(self.a), self.outputs, dtype=self._dtype, device=self._device)
-                self.bias[slot, part.start : part.start + part.out] = found.bias.float() * found.scale
+                made.bias = torch.zeros(self.outputs) if made.bias is None else made.bias
+                made.bias[own] = found.bias.float() * found.scale
+        return made
 
-    def _put_gains(self, slot: int, weights: Sequence[LoraWeights | None]) -> dict[int, Tensor]:
-        """Place the gains of a DoRA adapter; 1 + gain [out] of each part that has one."""
-        scaled = {at: one for at, one in enumerate(weights) if one is not None and one.magnitude is not None}
-        if not scaled:
-            return {}
-        parts = [self.parts[at] for at in scaled]
-        with torch.no_grad():
-            if self.gain is None or self._base_bias is None:
-                assert self.a is not None
+    def put(self, slot: int, slots: int, made: "SiteWeights") -> None:
+        """Place one adapter's matrices into one of `slots` slots."""
+        self._ranks[slot] = made.ranks
+        self.fit(slots)
+        assert self.a is not None
+        assert self.b is not None
+        self.a[slot, :, :, : made.a.shape[2]] = made.a
+        self.b[slot, :, : made.b.shape[1]] = made.b
+        if made.bias is not None:
+            if self.bias is None:
+                self.bias = torch.zeros(len(self.a), self.outputs, dtype=self._dtype, device=self._device)
+            self.bias[slot] = made.bias
+        if made.gain is not None:
+            if self.gain is None:
                 self.gain = torch.zeros(len(self.a), self.outputs, device=self._device)
-                nothing = torch.zeros(1, self.inputs, dtype=self._dtype, device=self._device)
-                self._base_bias = self._layer(nothing)[0]
-            firsts = [part.start for part in parts]
-            found = dora.gains(self._layer, self._base_bias, firsts, [*scaled.values()])
-        for part, gain in zip(parts, found, strict=True):
-            self.gain[slot, part.start : part.start + part.out] = gain
-        return {at: 1 + gain.cpu() for at, gain in zip(scaled, found, strict=True)}
+            self.gain[slot], self._base_bias = made.gain, made.base_bias
+
+    def _bias(self) -> Tensor:
+        """The base layer's bias [out]."""
+        if self._base_bias is not None:
+            return self._base_bias
+        with torch.no_grad():
+            return self._layer(torch.zeros(1, self.inputs, dtype=self._dtype, device=self._device))[0]
 
     def clear(self, slot: int) -> None:
         """Empty a slot."""

@@ -7,11 +7,16 @@ import hashlib
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_NICE = 5  # of work aside: about a third of a core that a model wants, too
 
 
 @functools.cache
@@ -103,6 +108,25 @@ def threads() -> int:
     import torch
 
     return int(torch.get_num_threads())
+
+
+def aside(work: Callable[[], T]) -> T:
+    """Run work in a thread of its own and wait for it: one core at most, and on Linux only when others leave it free.
+
+    Its products take no OpenMP workers, which would fight with those of the thread that runs a model.
+    """
+
+    def quietly() -> T:
+        threads()  # torch sets this thread's number when it is first asked
+        library = _openmp()
+        if library is not None and hasattr(library, "omp_set_num_threads"):
+            library.omp_set_num_threads(1)
+        if sys.platform.startswith("linux"):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        return work()
+
+    with ThreadPoolExecutor(1, thread_name_prefix="weightwright-aside") as executor:
+        return executor.submit(quietly).result()
 
 
 def release_threads() -> None:
