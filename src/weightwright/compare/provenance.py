@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import weightwright
-from weightwright.compare.preparation import Bench
+from weightwright.compare.experiment import Bench
 
 _PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "numpy", "scipy")
 

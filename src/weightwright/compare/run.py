@@ -12,7 +12,7 @@ from weightwright.compare import keys
 from weightwright.compare.adapter import ready_adapter
 from weightwright.compare.arms import Arm, arm
 from weightwright.compare.passages import ready_ground
-from weightwright.compare.preparation import Bench, record_of
+from weightwright.compare.experiment import Bench, record_of
 from weightwright.compare.provenance import provenance
 from weightwright.compare.questions import Question, read_questions
 from weightwright.compare.report import write_report
