@@ -120,7 +120,11 @@ class RequestError(WeightwrightError):
 
 
 class RemoteError(WeightwrightError):
-    """A server answered with an error or did not answer."""
+    """A server answered with an error, of the given HTTP status, or not at all (None)."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class StoreError(WeightwrightError):

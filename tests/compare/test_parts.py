@@ -1,4 +1,4 @@
-"""Settings, questions, keys, kept answers, memory and asking, each alone."""
+"""Settings, questions, keys and memory, each alone."""
 
 from pathlib import Path
 from typing import Any
@@ -6,16 +6,13 @@ from typing import Any
 import pytest
 
 from weightwright import config as settings_files
-from weightwright.asking.answers import Answers, Record
-from weightwright.asking.ask import Started, ask
 from weightwright.compare import keys
 from weightwright.compare.adapter import tune_settings
 from weightwright.compare.arms import ARMS, arm
-from weightwright.compare.questions import Question, read_questions
+from weightwright.compare.questions import read_questions
 from weightwright.compare.settings import CompareSettings
-from weightwright.errors import DataError, RemoteError, RequestError, SettingsError, StoreError
+from weightwright.errors import DataError, SettingsError
 from weightwright.machine.peak import peak_bytes, reset_peak
-from weightwright.ports import Piece, Reply, Usage
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "compare"
 
@@ -155,28 +152,6 @@ def test_arms_share_no_key() -> None:
     assert key("rag", model="other") != key("rag")
 
 
-# -- kept answers
-
-
-def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
-    record = Record("rag", "q\ud800", "21 days \ud83d", citations=({"n": 1},), passages=({"text": "天"},))
-    with Answers(tmp_path / "answers.db") as answers:
-        answers.keep("k", record)
-        answers.keep_peak("rag", "s", 5)
-        answers.keep_peak("rag", "s", 3)
-        answers.keep_peak("rag", "s", None)
-    with Answers(tmp_path / "answers.db") as answers:
-        assert answers.finished(["k", "other"]) == {"k": record}
-        assert answers.peak("rag", "s") == 5
-        assert answers.peak("rag", "t") is None
-
-
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "answers.db").write_text("no database" * 100, encoding="utf-8")
-    with pytest.raises(StoreError, match="move the file away"):
-        Answers(tmp_path / "answers.db")
-
-
 # -- memory
 
 
@@ -192,86 +167,3 @@ def test_the_peak_is_put_back() -> None:
     assert high is not None
     assert low is not None
     assert high - low > 32 << 20
-
-
-# -- asking
-
-
-class Scripted:
-    """Replies that end when told to."""
-
-    def __init__(self) -> None:
-        self.replies: list[Reply] = []
-        self.cancelled: list[int] = []
-
-    def __call__(self, question: Question) -> Started:
-        number = len(self.replies)
-        reply = Reply(1, lambda: self.cancelled.append(number))
-        self.replies.append(reply)
-        return Started(reply)
-
-    def end(self, number: int, text: str) -> None:
-        self.replies[number].push(Piece(0, text, finish_reason="stop"))
-        self.replies[number].finish(Usage(1, 1))
-
-
-def questions(n: int) -> list[Question]:
-    return [Question(id=str(i), question=f"q{i}?", reference="r") for i in range(n)]
-
-
-def test_so_many_are_under_way_and_answers_come_as_they_end() -> None:
-    scripted, order = Scripted(), []
-
-    def start(question: Question) -> Started:
-        started = scripted(question)
-        assert len(scripted.replies) - len(order) <= 3
-        if len(scripted.replies) == 3:
-            for number in (1, 0, 2):
-                scripted.end(number, f"a{number}")
-        elif len(scripted.replies) > 3:
-            scripted.end(len(scripted.replies) - 1, "late")
-        return started
-
-    shares = []
-
-    def ended(asked: Any) -> None:
-        order.append(asked.question.id)
-        shares.append(asked.seconds)
-        assert asked.latency_s >= 0
-
-    ask(questions(5), start, ended, concurrency=3)
-    assert order[:3] == ["1", "0", "2"]
-    assert sorted(order) == ["0", "1", "2", "3", "4"]
-    assert all(share >= 0 for share in shares)
-
-
-def test_an_interruption_cancels_what_is_under_way() -> None:
-    scripted = Scripted()
-
-    def start(question: Question) -> Started:
-        if len(scripted.replies) == 2:
-            raise KeyboardInterrupt
-        return scripted(question)
-
-    with pytest.raises(KeyboardInterrupt):
-        ask(questions(5), start, lambda asked: None, concurrency=3)
-    assert scripted.cancelled == [0, 1]
-
-
-def failing(error: Exception) -> Any:
-    def start(question: Question) -> Started:
-        reply = Reply()
-        reply.fail(error)
-        return Started(reply)
-
-    return start
-
-
-def test_wrong_requests_never_stop_a_run_but_a_dead_server_does() -> None:
-    seen: list[Any] = []
-    ask(questions(12), failing(RequestError("too long")), seen.append, concurrency=2)
-    assert [asked.is_final for asked in seen] == [True] * 12
-    seen.clear()
-    with pytest.raises(RemoteError, match="gone"):
-        ask(questions(12), failing(RemoteError("gone")), seen.append, concurrency=2)
-    assert [asked.is_final for asked in seen] == [False] * 4

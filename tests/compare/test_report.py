@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from weightwright.asking.answers import Record
 from weightwright.compare.arms import arm
 from weightwright.compare.questions import Question
+from weightwright.compare.record import Record
 from weightwright.compare.report import headline, lines, render, seconds, size, table
 from weightwright.compare.result import Comparison, summarise
 from weightwright.compare.settings import CompareSettings

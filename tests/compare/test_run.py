@@ -125,6 +125,45 @@ def test_a_refused_question_is_counted_and_asked_again(stub: Any, config: Path, 
     assert sorted(stub.asked) == [("rag", "What colour is item 7?"), ("rag", "Which paint has item 7?")]
 
 
+@pytest.mark.parametrize("status", [400, 500])
+def test_an_arm_whose_every_question_fails_is_told_and_never_taken(
+    stub: Any, config: Path, tmp_path: Path, status: int
+) -> None:
+    stub.refuse = lambda arm, question: (status, "prompt is too long") if arm == "rag" else None
+    comparison = compare(settings(config, tmp_path / "out"))
+    data = comparison.data()
+    assert (data["winner"], data["cheapest"], data["equals"], data["pairs"]) == (None, None, [], [])
+    assert data["why"].endswith("rag failed on 24 of 24 questions: each failure scores 0.")
+    assert data["cautions"][0].startswith("rag: 24 of 24 questions failed and score 0. Reason: ")
+    assert "prompt is too long" in data["cautions"][0]
+    assert data["arms"][1]["cost"]["seconds_per_question"] is None
+    html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<h1>No winner: rag failed</h1>" in html
+    stub.refuse = lambda arm, question: None
+    stub.asked.clear()
+    assert compare(settings(config, tmp_path / "out")).verdict.winner == "rag"
+    assert {arm for arm, _ in stub.asked} == {"rag"}
+
+
+def test_copies_of_a_question_are_no_evidence(stub: Any, config: Path, tmp_path: Path) -> None:
+    others = ["what  colour is ITEM 3", "What colour is item 3 ？", "Which colour is the item 3?"]
+    rows = [
+        {"id": f"c{i}", "question": text, "reference": "colour3"}
+        for i, text in enumerate(["What colour is item 3?"] * 17 + others)
+    ]
+    lines = [json.dumps(row) for row in rows]
+    (config.parent / "questions.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    comparison = compare(settings(config, tmp_path / "out"))
+    [pair] = comparison.verdict.pairs
+    assert (pair.difference.mean, pair.difference.clusters, pair.p) == (1.0, 1, 1.0)
+    assert comparison.verdict.winner is None
+    assert "20 questions in 1 independent cluster)" in comparison.verdict.why
+    assert comparison.cautions[0].startswith(
+        "19 of 20 questions repeat another one (such as c0: c1, c2, c3, …)"
+    )
+    assert max(stub.asked.values()) == 1
+
+
 def test_a_server_that_is_gone_stops_the_run_and_it_resumes(stub: Any, config: Path, tmp_path: Path) -> None:
     stub.refuse = lambda arm, question: (503, "away") if arm == "rag" else None
     with pytest.raises(RemoteError, match="away"):
@@ -175,7 +214,7 @@ def test_a_second_compare_in_the_same_folder_is_refused(stub: Any, config: Path,
     first.start()
     assert started.wait(60)
     try:
-        with pytest.raises(StoreError, match="in use by another compare"):
+        with pytest.raises(StoreError, match="in use by another process"):
             compare(settings(config, tmp_path / "out"))
     finally:
         go_on.set()

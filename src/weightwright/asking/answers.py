@@ -1,13 +1,19 @@
-"""Finished answers, kept at once and for good: one SQLite file, one row for each (question, arm) asked."""
+"""Finished answers, kept at once and for good: one SQLite file, one row for each key."""
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from weightwright.errors import StoreError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+R = TypeVar("R", bound="DataclassInstance")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -22,34 +28,21 @@ PRAGMA user_version = 1;
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What came of one question in one arm. `error` is set and `answer` None when the question failed.
+def digest(value: Any) -> str:
+    """A short hash of anything JSON can write: the key of an answer is that of all that may change it."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
-    `seconds` is the share of the arm's time this question took (shares add up to the whole, however many
-    were under way together); `latency_s` is what a user would have waited.
+
+class Answers(Generic[R]):
+    """A file of finished answers, each a flat dataclass of type `record` (tuples, no lists, in its fields).
+
+    One process at a time: a second one is refused with StoreError.
     """
 
-    arm: str
-    question: str
-    answer: str | None
-    error: str = ""
-    finish_reason: str = ""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    seconds: float = 0.0
-    latency_s: float = 0.0
-    passages: tuple[dict[str, Any], ...] = ()
-    citations: tuple[dict[str, Any], ...] = ()
-    dropped_marks: int = 0
-
-
-class Answers:
-    """The file of finished answers. One process at a time: a second one is refused with StoreError."""
-
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, record: type[R]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._file = file
+        self._file, self._record = file, record
         self._connection = sqlite3.connect(file, timeout=0.5, isolation_level=None)
         try:
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -66,22 +59,20 @@ class Answers:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def finished(self, keys: Iterable[str]) -> dict[str, Record]:
-        """The records of those keys that are finished."""
+    def finished(self, keys: Iterable[str]) -> dict[str, R]:
+        """The records of those keys that are kept."""
         wanted = set(keys)
         rows = self._run("SELECT key, record FROM answers").fetchall()
-        return {key: _record(text) for key, text in rows if key in wanted}
+        return {key: self._read(text) for key, text in rows if key in wanted}
 
-    def keep(self, key: str, record: Record) -> None:
-        """Store a finished record durably; when this returns, a kill cannot lose it."""
+    def keep(self, key: str, record: R, *, arm: str, question: str) -> None:
+        """Store a finished record durably; when this returns, a kill cannot lose it.
+
+        `arm` (who was asked) and `question` (its id) are for people who look into the file.
+        """
         self._run(
             "INSERT OR REPLACE INTO answers (key, arm, question, record) VALUES (?, ?, ?, ?)",
-            (
-                key,
-                record.arm,
-                record.question.encode("utf-8", "replace").decode(),
-                json.dumps(asdict(record)),
-            ),
+            (key, arm, question.encode("utf-8", "replace").decode(), json.dumps(asdict(record))),
         )
 
     def keep_peak(self, arm: str, settings: str, peak_bytes: int | None) -> None:
@@ -100,6 +91,10 @@ class Answers:
         """Close the file."""
         self._connection.close()
 
+    def _read(self, text: str) -> R:
+        values = json.loads(text)
+        return self._record(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
     def _run(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         try:
             return self._connection.execute(statement, values)
@@ -108,13 +103,10 @@ class Answers:
 
     def _explained(self, error: sqlite3.DatabaseError) -> StoreError:
         if "locked" in str(error):
-            return StoreError(f"{self._file} is in use by another compare; wait for it or give another --out")
+            return StoreError(
+                f"{self._file} is in use by another process; wait for it or give another folder"
+            )
         remedy = (
             "free some space and run again" if "full" in str(error) else "move the file away to start anew"
         )
         return StoreError(f"{self._file}: {error}; {remedy}")
-
-
-def _record(text: str) -> Record:
-    values = json.loads(text)
-    return Record(**values | {name: tuple(values[name]) for name in ("passages", "citations")})

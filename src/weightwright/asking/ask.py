@@ -1,106 +1,129 @@
-"""Many questions under way at a Chat; each answer is handed on the moment it ends."""
+"""Many questions under way at a Chat; each answer is handed on, or kept, the moment it ends."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from queue import SimpleQueue
 from time import perf_counter
 from typing import Generic, TypeVar
 
-from weightwright.errors import RequestError, WeightwrightError
-from weightwright.ports import Reply
+from weightwright.asking.answers import Answers, R
+from weightwright.errors import RemoteError, RequestError, WeightwrightError
+from weightwright.ports import Progress, Reply, silent
 
-Question = TypeVar("Question")
-Passage = TypeVar("Passage")
+Q = TypeVar("Q")
 FAILURES_IN_A_ROW = 5
+_ONE_REQUEST = (
+    400,
+    413,
+    422,
+    500,
+)  # statuses of a server that is there: this prompt is too long, or breaks something
 
 
 @dataclass(frozen=True, slots=True)
-class Started(Generic[Passage]):
-    """A reply under way and the passages that its prompt holds."""
-
-    reply: Reply
-    passages: tuple[Passage, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Asked(Generic[Question, Passage]):
+class Asked(Generic[Q]):
     """One question that has ended; `error` says what kept it from an answer.
 
     `seconds` since the one before ended: all of them add up to the whole time, however many were
-    under way together. `latency_s` from the start of its search to its end.
+    under way together. `latency_s` from the call of `start` to its end.
     """
 
-    question: Question
+    key: str
+    question: Q
     reply: Reply
-    passages: tuple[Passage, ...]
     error: WeightwrightError | None
     seconds: float
     latency_s: float
 
-    @property
-    def is_final(self) -> bool:
-        """Whether asking again would bring the same: an answer, or a request that cannot be answered."""
-        return self.error is None or isinstance(self.error, RequestError)
-
 
 @dataclass(frozen=True, slots=True)
-class _UnderWay(Generic[Question, Passage]):
-    question: Question
-    started: Started[Passage]
+class _UnderWay(Generic[Q]):
+    question: Q
+    reply: Reply
     began_s: float
 
 
+def ask_and_keep(
+    questions: Mapping[str, Q],
+    start: Callable[[Q], Reply],
+    record_of: Callable[[Asked[Q]], R],
+    answers: Answers[R],
+    *,
+    arm: str,
+    label: Callable[[Q], str],
+    concurrency: int,
+    progress: Progress = silent,
+) -> dict[str, R]:
+    """The records of all questions, asked as `ask` does. Each answer is kept before the next is looked at.
+
+    What failed is not kept: it is asked again the next time. `label` is a question's id.
+    """
+    records: dict[str, R] = {}
+
+    def ended(asked: Asked[Q]) -> None:
+        records[asked.key] = record_of(asked)
+        if asked.error is None:
+            answers.keep(asked.key, records[asked.key], arm=arm, question=label(asked.question))
+        progress(len(records), len(questions))
+
+    ask(questions, start, ended, concurrency=concurrency)
+    return records
+
+
 def ask(
-    questions: Sequence[Question],
-    start: Callable[[Question], Started[Passage]],
-    ended: Callable[[Asked[Question, Passage]], None],
+    questions: Mapping[str, Q],
+    start: Callable[[Q], Reply],
+    ended: Callable[[Asked[Q]], None],
     *,
     concurrency: int,
 ) -> None:
-    """Start all questions, `concurrency` at a time, and call `ended` for each as it ends.
+    """Start all questions (by key), `concurrency` at a time, and call `ended` for each as it ends.
 
-    A request that fails is handed on as such; FAILURES_IN_A_ROW errors that are not the request's own fault
-    (a server that is gone) raise the last of them. When interrupted, what is under way is cancelled.
+    A request that fails is handed on as such; FAILURES_IN_A_ROW errors that are no single request's (a server
+    that is gone, or refuses the key) raise the last of them. When interrupted, what is under way is cancelled.
     """
-    waiting, under_way = deque(questions), dict[int, _UnderWay[Question, Passage]]()
-    arrivals: SimpleQueue[tuple[int, float]] = SimpleQueue()
+    waiting, under_way = deque(questions.items()), dict[str, _UnderWay[Q]]()
+    arrivals: SimpleQueue[tuple[str, float]] = SimpleQueue()
     failures, last_s = 0, perf_counter()
     try:
         while waiting or under_way:
             while waiting and len(under_way) < concurrency:
-                number = len(questions) - len(waiting)
-                under_way[number] = _begin(waiting.popleft(), number, start, arrivals)
-            number, at_s = arrivals.get()
-            asked = _end(under_way.pop(number), at_s, last_s)
+                key, question = waiting.popleft()
+                under_way[key] = _begin(key, question, start, arrivals)
+            key, at_s = arrivals.get()
+            asked = _end(key, under_way.pop(key), at_s, last_s)
             last_s = max(at_s, last_s)
-            failures = 0 if asked.is_final else failures + 1
+            failures = failures + 1 if asked.error is not None and not _concerns_one(asked.error) else 0
             if asked.error is not None and failures >= FAILURES_IN_A_ROW:
                 raise asked.error
             ended(asked)
     finally:
         for each in under_way.values():
-            each.started.reply.cancel()
+            each.reply.cancel()
+
+
+def _concerns_one(error: WeightwrightError) -> bool:
+    """Whether the request failed and the model is still there: others may be answered."""
+    return isinstance(error, RequestError) or (
+        isinstance(error, RemoteError) and error.status in _ONE_REQUEST
+    )
 
 
 def _begin(
-    question: Question,
-    number: int,
-    start: Callable[[Question], Started[Passage]],
-    arrivals: "SimpleQueue[tuple[int, float]]",
-) -> _UnderWay[Question, Passage]:
+    key: str, question: Q, start: Callable[[Q], Reply], arrivals: "SimpleQueue[tuple[str, float]]"
+) -> _UnderWay[Q]:
     began_s = perf_counter()
-    started = start(question)
-    started.reply.on_end(lambda _: arrivals.put((number, perf_counter())))
-    return _UnderWay(question, started, began_s)
+    reply = start(question)
+    reply.on_end(lambda _: arrivals.put((key, perf_counter())))
+    return _UnderWay(question, reply, began_s)
 
 
-def _end(each: _UnderWay[Question, Passage], at_s: float, last_s: float) -> Asked[Question, Passage]:
-    reply, error = each.started.reply, None
+def _end(key: str, each: _UnderWay[Q], at_s: float, last_s: float) -> Asked[Q]:
+    error = None
     try:
-        if reply.result().completions[0].finish_reason == "cancelled":
+        if each.reply.result().completions[0].finish_reason == "cancelled":
             error = WeightwrightError("the model was closed before the answer's end")
     except WeightwrightError as failure:
         error = failure
-    seconds = max(0.0, at_s - last_s)
-    return Asked(each.question, reply, each.started.passages, error, seconds, at_s - each.began_s)
+    return Asked(key, each.question, each.reply, error, max(0.0, at_s - last_s), at_s - each.began_s)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import weightwright
-from weightwright.compare.keys import digest, of_folder
+from weightwright.asking.answers import digest
+from weightwright.compare.keys import of_folder
 from weightwright.compare.settings import CompareSettings
 from weightwright.errors import DataError, SettingsError
 from weightwright.files import write_whole

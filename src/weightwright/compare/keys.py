@@ -1,22 +1,15 @@
 """What makes an answer the same answer: hashes of model, adapter, knowledge base, arm and question."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import weightwright
+from weightwright.asking.answers import digest
 from weightwright.compare.arms import Arm
 from weightwright.compare.questions import Question
 from weightwright.compare.settings import CompareSettings
 from weightwright.data.grounded import messages
 from weightwright.hub.weight_files import sha256_of
-
-
-def digest(value: Any) -> str:
-    """A short hash of anything JSON can write."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def of_folder(folder: Path) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from weightwright import connect
-from weightwright.compare.keys import digest
+from weightwright.asking.answers import digest
 from weightwright.compare.questions import Question
 from weightwright.compare.settings import CompareSettings
 from weightwright.config import nearest
@@ -20,8 +20,8 @@ from weightwright.rag.stores.filters import Compare
 
 
 @dataclass
-class Ground:
-    """A knowledge base and how passages are found in it; `skipped` lists files that could not be read."""
+class PassageSource:
+    """A knowledge base and how passages are chosen from it; `skipped` lists files that could not be read."""
 
     knowledge: KnowledgeBase
     embedder: Embedder
@@ -86,7 +86,7 @@ class Ground:
         return {i: _whole(parts, info[i].path, info[i].title) for i, parts in chunks.items()}
 
 
-def ready_ground(settings: CompareSettings, things: ExitStack, progress: Progress) -> Ground:
+def open_passages(settings: CompareSettings, things: ExitStack, progress: Progress) -> PassageSource:
     """The knowledge base of the settings, closed with `things`.
 
     One made from `documents` lies in the out folder, is kept, and follows the files as they change.
@@ -100,7 +100,7 @@ def ready_ground(settings: CompareSettings, things: ExitStack, progress: Progres
     if settings.kb:
         store = connect.open_store(settings.kb, embedder=embedder)
         things.callback(store.close)
-        return Ground(KnowledgeBase(store, embedder, settings.answer), embedder)
+        return PassageSource(KnowledgeBase(store, embedder, settings.answer), embedder)
     made_with = digest([embedder.name, embedder.width, settings.chunks.model_dump()])[:8]
     file = settings.out / f"kb-{made_with}.db"
     store = connect.open_store(str(file), embedder=embedder, chunks=settings.chunks, create=True)
@@ -112,7 +112,7 @@ def ready_ground(settings: CompareSettings, things: ExitStack, progress: Progres
         )
     for gone in [info.id for info in store.documents() if info.id not in report.seen]:
         store.delete(gone)
-    return Ground(KnowledgeBase(store, embedder, settings.answer), embedder, report.skipped)
+    return PassageSource(KnowledgeBase(store, embedder, settings.answer), embedder, report.skipped)
 
 
 def _whole(parts: list[Chunk], path: str, title: str) -> Hit:

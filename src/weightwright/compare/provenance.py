@@ -8,27 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import weightwright
-from weightwright.compare.experiment import Bench
+from weightwright.compare.experiment import Experiment
 
 _PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "numpy", "scipy")
 
 
-def provenance(bench: Bench) -> dict[str, Any]:
+def provenance(experiment: Experiment) -> dict[str, Any]:
     """All that somebody needs to repeat or to doubt the measurement; `notes` are cautions for the report."""
-    ground, adapter = bench.ground, bench.adapter
+    source, adapter = experiment.source, experiment.adapter
     return {
         "finished_at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "versions": {"weightwright": weightwright.__version__, "python": platform.python_version()}
         | {name: version for name in _PACKAGES if (version := _version(name))},
         "machine": f"{platform.system()} {platform.machine()}, {_cpu()}, {os.cpu_count()} CPUs",
-        "model_fingerprint": bench.model,
+        "model_fingerprint": experiment.model,
         "adapter_fingerprint": adapter.fingerprint if adapter else None,
         "adapter": str(adapter.folder or adapter.name) if adapter else None,
-        "knowledge_base": ground.version if ground else None,
-        "embedder": ground.store.meta.embedder if ground else None,
-        "documents": sum(1 for _ in ground.store.documents()) if ground else None,
-        "seed": bench.settings.seed,
-        "notes": [f"Not read: {s.path}: {s.reason}" for s in ground.skipped] if ground else [],
+        "knowledge_base": source.version if source else None,
+        "embedder": source.store.meta.embedder if source else None,
+        "documents": sum(1 for _ in source.store.documents()) if source else None,
+        "seed": experiment.settings.seed,
+        "notes": [f"Not read: {s.path}: {s.reason}" for s in source.skipped] if source else [],
     }
 
 
@@ -44,5 +44,5 @@ def _cpu() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor() or "unknown CPU"
-    found = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(found, platform.processor() or "unknown CPU")
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown CPU")

@@ -36,7 +36,7 @@ class Question(BaseModel):
 
 def read_questions(file: Path, limit: int | None = None) -> tuple[Question, ...]:
     """The questions of a file, at most `limit`. Raises DataError with line, fault and remedy."""
-    found: list[Question] = []
+    questions: list[Question] = []
     seen: dict[str, int] = {}
     for number, values in json_lines(file):
         try:
@@ -49,5 +49,5 @@ def read_questions(file: Path, limit: int | None = None) -> tuple[Question, ...]
                 f"id {question.id!r} stands on line {seen[question.id]} too; make it unique",
             )
         seen[question.id] = number
-        found.append(question)
-    return tuple(found[:limit])
+        questions.append(question)
+    return tuple(questions[:limit])

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from weightwright.asking.answers import Record
 from weightwright.compare.arms import Arm
 from weightwright.compare.questions import Question
+from weightwright.compare.record import Record
 from weightwright.compare.settings import CompareSettings
 from weightwright.compare.verdict import Contender, Rule, Verdict, decide
 from weightwright.judge.copies import Clusters, clusters_of

@@ -90,7 +90,7 @@ class RemoteChat:
                     return
                 event = json.loads(data)
                 if "error" in event:
-                    raise RemoteError(f"{self._client.url} failed: {event['error']}")
+                    raise RemoteError(f"{self._client.url} failed: {event['error']}", 500)
                 yield event
 
 

@@ -79,7 +79,8 @@ class Client:
             404: "; write the server's model name after '#' in the address",
             422: optional,
         }.get(response.status_code, "")
-        raise RemoteError(f"{self.url} answered {response.status_code}: {_message(response)}{remedy}")
+        message = f"{self.url} answered {response.status_code}: {_message(response)}{remedy}"
+        raise RemoteError(message, response.status_code)
 
     def unreachable(self, error: httpx.HTTPError) -> RemoteError:
         """The RemoteError for a server that did not answer."""
