@@ -12,6 +12,7 @@ WeightwrightError
 ├── DownloadError        a download failed or does not match its checksum
 ├── MemoryLimitError     something does not fit into the memory at hand
 ├── RequestError         one request cannot be answered; others go on
+│   └── NoSuchModelError a request names a model that is not offered
 ├── RemoteError          a server answered with an error or not at all
 ├── StoreError           a knowledge base cannot be opened, or does not match
 └── TuneError            a training run cannot start or go on
@@ -117,6 +118,10 @@ class MemoryLimitError(WeightwrightError):
 
 class RequestError(WeightwrightError):
     """One request cannot be answered; other requests go on."""
+
+
+class NoSuchModelError(RequestError):
+    """A request names a model that is not offered."""
 
 
 class RemoteError(WeightwrightError):

@@ -77,6 +77,8 @@ REQUESTS = every_field(
     prompt_token_ids=st.none(),
     params=st.just(SamplingParams(n=2, top_k=3, stop=("x",), logprobs=1)),
     template_options=TRACES,
+    tools=st.lists(TRACES, max_size=1).map(tuple),
+    add_generation_prompt=st.just(False),
 )
 
 

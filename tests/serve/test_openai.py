@@ -12,6 +12,7 @@ from weightwright.ports import ChatRequest, Message, SamplingParams
 from weightwright.serve.offers import Offer
 
 TURNS = [{"role": "user", "content": "Hello"}]
+TOOL = {"type": "function", "function": {"name": "now", "parameters": {}}}
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,8 @@ def test_a_client_that_goes_away_frees_its_row(url: str, engine, monkeypatch: py
         ({"temperature": -1}, 400, "temperature: Input should be greater than or equal to 0"),
         ({"temprature": 1}, 400, "temprature is not supported"),
         ({"max_tokens": 5000}, 400, "do not fit into the context of 512 tokens"),
-        ({"tools": [{"type": "function"}]}, 400, "tools: Input should be None"),
+        ({"tools": [{"type": "function"}]}, 400, "tools.0.function: Field required"),
+        ({"tools": [TOOL]}, 400, "tools: calls are not read out of answers; set tool_choice to 'none'"),
     ],
 )
 def test_a_wrong_request_gets_an_openai_error(url: str, change: dict, status: int, message: str) -> None:

@@ -5,7 +5,6 @@ will be asked to go on) and ends with the end-of-turn token that the template wr
 of it. A template that cannot be followed in this way is refused, never guessed.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,8 +12,8 @@ from typing import Any
 from weightwright.data.sample import Built, Judged, Pair, Sample, Text, Tools
 from weightwright.errors import DataError, ModelError, Place, RequestError, TemplateError
 from weightwright.options import TrainOn
-from weightwright.ports import Message, ToolCall
-from weightwright.wire.template import OWN_OPTIONS
+from weightwright.ports import ChatRequest, Message
+from weightwright.wire.template import OWN_OPTIONS, turn
 
 # Stand for an answer while its place is sought; the one is taken that the answer does not end like.
 _STAND_INS = ("\u2e28answer\u2e29", "\u2e26answer\u2e27")
@@ -104,6 +103,63 @@ def render(
     """
     import jinja2
 
+    try:
+        return _text(messages, tokenizer, tools, options, add_generation_prompt=generation_prompt)
+    except jinja2.TemplateError as error:
+        raise DataError(place, f"the model's chat template refuses the row: {error}") from error
+
+
+def render_request(request: ChatRequest, tokenizer: Any) -> str:
+    """The text of a conversation that is asked, with its tools, up to where the answer begins or goes on.
+
+    Raises ModelError without a template, RequestError for what the template refuses, or leaves out without a word:
+    tools, and calls of them.
+    """
+    import jinja2
+
+    messages = request.messages or ()
+
+    def text(messages: Sequence[Message], tools: Tools) -> str:
+        try:
+            return _text(
+                messages,
+                tokenizer,
+                tools,
+                request.template_options,
+                add_generation_prompt=request.add_generation_prompt,
+                continue_final_message=request.continue_final_message,
+            )
+        except jinja2.TemplateError as error:
+            raise RequestError(f"the model's chat template refuses the messages: {error}") from error
+
+    def same(messages: Sequence[Message], tools: Tools) -> bool:
+        try:
+            return text(messages, tools) == whole
+        except RequestError:  # the template minds, so it looks
+            return False
+
+    whole = text(messages, request.tools)
+    silent = [replace(message, tool_calls=()) for message in messages]
+    hidden = ["tools"] if request.tools and same(messages, ()) else []
+    if any(message.tool_calls for message in messages) and same(silent, request.tools):
+        hidden.append("tool_calls")
+    if hidden:
+        raise RequestError(
+            f"this model's chat template does not show {' and '.join(hidden)}; leave them out, "
+            "or use a model whose template does"
+        )
+    return whole
+
+
+def _text(
+    messages: Sequence[Message],
+    tokenizer: Any,
+    tools: Tools,
+    options: Mapping[str, Any] | None,
+    *,
+    add_generation_prompt: bool,
+    continue_final_message: bool = False,
+) -> str:
     if not tokenizer.chat_template:
         raise ModelError(
             "this model has no chat template, so it does not say where an answer begins; "
@@ -115,38 +171,21 @@ def render(
         )
     try:
         text = tokenizer.apply_chat_template(
-            [_turn(message) for message in messages],
+            [turn(message) for message in messages],
             tools=[dict(tool) for tool in tools] or None,
             tokenize=False,
-            add_generation_prompt=generation_prompt,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
             **(options or {}),
         )
-    except jinja2.TemplateError as error:
-        raise DataError(place, f"the model's chat template refuses the row: {error}") from error
-    return str(text)
-
-
-def _turn(message: Message) -> dict[str, Any]:
-    """A message as chat templates expect it; a call's arguments are an object there, not text."""
-    turn: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.reasoning:
-        turn["reasoning_content"] = message.reasoning
-    if message.tool_calls:
-        turn["tool_calls"] = [_call(call) for call in message.tool_calls]
-    if message.tool_call_id:
-        turn["tool_call_id"] = message.tool_call_id
-    return turn
-
-
-def _call(call: ToolCall) -> dict[str, Any]:
-    try:
-        arguments = json.loads(call.arguments)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
+        if not continue_final_message:
+            raise
         raise RequestError(
-            f"the arguments of the call of {call.name!r} must be a JSON object, found {call.arguments!r}"
+            "the chat template does not show the last message as it stands, so it cannot be continued; "
+            "leave out continue_final_message"
         ) from error
-    function = {"name": call.name, "arguments": arguments}
-    return {"id": call.id, "type": "function", "function": function}
+    return str(text)
 
 
 class _Rendered:

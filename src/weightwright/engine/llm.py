@@ -18,8 +18,10 @@ from weightwright.engine.outputs import (  # fmt: skip
 from weightwright.errors import SettingsError
 from weightwright.options import Device, Precision
 from weightwright.ports import ChatRequest, Message, Reply, SamplingParams, Score, TokenLogprob
+from weightwright.wire.openai.messages import read_messages
 
 T = TypeVar("T")
+Conversation = Sequence[Mapping[str, Any] | Message]
 Prompt = str | Mapping[str, Any] | Sequence[int]
 
 
@@ -99,27 +101,38 @@ class LLM:
 
     def chat(
         self,
-        messages: Sequence[Mapping[str, str]] | Sequence[Sequence[Mapping[str, str]]],
+        messages: Conversation | Sequence[Conversation],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
         adapter: str | None = None,
         lora_request: LoRARequest | None = None,
+        add_generation_prompt: bool | None = None,
+        continue_final_message: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         use_tqdm: bool = False,
     ) -> list[RequestOutput]:
-        """Answer one conversation or several, `[{"role": …, "content": …}, …]`, through the template.
+        """Answer one conversation or several, in OpenAI's messages, `[{"role": …, "content": …}, …]`, or ours.
 
-        `chat_template_kwargs` goes to the template (`{"enable_thinking": False}`); a thought comes in `reasoning`.
+        `continue_final_message` goes on with the last message instead of beginning an answer; `tools` are shown to
+        the model, whose calls come as text; `chat_template_kwargs` goes to the template, as in
+        `{"enable_thinking": False}`; a thought comes in `reasoning`. Raises RequestError for what cannot be given
+        to the template.
         """
-        single = bool(messages) and isinstance(messages[0], Mapping)
+        single = bool(messages) and isinstance(messages[0], Mapping | Message)
         many: Any = [messages] if single else messages
         name = self._adapter(lora_request, adapter)
         requests = [
             ChatRequest(
-                messages=tuple(Message(**turn) for turn in turns),
+                messages=read_messages(turns),
                 adapter=name,
                 params=params,
                 template_options=dict(chat_template_kwargs or {}),
+                tools=tuple(tools or ()),
+                add_generation_prompt=not continue_final_message
+                if add_generation_prompt is None
+                else add_generation_prompt,
+                continue_final_message=continue_final_message,
             )
             for turns, params in zip(many, _params(sampling_params, len(many)), strict=True)
         ]

@@ -2,17 +2,18 @@
 
 from collections import abc
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-from weightwright.data.template import render
+from weightwright.data.template import render_request
 from weightwright.engine.owner import Owner
 from weightwright.engine.sampling.constrain import Grammars
 from weightwright.engine.sampling.sample import Choice, bad_word_ids, check_ids
 from weightwright.engine.sequence import Sequence
 from weightwright.engine.speculate import Lookup
-from weightwright.engine.text import TextStream
+from weightwright.engine.text import TextStream, TokenBytes
 from weightwright.engine.think import ThoughtStream, opens_thought
-from weightwright.errors import Place, RequestError
+from weightwright.errors import RequestError
 from weightwright.ports import ChatRequest, FinishReason, Piece, Reply, SamplingParams, TokenLogprob, Usage
 
 
@@ -25,6 +26,11 @@ class Model:
     context_tokens: int
     end_ids: tuple[int, ...]
     grammars: Grammars
+
+    @cached_property
+    def spelling(self) -> TokenBytes:
+        """The bytes of tokens, and which of them a text leaves out."""
+        return TokenBytes(self.tokenizer)
 
 
 @dataclass(eq=False)
@@ -83,6 +89,8 @@ class Request:
         params = self.params
         text, self.prompt_ids = self._prompt(model.tokenizer)
         self.max_tokens = self._fit(model)
+        self.spelling = model.spelling
+        self.reply.begin(tuple(self.prompt_ids))
         check_ids(params, model.vocab_tokens)
         bad_words = bad_word_ids(model.tokenizer, params.bad_words)
         is_open = opens_thought(text)
@@ -123,13 +131,7 @@ class Request:
                     f"the text holds {half!r}, half of a surrogate pair; give the whole character"
                 ) from error
         if asked.messages is not None:
-            text = render(
-                asked.messages,
-                tokenizer,
-                Place(part="messages"),
-                generation_prompt=True,
-                options=asked.template_options,
-            )
+            text = render_request(asked, tokenizer)
             ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
         elif asked.prompt is not None:
             text, ids = asked.prompt, list(tokenizer.encode(asked.prompt))
@@ -191,7 +193,7 @@ class Request:
                     self.reply.push(replace(piece, index=index))
         wanted = self.params.prompt_logprobs is not None
         logprobs = tuple(self.prompt_logprobs) if wanted else None
-        self.reply.finish(self.usage(), logprobs, tuple(self.prompt_ids))
+        self.reply.finish(self.usage(), logprobs)
 
 
 def take(candidate: Candidate, token: int, logprob: TokenLogprob | None, *, last: bool = True) -> None:
@@ -202,7 +204,8 @@ def take(candidate: Candidate, token: int, logprob: TokenLogprob | None, *, last
     candidate.given += 1
     choice, params, text = candidate.choice, candidate.params, candidate.text
     ends = token in choice.ends
-    fresh = "" if ends and not _shown(candidate, token) else text.push(token)
+    hidden = ends and not _shown(candidate, token)
+    fresh = "" if hidden else text.push(token)
     if ends:
         candidate.finish_reason = "stop"
         candidate.stop_reason = token if token in params.stop_token_ids else None
@@ -218,6 +221,7 @@ def take(candidate: Candidate, token: int, logprob: TokenLogprob | None, *, last
             candidate.finish_reason, candidate.stop_reason = "stop", text.stop_reason
     if logprob is not None:
         candidate.log_likelihood += logprob.logprob
+        logprob = _as_written(candidate, logprob, hidden=hidden)
     shown = () if logprob is None or params.logprobs is None else (logprob,)
     push(candidate, fresh, (token,), shown)
 
@@ -227,6 +231,16 @@ def cancel(candidate: Candidate) -> None:
     if candidate.finish_reason is None:
         candidate.finish_reason = "cancelled"
         push(candidate, candidate.text.flush(), (), ())
+
+
+def _as_written(candidate: Candidate, one: TokenLogprob, *, hidden: bool) -> TokenLogprob:
+    """With the bytes that the text has of the token: none of what is left out, no space in front of the first."""
+    spelling, spelt = candidate.request.spelling, one.bytes or b""
+    if hidden or (candidate.params.skip_special_tokens and one.token_id in spelling.special):
+        spelt = b""
+    elif candidate.given == 1 and spelling.strips:
+        spelt = spelt.removeprefix(b" ")
+    return one if spelt == one.bytes else replace(one, bytes=spelt)
 
 
 def _shown(candidate: Candidate, token: int) -> bool:

@@ -123,6 +123,9 @@ class TokenBytes:
         )  # fmt: skip
         self.strips = bool(kinds & {"Metaspace", "Strip"})
         """The space in front of a text's first token is not in the text."""
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        self.special = frozenset(token_id for token_id, token in added.items() if token.special)
+        """Tokens that `skip_special_tokens` leaves out of the text."""
 
     def __call__(self, token_id: int) -> bytes:
         """The token's bytes, special tokens included; none for an id without a token."""

@@ -27,7 +27,8 @@ class ToolCall:
 class Message:
     """One turn of a conversation.
 
-    `reasoning` is the thought before an assistant's content; `tool_call_id` says which call a tool answers.
+    `reasoning` is the thought before an assistant's content; `tool_call_id` says which call a tool answers;
+    `name` tells speakers of one role apart.
     """
 
     role: Role
@@ -35,6 +36,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     reasoning: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,12 @@ class Grounding:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One question to a Chat: exactly one of `messages`, `prompt`, `prompt_token_ids`."""
+    """One question to a Chat: exactly one of `messages`, `prompt`, `prompt_token_ids`.
+
+    The fields from `template_options` on are for the chat template: `tools` are the functions that it shows, each as
+    OpenAI describes it; without `add_generation_prompt` no answer is begun; `continue_final_message` goes on with the
+    last message instead.
+    """
 
     messages: tuple[Message, ...] | None = None
     prompt: str | None = None
@@ -56,13 +63,20 @@ class ChatRequest:
     params: SamplingParams = field(default_factory=SamplingParams)
     grounding: Grounding | None = None
     priority: int = 0  # lower goes first
-    template_options: Mapping[str, Any] = field(default_factory=dict)  # for the chat template
+    template_options: Mapping[str, Any] = field(default_factory=dict)
+    tools: tuple[Mapping[str, Any], ...] = ()
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
 
     def __post_init__(self) -> None:
         given = [x for x in (self.messages, self.prompt, self.prompt_token_ids) if x is not None]
         if len(given) != 1:
             raise RequestError(
                 f"a request needs exactly one of messages, prompt, prompt_token_ids; got {len(given)}"
+            )
+        if self.continue_final_message and self.add_generation_prompt:
+            raise RequestError(
+                "continue_final_message goes on with the last message; set add_generation_prompt to False"
             )
 
 
@@ -71,7 +85,8 @@ class TokenLogprob:
     """The log-probability of a chosen token and of the likeliest alternatives; `rank` 1 is the likeliest.
 
     A token may be part of a character: its text is then U+FFFD, and only its `bytes` tell it from others. Joined they
-    are the completion's text in UTF-8. `top_bytes` are those of `top`; both are empty where a server sends none.
+    are the completion's text in UTF-8, so a special token that is left out of it has none. `top_bytes` are those of
+    `top`. None: not known.
     """
 
     token_id: int
@@ -79,8 +94,8 @@ class TokenLogprob:
     logprob: float
     top: tuple[tuple[int, str, float], ...] = ()
     rank: int | None = None
-    bytes: bytes = b""
-    top_bytes: "tuple[builtins.bytes, ...]" = ()
+    bytes: "builtins.bytes | None" = None
+    top_bytes: "tuple[builtins.bytes | None, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +185,19 @@ class Reply:
         self._over = threading.Event()  # who waits for the end only is not woken by every piece
         self._pieces: list[Piece] = []
         self._usage = Usage()
+        self.prompt_token_ids: tuple[int, ...] | None = None
+        """Known before the first piece where the Chat has its tokens; None where it has none."""
         self._prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
-        self._prompt_token_ids: tuple[int, ...] | None = None
         self._ended = False
         self._error: BaseException | None = None
         self._piece_callbacks: list[Callable[[Piece], None]] = []
         self._end_callbacks: list[Callable[[BaseException | None], None]] = []
 
     # -- for the Chat ----------------------------------------------------------------------------
+
+    def begin(self, prompt_token_ids: tuple[int, ...]) -> None:
+        """Say what the prompt is, and that every piece has the ids of its tokens."""
+        self.prompt_token_ids = prompt_token_ids
 
     def push(self, piece: Piece) -> None:
         """Add a piece and tell those who listen; pieces after the end are dropped."""
@@ -196,7 +216,9 @@ class Reply:
         prompt_token_ids: tuple[int, ...] | None = None,
     ) -> None:
         """Say that all pieces have come, and what is known of the prompt."""
-        self._prompt_logprobs, self._prompt_token_ids = prompt_logprobs, prompt_token_ids
+        self._prompt_logprobs = prompt_logprobs
+        if prompt_token_ids is not None:
+            self.prompt_token_ids = prompt_token_ids
         self._end(None, usage)
 
     def fail(self, error: BaseException) -> None:
@@ -254,7 +276,7 @@ class Reply:
             if self._error is not None:
                 raise self._error
             completions = tuple(self._completion(i) for i in range(self._n))
-            return ChatResult(completions, self._usage, self._prompt_logprobs, self._prompt_token_ids)
+            return ChatResult(completions, self._usage, self._prompt_logprobs, self.prompt_token_ids)
 
     def cancel(self) -> None:
         """Stop the work and free what it holds; the completions so far end as `cancelled`."""

@@ -236,6 +236,8 @@ class _Answer:
         self._inner = inner
         if self._cancelled:
             inner.cancel()
+        if inner.prompt_token_ids is not None:
+            self.reply.begin(inner.prompt_token_ids)
         inner.on_piece(self._piece)
         inner.on_end(lambda error: self._end(error, inner))
 

@@ -1,17 +1,16 @@
 """A Chat over HTTP: streamed chat completions and completions in OpenAI's API."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any
 
 import httpx
 
 from weightwright.errors import RemoteError, WeightwrightError
-from weightwright.ports import ChatRequest, Piece, Reply, Score, TokenLogprob, Usage
+from weightwright.ports import ChatRequest, Piece, Reply, Score
 from weightwright.remote.client import Client
-from weightwright.wire.openai import client as wire
+from weightwright.wire.openai import client
+from weightwright.wire.openai.answer import Answer
 
 
 class RemoteChat:
@@ -22,8 +21,11 @@ class RemoteChat:
 
     def __init__(self, url: str, name: str | None) -> None:
         self._client = Client(url)
-        self.name = name if name is not None else self._client.only_model()
         self._owned_by: str | None = None
+        if name is None:
+            model = self._client.only_model()
+            name, self._owned_by = str(model["id"]), str(model.get("owned_by", ""))
+        self.name = name
 
     def submit(self, request: ChatRequest) -> Reply:
         """Start a request; what goes wrong fails its Reply."""
@@ -40,16 +42,19 @@ class RemoteChat:
         self._client.close()
 
     async def _ask(self, request: ChatRequest, reply: Reply) -> None:
-        answer = _Answer(request.params.n)
+        answer = Answer(request)
         try:
-            path, fields = wire.body(request, self.name)
-            if wire.may_be_ignored(fields):
-                wire.check_taken(fields, await self._owner(), self._client.url)
-            async for event in self._events(path, fields, wire.beyond_openai(request, fields)):
-                for piece in answer.take(event, request):
+            path, fields = client.write_request(request, self.name)
+            if self._owned_by is not None or client.depends_on_owner(fields):
+                fields = client.fields_for(fields, await self._owner(), self._client.url)
+            async for event in self._client.events(path, fields, client.beyond_openai(fields)):
+                pieces = answer.take(event)
+                if answer.prompt_token_ids is not None and reply.prompt_token_ids is None:
+                    reply.begin(answer.prompt_token_ids)
+                for piece in pieces:
                     reply.push(piece)
-            answer.check(request, self._client.url)
-            reply.finish(answer.usage, answer.prompt_logprobs)
+            answer.check(self._client.url)
+            reply.finish(answer.usage, answer.prompt_logprobs, answer.prompt_token_ids)
         except asyncio.CancelledError:
             for index in answer.open:
                 reply.push(Piece(index, "", finish_reason="cancelled"))
@@ -71,69 +76,6 @@ class RemoteChat:
             named = [model for model in models if model["id"] == self.name] or models
             self._owned_by = str(named[0].get("owned_by", "")) if named else ""
         return self._owned_by
-
-    async def _events(
-        self, path: str, fields: dict[str, Any], beyond_openai: Sequence[str]
-    ) -> AsyncIterator[dict[str, Any]]:
-        """The JSON events of a server-sent stream up to `[DONE]`, or the one answer of a request without."""
-        async with self._client.http.stream("POST", self._client.url + path, json=fields) as response:
-            if not (response.is_success and fields.get("stream")):
-                await response.aread()
-                self._client.check(response, beyond_openai)
-                yield response.json()
-                return
-            async for line in response.aiter_lines():
-                data = line.removeprefix("data:").strip()
-                if not line.startswith("data:") or not data:
-                    continue
-                if data == "[DONE]":
-                    return
-                event = json.loads(data)
-                if "error" in event:
-                    raise RemoteError(f"{self._client.url} failed: {event['error']}", 500)
-                yield event
-
-
-class _Answer:
-    """What has come of an answer with `n` completions."""
-
-    def __init__(self, n: int) -> None:
-        self.usage = Usage()
-        self.prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
-        self.open = set(range(n))
-        self._begun: set[int] = set()
-        self._unexplained = False  # text came without the logprobs that were asked for
-
-    def take(self, event: dict[str, Any], request: ChatRequest) -> list[Piece]:
-        """The pieces of an event."""
-        self.usage = wire.usage(event) or self.usage
-        pieces = [wire.piece(choice) for choice in event.get("choices", ())]
-        for piece in pieces:
-            self._begun.add(piece.index)
-            self._unexplained |= (
-                bool(piece.text) and request.params.logprobs is not None and not piece.logprobs
-            )
-            if piece.finish_reason is not None:
-                self.open.discard(piece.index)
-        if request.params.prompt_logprobs is not None:
-            self.prompt_logprobs = wire.prompt_logprobs(event, request.params.prompt_logprobs)
-        return pieces
-
-    def check(self, request: ChatRequest, url: str) -> None:
-        """Raise RemoteError when the answer is not whole, or not what was asked for."""
-        if self.open & self._begun or not self._begun:
-            raise RemoteError(f"{url} ended the stream before the answer's end")
-        params = request.params
-        if self.open:
-            raise RemoteError(
-                f"{url} gave {len(self._begun)} of n={params.n} completions; it takes no n, ask for one at a time"
-            )
-        missing = ["logprobs"] if self._unexplained else []
-        if params.prompt_logprobs is not None and self.prompt_logprobs is None:
-            missing.append("prompt_logprobs")
-        if missing:
-            names = " and ".join(missing)
-            raise RemoteError(f"{url} gave no {names}; leave out {names}, or use a model in this process")
 
 
 def _cancel(task: "Future[None]") -> None:

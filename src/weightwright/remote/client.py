@@ -3,13 +3,16 @@
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import httpx
 
 from weightwright.errors import RemoteError
+from weightwright.wire.events import read_events
+from weightwright.wire.openai.errors import OPENAI
+from weightwright.wire.protocol import Protocol
 
 T = TypeVar("T")
 KEY_VARIABLES = ("WEIGHTWRIGHT_API_KEY", "OPENAI_API_KEY")
@@ -18,12 +21,13 @@ KEY_VARIABLES = ("WEIGHTWRIGHT_API_KEY", "OPENAI_API_KEY")
 class Client:
     """An async client on a loop of its own, so that hundreds of requests need no thread each."""
 
-    def __init__(self, url: str, *, timeout_s: float = 600.0) -> None:
+    def __init__(self, url: str, *, protocol: Protocol = OPENAI, timeout_s: float = 600.0) -> None:
         self.url = url.rstrip("/")
+        self._protocol = protocol
         key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
         self._loop = asyncio.new_event_loop()
         self.http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers=protocol.key_headers(key) if key else {},
             timeout=httpx.Timeout(timeout_s, connect=10.0),
             limits=httpx.Limits(max_connections=None),
         )
@@ -36,15 +40,14 @@ class Client:
         """Run a coroutine on the client's loop; returns a concurrent future."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def only_model(self) -> str:
-        """The name of the server's one model. Raises RemoteError listing them when there are more."""
-        names = [model["id"] for model in self.start(self._request("GET", "/models")).result()["data"]]
-        if len(names) != 1:
+    def only_model(self) -> dict[str, Any]:
+        """The server's one model, as it lists it. Raises RemoteError naming them when there are more."""
+        models = self.start(self._request("GET", "/models")).result()["data"]
+        if len(models) != 1:
             self.close()
-            raise RemoteError(
-                f"{self.url} offers {', '.join(names) or 'no model'}; add '#NAME' to the address"
-            )
-        return str(names[0])
+            names = ", ".join(str(model["id"]) for model in models)
+            raise RemoteError(f"{self.url} offers {names or 'no model'}; add '#NAME' to the address")
+        return dict(models[0])
 
     async def get(self, path: str) -> Any:
         """GET JSON. Raises RemoteError."""
@@ -53,6 +56,24 @@ class Client:
     async def post(self, path: str, body: dict[str, Any]) -> Any:
         """POST JSON, return JSON. Raises RemoteError."""
         return await self._request("POST", path, body)
+
+    async def events(
+        self, path: str, body: dict[str, Any], beyond_openai: Sequence[str] = ()
+    ) -> AsyncIterator[dict[str, Any]]:
+        """POST JSON; the JSON events of the answer, or its one JSON where the body asks for no stream.
+
+        Raises RemoteError also for an error among the events, ValueError for what is no JSON.
+        """
+        async with self.http.stream("POST", self.url + path, json=body) as response:
+            if not (response.is_success and body.get("stream")):
+                await response.aread()
+                self.check(response, beyond_openai)
+                yield response.json()
+                return
+            async for event in read_events(response.aiter_bytes()):
+                if "error" in event:
+                    raise RemoteError(f"{self.url} failed: {self._protocol.read_error(event)}", 500)
+                yield event
 
     async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         try:
@@ -79,7 +100,7 @@ class Client:
             404: "; write the server's model name after '#' in the address",
             422: optional,
         }.get(response.status_code, "")
-        message = f"{self.url} answered {response.status_code}: {_message(response)}{remedy}"
+        message = f"{self.url} answered {response.status_code}: {self._message(response)}{remedy}"
         raise RemoteError(message, response.status_code)
 
     def unreachable(self, error: httpx.HTTPError) -> RemoteError:
@@ -104,11 +125,8 @@ class Client:
         await asyncio.gather(*others, return_exceptions=True)
         await self.http.aclose()
 
-
-def _message(response: httpx.Response) -> str:
-    try:
-        body = response.json()
-        error = body.get("error", body)
-        return str(error.get("message", error) if isinstance(error, dict) else error)
-    except (ValueError, AttributeError):
-        return response.text[:300].strip() or response.reason_phrase
+    def _message(self, response: httpx.Response) -> str:
+        try:
+            return self._protocol.read_error(response.json())
+        except ValueError:
+            return response.text[:300].strip() or response.reason_phrase

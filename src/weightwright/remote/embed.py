@@ -17,7 +17,7 @@ class RemoteEmbedder:
 
     def __init__(self, url: str, name: str | None, *, max_tokens: int = 512) -> None:
         self._client = Client(url)
-        self._model = name if name is not None else self._client.only_model()
+        self._model = name if name is not None else str(self._client.only_model()["id"])
         self.name = f"{self._client.url}#{self._model}"
         self.max_tokens = max_tokens
         self.width = int(self._vectors(["width"]).shape[1])

@@ -1,14 +1,25 @@
-"""From a Reply, which speaks from the engine's thread, to the server's event loop."""
+"""From a Reply, which speaks from the engine's thread, to the server's event loop, and on to the client."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
+from weightwright.errors import WeightwrightError
 from weightwright.ports import Chat, ChatRequest, ChatResult, Piece, Reply
+from weightwright.wire.events import event, last_event
+from weightwright.wire.openai.errors import OPENAI
+from weightwright.wire.protocol import failure_of
 
 T = TypeVar("T")
+CLIENT_GONE = 499  # nginx's status: nobody is there to read it
+
+
+def body_of(schema: dict[str, Any]) -> dict[str, Any]:
+    """What the server's documentation says of a body that the route reads itself, whatever its Content-Type."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 async def submit(chat: Chat, request: ChatRequest) -> Reply:
@@ -82,6 +93,24 @@ async def first_of(events: AsyncIterator[T], request: Request) -> T | None:
     finally:
         first.cancel()
         gone.cancel()
+
+
+async def streamed(events: AsyncIterator[dict[str, Any]], request: Request) -> Response:
+    """Server-sent events up to `[DONE]`; an error before the first event is a plain error response."""
+    first = await first_of(events, request)
+    if first is None:
+        return Response(status_code=CLIENT_GONE)
+
+    async def lines() -> AsyncIterator[str]:
+        yield event(first)
+        try:
+            async for one in events:
+                yield event(one)
+        except WeightwrightError as error:
+            yield event(OPENAI.write_error(failure_of(error)))
+        yield last_event()
+
+    return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
 async def _gone(request: Request) -> None:

@@ -7,7 +7,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from weightwright.wire.openai.replies import error_body
+from weightwright.wire import protocol_of
+from weightwright.wire.protocol import Failure
 
 OPEN_PATHS = frozenset({"/health"})
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -38,18 +39,22 @@ class Guard:
             self._under_way -= 1
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
-        headers = {name.lower(): value for name, value in scope["headers"]}
-        if self._key:
-            sent = headers.get(b"authorization", b"")
-            if not hmac.compare_digest(sent, b"Bearer " + self._key):
-                message = "the API key is missing or wrong; send it as 'Authorization: Bearer KEY'"
-                return JSONResponse(error_body(message, "invalid_request_error", "invalid_api_key"), 401)
-        if int(headers.get(b"content-length", b"0")) > MAX_BODY_BYTES:
-            return JSONResponse(error_body(_too_large(), "invalid_request_error"), 413)
-        if self._under_way >= self._max_waiting:
+        """What keeps the request out, in the shape of its path's protocol."""
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        protocol, retry = protocol_of(scope["path"]), None
+        if self._key and not hmac.compare_digest(protocol.read_key(headers).encode("latin-1"), self._key):
+            message = f"the API key is missing or wrong; send it as {protocol.key_hint}"
+            failure = Failure(401, message, "invalid_api_key")
+        elif int(headers.get("content-length", 0)) > MAX_BODY_BYTES:
+            failure = Failure(413, _too_large())
+        elif self._under_way >= self._max_waiting:
             message = f"{self._under_way} requests are under way, as many as max_waiting allows; try again"
-            return JSONResponse(error_body(message, "server_error", "overloaded"), 503, {"Retry-After": "1"})
-        return None
+            failure, retry = Failure(503, message, "overloaded"), {"Retry-After": "1"}
+        else:
+            return None
+        return JSONResponse(protocol.write_error(failure), failure.status, retry)
 
 
 def _limited(receive: Receive) -> Receive:

@@ -2,25 +2,20 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from weightwright.config import nearest
-from weightwright.errors import SettingsError, WeightwrightError
-from weightwright.ports import Chat, Piece, Progress, SamplingParams
+from weightwright.errors import NoSuchModelError, SettingsError
+from weightwright.ports import Chat, Progress, SamplingParams
 from weightwright.serve.settings import ServeSettings
 
 _OPEN = SamplingParams(max_tokens=None)  # OpenAI's defaults: the answer may fill the context
 
 
-class NoSuchModelError(WeightwrightError):
-    """A request names a model that is not offered."""
-
-
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One model name of the API: who answers, through which adapter, and what stands beside the answer."""
+    """One model name of the API: who answers, through which adapter, with which defaults."""
 
     name: str
     chat: Chat
@@ -28,12 +23,6 @@ class Offer:
     parent: str | None = None
     grounded: bool = False  # answers from a knowledge base, with citations
     params: SamplingParams = _OPEN  # what a request leaves open
-
-    def beside(self, ended: Piece) -> dict[str, Any]:
-        """Fields beside the message of a completion or its last piece: the citations of a knowledge base."""
-        if not self.grounded:
-            return {}
-        return {"citations": [asdict(citation) for citation in ended.citations]}
 
 
 class Offers:

@@ -1,4 +1,10 @@
-"""What a model's chat template is given."""
+"""A message as a model's chat template gets it."""
+
+import json
+from typing import Any
+
+from weightwright.errors import RequestError
+from weightwright.ports import Message, ToolCall
 
 # what the chat template is given by us, or what would put another in its place
 OWN_OPTIONS = frozenset({
@@ -6,3 +12,33 @@ OWN_OPTIONS = frozenset({
     "messages", "padding", "return_assistant_tokens_mask", "return_dict", "return_tensors", "tokenize",
     "tokenizer_kwargs", "tools", "truncation",
 })  # fmt: skip
+
+
+def turn(message: Message) -> dict[str, Any]:
+    """A message as chat templates expect it: what it does not carry is left out.
+
+    Raises RequestError for a call whose arguments are no JSON object.
+    """
+    values: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.name:
+        values["name"] = message.name
+    if message.reasoning:
+        values["reasoning_content"] = message.reasoning
+    if message.tool_calls:
+        values["tool_calls"] = [_call(call) for call in message.tool_calls]
+    if message.tool_call_id:
+        values["tool_call_id"] = message.tool_call_id
+    return values
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    """A call; its arguments are an object there, not text."""
+    try:
+        arguments = json.loads(call.arguments) if call.arguments.strip() else {}
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise RequestError(
+            f"the arguments of the call of {call.name!r} must be a JSON object, found {call.arguments!r}"
+        )
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}

@@ -1,16 +1,21 @@
-"""OpenAI's responses as data: choices, log-probabilities, usage, errors."""
+"""OpenAI's answers, both ways: choices whole and streamed, usage."""
 
 import time
 import uuid
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
 
-from weightwright.ports import Completion, Piece, TokenLogprob, Usage
+from weightwright.ports import ChatResult, Citation, FinishReason, Piece, Usage
+from weightwright.wire.openai import logprobs
+from weightwright.wire.openai.messages import read_thought, thought
 
-LEAST_LOGPROB = -9999.0
+# `abort` is vLLM's; OpenAI has no word for an answer that was cut off because the server stopped
+_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "cancelled"}
+_WRITTEN = {ours: theirs for theirs, ours in _FINISH.items()}
 
 
-def envelope(kind: str, prefix: str, model: str) -> dict[str, Any]:
+def head(kind: str, prefix: str, model: str) -> dict[str, Any]:
     """The fields that every response shares."""
     return {
         "id": f"{prefix}-{uuid.uuid4().hex}",
@@ -20,7 +25,7 @@ def envelope(kind: str, prefix: str, model: str) -> dict[str, Any]:
     }
 
 
-def usage_of(usages: Iterable[Usage]) -> dict[str, Any]:
+def write_usage(usages: Iterable[Usage]) -> dict[str, Any]:
     """OpenAI's `usage` of one or several prompts."""
     every = list(usages)
     prompt = sum(usage.prompt_tokens for usage in every)
@@ -33,126 +38,92 @@ def usage_of(usages: Iterable[Usage]) -> dict[str, Any]:
     }
 
 
-def finish_of(reason: str | None) -> str | None:
-    """OpenAI's finish reasons have no `cancelled`: the client that cancelled is not there to read it."""
-    return "stop" if reason == "cancelled" else reason
+def read_usage(event: Mapping[str, Any]) -> Usage | None:
+    """The tokens counted, where the event says so."""
+    counted = event.get("usage")
+    if not counted:
+        return None
+    details = counted.get("prompt_tokens_details") or {}
+    return Usage(
+        counted["prompt_tokens"], counted.get("completion_tokens") or 0, details.get("cached_tokens") or 0
+    )
 
 
-def ended(part: Completion | Piece) -> dict[str, Any]:
-    """Why a choice ended; `stop_reason` is vLLM's: the stop text or token."""
-    return {"finish_reason": finish_of(part.finish_reason), "stop_reason": part.stop_reason}
+def beside(part: Piece, *, ids: bool) -> dict[str, Any]:
+    """What stands beside the text of a choice: why it ended, its sources, and with `ids` (vLLM's) its tokens.
+
+    `stop_reason` is vLLM's: the stop text or token. `citations` and `trace` are ours: those of a knowledge base.
+    """
+    reason = None if part.finish_reason is None else _WRITTEN[part.finish_reason]
+    values: dict[str, Any] = {"finish_reason": reason, "stop_reason": part.stop_reason}
+    if ids:
+        values["token_ids"] = list(part.token_ids)
+    if part.citations or part.trace:
+        values |= {"citations": [asdict(each) for each in part.citations], "trace": dict(part.trace)}
+    return values
 
 
-# --- chat -----------------------------------------------------------------------------------------
-
-
-def chat_choice(completion: Completion) -> dict[str, Any]:
-    """A whole choice of a chat completion."""
-    message = {"role": "assistant", "content": completion.text, "refusal": None}
+def write_chat(result: ChatResult, *, prompt_logprobs: int | None, ids: bool) -> dict[str, Any]:
+    """A whole chat completion, without its head, with so many alternatives for each token of the prompt."""
+    choices = [
+        {
+            "index": each.index,
+            "message": {
+                "role": "assistant",
+                "content": each.text,
+                "refusal": None,
+                **thought(each.reasoning),
+            },
+            "logprobs": logprobs.write_chat(each.logprobs, ids=ids),
+            **beside(each, ids=ids),
+        }
+        for each in result.completions
+    ]
     return {
-        "index": completion.index,
-        "message": message | _thought(completion.reasoning),
-        "logprobs": chat_logprobs(completion.logprobs),
-        **ended(completion),
+        "choices": choices,
+        "usage": write_usage([result.usage]),
+        **logprobs.write_prompt(result.prompt_logprobs, prompt_logprobs),
+        **prompt_ids(result.prompt_token_ids, ids=ids),
     }
 
 
-def chat_chunk(piece: Piece, *, first: bool) -> dict[str, Any]:
+def prompt_ids(token_ids: tuple[int, ...] | None, *, ids: bool) -> dict[str, Any]:
+    """VLLM's `prompt_token_ids`, where they are asked for."""
+    return {"prompt_token_ids": None if token_ids is None else list(token_ids)} if ids else {}
+
+
+def write_chat_chunk(piece: Piece, *, first: bool, ids: bool) -> dict[str, Any]:
     """A streamed choice of a chat completion; the first one of an index names the role."""
-    delta = _thought(piece.reasoning)
+    delta = thought(piece.reasoning)
     if piece.text or not piece.reasoning:
         delta["content"] = piece.text
     return {
         "index": piece.index,
         "delta": {"role": "assistant", **delta} if first else delta,
-        "logprobs": chat_logprobs(piece.logprobs),
-        **ended(piece),
+        "logprobs": logprobs.write_chat(piece.logprobs, ids=ids),
+        **beside(piece, ids=ids),
     }
 
 
-def _thought(reasoning: str) -> dict[str, str]:
-    """A thought under both names that clients look for: DeepSeek's, and that of newer vLLM."""
-    return {"reasoning_content": reasoning, "reasoning": reasoning} if reasoning else {}
+def read_piece(choice: Mapping[str, Any]) -> Piece:
+    """A choice, streamed or whole, of either route."""
+    said = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
+    reason = choice.get("finish_reason")
+    return Piece(
+        choice.get("index", 0),
+        said.get("content") or "",
+        token_ids=tuple(choice.get("token_ids") or ()),
+        logprobs=logprobs.read(choice.get("logprobs")),
+        finish_reason=_FINISH.get(reason, "stop") if reason else None,
+        reasoning=read_thought(said),
+        stop_reason=choice.get("stop_reason"),
+        citations=tuple(Citation(**each) for each in choice.get("citations") or ()),
+        trace=choice.get("trace") or {},
+    )
 
 
-def chat_logprobs(logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
-    """`choices[].logprobs` of a chat completion."""
-    if not logprobs:
-        return None
-
-    def entry(text: str, logprob: float) -> dict[str, Any]:
-        return {"token": text, "logprob": _finite(logprob), "bytes": list(text.encode())}
-
-    return {
-        "content": [
-            {**entry(p.text, p.logprob), "top_logprobs": [entry(text, value) for _, text, value in p.top]}
-            for p in logprobs
-        ],
-        "refusal": None,
-    }
-
-
-# --- completions ----------------------------------------------------------------------------------
-
-
-class Shown(NamedTuple):
-    """A token as `/v1/completions` shows it; the prompt's first has no logprob."""
-
-    text: str
-    logprob: float | None = None
-    top: dict[str, float] | None = None
-
-
-def shown(logprob: TokenLogprob, count: int) -> Shown:
-    """The token and its `count` likeliest alternatives, itself among them in any case."""
-    own = _finite(logprob.logprob)
-    top = {logprob.text: own}
-    for _, text, value in logprob.top[:count]:
-        top.setdefault(text, _finite(value))  # of tokens that look alike the likeliest
-    return Shown(logprob.text, own, top)
-
-
-def text_logprobs(tokens: Sequence[Shown], start: int = 0) -> dict[str, Any] | None:
-    """`choices[].logprobs` of a completion; the first token stands at character `start`."""
-    if not tokens:
-        return None
-    offsets = [start]
-    for token in tokens:
-        offsets.append(offsets[-1] + len(token.text))
-    return {
-        "tokens": [token.text for token in tokens],
-        "token_logprobs": [token.logprob for token in tokens],
-        "top_logprobs": [token.top for token in tokens],
-        "text_offset": offsets[:-1],
-    }
-
-
-def prompt_logprobs(
-    logprobs: Sequence[TokenLogprob | None] | None, count: int | None
-) -> dict[str, list[dict[str, Any] | None]]:
-    """The field `prompt_logprobs` as vLLM has it, by token id, each prompt token first; {} if not asked."""
-    if count is None:
-        return {}
-    return {"prompt_logprobs": [None if one is None else _by_id(one, count) for one in logprobs or ()]}
-
-
-def _by_id(one: TokenLogprob, count: int) -> dict[str, Any]:
-    alternatives = {
-        str(token): {"logprob": _finite(value), "rank": rank, "decoded_token": text}
-        for rank, (token, text, value) in enumerate(one.top[:count], 1)
-    }
-    own = {"logprob": _finite(one.logprob), "rank": one.rank, "decoded_token": one.text}
-    return {str(one.token_id): own} | {k: v for k, v in alternatives.items() if k != str(one.token_id)}
-
-
-def _finite(logprob: float) -> float:
-    """JSON has no infinity; vLLM's least log-probability stands for it."""
-    return max(logprob, LEAST_LOGPROB)
-
-
-# --- errors ---------------------------------------------------------------------------------------
-
-
-def error_body(message: str, kind: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
-    """OpenAI's error object."""
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+def read_prompt_ids(event: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The prompt's tokens as vLLM gives them: beside the choices of a chat, in those of a completion."""
+    inner: Mapping[str, Any] = next(iter(event.get("choices") or ()), {})
+    found = event.get("prompt_token_ids") or inner.get("prompt_token_ids")
+    return None if found is None else tuple(found)

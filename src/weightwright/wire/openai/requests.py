@@ -1,58 +1,41 @@
-"""OpenAI's requests as data, with vLLM's fields beyond them, and their way to a ChatRequest."""
+"""OpenAI's requests, with vLLM's fields beyond them, to a ChatRequest."""
 
-import json
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from weightwright.ports import ChatRequest, SamplingParams, StructuredOutputs
-from weightwright.wire.openai.fields import Listed, Prompts, ResponseFormat, Turn, refusal
+from weightwright.ports import ChatRequest, SamplingParams
+from weightwright.wire.openai.messages import Turn
+from weightwright.wire.openai.sampling import Form, read_sampling
+from weightwright.wire.reading import FieldError, Shape
 from weightwright.wire.template import OWN_OPTIONS
 
 COMPLETION_TOKENS = 16  # OpenAI's limit of /v1/completions where the request sets none
+MAX_CHOICES = 128  # OpenAI's limit of n
 
 
-class _Request(BaseModel):
-    """What both routes take. Ranges are not given here: SamplingParams knows them."""
+class StreamOptions(Shape):
+    """`stream_options`: which chunks carry the usage. Padding against eavesdroppers is not made."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    include_usage: bool = False
+    continuous_usage_stats: bool = False
+    include_obfuscation: Literal[False] = False
+
+
+class Request(Form):
+    """What both routes take. Every other field is one of SamplingParams', which knows their types and ranges."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     model: str
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    n: int = Field(1, ge=1, le=128)
-    seed: int | None = None
-    stop: Listed = None
     stream: bool = False
-    stream_options: dict[str, bool] | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[int, float] | None = None
-    response_format: ResponseFormat | None = None
-    # beyond OpenAI, with vLLM's names
-    best_of: int | None = Field(None, ge=1, le=128)
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    stop_token_ids: list[int] | None = None
-    include_stop_str_in_output: bool | None = None
-    ignore_eos: bool | None = None
-    min_tokens: int | None = None
-    skip_special_tokens: bool | None = None
-    allowed_token_ids: list[int] | None = None
-    bad_words: Listed = None
-    use_beam_search: bool | None = None
-    length_penalty: float | None = None
-    early_stopping: bool | Literal["never"] | None = None
+    stream_options: StreamOptions = StreamOptions()
+    max_tokens: int | None = None
+    n: int = Field(1, ge=1, le=MAX_CHOICES)
+    best_of: int | None = Field(None, ge=1, le=MAX_CHOICES)
     prompt_logprobs: int | None = None
     priority: int = 0
-    structured_outputs: StructuredOutputs | None = None
-    guided_json: dict[str, Any] | str | None = None
-    guided_regex: str | None = None
-    guided_choice: list[str] | None = None
-    guided_grammar: str | None = None
+    return_token_ids: bool = False
     # sent by common clients, without a meaning here; what is unknown is refused
     user: Any = None
     metadata: Any = None
@@ -60,23 +43,6 @@ class _Request(BaseModel):
     service_tier: Any = None
     safety_identifier: Any = None
     prompt_cache_key: Any = None
-
-    @property
-    def include_usage(self) -> bool:
-        """Whether a stream ends with a chunk that carries the usage."""
-        return bool((self.stream_options or {}).get("include_usage"))
-
-    @model_validator(mode="before")
-    @classmethod
-    def _whole_characters(cls, values: Any) -> Any:
-        try:
-            json.dumps(values, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            half = error.object[error.start]
-            raise ValueError(
-                f"the request holds {half!r}, half of a surrogate pair; send the whole character"
-            ) from error
-        return values
 
     @model_validator(mode="after")
     def _streams_no_prompt_logprobs(self) -> Self:
@@ -86,69 +52,43 @@ class _Request(BaseModel):
             )
         return self
 
-    def _params(
-        self,
-        defaults: SamplingParams,
-        *,
-        max_tokens: int | None,
-        logprobs: int | None,
-        prompt_logprobs: int | None,
-    ) -> SamplingParams:
-        """What is asked for; `defaults` stand for the rest. Raises RequestValidationError naming the field."""
-        try:
-            given = {
-                name: value
-                for name in SamplingParams.model_fields
-                if (value := getattr(self, name, None)) is not None
-            }
-            if self.use_beam_search:
-                given.setdefault("temperature", 0)
-            given |= {
-                "max_tokens": max_tokens,
-                "logprobs": logprobs,
-                "prompt_logprobs": prompt_logprobs,
-                "structured_outputs": self._form(),
-            }
-            return SamplingParams(**{**defaults.model_dump(exclude_unset=True), **given})
-        except ValidationError as error:
-            raise RequestValidationError(error.errors()) from error
-
-    def _form(self) -> StructuredOutputs | None:
-        """The form that the answer must have, by whichever of its names it is given."""
-        forms = {"structured_outputs": self.structured_outputs}
-        forms["response_format"] = self.response_format.form if self.response_format else None
-        forms |= {f"guided_{kind}": self._guided(kind) for kind in ("json", "regex", "choice", "grammar")}
-        given = {name: form for name, form in forms.items() if form is not None}
-        if len(given) > 1:
-            raise refusal(next(iter(given)), f"{' and '.join(given)} exclude each other; give one of them")
-        return next(iter(given.values()), None)
-
-    def _guided(self, kind: str) -> StructuredOutputs | None:
-        """The form by vLLM's older name of it."""
-        name = f"guided_{kind}"
-        value = getattr(self, name)
-        try:
-            return None if value is None else StructuredOutputs(**{kind: value})
-        except ValidationError as error:
-            raise refusal(
-                name, f"{name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
-            ) from error
+    def _params(self, defaults: SamplingParams, **own: Any) -> SamplingParams:
+        """What is asked for; `own` are the fields that the route says in its own way. Raises FieldError."""
+        given = {"n": self.n, "structured_outputs": self.form(), **(self.model_extra or {}), **own}
+        if self.best_of is not None:
+            given["best_of"] = self.best_of
+        return read_sampling(given, defaults)
 
 
-class ChatCompletionRequest(_Request):
+class FunctionTool(Shape):
+    """A function that the template shows to the model."""
+
+    type: Literal["function"]
+    function: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _has_a_name(self) -> Self:
+        if not isinstance(self.function.get("name"), str):
+            raise ValueError("a function needs a name")
+        return self
+
+
+class ChatCompletionRequest(Request):
     """`POST /v1/chat/completions`."""
 
     messages: list[Turn] = Field(min_length=1)
     max_completion_tokens: int | None = None
-    logprobs: bool | None = None
+    logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    chat_template_kwargs: dict[str, Any] | None = None
-    tools: None = None
-    tool_choice: Literal["none", "auto"] | None = None
+    chat_template_kwargs: dict[str, Any] = Field({})
+    add_generation_prompt: bool | None = None  # None: unless the last message is continued
+    continue_final_message: bool = False
+    tools: tuple[FunctionTool, ...] = ()
+    tool_choice: Literal["none", "auto"] = "auto"
 
     @model_validator(mode="after")
     def _template_options_are_free(self) -> Self:
-        taken = sorted(OWN_OPTIONS & set(self.chat_template_kwargs or ()))
+        taken = sorted(OWN_OPTIONS & set(self.chat_template_kwargs))
         if taken:
             raise ValueError(f"chat_template_kwargs cannot set {', '.join(taken)}; leave it out")
         return self
@@ -160,7 +100,13 @@ class ChatCompletionRequest(_Request):
         return self
 
     def request(self, adapter: str | None, defaults: SamplingParams) -> ChatRequest:
-        """As a request to a Chat; `defaults` stand where the request leaves something open."""
+        """As a request to a Chat; `defaults` stand where the request leaves something open. Raises FieldError."""
+        if self.tools and self.tool_choice != "none":
+            raise FieldError(
+                "tools: calls are not read out of answers; set tool_choice to 'none', "
+                "which shows the tools to the model and leaves its calls in the text",
+                "tools",
+            )
         limits = (self.max_completion_tokens, self.max_tokens, defaults.max_tokens)
         params = self._params(
             defaults,
@@ -173,17 +119,38 @@ class ChatCompletionRequest(_Request):
             adapter=adapter,
             params=params,
             priority=self.priority,
-            template_options=self.chat_template_kwargs or {},
+            template_options=self.chat_template_kwargs,
+            tools=tuple(tool.model_dump() for tool in self.tools),
+            add_generation_prompt=not self.continue_final_message
+            if self.add_generation_prompt is None
+            else self.add_generation_prompt,
+            continue_final_message=self.continue_final_message,
         )
 
 
-class CompletionRequest(_Request):
+def _prompts(value: Any) -> Any:
+    """The four shapes of a prompt as one: a list of texts and token lists."""
+    if isinstance(value, str) or _is_tokens(value):
+        return [value]
+    if isinstance(value, list) and value and all(isinstance(one, str) or _is_tokens(one) for one in value):
+        return value
+    raise ValueError(
+        "prompt must be a text, a list of texts, a list of token ids or a list of such lists, and not empty; "
+        f"got {value!r:.60}"
+    )
+
+
+def _is_tokens(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(token) is int for token in value)
+
+
+class CompletionRequest(Request):
     """`POST /v1/completions`. With `echo`, `max_tokens` may be 0: the prompt alone is wanted."""
 
-    prompt: Prompts
+    prompt: Annotated[list[str | list[int]], BeforeValidator(_prompts)]
     logprobs: int | None = None
     echo: bool = False
-    suffix: Literal[""] | None = None
+    suffix: Literal[""] = ""
 
     @property
     def prompt_only(self) -> bool:
@@ -191,7 +158,7 @@ class CompletionRequest(_Request):
         return self.echo and self.max_tokens == 0
 
     def requests(self, adapter: str | None, defaults: SamplingParams) -> list[ChatRequest]:
-        """One request per prompt."""
+        """One request per prompt. Raises FieldError."""
         limit = COMPLETION_TOKENS if self.max_tokens is None else self.max_tokens
         wanted = [self.prompt_logprobs, self.logprobs if self.echo else None]
         params = self._params(
@@ -201,10 +168,12 @@ class CompletionRequest(_Request):
             prompt_logprobs=max((count for count in wanted if count is not None), default=None),
         )
         return [
-            ChatRequest(prompt=one, adapter=adapter, params=params, priority=self.priority)
-            if isinstance(one, str)
-            else ChatRequest(
-                prompt_token_ids=tuple(one), adapter=adapter, params=params, priority=self.priority
+            ChatRequest(
+                prompt=one if isinstance(one, str) else None,
+                prompt_token_ids=None if isinstance(one, str) else tuple(one),
+                adapter=adapter,
+                params=params,
+                priority=self.priority,
             )
             for one in self.prompt
         ]
