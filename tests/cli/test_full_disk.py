@@ -68,7 +68,7 @@ def test_tune(small_disk: Path, tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_a_whole_model_that_finds_no_room(small_disk: Path, tiny_model: Path) -> None:
-    from weightwright.tune.export import save_model
+    from weightwright.tune.save import save_model
     from weightwright.weights.load import load
 
     loaded = load(str(tiny_model), precision="f32", device="cpu")

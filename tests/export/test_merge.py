@@ -21,7 +21,7 @@ from weightwright.export.folder import write_folder
 from weightwright.export.merge import Whole, stored_precision, whole
 from weightwright.files import full_disk
 from weightwright.testing.models import CHAT_TEMPLATE, tiny_llama
-from weightwright.tune import export
+from weightwright.tune import save
 from weightwright.weights import load
 from weightwright.weights.origin import TEMPLATE_FILE
 
@@ -275,7 +275,7 @@ def trained_here(model: Path, folder: Path, template: str = CHAT_TEMPLATE) -> Pa
         warnings.simplefilter("ignore")
         made = get_peft_model(loaded.model, LoraConfig(r=2, target_modules=ATTENTION, task_type="CAUSAL_LM"))
     loaded.tokenizer.chat_template = template
-    export.save_adapter(made, loaded.tokenizer, folder, base_fingerprint=loaded.fingerprint)
+    save.save_adapter(made, loaded.tokenizer, folder, base_fingerprint=loaded.fingerprint)
     return folder
 
 

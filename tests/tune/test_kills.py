@@ -16,7 +16,7 @@ RUNS = """
 import os, random, shutil, signal, sys, time
 import peft, transformers
 from weightwright.weights import load
-from weightwright.tune import adapt, checkpoint, export
+from weightwright.tune import adapt, checkpoint
 from weightwright.tune.run import tune
 from weightwright.tune.settings import TuneSettings
 

@@ -220,7 +220,7 @@ KILLED_RUNS = """
 import os, signal, sys
 from weightwright import files
 from weightwright.weights import load
-from weightwright.tune import adapt, checkpoint, export
+from weightwright.tune import adapt, checkpoint
 from weightwright.tune.run import tune
 from weightwright.tune.settings import TuneSettings
 import peft, transformers
@@ -240,13 +240,13 @@ def run(place, number):
         if place == "step" and done == number:
             os.kill(os.getpid(), signal.SIGKILL)
     if place == "write":
-        files.write_synced = killing(files.write_synced, number)
+        files.sync_file = killing(files.sync_file, number)
     elif place == "tensors":
-        checkpoint.sync_tree = killing(checkpoint.sync_tree, number)
+        files.sync_tree = killing(files.sync_tree, number)
     elif place == "sync":
-        files.sync_folder = checkpoint.sync_folder = killing(files.sync_folder, number)
-    elif place == "adapter":
-        export._put = killing(export._put, number)
+        files.sync_folder = killing(files.sync_folder, number)
+    elif place == "replace":
+        files._replace = killing(files._replace, number)
     tune(TuneSettings.model_validate_json(sys.argv[1]), progress=progress)
 
 for where in sys.argv[2:]:
@@ -268,7 +268,7 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_weights(make, tmp_p
     settings = make(out=tmp_path / "killed", **options)
     # before the run has a name, between steps, while a checkpoint is written, before and after it is
     # renamed, while the adapter is put in place
-    places = ["write:1", "step:3", "tensors:1", "sync:3", "sync:5", "adapter:1"]
+    places = ["write:1", "step:3", "tensors:1", "sync:3", "sync:5", "replace:1"]
     command = [sys.executable, "-c", KILLED_RUNS, settings.model_dump_json(), *places]
     runs = subprocess.run(command, check=False, capture_output=True, text=True)
     assert runs.stdout.split() == [str(-signal.SIGKILL)] * len(places), runs.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from weightwright.errors import SettingsError
 from weightwright.export.merge import Whole
-from weightwright.files import full_disk, sync_tree
+from weightwright.files import whole_folder
 from weightwright.hub.store import TOKENIZER_FILES
 from weightwright.ports import Progress, silent
 from weightwright.weights.quiet import quiet
@@ -29,19 +29,9 @@ def write_folder(model: Whole, out: Path, *, progress: Progress = silent) -> int
     refuse_existing(out)
     need = sum(weight.numel() * weight.element_size() for weight in model.model.parameters())
     refuse_full(out, need + _SPARE_BYTES)
-    beside = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
-        progress(3, 3, "writing")
-        with full_disk(out):
-            _write(model, beside)
-            sync_tree(beside)
-        if out.is_dir():
-            out.rmdir()  # empty, or it would have been refused
-        beside.rename(out)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    progress(3, 3, "writing")
+    with whole_folder(out) as beside:
+        _write(model, beside)
     return sum(file.stat().st_size for file in out.iterdir())
 
 
@@ -80,9 +70,6 @@ def _write(model: Whole, folder: Path) -> None:
         model.model.save_pretrained(str(folder))
         if not kept:
             model.tokenizer.save_pretrained(str(folder))
-    usual = (folder / "config.json").stat().st_mode
-    for file in folder.glob("*.safetensors"):
-        file.chmod(usual)  # safetensors lets nobody but the owner read its files
     files = [own / name for name in _TOKENIZER_FILES] if own and kept else []
     files += [generation] if copied and generation else []
     files += [file for pattern in _TERMS for file in own.glob(pattern)] if own else []

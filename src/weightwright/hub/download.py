@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from weightwright.errors import DownloadError
+from weightwright.files import sync_file
 from weightwright.hub.store import Source, StoredFile, StoredModel, read_manifest, write_manifest
 from weightwright.hub.weight_files import sha256_of
 from weightwright.ports import Progress
@@ -129,6 +130,7 @@ def _fetch_all(
             moved(part.stat().st_size if part.exists() else 0)
             hub.fetch(listing, file, part, moved)
             _check(listing, file, part)
+            sync_file(part)
             part.replace(whole)
         done = before + file.size_bytes
         progress(done, total, file.name)

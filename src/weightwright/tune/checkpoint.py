@@ -1,12 +1,11 @@
 """Checkpoints: all that a run needs to go on exactly where it stood, written whole or not at all.
 
 A checkpoint is a folder `step-N` with `state.safetensors` (trainable weights, the optimizer's state, the
-random generator) and `state.json` (step, history). It is written beside, synced and renamed, so a
-folder with that name is complete whenever the process was killed.
+random generator) and `state.json` (step, history). A folder with that name is complete whenever the process was
+killed (`files.whole_folder`).
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,10 +16,9 @@ import torch
 from torch import Tensor
 
 from weightwright.errors import TuneError
-from weightwright.files import full_disk, sync_folder, sync_tree
+from weightwright.files import remove_whole, whole_folder
 from weightwright.tune.ranks import Alone
 
-UNFINISHED = ".unfinished"
 _TENSORS, _NOTES = "state.safetensors", "state.json"
 
 
@@ -50,21 +48,12 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], notes: Mapping[
     target = folder / f"step-{step:08d}"
     if target.is_dir():
         return target  # the same step of the same run: the same content
-    unfinished = folder / f"{UNFINISHED}-{step}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    plain = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-    with full_disk(unfinished):
-        save_file(plain, unfinished / _TENSORS)
-    (unfinished / _NOTES).write_text(json.dumps({"step": step, "notes": notes}), encoding="utf-8")
-    sync_tree(unfinished)
-    unfinished.rename(target)
-    sync_folder(folder)
+    with whole_folder(target) as beside:
+        plain = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+        save_file(plain, beside / _TENSORS)
+        (beside / _NOTES).write_text(json.dumps({"step": step, "notes": notes}), encoding="utf-8")
     for old in checkpoints(folder)[:-keep]:
-        doomed = folder / f"{UNFINISHED}-{old.name}"  # a folder half removed must not look complete
-        shutil.rmtree(doomed, ignore_errors=True)
-        old.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+        remove_whole(old)
     return target
 
 

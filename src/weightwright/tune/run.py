@@ -18,7 +18,7 @@ from weightwright.machine.heap import give_back
 from weightwright.plan import advice
 from weightwright.plan.measured import PASS_TOKENS
 from weightwright.ports import Progress, silent
-from weightwright.tune import dataset, events, export, loop, reference
+from weightwright.tune import dataset, events, loop, reference, save
 from weightwright.tune.adapt import Adapted, adapted
 from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import Unit
@@ -249,7 +249,7 @@ def draw(run: loop.Run) -> None:
 
 
 def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
-    adapter, model = _export(run, whole, loaded)
+    adapter, model = _save(run, whole, loaded)
     last = run.notes.losses[-max(1, len(run.notes.losses) // 10) :]
     result = TuneResult(
         adapter=adapter,
@@ -273,15 +273,15 @@ def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
     return result
 
 
-def _export(run: loop.Run, whole: Any, loaded: "Loaded") -> tuple[Path | None, Path | None]:
+def _save(run: loop.Run, whole: Any, loaded: "Loaded") -> tuple[Path | None, Path | None]:
     """The folders of the adapter or the model, written by the first process."""
     full, tokenizer = run.course.settings.method == "full", loaded.tokenizer
     target = run.folder / ("model" if full else "adapter")
     weights = run.ranks.whole(run.model.state_dict(keep_vars=True) if full else run.trainable)
     if full and run.ranks.first:
-        export.save_model(run.model, tokenizer, target, weights)
+        save.save_model(run.model, tokenizer, target, weights)
     elif run.ranks.first:
-        export.save_adapter(whole, tokenizer, target, base_fingerprint=loaded.fingerprint, weights=weights)
+        save.save_adapter(whole, tokenizer, target, base_fingerprint=loaded.fingerprint, weights=weights)
     return (None, target) if full else (target, None)
 
 

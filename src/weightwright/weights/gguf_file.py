@@ -8,14 +8,13 @@ whole arrays at a time, and the table is built once.
 
 import contextlib
 import functools
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from weightwright.errors import ModelError
+from weightwright.files import whole_folder
 from weightwright.home import home
 from weightwright.hub import weight_files
 from weightwright.weights.quiet import quiet
@@ -30,17 +29,10 @@ def side_folder(file: Path) -> Path:
         return folder
     from transformers import AutoConfig, AutoTokenizer
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
-    try:
-        with quick_reader(), quiet():
-            options: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
-            AutoTokenizer.from_pretrained(str(file.parent), **options).save_pretrained(beside)
-            AutoConfig.from_pretrained(str(file.parent), **options).save_pretrained(beside)
-        with contextlib.suppress(FileExistsError, OSError):  # another process was first
-            beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    with whole_folder(folder, shared=True) as beside, quick_reader(), quiet():
+        options: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
+        AutoTokenizer.from_pretrained(str(file.parent), **options).save_pretrained(beside)
+        AutoConfig.from_pretrained(str(file.parent), **options).save_pretrained(beside)
     return folder
 
 

@@ -1,7 +1,7 @@
 """Write a model as one GGUF file, a tensor at a time, with gguf's own writer and quantisation."""
 
-import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +20,7 @@ from weightwright.export.gguf.architectures import (  # fmt: skip
 )
 from weightwright.export.gguf.vocabulary import add_vocabulary
 from weightwright.export.merge import Whole
-from weightwright.files import full_disk, sync_folder
+from weightwright.files import whole_file
 from weightwright.ports import Progress, silent
 
 if TYPE_CHECKING:
@@ -79,24 +79,14 @@ def write_gguf(
     planned = list(_plan(model, family, quantization))
     size = sum(_size(tensor) for tensor in planned)
     refuse_full(out, size + _SPARE_BYTES)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f".{out.name}.{os.getpid()}.part")
-    writer = GGUFWriter(beside, family.name)
-    writer.add_type("model")
-    writer.add_name(_name(model))
-    writer.add_file_type(LlamaFileType[_FILE_TYPES[quantization]])
-    writer.add_quantization_version(GGML_QUANT_VERSION)
-    add_settings(writer, config, len(model.model.get_input_embeddings().weight))
-    notes = [*model.notes, *differences(config), *add_vocabulary(writer, model)]
-    try:
-        with full_disk(out):
-            _put(writer, planned, family, config, progress)
-        _synced(beside)
-        beside.rename(out)
-    finally:
-        writer.close()
-        beside.unlink(missing_ok=True)
-    sync_folder(out.parent.absolute())
+    with whole_file(out, shared=False) as beside, closing(GGUFWriter(beside, family.name)) as writer:
+        writer.add_type("model")
+        writer.add_name(_name(model))
+        writer.add_file_type(LlamaFileType[_FILE_TYPES[quantization]])
+        writer.add_quantization_version(GGML_QUANT_VERSION)
+        add_settings(writer, config, len(model.model.get_input_embeddings().weight))
+        notes = [*model.notes, *differences(config), *add_vocabulary(writer, model)]
+        _put(writer, planned, family, config, progress)
     return Written(out, family.name, out.stat().st_size, tuple(notes))
 
 
@@ -182,8 +172,3 @@ def _packed(values: "NDArray[np.float32]", tensor: _Planned) -> "NDArray[np.uint
 def _name(model: Whole) -> str:
     """The model's name without the path to it: what is written travels."""
     return Path(model.name.rpartition("/")[2]).name or model.name
-
-
-def _synced(file: Path) -> None:
-    with file.open("rb+") as stream:
-        os.fsync(stream.fileno())

@@ -1,0 +1,43 @@
+"""Write what a run has learnt: an adapter folder in PEFT's own format, or a whole model."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from weightwright.files import whole_folder
+from weightwright.weights.origin import ORIGIN_FILE, TEMPLATE_FILE, template_hash
+
+
+def save_adapter(
+    whole: Any,
+    tokenizer: Any,
+    target: Path,
+    *,
+    base_fingerprint: str,
+    weights: Mapping[str, Tensor] | None = None,
+) -> Path:
+    """Write the adapter of a peft model to `target`, with the chat template that it was trained with.
+
+    Its `weights` are those that stand in the model, unless they are given.
+    `weightwright.json` beside it holds the template's hash and the base model's fingerprint, so that
+    whoever loads the adapter can see whether it stands on the same ground.
+    """
+    template = tokenizer.chat_template or ""
+    origin = {"template_sha256": template_hash(template), "base_fingerprint": base_fingerprint}
+    with whole_folder(target) as beside:
+        whole.save_pretrained(str(beside), save_embedding_layers=False, state_dict=weights)
+        (beside / "README.md").unlink(missing_ok=True)
+        (beside / TEMPLATE_FILE).write_text(template, encoding="utf-8")
+        (beside / ORIGIN_FILE).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+    return target
+
+
+def save_model(model: Any, tokenizer: Any, target: Path, weights: Mapping[str, Tensor] | None = None) -> Path:
+    """Write a whole model with its tokenizer to `target`, with other `weights` where they are given."""
+    with whole_folder(target) as beside:
+        model.save_pretrained(str(beside), state_dict=weights)
+        tokenizer.save_pretrained(str(beside))
+    return target
