@@ -126,6 +126,24 @@ def test_sections_and_charts() -> None:
     assert "2.1 GB" in html
 
 
+def test_columns_and_facts_have_names_for_people() -> None:
+    page = Page(render(comparison(failed=N)))
+    text = " ".join(page.text.split())
+    for name in (
+        "Word F1",
+        "Contains the reference",
+        "Time per answer",
+        "Tuning time",
+        "Finished",
+        "Versions",
+    ):
+        assert name in text, name
+    for raw in ("model_fingerprint", "seconds_per_question", "no_answer ", "finished at"):
+        assert raw not in text
+    assert "there is no pair to test" in text  # base failed everywhere
+    assert "No winner: base failed" in text
+
+
 def test_half_a_surrogate_pair_does_not_break_the_page() -> None:
     render(comparison(broken="\ud83d")).encode("utf-8")
 

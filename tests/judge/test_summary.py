@@ -85,3 +85,28 @@ def test_a_grader_is_refused_clearly(tmp_path: Path) -> None:
 def test_wrong_rows_are_refused(tmp_path: Path, rows: list[Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         judge(JudgeSettings(rows=write(tmp_path, rows)))
+
+
+@pytest.mark.parametrize(
+    ("more", "mean"),
+    [
+        ({"answer": 0, "reference": 0}, 1.0),
+        ({"answer": 3.50, "reference": "3.5"}, 1.0),
+        ({"answer": "1998", "references": ["98", 1998]}, 1.0),
+        ({"answer": "x", "documents": "a.md", "id": None}, 0.0),
+        ({"answer": float("nan"), "documents": None}, 0.0),
+    ],
+)
+def test_numbers_nulls_and_single_documents_are_read(
+    tmp_path: Path, more: dict[str, Any], mean: float
+) -> None:
+    judgement = judge(JudgeSettings(rows=write(tmp_path, [row("x") | more])))
+    assert judgement.means["exact_match"].mean == mean
+    assert judgement.rows[0].id == "1"
+    assert judgement.rows[0].documents == (("a.md",) if more.get("documents") else ())
+
+
+def test_a_row_without_an_answer_is_no_failed_answer(tmp_path: Path) -> None:
+    rows = [{"question": "Who?", "response": "Bob", "reference": "Bob"}]
+    with pytest.raises(DataError, match="line 1: answer is missing"):
+        judge(JudgeSettings(rows=write(tmp_path, rows)))

@@ -3,28 +3,25 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from weightwright.errors import DataError, Place
-from weightwright.judge.inputs import explain_row, json_lines
+from weightwright.judge.inputs import Line, explain_row, json_lines
 
 
-class Question(BaseModel):
+class Question(Line):
     """A question and what is expected; `documents` name where the answer stands (none: nowhere)."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    id: str = Field(coerce_numbers_to_str=True, min_length=1)
+    id: str = Field(min_length=1)
     question: str = Field(min_length=1)
-    reference: str = Field(coerce_numbers_to_str=True, min_length=1)
+    reference: str = Field(min_length=1)
     answers: tuple[str, ...] = ()
-    documents: tuple[str, ...] = ()
     kind: str = ""
 
     @model_validator(mode="before")
     @classmethod
     def _first_answer_is_the_reference(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not values.get("reference") and values.get("answers"):
+        if isinstance(values, dict) and values.get("reference") in (None, "") and values.get("answers"):
             return {**values, "reference": values["answers"][0]}
         return values
 
@@ -40,7 +37,9 @@ def read_questions(file: Path, limit: int | None = None) -> tuple[Question, ...]
     seen: dict[str, int] = {}
     for number, values in json_lines(file):
         try:
-            question = Question.model_validate({"id": str(number), **values})
+            question = Question.model_validate(
+                values if values.get("id") is not None else values | {"id": number}
+            )
         except ValidationError as error:
             raise DataError(Place(str(file), line=number), explain_row(error)) from error
         if question.id in seen:

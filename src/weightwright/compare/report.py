@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,18 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _HERE = Path(__file__).parent
+_FACTS = {
+    "finished_at": "Finished",
+    "machine": "Machine",
+    "versions": "Versions",
+    "model_fingerprint": "Model (hash of its files, or address)",
+    "adapter": "Adapter",
+    "adapter_fingerprint": "Adapter (hash of its files)",
+    "documents": "Documents in the knowledge base",
+    "knowledge_base": "Knowledge base (hash of its documents)",
+    "embedder": "Embedder",
+    "seed": "Seed of resampling",
+}
 
 
 def write_report(comparison: Comparison, file: Path) -> None:
@@ -44,6 +55,7 @@ def render(comparison: Comparison) -> str:
         arms=comparison.arms,
         colour=_colours(comparison),
         metric=METRICS,
+        primary=title_of(comparison.settings.primary),
         charts=list(_charts(comparison)),
         kinds=list(dict.fromkeys(q.kind for q in comparison.questions if q.kind)),
         questions=list(_questions(comparison)),
@@ -88,9 +100,9 @@ def table(comparison: Comparison) -> "Table":
     shown.add_column("arm", no_wrap=True)
     for metric in settings.metrics:
         shown.add_column(
-            ("★ " if metric == settings.primary else "") + metric.replace("_", " "), justify="right"
+            ("★ " if metric == settings.primary else "") + title_of(metric).lower(), justify="right"
         )
-    for heading in ("s / question", "tokens in/out", "peak", "tuning", "failed"):
+    for heading in ("s / answer", "tokens in/out", "peak memory", "tuning", "failed"):
         shown.add_column(heading, justify="right")
     for result in comparison.arms:
         means, cost = result.means, result.cost
@@ -116,6 +128,11 @@ def lines(comparison: Comparison) -> list["Text"]:
     from rich.text import Text
 
     return [Text(comparison.verdict.why), *[Text(f"caution: {note}") for note in comparison.cautions]]
+
+
+def title_of(metric: str) -> str:
+    """A metric's name for people."""
+    return METRICS[metric].title or metric
 
 
 def seconds(value: float | None) -> str:
@@ -161,11 +178,12 @@ def _charts(comparison: Comparison) -> Iterator[dict[str, str]]:
     def chart(title: str, svg: bytes) -> dict[str, str]:
         return {"title": title, "light": _uri(svg), "dark": _uri(plots.for_dark(svg))}
 
-    yield chart(f"{primary} with 95% intervals", plots.interval_bars(bars, label=primary))
-    against_cost = plots.cost_against_score(bars, costs, label=primary, cost_label="seconds a question")
-    yield chart(f"{primary} against cost", against_cost)
+    title = title_of(primary)
+    yield chart(f"{title} with 95% intervals", plots.interval_bars(bars, label=title))
+    against_cost = plots.cost_against_score(bars, costs, label=title, cost_label="seconds per answer")
+    yield chart(f"{title} against time", against_cost)
     if len(kinds) > 1:
-        yield chart(f"{primary} by kind of question", plots.grouped_bars(groups, label=primary))
+        yield chart(f"{title} by kind of question", plots.grouped_bars(groups, label=title))
 
 
 def _uri(svg: bytes) -> str:
@@ -192,9 +210,9 @@ def _questions(comparison: Comparison) -> Iterator[dict[str, Any]]:
 
 
 def _facts(comparison: Comparison) -> Iterator[tuple[str, str]]:
-    for name, value in comparison.provenance.items():
-        if name == "notes" or value in (None, "", (), []):
+    """Name and value of what somebody needs to repeat or to doubt the measurement."""
+    for key, name in _FACTS.items():
+        value = comparison.provenance.get(key)
+        if value in (None, "", (), []):
             continue
-        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-        yield name.replace("_", " "), shown
-    yield "CPUs", str(os.cpu_count())
+        yield name, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)

@@ -10,16 +10,30 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from weightwright.errors import DataError, Place
 
 
-class Row(BaseModel):
-    """One answer to judge. Keys that are not named here are kept aside and not used."""
+class Line(BaseModel):
+    """What rows to judge and questions to ask have in common. Numbers are read as texts; other keys are not used."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
 
-    id: str = Field("", coerce_numbers_to_str=True)
+    id: str = ""
     question: str
-    answer: str | None = Field(None, description="None: the model failed to answer")
-    references: tuple[str, ...]
     documents: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent_and_one_document_a_list(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        given = {key: value for key, value in values.items() if value is not None or key == "answer"}
+        named = given.get("documents")
+        return given | {"documents": (named,)} if isinstance(named, str) else given
+
+
+class Row(Line):
+    """One answer to judge."""
+
+    answer: str | None = Field(description="null: the model failed to answer")
+    references: tuple[str, ...]
 
     @model_validator(mode="before")
     @classmethod
@@ -27,19 +41,20 @@ class Row(BaseModel):
         """`reference`, `references` and `answers` (more accepted ones) are all references."""
         if not isinstance(values, dict):
             return values
-        found: list[Any] = []
+        given: list[Any] = []
         for key in ("reference", "references", "answers"):
-            given = values.get(key)
-            found += given if isinstance(given, list | tuple) else [given] if given else []
-        rest = {k: v for k, v in values.items() if k not in ("reference", "answers")}
-        return {**rest, "references": tuple(dict.fromkeys(found))} if found else rest
+            value = values.get(key)
+            given += value if isinstance(value, list | tuple) else [value]
+        known = [value for value in given if value is not None and value != ""]
+        rest = {k: v for k, v in values.items() if k not in ("reference", "references", "answers")}
+        return {**rest, "references": tuple(known)} if known else rest
 
 
 def read_rows(file: Path) -> list[Row]:
     """All rows of a JSONL file. Raises DataError with the line number, what is wrong and what is expected."""
     rows = []
     for number, values in json_lines(file):
-        if "id" not in values:
+        if values.get("id") is None:
             values["id"] = str(number)
         try:
             rows.append(Row.model_validate(values))
@@ -56,7 +71,7 @@ def json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         place = Place(str(file), line=number)
         try:
-            values = json.loads(line)
+            values = json.loads(line, parse_constant=lambda _: None)  # NaN, as tables write what is absent
         except (json.JSONDecodeError, RecursionError) as error:
             raise DataError(place, f"not valid JSON: {error}") from error
         if not isinstance(values, dict):
@@ -72,8 +87,10 @@ def explain_row(error: ValidationError) -> str:
     phrases = []
     for problem in error.errors(include_url=False):
         key = ".".join(str(part) for part in problem["loc"])
-        missing = problem["type"] == "missing"
-        phrases.append(f"{key} is missing" if missing else f"{key}={problem['input']!r}: {problem['msg']}")
+        what = problem["msg"].replace("tuple", "list")
+        phrases.append(
+            f"{key} is missing" if problem["type"] == "missing" else f"{key}={problem['input']!r}: {what}"
+        )
     return "; ".join(phrases)
 
 

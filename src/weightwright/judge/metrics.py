@@ -73,7 +73,7 @@ def known(names: Any) -> Any:
     flat = [part.strip() for name in given for part in str(name).split(",")]
     for name in flat:
         if name not in METRICS:
-            raise ValueError(f"unknown metric {name!r}{nearest(name, METRICS)}; known: {', '.join(METRICS)}")
+            raise ValueError(f"unknown metric {name!r}{nearest(name, METRICS)}")
     return tuple(dict.fromkeys(flat))
 
 
