@@ -39,8 +39,8 @@ class Interval:
         if self.effective_clusters < self.clusters - 1:
             few = f"{self.clusters} independent clusters, worth {self.effective_clusters:.0f} of equal size"
         return (
-            f"{few}: little can be shown, and intervals may be too narrow; ask about more documents, {FEW_CLUSTERS} or "
-            "more (questions about one document, and copies of one question, are one cluster)"
+            f"{few}: little can be shown, and intervals may be too narrow; ask about more documents, {FEW_CLUSTERS} "
+            "or more (questions about one document, and copies of one question, are one cluster)"
         )
 
 
