@@ -136,6 +136,31 @@ def test_links_between_pages_exist() -> None:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+@pytest.mark.model
+@pytest.mark.parametrize("precision", ["f32", "bf16", "int8", "int4"])
+def test_what_the_guide_asks_the_small_model_has_one_answer(precision: str) -> None:
+    """The likeliest token leads by far until the answer is said: no rounding of a precision changes it."""
+    from weightwright import LLM, SamplingParams
+
+    params = SamplingParams(temperature=0, max_tokens=10, logprobs=2)
+    asked = {"What is the chemical symbol for water?": "H2O", "The capital of Japan is": "Tokyo",
+             "The opposite of hot is": "cold"}  # fmt: skip
+    guide = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    with LLM("smollm2-135m", precision=precision) as llm:
+        for question, answer in asked.items():
+            assert question in guide
+            chat = question.endswith("?")
+            found = llm.chat([{"role": "user", "content": question}], params) if chat else llm.generate(question, params)
+            said = ""
+            for token in found[0].outputs[0].logprobs:
+                (_, _, first), (_, _, second) = token.top
+                said += token.text
+                assert first - second > 1, f"{precision}: {said!r}"
+                if answer in said:
+                    break
+            assert answer in said
+
+
 @pytest.mark.slow
 def test_the_guide_builds(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]

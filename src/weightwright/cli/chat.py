@@ -1,51 +1,36 @@
 """`weightwright chat`: a terminal chat that streams, with history and multi-line input."""
 
+import contextlib
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-
-from pydantic import Field
 
 from weightwright.cli.flags import Outcome, verb
 from weightwright.cli.progress import bar
-from weightwright.config import Settings
-from weightwright.engine.settings import EngineSettings
+from weightwright.conversation import ChatSettings, Conversation, Ended, opened
 from weightwright.errors import RequestError
-from weightwright.ports import Chat, ChatRequest, Message, SamplingParams
-from weightwright.rag.settings import AnswerSettings
 
 _HELP = '''/reset   forget the conversation
 /exit    leave (Ctrl-D does too); Ctrl-C stops an answer
 """      begins and ends a message of several lines; so does a \\ at a line's end'''
-
-
-class ChatSettings(Settings):
-    """Who is asked, and how."""
-
-    model: str = Field(description="model address")
-    kb: str = Field("", description="answer from this knowledge base, with citations")
-    adapter: Path | None = Field(None, description="folder of a LoRA adapter")
-    embedder: str = Field("", description="embedder of the knowledge base; default: its own")
-    system: str = Field("", description="system message")
-    max_tokens: int | None = Field(None, ge=1, description="limit of an answer; default: the context")
-    temperature: float = Field(0.0, ge=0, description="0 always takes the likeliest token")
-    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling")
-    seed: int | None = Field(None, description="same seed, same answer")
-    engine: EngineSettings = EngineSettings()
-    answer: AnswerSettings = AnswerSettings()
+_ENDED: dict[Ended, str] = {
+    "length": "(ended by the limit of {max_tokens} tokens; --max-tokens allows more)",
+    "context": "(ended, since the model's context is full; /reset forgets the conversation)",
+    "repeating": "(ended, since it said the same again and again; --no-stop-repeating lets it)",
+}
 
 
 @verb(ChatSettings, section="chat", positional=("model",))
 def chat(settings: ChatSettings) -> Outcome | None:
     """Talk with a model in the terminal; a question on stdin is answered and that is all."""
-    with _opened(settings) as opened:
-        conversation = Conversation(opened, settings)
-        if not sys.stdin.isatty():
-            question = sys.stdin.read().strip()
-            if not question:
-                raise RequestError("stdin is empty; pipe a question in, or run chat in a terminal")
-            conversation.ask(question)
+    at_terminal = sys.stdin.isatty()
+    question = "" if at_terminal else sys.stdin.read().strip()
+    if not at_terminal and not question:
+        raise RequestError("stdin is empty; pipe a question in, or run chat in a terminal")
+    with contextlib.ExitStack() as stack:
+        with bar("loading") as progress:
+            conversation = stack.enter_context(opened(settings, progress))
+        if question:
+            _ask(conversation, question)
             return None
         sys.stderr.write(f"{settings.model} - /help says what you can type\n")
         for message in _typed():
@@ -54,79 +39,35 @@ def chat(settings: ChatSettings) -> Outcome | None:
             elif message == "/help":
                 sys.stderr.write(_HELP + "\n")
             else:
-                conversation.ask(message)
+                try:
+                    _ask(conversation, message)
+                except RequestError as error:
+                    sys.stderr.write(f"error: {error}\n")
     return None
 
 
-class Conversation:
-    """The turns so far; `ask` adds a question and its answer, printed as it comes."""
-
-    def __init__(self, opened: Chat, settings: ChatSettings) -> None:
-        self._chat = opened
-        self._adapter = "adapter" if settings.adapter is not None else None
-        self._system = (Message("system", settings.system),) if settings.system else ()
-        self._params = SamplingParams(
-            max_tokens=settings.max_tokens,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            seed=settings.seed,
-        )
-        self._turns: tuple[Message, ...] = self._system
-
-    def reset(self) -> None:
-        """Forget everything but the system message."""
-        self._turns = self._system
-
-    def ask(self, question: str) -> None:
-        """Print the answer as it comes. Ctrl-C stops it and keeps what was said so far."""
-        turns = (*self._turns, Message("user", question))
-        request = ChatRequest(messages=turns, adapter=self._adapter, params=self._params)
-        reply = self._chat.submit(request)
-        said = ""
-        try:
-            for piece in reply:
-                said += piece.text
-                sys.stdout.write(piece.text)
-                sys.stdout.flush()
-        except KeyboardInterrupt:
-            if not sys.stdin.isatty():
-                raise
-            reply.cancel()
-        except RequestError as error:
-            if not sys.stdin.isatty():
-                raise
-            sys.stderr.write(f"error: {error}\n")
-            return
-        sys.stdout.write("\n")
-        for citation in reply.result().completions[0].citations:
-            page = f", page {citation.page}" if citation.page is not None else ""
-            sys.stdout.write(f"  [{citation.n}] {citation.path or citation.document}{page}\n")
-        self._turns = (*turns, Message("assistant", said))
+def _ask(conversation: Conversation, question: str) -> None:
+    """Print the answer as it comes, its citations, and why it ended where it was ended. Ctrl-C stops it."""
+    turn = conversation.ask(question, _write)
+    if turn.ended == "cancelled" and not sys.stdin.isatty():
+        raise KeyboardInterrupt
+    _write("\n")
+    for citation in turn.citations:
+        page = f", page {citation.page}" if citation.page is not None else ""
+        _write(f"  [{citation.n}] {citation.path or citation.document}{page}\n")
+    if note := _ENDED.get(turn.ended):
+        sys.stderr.write(note.format(max_tokens=f"{conversation.max_tokens:,}") + "\n")
 
 
-@contextmanager
-def _opened(settings: ChatSettings) -> Iterator[Chat]:
-    from weightwright.connect import open_chat, open_knowledge
-    from weightwright.rag.answer import KnowledgeChat
-
-    adapters = {"adapter": settings.adapter} if settings.adapter is not None else {}
-    with ExitStack() as stack:
-        with bar("loading") as progress:
-            chat: Chat = open_chat(
-                settings.model, adapters=adapters, settings=settings.engine, progress=progress
-            )
-            stack.callback(chat.close)
-            if settings.kb:
-                knowledge = open_knowledge(settings.kb, embedder=settings.embedder, settings=settings.answer)
-                stack.callback(knowledge.close)
-                chat = KnowledgeChat(knowledge, chat)
-                stack.callback(chat.close)
-        yield chat
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _typed() -> Iterator[str]:
     """Messages typed on the terminal, until /exit or Ctrl-D."""
-    import readline  # noqa: F401 - line editing and history for input()
+    with contextlib.suppress(ImportError):  # Windows has none, and edits lines by itself
+        import readline  # noqa: F401 - line editing and history for input()
 
     while True:
         try:
