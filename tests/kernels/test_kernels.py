@@ -161,7 +161,7 @@ def test_attend_over_blocks(heads: int, dtype: torch.dtype, monkeypatch: pytest.
             close(got, expected, tolerance)
 
     if dtype == torch.int8:
-        check(1e-2 if "avx512vnni" in attend.features() else 1e-5)  # queries and weights in int8, too
+        check(1e-2 if "avx512_vnni" in attend.features() else 1e-5)  # queries and weights in int8, too
         monkeypatch.setattr(attend, "features", frozenset[str])  # a CPU without such instructions
         attend.attend_kernel.cache_clear()
         check(1e-5)

@@ -12,7 +12,7 @@ import pytest
 from weightwright.address.models import parse_model
 from weightwright.errors import DownloadError, ModelError, SettingsError
 from weightwright.hub import weight_files
-from weightwright.machine import device
+from weightwright.machine import cpu, device
 from weightwright.weights import gguf_file, load
 
 
@@ -82,9 +82,9 @@ def test_the_fingerprint_reads_a_file_once(folder: Path, monkeypatch: pytest.Mon
 
 
 def test_auto_precision_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "cpu_features", lambda: ("avx2", "avx512f"))
+    monkeypatch.setattr(cpu, "features", lambda: ("avx2", "avx512f"))
     assert device.default_precision("cpu") == "f32"
-    monkeypatch.setattr(device, "cpu_features", lambda: ("avx512_bf16",))
+    monkeypatch.setattr(cpu, "features", lambda: ("avx512_bf16",))
     monkeypatch.setattr(device, "measure", lambda: device.Speed(f32_gflops=100, bf16_gflops=250))
     assert device.default_precision("cpu") == "bf16"
     monkeypatch.setattr(device, "measure", lambda: device.Speed(f32_gflops=100, bf16_gflops=90))

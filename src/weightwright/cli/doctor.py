@@ -35,7 +35,7 @@ def _table(data: dict[str, Any]) -> Any:
 def _rows(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     cpu, memory, hub, home = data["cpu"], data["memory"], data["hub"], data["home"]
     yield "CPU", f"{cpu['name']}, {cpu['threads']} threads usable"
-    yield "features", " ".join(cpu["features"]) or "none that matter here"
+    yield "features", _features(cpu["features"], cpu["own_features"])
     yield "memory", f"{_gb(memory['available_bytes'])} free of {_gb(memory['total_bytes'])}"
     yield "device", _device(data["device"])
     yield "fast here", _fast(data["fast"])
@@ -48,6 +48,12 @@ def _rows(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "hub", f"{hub['endpoint']}, token {hub['token']}, proxy {hub['proxy']}{_offline(hub)}"
     models = f"{home['models']} models, {_gb(home['models_bytes'])}"
     yield "home", f"{home['path']}: {models}; {_gb(home['free_bytes'])} free"
+
+
+def _features(used: list[str], own: list[str]) -> str:
+    words = " ".join(used) or "none that matter here"
+    unused = " ".join(name for name in own if name not in used)
+    return f"{words} (WEIGHTWRIGHT_CPU keeps from use: {unused})" if unused else words
 
 
 def _device(device: dict[str, Any]) -> str:

@@ -4,11 +4,11 @@ import os
 import platform
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import weightwright
 from weightwright.compare.experiment import Experiment
+from weightwright.machine import cpu
 
 _PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "numpy", "scipy")
 
@@ -20,7 +20,7 @@ def provenance(experiment: Experiment) -> dict[str, Any]:
         "finished_at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "versions": {"weightwright": weightwright.__version__, "python": platform.python_version()}
         | {name: version for name in _PACKAGES if (version := _version(name))},
-        "machine": f"{platform.system()} {platform.machine()}, {_cpu()}, {os.cpu_count()} CPUs",
+        "machine": f"{platform.system()} {platform.machine()}, {cpu.name()}, {os.cpu_count()} CPUs",
         "model_fingerprint": experiment.model,
         "adapter_fingerprint": adapter.fingerprint if adapter else None,
         "adapter": str(adapter.folder or adapter.name) if adapter else None,
@@ -37,12 +37,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return ""
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or "unknown CPU"
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or "unknown CPU")

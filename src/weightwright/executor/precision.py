@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from weightwright.errors import SettingsError
 from weightwright.files import write_whole
 from weightwright.home import home
+from weightwright.machine import cpu
 from weightwright.machine import device as devices
 
 if TYPE_CHECKING:
@@ -286,7 +287,7 @@ def _note(shapes: Sequence[tuple[int, int, float]], forms: Sequence[str]) -> Pat
     """The file that keeps the times of this machine, torch and these shapes."""
     import torch
 
-    key = [devices.cpu_name(), devices.cpu_features(), str(torch.__version__), torch.get_num_threads(),
+    key = [cpu.name(), cpu.features(), str(torch.__version__), torch.get_num_threads(),
            os.environ.get("ONEDNN_MAX_CPU_ISA"), shapes, list(forms), _KEPT]  # fmt: skip
     return home() / "precision" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
 

@@ -3,7 +3,8 @@
 import functools
 from typing import TYPE_CHECKING
 
-from weightwright.kernels.pool import Kernel, bits, features, kept, threads
+from weightwright.kernels.pool import Kernel, bits, kept, threads
+from weightwright.machine.cpu import features
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +19,7 @@ def attend_kernel(group: int, key_width: int, value_width: int, kind: str) -> Ke
         from weightwright.kernels.attend_numba import build
 
         return Kernel(
-            build(group, key_width, value_width, kind, kind == "int8" and "avx512vnni" in features())
+            build(group, key_width, value_width, kind, kind == "int8" and "avx512_vnni" in features())
         )
 
 

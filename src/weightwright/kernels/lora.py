@@ -4,7 +4,8 @@ import functools
 from typing import TYPE_CHECKING
 
 from weightwright.kernels.elementwise import kind_of
-from weightwright.kernels.pool import Kernel, features, kept, threads
+from weightwright.kernels.pool import Kernel, kept, threads
+from weightwright.machine.cpu import features
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +29,7 @@ def _form(together: int) -> int:
 
     if together == 1:
         return WHOLE
-    return DOTS if "avx512bf16" in features() else HALVES
+    return DOTS if "avx512_bf16" in features() else HALVES
 
 
 def add(

@@ -52,14 +52,6 @@ def available() -> bool:
     return True
 
 
-@functools.cache
-def features() -> frozenset[str]:
-    """What the CPU has, as LLVM names it."""
-    from llvmlite import binding
-
-    return frozenset(name for name, there in binding.get_host_cpu_features().items() if there)
-
-
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
     """Let numba keep what is compiled in a folder named by the kernels' sources.

@@ -4,7 +4,8 @@ import functools
 from typing import TYPE_CHECKING
 
 from weightwright.kernels import pool
-from weightwright.kernels.pool import Kernel, features, kept, threads
+from weightwright.kernels.pool import Kernel, kept, threads
+from weightwright.machine.cpu import features
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,7 @@ def _kernel(group: int, key_width: int, value_width: int, kind: str) -> Kernel:
         from weightwright.kernels.segments_numba import build
 
         return Kernel(
-            build(group, key_width, value_width, kind, kind != "f32" and "avx512bf16" in features())
+            build(group, key_width, value_width, kind, kind != "f32" and "avx512_bf16" in features())
         )
 
 
@@ -38,7 +39,7 @@ def supported(key_width: int, value_width: int, kind: str) -> bool:
         or max(key_width, value_width) > 256
     ):
         return False
-    return "avx512f" in features() and (kind == "f32" or "amx-bf16" not in features())
+    return "avx512f" in features() and (kind == "f32" or "amx_bf16" not in features())
 
 
 def attend(step: "Step", layer: int, queries: "Tensor", rules: "Rules") -> "Tensor":

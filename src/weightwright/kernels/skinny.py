@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightwright.kernels import pool
 from weightwright.kernels.pool import Kernel, kept, threads
+from weightwright.machine.cpu import features
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +72,7 @@ def supported() -> bool:
     """Whether the kernel runs here and oneDNN packs as it expects."""
     if not pool.available() or _data_pointer() is None:
         return False
-    if "avx512vnni" not in pool.features():
+    if "avx512_vnni" not in features():
         return False
     import torch
 

@@ -1,20 +1,14 @@
 """Which device there is and which precision is fast on it: detected and measured, never assumed."""
 
 import functools
-import platform
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from weightwright.errors import SettingsError
+from weightwright.machine import cpu
 
 DEVICES = ("cuda", "mps", "xpu")  # in order of preference, before cpu
-
-# CPU features that matter to matrix products, as the kernel names them
-CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16",
-                "avx_vnni", "asimd", "asimddp", "i8mm", "bf16", "sve")  # fmt: skip
-BF16_FEATURES = ("avx512_bf16", "amx_bf16", "bf16")
 
 # the matrix product that decides: tokens x inputs x outputs, the shape of a small model's MLP
 _PROBE = (32, 896, 4864)
@@ -61,40 +55,9 @@ def default_precision(device: str) -> Literal["f32", "bf16"]:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "f32"
     if device != "cpu":
         return "bf16" if device.startswith("xpu") else "f32"
-    if not native_bf16():
+    if not cpu.native_bf16():
         return "f32"
     return measure().faster
-
-
-def cpu_features() -> tuple[str, ...]:
-    """The features of CPU_FEATURES that this CPU has."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        words: set[str] = set()
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.lower().startswith(("flags", "features")):
-                words = set(line.split(":", 1)[-1].split())
-                break
-        return tuple(feature for feature in CPU_FEATURES if feature in words)
-    import torch
-
-    known = torch.cpu.get_capabilities()
-    return tuple(feature for feature in CPU_FEATURES if known.get(feature))
-
-
-def native_bf16() -> bool:
-    """Whether the CPU has instructions for bf16 products; without them bf16 is emulated and slow."""
-    return any(feature in cpu_features() for feature in BF16_FEATURES)
-
-
-def cpu_name() -> str:
-    """The CPU's model name."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[-1].strip()
-    return platform.processor() or platform.machine()
 
 
 @functools.cache

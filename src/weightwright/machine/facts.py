@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from weightwright.machine import device
+from weightwright.machine import cpu, device
 
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([\w-]+)['\"]")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -22,8 +22,9 @@ def facts() -> dict[str, Any]:
     chosen = device.pick_device("auto")
     return {
         "cpu": {
-            "name": device.cpu_name(),
-            "features": list(device.cpu_features()),
+            "name": cpu.name(),
+            "features": list(cpu.features()),
+            "own_features": list(cpu.own_features()),
             "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
             "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         },
@@ -102,7 +103,7 @@ def _fast(chosen: str) -> dict[str, Any]:
     if chosen == "cpu":
         speed = device.measure()
         found |= {"f32_gflops": round(speed.f32_gflops, 1), "bf16_gflops": round(speed.bf16_gflops, 1),
-                  "bf16_native": device.native_bf16()}  # fmt: skip
+                  "bf16_native": cpu.native_bf16()}  # fmt: skip
     return found
 
 
