@@ -5,7 +5,7 @@ import json
 import pytest
 
 from weightwright.errors import RemoteError, RequestError
-from weightwright.ports import ChatRequest, Message, SamplingParams, TokenLogprob
+from weightwright.ports import ChatRequest, Message, SamplingParams, TokenLogprob, ToolCall
 from weightwright.remote.chat import RemoteChat
 
 HELLO = (Message("user", "Hello"),)
@@ -187,6 +187,51 @@ def test_prompt_logprobs_that_do_not_come_are_missed(chat: RemoteChat, stub) -> 
     stub.answers["/v1/completions"] = 200, whole
     with pytest.raises(RemoteError, match="gave no prompt_logprobs"):
         chat.submit(completes(prompt_logprobs=1)).result(30)
+
+
+DELTA = {"index": 0, "delta": {"content": "a\u2028b"}, "finish_reason": "stop"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        json.dumps({"choices": [DELTA]}, ensure_ascii=False).join(["data: ", "\n\n"]).encode(),
+        json.dumps({"choices": [DELTA]}, ensure_ascii=False).join(["data: ", "\r\r"]).encode(),
+        events({"choices": [DELTA], "error": None}, {"choices": None, "usage": {"completion_tokens": 1}}),
+        events({"choices": [DELTA | {"delta": {"content": None, "refusal": "a\u2028b"}}]}),
+        events({"choices": [DELTA | {"delta": {"content": "a\u2028b", "tool_calls": []}}]}),
+    ],
+    ids=["torn by other readers", "carriage returns", "nulls", "refusal", "no calls"],
+)
+def test_what_servers_stream_is_read(chat: RemoteChat, stub, answer: bytes) -> None:
+    stub.answers["/v1/chat/completions"] = 200, answer
+    assert chat.submit(chats()).result(30).text == "a\u2028b"
+
+
+def test_a_call_of_a_tool_that_cannot_be_read_is_not_passed_over(chat: RemoteChat, stub) -> None:
+    call = {"index": 0, "function": {"name": "weather", "arguments": "{}"}}
+    stub.answers["/v1/chat/completions"] = (
+        200,
+        events({"choices": [DELTA | {"delta": {"tool_calls": [call]}}]}),
+    )
+    with pytest.raises(RemoteError, match=r"calls of tools \(weather\), which are not read; leave out tools"):
+        chat.submit(chats()).result(30)
+
+
+def test_messages_go_out_with_all_that_they_carry(chat: RemoteChat, stub) -> None:
+    tools = ({"type": "function", "function": {"name": "weather"}},)
+    turns = (
+        Message("user", "x", name="ada"),
+        Message("assistant", "", (ToolCall("weather", "{}", "c1"),), reasoning="hm"),
+        Message("tool", "7", tool_call_id="c1"),
+    )
+    body = sent(chat, stub, ChatRequest(messages=turns, tools=tools))
+    assert body["messages"][0] == {"role": "user", "content": "x", "name": "ada"}
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    thought = {"reasoning": "hm", "reasoning_content": "hm"}
+    assert body["messages"][1] == {"role": "assistant", "content": None, "tool_calls": [call], **thought}
+    assert body["messages"][2] == {"role": "tool", "content": "7", "tool_call_id": "c1"}
+    assert (body["tools"], body["tool_choice"]) == (list(tools), "none")
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])

@@ -112,6 +112,28 @@ def test_what_a_template_leaves_out_is_refused_by_name(url: str, engine: Engine)
         reply.result(60)
 
 
+def test_a_template_gets_arguments_as_it_takes_them() -> None:
+    """DeepSeek-R1's template joins the arguments to a text; most others look into an object."""
+    from types import SimpleNamespace
+
+    import jinja2
+
+    from weightwright.data.template import render_request
+
+    def shown(source: str) -> str:
+        template = jinja2.Template(
+            "{% for m in messages %}{% for c in m.tool_calls or [] %}" + source + "{% endfor %}{% endfor %}"
+        )
+        apply = lambda messages, **_: template.render(messages=messages)
+        tokenizer = SimpleNamespace(chat_template="x", apply_chat_template=apply)
+        return render_request(ChatRequest(messages=MESSAGES), tokenizer)
+
+    assert shown("{{ c.function.arguments['city'] }}") == "Oslo"
+    assert shown("{{ '```' + c.function.arguments }}") == '```{"city": "Oslo"}'
+    with pytest.raises(RequestError, match="chat template refuses the messages: "):
+        shown("{{ 5 + c.function.arguments }}")
+
+
 @pytest.mark.parametrize(
     ("turns", "said"),
     [

@@ -160,6 +160,9 @@ def _text(
     add_generation_prompt: bool,
     continue_final_message: bool = False,
 ) -> str:
+    """Raises jinja2.TemplateError where the template refuses, or breaks at, what it is given."""
+    import jinja2
+
     if not tokenizer.chat_template:
         raise ModelError(
             "this model has no chat template, so it does not say where an answer begins; "
@@ -169,15 +172,26 @@ def _text(
         raise RequestError(
             f"the chat template is given {', '.join(sorted(own))} by us; leave it out of its options"
         )
-    try:
-        text = tokenizer.apply_chat_template(
-            [turn(message) for message in messages],
-            tools=[dict(tool) for tool in tools] or None,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=continue_final_message,
-            **(options or {}),
+
+    def rendered(*, arguments_as_text: bool) -> str:
+        return str(
+            tokenizer.apply_chat_template(
+                [turn(message, arguments_as_text=arguments_as_text) for message in messages],
+                tools=[dict(tool) for tool in tools] or None,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=continue_final_message,
+                **(options or {}),
+            )
         )
+
+    try:
+        try:
+            return rendered(arguments_as_text=False)
+        except TypeError:  # a template that joins a call's arguments to a text
+            return rendered(arguments_as_text=True)
+    except TypeError as error:
+        raise jinja2.TemplateError(str(error)) from error
     except ValueError as error:
         if not continue_final_message:
             raise
@@ -185,7 +199,6 @@ def _text(
             "the chat template does not show the last message as it stands, so it cannot be continued; "
             "leave out continue_final_message"
         ) from error
-    return str(text)
 
 
 class _Rendered:

@@ -65,13 +65,14 @@ class Client:
         Raises RemoteError also for an error among the events, ValueError for what is no JSON.
         """
         async with self.http.stream("POST", self.url + path, json=body) as response:
-            if not (response.is_success and body.get("stream")):
+            whole = response.headers.get("content-type", "").startswith("application/json")
+            if whole or not (response.is_success and body.get("stream")):
                 await response.aread()
                 self.check(response, beyond_openai)
                 yield response.json()
                 return
             async for event in read_events(response.aiter_bytes()):
-                if "error" in event:
+                if event.get("error"):
                     raise RemoteError(f"{self.url} failed: {self._protocol.read_error(event)}", 500)
                 yield event
 

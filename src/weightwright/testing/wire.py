@@ -17,7 +17,7 @@ carried, or named in `uncarried` as one that the protocol has no place for. Need
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -319,15 +319,18 @@ class WireContract:
         assert self.protocol.read_key({}) == ""
 
     def _carried(self, value: Any) -> Any:
-        """Without the fields that are not carried."""
+        """Every field by name, without those that are not carried."""
+        if isinstance(value, tuple):
+            return tuple(self._carried(each) for each in value)
+        if not is_dataclass(value):
+            return value
         kind = type(value).__name__
-        lost = [field for field in fields(value) if f"{kind}.{field.name}" in self.uncarried]
-        kept: dict[str, Any] = {field.name: None for field in lost}
-        if kind == "ChatRequest" and value.messages is not None:
-            kept["messages"] = tuple(self._carried(message) for message in value.messages)
-        if kind == "ChatResult":
-            kept["completions"] = tuple(self._carried(one) for one in value.completions)
-        return replace(value, **kept)
+        named = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {
+            name: self._carried(each)
+            for name, each in named.items()
+            if f"{kind}.{name}" not in self.uncarried
+        }
 
 
 def _sent(body: Any) -> Any:

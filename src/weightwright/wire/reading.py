@@ -93,6 +93,19 @@ def _said(problem: ErrorDetails, path: str) -> str:
     return f"{path}: {message} (got {shown})" if path else f"{message} (got {shown})"
 
 
-def schema(shape: type[Shape]) -> dict[str, Any]:
-    """The JSON Schema of a request, for the server's own documentation."""
-    return shape.model_json_schema(ref_template="#/$defs/{model}")
+def schema(shape: type[Shape], *others: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of a request that also takes the fields of `others`, in one piece without references."""
+    found = [model.model_json_schema() for model in (*others, shape)]
+    named = {name: inner for one in found for name, inner in one.pop("$defs", {}).items()}
+    fields = {name: field for one in found for name, field in one["properties"].items()}
+
+    def inlined(value: Any) -> Any:
+        if isinstance(value, list):
+            return [inlined(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return inlined(named[value["$ref"].rpartition("/")[2]])
+        return {key: inlined(inner) for key, inner in value.items()}
+
+    return dict(inlined(found[-1] | {"properties": fields}))

@@ -14,10 +14,11 @@ OWN_OPTIONS = frozenset({
 })  # fmt: skip
 
 
-def turn(message: Message) -> dict[str, Any]:
+def turn(message: Message, *, arguments_as_text: bool = False) -> dict[str, Any]:
     """A message as chat templates expect it: what it does not carry is left out.
 
-    Raises RequestError for a call whose arguments are no JSON object.
+    A call's arguments are an object for most templates, text for some (DeepSeek-R1's). Raises RequestError for those
+    that are no JSON object.
     """
     values: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.name:
@@ -25,14 +26,13 @@ def turn(message: Message) -> dict[str, Any]:
     if message.reasoning:
         values["reasoning_content"] = message.reasoning
     if message.tool_calls:
-        values["tool_calls"] = [_call(call) for call in message.tool_calls]
+        values["tool_calls"] = [_call(call, arguments_as_text) for call in message.tool_calls]
     if message.tool_call_id:
         values["tool_call_id"] = message.tool_call_id
     return values
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
-    """A call; its arguments are an object there, not text."""
+def _call(call: ToolCall, as_text: bool) -> dict[str, Any]:
     try:
         arguments = json.loads(call.arguments) if call.arguments.strip() else {}
     except ValueError:
@@ -41,4 +41,5 @@ def _call(call: ToolCall) -> dict[str, Any]:
         raise RequestError(
             f"the arguments of the call of {call.name!r} must be a JSON object, found {call.arguments!r}"
         )
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+    given = json.dumps(arguments, ensure_ascii=False) if as_text else arguments
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": given}}

@@ -11,7 +11,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from weightwright.errors import RequestError, WeightwrightError
-from weightwright.ports import Chat, ChatRequest, ChatResult, Completion, Piece, Reply, TokenLogprob, Usage
+from weightwright.ports import (
+    Chat,
+    ChatRequest,
+    ChatResult,
+    Completion,
+    Piece,
+    Reply,
+    SamplingParams,
+    TokenLogprob,
+    Usage,
+)
 from weightwright.serve.events import CLIENT_GONE, body_of, pieces, streamed, submit, whole
 from weightwright.serve.offers import Offer, Offers
 from weightwright.wire.openai import logprobs, replies
@@ -32,7 +42,7 @@ def router(offers: Offers) -> APIRouter:
     def model(name: str) -> dict[str, Any]:
         return _model(offers.named(name), started)
 
-    @api.post("/chat/completions", openapi_extra=body_of(schema(ChatCompletionRequest)))
+    @api.post("/chat/completions", openapi_extra=body_of(schema(ChatCompletionRequest, SamplingParams)))
     async def chat_completions(request: Request) -> Response:
         body = read(ChatCompletionRequest, await request.body())
         offer = offers.named(body.model)
@@ -48,7 +58,7 @@ def router(offers: Offers) -> APIRouter:
         ids, asked = body.return_token_ids, body.prompt_logprobs
         return JSONResponse(head | replies.write_chat(results[0], prompt_logprobs=asked, ids=ids))
 
-    @api.post("/completions", openapi_extra=body_of(schema(CompletionRequest)))
+    @api.post("/completions", openapi_extra=body_of(schema(CompletionRequest, SamplingParams)))
     async def completions(request: Request) -> Response:
         body = read(CompletionRequest, await request.body())
         offer = offers.named(body.model)

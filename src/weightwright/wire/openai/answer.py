@@ -24,7 +24,7 @@ class Answer:
         """The pieces of an event, streamed or whole, of either route."""
         self.usage = replies.read_usage(event) or self.usage
         self.prompt_token_ids = replies.read_prompt_ids(event) or self.prompt_token_ids
-        pieces = [replies.read_piece(choice) for choice in event.get("choices", ())]
+        pieces = [replies.read_piece(choice) for choice in event.get("choices") or ()]
         for piece in pieces:
             self._begun.add(piece.index)
             self._unexplained |= bool(piece.text and self._params.logprobs is not None and not piece.logprobs)

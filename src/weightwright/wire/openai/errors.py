@@ -26,7 +26,7 @@ def key_headers(key: str) -> dict[str, str]:
 def read_key(headers: Mapping[str, str]) -> str:
     """The key in a request's headers, "" without one."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
-    return key if scheme == "Bearer" else ""
+    return key if scheme.lower() == "bearer" else ""
 
 
 OPENAI = Protocol("openai", write_error, read_error, key_headers, read_key, "'Authorization: Bearer KEY'")

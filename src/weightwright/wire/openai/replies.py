@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from weightwright.errors import RemoteError
 from weightwright.ports import ChatResult, Citation, FinishReason, Piece, Usage
 from weightwright.wire.openai import logprobs
 from weightwright.wire.openai.messages import read_thought, thought
@@ -45,7 +46,9 @@ def read_usage(event: Mapping[str, Any]) -> Usage | None:
         return None
     details = counted.get("prompt_tokens_details") or {}
     return Usage(
-        counted["prompt_tokens"], counted.get("completion_tokens") or 0, details.get("cached_tokens") or 0
+        counted.get("prompt_tokens") or 0,
+        counted.get("completion_tokens") or 0,
+        details.get("cached_tokens") or 0,
     )
 
 
@@ -106,12 +109,17 @@ def write_chat_chunk(piece: Piece, *, first: bool, ids: bool) -> dict[str, Any]:
 
 
 def read_piece(choice: Mapping[str, Any]) -> Piece:
-    """A choice, streamed or whole, of either route."""
+    """A choice, streamed or whole, of either route. Raises RemoteError for calls of tools, which would be lost."""
     said = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
     reason = choice.get("finish_reason")
+    if said.get("tool_calls"):
+        names = ", ".join(str(call["function"].get("name")) for call in said["tool_calls"])
+        raise RemoteError(
+            f"the server answered with calls of tools ({names}), which are not read; leave out tools"
+        )
     return Piece(
         choice.get("index", 0),
-        said.get("content") or "",
+        said.get("content") or said.get("refusal") or "",
         token_ids=tuple(choice.get("token_ids") or ()),
         logprobs=logprobs.read(choice.get("logprobs")),
         finish_reason=_FINISH.get(reason, "stop") if reason else None,
