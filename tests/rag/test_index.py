@@ -190,7 +190,7 @@ def test_ctrl_c_leaves_whole_documents_and_the_next_run_goes_on(store, embedder)
 
 _RUN = """
 import sys
-from weightwright.address.models import parse_store
+from weightwright.address.stores import parse_store
 from weightwright.rag import index
 from weightwright.rag.settings import ChunkSettings
 from weightwright.rag.stores import open_store

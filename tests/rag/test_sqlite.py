@@ -118,7 +118,7 @@ def test_meta_is_kept(path):
 
 
 def test_a_second_writer_waits_and_then_says_so(path, monkeypatch):
-    monkeypatch.setattr("weightwright.rag.stores.sqlite_file._BUSY_S", 0.05)
+    monkeypatch.setattr("weightwright.rag.stores.sqlite.file._BUSY_S", 0.05)
     store, other = open_at(str(path)), open_at(str(path))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
@@ -135,7 +135,7 @@ def test_a_failed_replacement_changes_nothing(path, monkeypatch):
     store = open_at(str(path))
     store.replace(*document_of("a", "old text"))
     document, chunks, vectors = document_of("a", "new text\nmore")
-    monkeypatch.setattr("weightwright.rag.stores.sqlite.json.dumps", _raise)
+    monkeypatch.setattr("weightwright.rag.stores.sqlite.store.json.dumps", _raise)
     with pytest.raises(KeyboardInterrupt):
         store.replace(document, chunks, vectors)
     assert [hit.chunk.text for hit in store.search_vector(vector_of("text"), 5)] == ["old text"]

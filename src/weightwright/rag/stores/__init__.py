@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from weightwright.rag.stores.base import Store
 
 # scheme of an address → the module whose `open_store` opens it
-STORES: dict[str, str] = {"sqlite": "weightwright.rag.stores.sqlite"}
+STORES: dict[str, str] = {"sqlite": "weightwright.rag.stores.sqlite.store"}
 
 
 def open_store(

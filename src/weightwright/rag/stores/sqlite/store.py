@@ -21,11 +21,12 @@ from weightwright.ports import Chunk, ChunkId, Document, Embedder, Hit, Vectors
 from weightwright.rag.analyze import query_terms, terms
 from weightwright.rag.chunk import indexed_text
 from weightwright.rag.settings import ChunkSettings
-from weightwright.rag.stores import base, sqlite_file
+from weightwright.rag.stores import base
 from weightwright.rag.stores.base import Capabilities, DocumentInfo, StoreMeta
 from weightwright.rag.stores.filters import Filter
-from weightwright.rag.stores.sqlite_vectors import VectorTable
-from weightwright.rag.stores.sqlite_where import condition
+from weightwright.rag.stores.sqlite import file as sqlite_file
+from weightwright.rag.stores.sqlite.vectors import VectorTable
+from weightwright.rag.stores.sqlite.where import condition
 
 _PAGE = 500  # rows read at a time, and parameters in one statement
 _MOST_TERMS = 200  # of a query; FTS5 bounds the depth of an expression
