@@ -57,9 +57,9 @@ def open_embedder(address: str, *, progress: Progress = silent) -> Embedder:
 
         return RemoteEmbedder(parsed.base, parsed.name)
     from weightwright.hub.pull import pull
-    from weightwright.rag.embed import SentenceTransformerEmbedder
+    from weightwright.rag.embed import open_folder
 
-    return SentenceTransformerEmbedder(pull(parsed, progress=progress))
+    return open_folder(pull(parsed, progress=progress))
 
 
 def open_store(

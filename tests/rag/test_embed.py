@@ -1,6 +1,9 @@
-"""MiniLM through sentence-transformers: the same vectors, an identity of its weights, what it reads."""
+"""MiniLM in numpy and through sentence-transformers: the same vectors, an identity of its weights, what it reads."""
 
+import ast
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -9,7 +12,15 @@ import pytest
 
 from weightwright.address.packages import EMBEDDERS, files_of
 from weightwright.errors import ModelError
-from weightwright.rag.embed import SentenceTransformerEmbedder, _batches, _prompts_of
+from weightwright.rag import embed
+from weightwright.rag.bert import read_bert
+from weightwright.rag.embed import (
+    BertEmbedder,
+    SentenceTransformerEmbedder,
+    _batches,
+    _prompts_of,
+    open_folder,
+)
 
 TEXTS = [
     "A short one.",
@@ -27,9 +38,13 @@ def folder() -> Path:
     return found
 
 
-@pytest.fixture(scope="module")
-def minilm(folder) -> SentenceTransformerEmbedder:
-    return SentenceTransformerEmbedder(folder, device="cpu")
+@pytest.fixture(scope="module", params=["numpy", "torch"])
+def minilm(folder, request):
+    if request.param == "torch":
+        return SentenceTransformerEmbedder(folder, device="cpu")
+    opened = open_folder(folder, device="cpu")
+    assert isinstance(opened, BertEmbedder)
+    return opened
 
 
 @pytest.mark.model
@@ -59,14 +74,14 @@ def test_tokens_are_counted_without_the_models_own(minilm):
 @pytest.mark.model
 def test_the_name_is_of_the_weights_not_of_the_place(minilm, folder, tmp_path):
     shutil.copytree(folder, tmp_path / "elsewhere")
-    moved = SentenceTransformerEmbedder(tmp_path / "elsewhere", device="cpu")
+    moved = open_folder(tmp_path / "elsewhere", device="cpu")
     assert moved.name == minilm.name
     assert minilm.name.startswith("bert-6x384@")
     weights = tmp_path / "elsewhere" / "model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    assert SentenceTransformerEmbedder(tmp_path / "elsewhere", device="cpu").name != minilm.name
+    assert open_folder(tmp_path / "elsewhere", device="cpu").name != minilm.name
 
 
 @pytest.mark.model
@@ -99,8 +114,9 @@ def test_threads_do_not_disturb_each_other(minilm):
 
 
 @pytest.mark.model
-def test_closed_says_so(folder):
-    embedder = SentenceTransformerEmbedder(folder, device="cpu")
+@pytest.mark.parametrize("open_", [open_folder, SentenceTransformerEmbedder])
+def test_closed_says_so(folder, open_):
+    embedder = open_(folder, device="cpu")
     embedder.close()
     embedder.close()
     with pytest.raises(ModelError, match="closed"):
@@ -111,7 +127,77 @@ def test_closed_says_so(folder):
 def test_a_folder_without_a_model_is_one_clear_line(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="cannot be loaded as an embedder"):
-        SentenceTransformerEmbedder(tmp_path, device="cpu")
+        open_folder(tmp_path, device="cpu")
+
+
+@pytest.mark.model
+def test_a_question_is_embedded_without_torch(folder):
+    script = f"""
+import sys
+from weightwright.connect import open_embedder
+assert open_embedder({str(folder)!r}).embed(["How many days?"], kind="query").shape == (1, 384)
+print(sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    heavy = {"torch", "transformers", "sentence_transformers", "sklearn", "peft", "bitsandbytes", "pandas"}
+    assert heavy & set(ast.literal_eval(loaded)) == set()
+
+
+@pytest.mark.model
+def test_many_tokens_go_through_sentence_transformers_and_mean_the_same(folder, monkeypatch):
+    embedder = open_folder(folder, device="cpu")
+    few = embedder.embed(TEXTS, kind="passage")
+    assert embedder._whole is None
+    monkeypatch.setattr(embed, "_FEW_TOKENS", 10)
+    many = embedder.embed(TEXTS, kind="passage")
+    assert embedder._whole is not None
+    np.testing.assert_allclose(many, few, atol=1e-6)
+    embedder.close()
+    with pytest.raises(ModelError, match="closed"):
+        embedder._whole.embed(["x"], kind="query")
+
+
+def made_of(folder, to, *, pooling="mean", last=(), change=()):
+    """A tiny BERT with random weights as a sentence-transformers folder; `change` are settings of its config."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Normalize, Pooling, Transformer
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    torch.manual_seed(5)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    config = BertConfig(**{**sizes, "initializer_range": 0.4, **dict(change)})
+    BertModel(config).to(config.dtype).save_pretrained(to / "plain")
+    AutoTokenizer.from_pretrained(folder).save_pretrained(to / "plain")
+    layers = [Transformer(str(to / "plain"), max_seq_length=40), Pooling(32, pooling_mode=pooling)]
+    layers += [Normalize()] if last else []
+    SentenceTransformer(modules=layers, device="cpu").save(str(to / "made"))
+    return to / "made"
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("how", "in_numpy"),
+    [
+        ({}, True),
+        ({"pooling": "cls", "last": True}, True),
+        ({"change": [("layer_norm_eps", 1e-3)]}, True),
+        ({"pooling": "max"}, False),
+        ({"change": [("hidden_act", "relu")]}, False),
+        ({"change": [("dtype", "float16")]}, False),
+    ],
+)
+def test_other_models_of_the_kind_are_read_in_numpy_and_the_rest_is_not(folder, tmp_path, how, in_numpy):
+    made = made_of(folder, tmp_path, **how)
+    bert = read_bert(made)
+    assert (bert is not None) == in_numpy
+    if bert is not None:
+        opened, whole = open_folder(made, device="cpu"), SentenceTransformerEmbedder(made, device="cpu")
+        assert (opened.name, opened.width, opened.max_tokens) == (whole.name, whole.width, whole.max_tokens)
+        vectors = [each.embed(TEXTS, kind="query") for each in (opened, whole)]
+        np.testing.assert_allclose(*vectors, atol=1e-6)
+        assert opened.count_tokens(TEXTS) == whole.count_tokens(TEXTS)
+        assert np.abs(vectors[0][0] - vectors[0][2]).max() > 1e-3
 
 
 def test_batches_hold_like_lengths_and_every_text_once():
@@ -124,11 +210,6 @@ def test_batches_hold_like_lengths_and_every_text_once():
     assert len({0, 300} & {counts[i] for i in batches[0]}) == 1
 
 
-class _Model:
-    def __init__(self, prompts):
-        self.prompts = prompts
-
-
 @pytest.mark.parametrize(
     ("prompts", "label", "expected"),
     [
@@ -136,9 +217,9 @@ class _Model:
         ({"query": "", "document": ""}, "sentence-transformers/all-MiniLM-L6-v2", ("", "")),
         ({"query": "Q: ", "document": "D: "}, "x/y", ("Q: ", "D: ")),
         ({"query": "Q: "}, "intfloat/e5-base", ("Q: ", "")),
-        (None, "x/code5", ("", "")),
+        ({}, "x/code5", ("", "")),
     ],
 )
 def test_prompts(prompts, label, expected):
-    found = _prompts_of(_Model(prompts), label)
+    found = _prompts_of(prompts, label)
     assert (found["query"], found["passage"]) == expected

@@ -1,23 +1,90 @@
-"""Texts to vectors with a sentence-transformers model."""
+"""Texts to vectors with a sentence-transformers model.
+
+Embedders of MiniLM's kind embed a question in numpy: importing torch and sentence-transformers takes 12 s
+of a processor, the question itself 0.2.
+"""
 
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from weightwright.errors import ModelError
-from weightwright.kernels.pool import release_threads
-from weightwright.ports import Vectors
+from weightwright.ports import Embedder, Vectors
+from weightwright.rag.bert import Bert, read_bert
 
+Kind = Literal["query", "passage"]
+
+_FEW_TOKENS = 4096  # so many at once are embedded in numpy, on one core, where that is possible
 _BATCH_TOKENS = 4096  # padded tokens of one forward pass
 _BATCH_TEXTS = 64
 _MOST_UNKNOWN = 0.2  # of XQuAD's questions MiniLM knows all in English; in Chinese it lacks 25% to 100%
+_CLOSED = "the embedder is closed; open it again"
 _HASH_BYTES = 1 << 22
 _E5_PROMPTS = {"query": "query: ", "passage": "passage: "}  # arXiv 2212.03533, §3.4; not in older configs
+
+
+def open_folder(folder: str | Path, *, device: str = "auto") -> Embedder:
+    """The Embedder in a folder (or of a hub id). Raises ModelError where it cannot be loaded."""
+    bert = read_bert(Path(folder))
+    return (
+        SentenceTransformerEmbedder(folder, device=device)
+        if bert is None
+        else BertEmbedder(bert, folder, device)
+    )
+
+
+class BertEmbedder:
+    """An Embedder of MiniLM's kind: few tokens at once in numpy, more with sentence-transformers, loaded then.
+
+    Both make the same vectors to 1e-6. Safe to call from several threads.
+    """
+
+    def __init__(self, bert: Bert, folder: str | Path, device: str) -> None:
+        """Use `bert`, read from `folder`."""
+        self._bert: Bert | None = bert
+        self._open_whole = partial(SentenceTransformerEmbedder, folder, device=device)
+        self._whole: SentenceTransformerEmbedder | None = None
+        self._lock = threading.Lock()
+        self._prompts = _prompts_of(bert.prompts, str(folder))
+        self.name = _identity(Path(folder), bert.width)
+        self.width = bert.width
+        self.max_tokens = bert.longest - _marks(
+            bert.token_ids([""], marks=True)[0], bert.token_ids(list(self._prompts.values()))
+        )
+
+    def embed(self, texts: Sequence[str], *, kind: Kind) -> Vectors:
+        """Vectors [texts, width], f32, each of length 1."""
+        if sum(min(count, self.max_tokens) for count in self.count_tokens(texts)) <= _FEW_TOKENS:
+            return self._small().embed([self._prompts[kind] + text for text in texts])
+        with self._lock:
+            self._whole = self._whole or self._open_whole()
+        return self._whole.embed(texts, kind=kind)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text without the model's own marks, as `max_tokens` counts them."""
+        return [len(ids) for ids in self._small().token_ids(texts)]
+
+    def reads(self, text: str) -> bool:
+        """Whether the tokenizer knows nearly all of the text (an English model: no Chinese)."""
+        bert = self._small()
+        return _knows(bert.token_ids([text])[0], bert.unknown)
+
+    def close(self) -> None:
+        """Free the model."""
+        self._bert = None
+        if self._whole is not None:
+            self._whole.close()
+
+    def _small(self) -> Bert:
+        if self._bert is None:
+            raise ModelError(_CLOSED)
+        return self._bert
 
 
 class SentenceTransformerEmbedder:
@@ -41,15 +108,16 @@ class SentenceTransformerEmbedder:
                 "expected a sentence-transformers model, for example minilm"
             ) from error
         self._model = model.eval()
-        self._prompts = _prompts_of(model, str(folder))
-        self.name = _identity(Path(folder), model)
+        self._prompts = _prompts_of(model.prompts or {}, str(folder))
         self.width = int(model.get_embedding_dimension())
-        special = len(model.tokenizer("")["input_ids"])
-        longest_prompt = max(self._count([prompt])[0] for prompt in self._prompts.values())
-        self.max_tokens = int(model.max_seq_length or 512) - special - longest_prompt
+        self.name = _identity(Path(folder), self.width, model)
+        special, prompts = model.tokenizer("")["input_ids"], self._ids(list(self._prompts.values()))
+        self.max_tokens = int(model.max_seq_length or 512) - _marks(special, prompts)
 
-    def embed(self, texts: Sequence[str], *, kind: Literal["query", "passage"]) -> Vectors:
+    def embed(self, texts: Sequence[str], *, kind: Kind) -> Vectors:
         """Vectors [texts, width], f32, each of length 1."""
+        from weightwright.kernels.pool import release_threads
+
         prompt = self._prompts[kind]
         vectors = np.zeros((len(texts), self.width), dtype=np.float32)
         with self._lock:
@@ -69,7 +137,7 @@ class SentenceTransformerEmbedder:
         unknown = self._loaded().tokenizer.unk_token_id
         with self._lock:
             ids = self._ids([text])[0]
-        return not ids or sum(token == unknown for token in ids) <= _MOST_UNKNOWN * len(ids)
+        return _knows(ids, unknown)
 
     def close(self) -> None:
         """Free the model."""
@@ -102,7 +170,7 @@ class SentenceTransformerEmbedder:
 
     def _loaded(self) -> Any:
         if self._model is None:
-            raise ModelError("the embedder is closed; open it again")
+            raise ModelError(_CLOSED)
         return self._model
 
 
@@ -120,9 +188,17 @@ def _batches(counts: Sequence[int], max_tokens: int) -> list[list[int]]:
     return batches
 
 
-def _prompts_of(model: Any, label: str) -> dict[Literal["query", "passage"], str]:
+def _marks(special: Sequence[int], prompts: Sequence[Sequence[int]]) -> int:
+    """Tokens of the model's own beside a text's: its marks and the longest prompt."""
+    return len(special) + max(len(prompt) for prompt in prompts)
+
+
+def _knows(ids: Sequence[int], unknown: int) -> bool:
+    return not ids or sum(token == unknown for token in ids) <= _MOST_UNKNOWN * len(ids)
+
+
+def _prompts_of(own: Mapping[str, str], label: str) -> dict[Kind, str]:
     """What stands before a query and a passage: the model's own prompts, or E5's where they are missing."""
-    own = model.prompts or {}
     passage = next((own[key] for key in ("passage", "document", "corpus") if own.get(key)), "")
     query = own.get("query", "")
     if not query and not passage and "e5" in label.lower().replace("-", "/").replace("_", "/").split("/"):
@@ -130,11 +206,13 @@ def _prompts_of(model: Any, label: str) -> dict[Literal["query", "passage"], str
     return {"query": query, "passage": passage}
 
 
-def _identity(folder: Path, model: Any) -> str:
-    """The same weights, the same name, wherever they lie: `bert-6x384@` and a hash of the weights."""
+def _identity(folder: Path, width: int, model: Any = None) -> str:
+    """The same weights, the same name, wherever they lie: `bert-6x384@` and a hash of the weights.
+
+    `model` is needed where the folder holds no file of weights.
+    """
     config = _config_of(folder)
-    layers, hidden = config.get("num_hidden_layers", "?"), model.get_embedding_dimension()
-    kind = f"{config.get('model_type', 'model')}-{layers}x{hidden}"
+    kind = f"{config.get('model_type', 'model')}-{config.get('num_hidden_layers', '?')}x{width}"
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin")) if folder.is_dir() else []
     digest = hashlib.sha256()
     if files:

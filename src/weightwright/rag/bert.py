@@ -1,0 +1,184 @@
+"""BERT in numpy, for embedders of MiniLM's kind: a question is embedded before torch would be imported.
+
+Read from the folder of a sentence-transformers model: BERT's layers (arXiv 1810.04805, §3), the mean of
+its tokens' vectors or the first one, made to length one.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+from tokenizers import Tokenizer
+
+from weightwright.ports import Vectors
+
+_LIKE_BERT: Mapping[str, Any] = {
+    "model_type": "bert",
+    "hidden_act": "gelu",
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "dtype": "float32",
+    "torch_dtype": "float32",
+}
+_POOLED = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}  # up to version 5
+_MODULES = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
+
+
+@dataclass(frozen=True)
+class Bert:
+    """The weights by their names, the tokenizer, and what the folder's files say."""
+
+    weights: Mapping[str, NDArray[np.float32]]
+    tokenizer: Tokenizer
+    layers: int
+    heads: int
+    eps: float
+    longest: int  # tokens of a text with the model's own marks; longer ones are cut
+    mean: bool  # the tokens' mean; else the first token's vector
+    unknown: int  # the id of what the tokenizer does not know
+    prompts: Mapping[str, str]
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector."""
+        return int(self.weights["embeddings.LayerNorm.weight"].shape[0])
+
+    def token_ids(self, texts: Sequence[str], *, marks: bool = False) -> list[list[int]]:
+        """Token ids of each text, uncut; `marks` are the model's own around it."""
+        every = self.tokenizer.encode_batch(list(texts), add_special_tokens=marks)
+        return [encoding.ids for encoding in every]
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Vectors [texts, width], f32, each of length 1."""
+        rows = np.zeros((len(texts), self.width), dtype=np.float32)
+        with threadpool_limits(
+            1, user_api="blas"
+        ):  # BLAS threads that wait for each other cost more than they do
+            for row, ids in enumerate(self.token_ids(texts, marks=True)):
+                cut = ids if len(ids) <= self.longest else [*ids[: self.longest - 1], ids[-1]]
+                states = self._states(np.asarray(cut))
+                rows[row] = states.mean(axis=0) if self.mean else states[0]
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+    def _states(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The last layer's states [tokens, width] of one text."""
+        w = self.weights
+        x = w["embeddings.word_embeddings.weight"][ids]
+        x = x + w["embeddings.position_embeddings.weight"][: len(ids)]
+        x = self._norm(x + w["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
+        for layer in range(self.layers):
+            at = f"encoder.layer.{layer}."
+            mixed = self._linear(self._attention(x, at + "attention.self."), at + "attention.output.dense")
+            x = self._norm(x + mixed, at + "attention.output.LayerNorm")
+            inner = _gelu(self._linear(x, at + "intermediate.dense"))
+            x = self._norm(x + self._linear(inner, at + "output.dense"), at + "output.LayerNorm")
+        return x
+
+    def _attention(self, x: NDArray[np.float32], at: str) -> NDArray[np.float32]:
+        """Every token attends to every other; x and the result [tokens, width]."""
+        q, k, v = (
+            self._linear(x, at + name).reshape(len(x), self.heads, -1).swapaxes(0, 1)
+            for name in ("query", "key", "value")
+        )
+        scores = q @ k.swapaxes(1, 2) / np.float32(np.sqrt(q.shape[-1]))
+        shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        mixed = (shares / shares.sum(axis=-1, keepdims=True)) @ v
+        return np.asarray(mixed.swapaxes(0, 1).reshape(len(x), -1))
+
+    def _linear(self, x: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+        y: NDArray[np.float32] = x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
+        return y
+
+    def _norm(self, x: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+        x = x - x.mean(axis=-1, keepdims=True)
+        x = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + np.float32(self.eps))
+        y: NDArray[np.float32] = x * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
+        return y
+
+
+def _gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each x times the normal distribution's share below x (arXiv 1606.08415)."""
+    from scipy.special import erf
+
+    half = np.float32(0.5) * x
+    return np.asarray(half + half * erf(x * np.float32(np.sqrt(0.5))), dtype=np.float32)
+
+
+def read_bert(folder: Path) -> Bert | None:
+    """The model in a sentence-transformers folder; None where it is of any other kind, or not whole."""
+    try:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        config, limits = _json(folder / "config.json"), _json(folder / "sentence_bert_config.json")
+        words, said = _json(folder / "tokenizer.json"), _json(folder / "tokenizer_config.json")
+        own = folder / "config_sentence_transformers.json"
+        pooled = _pooled(_json(folder / modules[1]["path"] / "config.json"))
+        if not (
+            [module["type"].rpartition(".")[2] for module in modules] in _MODULES
+            and not modules[0]["path"]
+            and all(config.get(name, value) == value for name, value in _LIKE_BERT.items())
+            and pooled in ("mean", "cls")
+            and not limits.get("do_lower_case")
+            and limits.get("transformer_task", "feature-extraction") == "feature-extraction"
+            and _cuts_as_it_says(words, said)
+        ):
+            return None
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return Bert(
+            weights=_weights(folder / "model.safetensors"),
+            tokenizer=tokenizer,
+            layers=int(config["num_hidden_layers"]),
+            heads=int(config["num_attention_heads"]),
+            eps=float(config["layer_norm_eps"]),
+            longest=min(
+                int(limits.get("max_seq_length") or said["model_max_length"]),
+                int(config["max_position_embeddings"]),
+            ),
+            mean=pooled == "mean",
+            unknown=int(words["model"]["vocab"][words["model"]["unk_token"]]),
+            prompts=(_json(own) if own.is_file() else {}).get("prompts") or {},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return None
+
+
+def _json(file: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return read
+
+
+def _pooled(pooling: Mapping[str, Any]) -> str:
+    """How tokens' vectors become one; several ways or parts of the text only are no way that is known here."""
+    if not pooling.get("include_prompt", True):
+        return ""
+    older = [_POOLED.get(name, "") for name, on in pooling.items() if name.startswith("pooling_mode_") and on]
+    return str(pooling.get("pooling_mode", older[0] if len(older) == 1 else ""))
+
+
+def _cuts_as_it_says(words: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    """Whether tokenizer.json cuts WordPieces as tokenizer_config.json has it, which transformers obeys."""
+    normalizer = words["normalizer"]
+    names = {"lowercase": "do_lower_case", "strip_accents": "strip_accents"}
+    names["handle_chinese_chars"] = "tokenize_chinese_chars"
+    return (words["model"]["type"], normalizer["type"]) == ("WordPiece", "BertNormalizer") and all(
+        normalizer[ours] == said.get(theirs, normalizer[ours]) for ours, theirs in names.items()
+    )
+
+
+def _weights(file: Path) -> dict[str, NDArray[np.float32]]:
+    """The tensors that `Bert` reads, f32. Raises ValueError for other types."""
+    from safetensors.numpy import load_file
+
+    tensors = {name.removeprefix("bert."): tensor for name, tensor in load_file(file).items()}
+    used = {n: t for n, t in tensors.items() if n.startswith(("embeddings.", "encoder.")) and t.ndim < 3}
+    used.pop("embeddings.position_ids", None)
+    if any(tensor.dtype != np.float32 for tensor in used.values()):
+        raise ValueError(f"{file} holds other types than f32")
+    return used
