@@ -3,16 +3,15 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from weightwright.address.models import ModelAddress, parse_embedder, parse_model
+from weightwright.address.models import parse_embedder, parse_model
 from weightwright.address.stores import parse_store
 from weightwright.errors import AddressError, SettingsError
 from weightwright.ports import Chat, Embedder, Progress, silent
 
 if TYPE_CHECKING:
     from weightwright.engine.settings import EngineSettings
-    from weightwright.options import Device
     from weightwright.rag.answer import KnowledgeBase
     from weightwright.rag.settings import AnswerSettings, ChunkSettings
     from weightwright.rag.stores.base import Store
@@ -46,7 +45,13 @@ def open_chat(
         from weightwright.rag.extract import Extract
 
         return Extract()
-    return _open_engine(parsed, dict(adapters or {}), settings, deterministic, progress)
+    from weightwright.engine.open import open_engine
+    from weightwright.engine.settings import EngineSettings
+
+    settings = settings or EngineSettings()
+    if deterministic is not None:
+        settings = settings.model_copy(update={"deterministic": deterministic})
+    return open_engine(parsed, adapters=adapters, settings=settings, progress=progress)
 
 
 def open_embedder(address: str, *, progress: Progress = silent) -> Embedder:
@@ -147,56 +152,3 @@ def embedder_for(given: str, own: str) -> str:
             f"this knowledge base was made with the embedder at {own}; allow it: --embedder {own}"
         )
     return own or DEFAULT_EMBEDDER
-
-
-def _check_room(address: ModelAddress, settings: "EngineSettings") -> None:
-    """Refuse a model that cannot fit with a single short sequence, before it is loaded. Raises MemoryLimitError."""
-    from weightwright.hub.store import locate
-    from weightwright.machine.device import pick_device
-    from weightwright.machine.memory import free_bytes
-    from weightwright.plan.fits import require_room
-    from weightwright.plan.settings import PlanSettings
-
-    path = locate(address)
-    if path is None:
-        return  # to be pulled first
-    device = pick_device(settings.device)
-    planned = PlanSettings(
-        model=str(address),
-        task="serve",
-        precision=address.precision or settings.precision,
-        device=cast("Device", device),
-        sequences=1,
-        context=16,
-    )
-    require_room(path, planned, free_bytes(device))
-
-
-def _open_engine(
-    address: ModelAddress,
-    adapters: dict[str, Path],
-    settings: "EngineSettings | None",
-    deterministic: bool | None,
-    progress: Progress,
-) -> Chat:
-    from weightwright.engine.engine import Engine
-    from weightwright.engine.settings import EngineSettings
-    from weightwright.weights.load import load
-
-    settings = settings or EngineSettings()
-    if deterministic is not None:
-        settings = settings.model_copy(update={"deterministic": deterministic})
-    default = None
-    if address.adapter is not None:
-        default = "default"
-        adapters[default] = address.adapter
-    _check_room(address, settings)
-    loaded = load(
-        address,
-        precision=settings.precision,
-        device=settings.device,
-        trust_remote_code=settings.trust_remote_code,
-        progress=progress,
-        deferred=True,
-    )
-    return Engine(loaded, adapters=adapters, default_adapter=default, settings=settings)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from weightwright import LLM
 from weightwright.engine.sampling.constrain import Constraint, Grammars, allowed
 from weightwright.engine.sampling.sample import NOTHING, Choice, choose, choose_drafted
 from weightwright.errors import RequestError
@@ -223,6 +224,65 @@ def test_every_answer_fits_its_schema(grammars: Grammars, tokenizer, name: str) 
 @pytest.mark.parametrize("seed", range(4))
 def test_json_object_is_any_object(grammars: Grammars, tokenizer, seed: int) -> None:
     assert isinstance(json.loads(write(grammars, tokenizer, StructuredOutputs(json_object=True), seed)), dict)
+
+
+SMALL = (
+    {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"],
+     "additionalProperties": False},
+    {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 1, "maxItems": 3},
+    {"enum": [1, [2, {"three": None}], "four"]},
+    {"type": "object", "properties": {"a": {"type": "object", "properties": {"b": {"enum": [7]}}, "required": ["b"],
+     "additionalProperties": False}}, "required": ["a"], "additionalProperties": False},
+)  # fmt: skip
+BLANKS = 43  # in a row, at most: a blank, a line break and an indentation
+
+
+@pytest.mark.parametrize("schema", SMALL)
+def test_a_model_that_loves_white_space_comes_to_an_end(grammars: Grammars, tokenizer, schema) -> None:
+    blanks = dict.fromkeys(tokenizer.encode(" \n\t\r"), 100.0)
+    wanted = StructuredOutputs(json=schema)
+    for seed in range(5):
+        params = SamplingParams(seed=seed, structured_outputs=wanted, logit_bias=blanks)
+        end = tokenizer.eos_token_id
+        own = Choice(params, 0, [1, 2], [end], grammars.constraint(wanted))
+        source = torch.Generator().manual_seed(seed)
+        while not own.finished:
+            (token,) = choose(torch.randn(1, PADDED, generator=source), [own])
+            if token == end:
+                break
+            own.accept(token)
+            assert len(own.output_ids) < 15 * BLANKS, tokenizer.decode(own.output_ids)
+        text = tokenizer.decode(own.output_ids)
+        jsonschema.validate(json.loads(text), schema)
+        assert max(len(run) for run in re.findall(r"\s*", text)) <= BLANKS
+
+
+@pytest.mark.parametrize("indent", [None, 1, 2, 4, "\t"])
+def test_json_as_it_is_usually_printed_is_allowed(grammars: Grammars, tokenizer, indent) -> None:
+    value = {"a": [1, {"b": [[True], {}], "c": "x  y\n"}], "d": None}
+    constraint = grammars.constraint(StructuredOutputs(json={"type": "object"}))
+    for text in (
+        json.dumps(value, indent=indent),
+        json.dumps(value, indent=indent, separators=(" , ", " : ")),
+    ):
+        constraint = grammars.constraint(StructuredOutputs(json={"type": "object"}))
+        for token in tokenizer.encode(text.replace("\n", "\r\n")):
+            constraint.accept(token)
+        assert not constraint.error
+        assert constraint.accepting
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("schema", SMALL)
+def test_answers_of_a_real_model_end(schema) -> None:
+    params = SamplingParams(
+        max_tokens=200, n=50, seed=1, structured_outputs=StructuredOutputs(json=schema), temperature=1
+    )
+    with LLM(model="smollm2-135m", max_num_seqs=50) as llm:
+        (answer,) = llm.chat([{"role": "user", "content": "Answer in JSON, any value."}], params)
+    assert [one.finish_reason for one in answer.outputs] == ["stop"] * 50
+    for one in answer.outputs:
+        jsonschema.validate(json.loads(one.text), schema)
 
 
 # --- the other forms -------------------------------------------------------------------------------------

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from weightwright.engine.engine import Engine
 from weightwright.engine.settings import EngineSettings
 from weightwright.engine.text import TextStream
 from weightwright.errors import EngineError, ModelError, RequestError
 from weightwright.ports import ChatRequest, Message, Piece, SamplingParams, StructuredOutputs
+from weightwright.testing.models import tiny_llama
 from weightwright.weights.load import load
 
 PROMPTS = ["Hello", "The quick brown fox jumps over", "a", "Zwölf Boxkämpfer jagen Viktor", "你好，世界"]
@@ -242,6 +244,67 @@ def test_scores_equal_the_sum_of_the_models_logprobs(engine: Engine, tiny_model:
         expected = sum(float(logprobs[i - 1, ids[i]]) for i in range(start, len(ids)))
         assert score.log_likelihood == pytest.approx(expected, abs=1e-4)
         assert score.tokens == len(ids) - start
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A tiny model whose tokens begin with the space before a word, and end with it where no word follows."""
+    folder = tiny_llama(tmp_path_factory.mktemp("words") / "model")
+    vocabulary = {
+        "<s>": 0,
+        "▁": 1,
+        "▁is": 2,
+        "▁Paris": 3,
+        "▁London": 4,
+        "▁nice": 5,
+        "Paris": 6,
+        "</s>": 7,
+        "▁Pari": 8,
+    }
+    inner = Tokenizer(models.Unigram([(piece, -float(len(piece) == 1)) for piece in vocabulary], 0))
+    inner.pre_tokenizer = pre_tokenizers.Metaspace()
+    inner.decoder = decoders.Metaspace()
+    inner.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 0)])
+    PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    opened = Engine(load(str(folder), precision="f32"))
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completions", "tokens"),
+    [
+        (" is ", ["Paris is nice", "London is nice"], [3, 3]),  # the space is the first token's
+        (" is", [" Paris is nice", " London"], [3, 1]),
+        (" is ", ["Paris"], [1]),
+        (" is Pari", ["s nice"], [2]),  # one word is one token
+    ],
+)
+def test_tokens_across_the_join_are_scored(words: Engine, prompt, completions, tokens) -> None:
+    scores = words.score(prompt, completions)
+    assert [score.tokens for score in scores] == tokens
+    for completion, score in zip(completions, scores, strict=True):
+        ids = tuple(words.tokenizer.encode(prompt + completion))
+        asked = ChatRequest(prompt_token_ids=ids, params=SamplingParams(max_tokens=1, prompt_logprobs=0))
+        known = words.submit(asked).result(60).prompt_logprobs
+        expected = sum(one.logprob for one in known[-score.tokens :])
+        assert score.log_likelihood == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "message"),
+    [
+        (" is", "", "nothing to score: the completion '' adds no token to ' is'"),
+    ],
+)
+def test_a_completion_without_tokens_cannot_be_scored(words: Engine, prompt, completion, message) -> None:
+    with pytest.raises(RequestError, match=message):
+        words.score(prompt, [completion])
+
+
+def test_without_a_token_before_it_a_completion_cannot_be_scored(engine: Engine) -> None:
+    with pytest.raises(RequestError, match="no token comes before the completion 'a': the prompt is ''"):
+        engine.score("", ["a"])
 
 
 def test_a_model_that_fails_in_a_step_fails_its_requests_and_serves_the_next(

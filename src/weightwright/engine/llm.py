@@ -4,19 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from weightwright.engine.engine import Engine
+from weightwright.engine.open import open_engine
 from weightwright.engine.outputs import (  # fmt: skip
     EmbeddingOutput,
     EmbeddingRequestOutput,
     LoRARequest,
     RequestOutput,
-    adapter_name,
     precision_of,
     refuse_parallel,
     settings_of,
 )
 from weightwright.errors import SettingsError
 from weightwright.options import Device, Precision
+from weightwright.plan.measured import STEP_TOKENS
 from weightwright.ports import ChatRequest, Message, Reply, SamplingParams, Score, TokenLogprob
 from weightwright.wire.openai.messages import read_messages
 
@@ -47,9 +47,6 @@ class LLM:
         trust_remote_code: bool = False,
         **options: Any,
     ) -> None:
-        from weightwright.address.models import parse_model
-        from weightwright.weights.load import load
-
         refuse_parallel("tensor_parallel_size", tensor_parallel_size)
         settings = settings_of(
             options,
@@ -58,44 +55,35 @@ class LLM:
                 "device": device,
                 "max_context": max_model_len,
                 "max_sequences": max_num_seqs,
-                "step_tokens": max(512, max_num_seqs),
+                "step_tokens": max(STEP_TOKENS, max_num_seqs),
                 "trust_remote_code": trust_remote_code,
             },
         )
-        address = parse_model(model)
-        folders = {name: Path(folder) for name, folder in (adapters or {}).items()}
-        if address.adapter is not None:
-            folders["default"] = address.adapter
-        self._engine = Engine(
-            load(
-                address,
-                precision=settings.precision,
-                device=device,
-                trust_remote_code=trust_remote_code,
-                deferred=True,
-            ),
-            adapters=folders,
-            default_adapter="default" if address.adapter is not None else None,
-            settings=settings,
-        )
+        self._folders = {name: Path(folder) for name, folder in (adapters or {}).items()}
+        self._engine = open_engine(model, adapters=self._folders, settings=settings)
 
     def generate(
         self,
         prompts: Prompt | Sequence[Prompt],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
-        adapter: str | None = None,
-        lora_request: LoRARequest | None = None,
+        adapter: str | Sequence[str | None] | None = None,
+        lora_request: LoRARequest | Sequence[LoRARequest | None] | None = None,
         priority: Sequence[int] | None = None,
         use_tqdm: bool = False,
     ) -> list[RequestOutput]:
-        """Complete each prompt (a text, or `{"prompt_token_ids": [...]}`); results in order."""
+        """Complete each prompt (a text, or `{"prompt_token_ids": [...]}`); results in order.
+
+        Sampling parameters and adapters are one for all prompts or a list with one for each (None: no adapter).
+        """
         many = _prompts(prompts)
-        name = self._adapter(lora_request, adapter)
+        names = self._adapters(lora_request, adapter, len(many))
         ranks = _per_prompt(priority, len(many), "priorities") if priority is not None else [0] * len(many)
         requests = [
             _request(prompt, params, name, rank)
-            for prompt, params, rank in zip(many, _params(sampling_params, len(many)), ranks, strict=True)
+            for prompt, params, name, rank in zip(
+                many, _params(sampling_params, len(many)), names, ranks, strict=True
+            )
         ]
         return self._run(requests, use_tqdm)
 
@@ -104,8 +92,8 @@ class LLM:
         messages: Conversation | Sequence[Conversation],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
         *,
-        adapter: str | None = None,
-        lora_request: LoRARequest | None = None,
+        adapter: str | Sequence[str | None] | None = None,
+        lora_request: LoRARequest | Sequence[LoRARequest | None] | None = None,
         add_generation_prompt: bool | None = None,
         continue_final_message: bool = False,
         tools: Sequence[Mapping[str, Any]] | None = None,
@@ -121,7 +109,7 @@ class LLM:
         """
         single = bool(messages) and isinstance(messages[0], Mapping | Message)
         many: Any = [messages] if single else messages
-        name = self._adapter(lora_request, adapter)
+        names = self._adapters(lora_request, adapter, len(many))
         requests = [
             ChatRequest(
                 messages=read_messages(turns),
@@ -134,7 +122,7 @@ class LLM:
                 else add_generation_prompt,
                 continue_final_message=continue_final_message,
             )
-            for turns, params in zip(many, _params(sampling_params, len(many)), strict=True)
+            for turns, params, name in zip(many, _params(sampling_params, len(many)), names, strict=True)
         ]
         return self._run(requests, use_tqdm)
 
@@ -163,10 +151,12 @@ class LLM:
     def load_adapter(self, name: str, folder: str | Path) -> None:
         """Load a LoRA adapter in PEFT's format; requests under way go on."""
         self._engine.load_adapter(name, Path(folder))
+        self._folders[name] = Path(folder)
 
     def drop_adapter(self, name: str) -> None:
         """Forget an adapter."""
         self._engine.drop_adapter(name)
+        self._folders.pop(name, None)
 
     def close(self) -> None:
         """Free the model."""
@@ -178,11 +168,31 @@ class LLM:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _adapter(self, lora: LoRARequest | None, adapter: str | None) -> str | None:
-        name = adapter_name(lora, adapter)
-        if lora is not None and name is not None and name not in self._engine.adapters:
-            self._engine.load_adapter(name, Path(lora.lora_path))
-        return name
+    def _adapters(
+        self,
+        lora: LoRARequest | Sequence[LoRARequest | None] | None,
+        adapter: str | Sequence[str | None] | None,
+        count: int,
+    ) -> list[str | None]:
+        """The adapter of each of `count` prompts, by name; those of vLLM's requests are loaded when first used."""
+        if lora is not None and adapter is not None:
+            raise SettingsError("give lora_request or adapter, not both")
+        if adapter is not None:
+            return _one_or_each(adapter, str, count, "adapters")
+        requests = _one_or_each(lora, LoRARequest, count, "lora_requests")
+        for request in dict.fromkeys(requests):
+            if request is not None:
+                self._load(request.lora_name, Path(request.lora_path))
+        return [None if request is None else request.lora_name for request in requests]
+
+    def _load(self, name: str, folder: Path) -> None:
+        known = self._folders.get(name)
+        if known is not None and known != folder:
+            raise SettingsError(
+                f"the adapter {name!r} is already loaded from {known}, not from {folder}; give it another name"
+            )
+        if name not in self._engine.adapters:
+            self.load_adapter(name, folder)
 
     def _run(self, requests: Sequence[ChatRequest], use_tqdm: bool) -> list[RequestOutput]:
         replies: Iterable[Reply] = [self._engine.submit(request) for request in requests]
@@ -251,6 +261,11 @@ def _params(params: SamplingParams | Sequence[SamplingParams] | None, count: int
     if params is None or isinstance(params, SamplingParams):
         return [params or SamplingParams()] * count
     return _per_prompt(params, count, "sampling parameters")
+
+
+def _one_or_each(given: Any, kind: type[T], count: int, what: str) -> list[T | None]:
+    """One for all prompts, or a list with one for each."""
+    return [given] * count if given is None or isinstance(given, kind) else _per_prompt(given, count, what)
 
 
 def _per_prompt(values: Sequence[T], count: int, what: str) -> list[T]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import SettingsError
+from weightwright.kernels.cache import BLOCK_TOKENS
 from weightwright.options import Precision
 from weightwright.ports import Completion, TokenLogprob
 
@@ -15,10 +16,23 @@ _DTYPES: dict[str, Precision] = {
     "float": "f32",
     "bfloat16": "bf16",
 }
-# options of vLLM that change nothing here: how its GPU kernels are captured, and what is always so
-_WITHOUT_EFFECT = {"enforce_eager", "gpu_memory_utilization", "enable_lora", "max_lora_rank", "max_loras",
-                   "enable_chunked_prefill", "disable_log_stats", "swap_space", "block_size",
-                   "max_cpu_loras", "cpu_offload_gb"}  # fmt: skip
+# options of vLLM that change no answer here: how a GPU's kernels are captured, what is logged, needless limits
+_WITHOUT_EFFECT = {
+    "enforce_eager", "max_seq_len_to_capture", "compilation_config", "disable_custom_all_reduce",
+    "disable_log_stats", "use_tqdm_on_load", "enable_chunked_prefill", "enable_lora", "max_lora_rank", "max_loras",
+    "max_cpu_loras",
+}  # fmt: skip
+# options that mean something which is not done here: the values that ask for nothing, and what to do in their place
+_REFUSED: dict[str, tuple[tuple[float, ...], str]] = {
+    "block_size": ((BLOCK_TOKENS,), f"the KV cache has blocks of {BLOCK_TOKENS} tokens; leave it out"),
+    "cpu_offload_gb": (
+        (0,),
+        "weights stay where they are; use precision='int8' or 'int4', or a smaller model",
+    ),
+    "swap_space": ((0, 4), "nothing is swapped, a sequence that gives way is computed again; leave it out"),
+    "gpu_memory_utilization": ((0.9,), "say what the KV cache may take, such as kv_memory='2GB'"),
+    "num_gpu_blocks_override": ((), "say what the KV cache may take, such as kv_memory='2GB'"),
+}  # 4 GiB and 0.9 are vLLM's own defaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +89,18 @@ def settings_of(options: Mapping[str, Any], base: Mapping[str, Any]) -> EngineSe
     """Engine settings from keyword options, by our names or vLLM's. Raises SettingsError for what neither has."""
     named = dict(base)
     for name, value in options.items():
-        if name in EngineSettings.model_fields:
+        if name in _REFUSED:
+            idle, remedy = _REFUSED[name]
+            if value is not None and value not in idle:
+                raise SettingsError(f"{name}={value!r} is not supported: {remedy}")
+        elif name in EngineSettings.model_fields:
             named[name] = value
         elif name == "enable_prefix_caching":
-            named["share_prefixes"] = bool(value)
+            named["share_prefixes"] = value
         elif name == "max_num_batched_tokens":
             named["step_tokens"] = value
         elif name == "kv_cache_dtype":
-            if value not in ("auto", "int8"):
+            if value not in (None, "auto", "int8"):
                 raise SettingsError(f"kv_cache_dtype={value!r} is not supported; use 'auto' or 'int8'")
             named["kv_precision"] = value
         elif name == "speculative_config":
@@ -92,7 +110,12 @@ def settings_of(options: Mapping[str, Any], base: Mapping[str, Any]) -> EngineSe
         elif name not in _WITHOUT_EFFECT:
             from weightwright.config import nearest
 
-            known = [*EngineSettings.model_fields, "enable_prefix_caching", "max_num_batched_tokens"]
+            known = [
+                *EngineSettings.model_fields,
+                *_WITHOUT_EFFECT,
+                "enable_prefix_caching",
+                "max_num_batched_tokens",
+            ]
             raise SettingsError(f"LLM() has no option {name!r}{nearest(name, known)}")
     return EngineSettings(**{name: value for name, value in named.items() if value is not None})
 
@@ -115,10 +138,3 @@ def _guesses(config: Any) -> int | None:
             f"speculative_config method {method!r} is not supported; use 'ngram', which looks up the prompt"
         )
     return int(config.get("num_speculative_tokens", 7))
-
-
-def adapter_name(lora: LoRARequest | None, adapter: str | None) -> str | None:
-    """The adapter asked for in either way. Raises SettingsError for both."""
-    if lora is not None and adapter is not None:
-        raise SettingsError(f"give lora_request or adapter={adapter!r}, not both")
-    return lora.lora_name if lora is not None else adapter

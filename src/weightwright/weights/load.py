@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from weightwright.weights.source import WeightSource
 
-__all__ = ["Loaded", "context_tokens", "load", "load_tokenizer", "pick_device"]
+__all__ = ["Loaded", "context_tokens", "files_of", "in_process", "load", "load_tokenizer", "pick_device"]
 
 # what configs call the length of the context
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length",
@@ -60,17 +60,19 @@ def load(
     trust_remote_code: bool = False,
     progress: Progress = silent,
     deferred: bool = False,
+    path: Path | None = None,
 ) -> Loaded:
     """Load the model at `address`, which is pulled first when it is not on this machine.
 
-    A precision in the address (`:bf16`) goes before `precision`. With `deferred` the weights of linear layers are
+    `path` is where its files are, when that is known (`files_of`). A precision in the address (`:bf16`) goes before
+    `precision`. With `deferred` the weights of linear layers are
     left to `Loaded.source` where that is possible, which on a CPU it mostly is. Raises ModelError where the model
     cannot be loaded, DownloadError where it cannot be pulled.
     """
-    address = _in_process(address)
+    address = in_process(address)
     wanted = _precision(address, precision)
     dtype_name = _compute(wanted, device)
-    path = _files(address, progress)
+    path = path or files_of(address, progress)
     support.require(path, trust_remote_code=trust_remote_code)
     for file in weight_files.weight_files(path):
         weight_files.check_whole(file)
@@ -98,7 +100,7 @@ def load_tokenizer(
     address: str | ModelAddress, *, trust_remote_code: bool = False, progress: Progress = silent
 ) -> "PreTrainedTokenizerBase":
     """Only the tokenizer, with its chat template if it has one (`tokenizer.chat_template` is None if not)."""
-    return _tokenizer(_files(_in_process(address), progress), trust_remote_code)
+    return _tokenizer(files_of(in_process(address), progress), trust_remote_code)
 
 
 def context_tokens(config: Any) -> int:
@@ -124,17 +126,19 @@ def context_tokens(config: Any) -> int:
     return int(found)
 
 
-def _in_process(address: str | ModelAddress) -> ModelAddress:
+def in_process(address: str | ModelAddress) -> ModelAddress:
+    """The address of a model with weights. Raises ModelError for a server or `extract`."""
     address = parse_model(address) if isinstance(address, str) else address
     if address.kind in ("extract", "server"):
         raise ModelError(f"{address} has no weights to load; expected a hub id, a local path or a short name")
     return address
 
 
-def _files(address: ModelAddress, progress: Progress) -> Path:
+def files_of(address: ModelAddress, progress: Progress = silent) -> Path:
+    """The folder or GGUF file of a model, pulled when it is not here. Raises ModelError, DownloadError."""
     if address.path is not None and not address.path.exists():
         raise ModelError(f"there is no {address.path}; a hub model is written OWNER/NAME without ./")
-    found = locate(address) or (pull(address, progress=progress) if address.hub_id else None)
+    found = pull(address, progress=progress) if address.hub_id else locate(address)
     if found is None:
         raise ModelError(f"{address.path} holds no GGUF file for {address.tag}")
     return found

@@ -14,7 +14,11 @@ from weightwright.ports.sampling import StructuredOutputs
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
+    from llguidance._lib import JsonCompileOptions
 
+# between two parts of a JSON text: a space, or a line break and an indentation. Where any number of blanks may
+# stand, a model that has begun to write them seldom stops.
+_WHITESPACE = r"[ \t]|[ \t]?\r?\n[ \t]{0,40}"
 _SHOWN_CHARACTERS = 600  # of a compiler's message
 
 
@@ -128,9 +132,12 @@ def _grammar(wanted: StructuredOutputs) -> str:
     schema: Any = {"type": "object"} if wanted.json is None else wanted.json
     try:
         text = schema if isinstance(schema, str) else json.dumps(schema)
-        return LLMatcher.grammar_from_json_schema(
-            text, defaults={"whitespace_flexible": not wanted.disable_any_whitespace}
+        spaces: JsonCompileOptions = (
+            {"whitespace_flexible": False}
+            if wanted.disable_any_whitespace
+            else {"whitespace_pattern": _WHITESPACE}
         )
+        return LLMatcher.grammar_from_json_schema(text, defaults=spaces)
     except (TypeError, ValueError) as error:
         raise RequestError(f"structured_outputs.json cannot be used: {error}") from error
 
