@@ -26,6 +26,7 @@ _EXPONENT = re.compile(r"(?<=\d)e[-−](?=\d{1,3}(?![\w.]))")
 _SIGN = re.compile(
     rf"(?<![^\W{CJK}])(?<!\d[{CJK}])(?<!\d[{CJK}]{{2}})(?<![)\]}}%°])[-−–](?=[${CURRENCY}]?\.?\d)"
 )
+_SIGN_IN_WORDS = re.compile(rf"(?<!\d )\b(?:minus|negative)\s+(?=[${CURRENCY}]?\.?\d)")
 _NUMBER = re.compile(rf"{MINUS}?(?:\d+(?:\.\d+)?|\.\d+)(?:e[+{MINUS}]?\d{{1,3}})?")
 _PARTS = re.compile(r"(?<!\d)0+(?=\d)")
 
@@ -49,6 +50,7 @@ def plain(text: str, language: Language) -> str:
     text = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
     text = _GROUPED.sub(lambda match: re.sub(r"\D", "", match[0]), text)
     text = _SIGN.sub(f" {MINUS}", _EXPONENT.sub(f"e{MINUS}", text))
+    text = _SIGN_IN_WORDS.sub(MINUS, text)
     return _CHINESE.sub(_from_chinese, text.translate(_OTHER_FORMS)) if language == "zh" else text
 
 

@@ -69,7 +69,9 @@ def _without_punctuation(text: str) -> str:
     for before, character, after in zip(" " + text, text, text[1:] + " ", strict=False):
         if not _is_punctuation(character) or _belongs(character, before, after, kept[-1]):
             kept.append(character)
-        elif unicodedata.category(character) == "Pd" or character == "−" or (kept[-1] + after).isdigit():
+        elif unicodedata.category(character) == "Pd" or character == "−":
+            kept.append(" ")
+        elif after.isdigit() and (kept[-1].isdigit() or (character == "$" and before.isalpha())):
             kept.append(" ")
     return "".join(kept)
 
