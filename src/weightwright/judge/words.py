@@ -69,9 +69,7 @@ def _without_punctuation(text: str) -> str:
     for before, character, after in zip(" " + text, text, text[1:] + " ", strict=False):
         if not _is_punctuation(character) or _belongs(character, before, after, kept[-1]):
             kept.append(character)
-        elif unicodedata.category(character) == "Pd" or character == "−":
-            kept.append(" ")
-        elif after.isdigit() and (kept[-1].isdigit() or (character == "$" and before.isalpha())):
+        elif _parts(character, before, after, kept[-1]):
             kept.append(" ")
     return "".join(kept)
 
@@ -83,6 +81,13 @@ def _belongs(character: str, before: str, after: str, kept: str) -> bool:
     if character not in ".:/^" or not after.isdigit():
         return False
     return before.isdigit() or (character == "." and not before.isalnum() and before != ".")
+
+
+def _parts(character: str, before: str, after: str, kept: str) -> bool:
+    """Whether a space stays in its place: a dash, or what stands between two numbers (`1, 2`) or in `US$5`."""
+    if unicodedata.category(character) == "Pd" or character == "−":
+        return True
+    return after.isdigit() and (kept.isdigit() or (character == "$" and before.isalpha()))
 
 
 def _is_punctuation(character: str) -> bool:
