@@ -58,6 +58,12 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         Answers(tmp_path / "answers.db", Grade)
 
 
+def test_a_file_where_a_folder_should_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("", encoding="utf-8")
+    with pytest.raises(StoreError, match="out is a file; give a folder"):
+        Answers(tmp_path / "out" / "answers.db", Grade)
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     with (
         Answers(tmp_path / "answers.db", Grade),
@@ -155,6 +161,11 @@ def test_a_server_that_is_gone_or_closed_to_us_does(status: int | None) -> None:
     with pytest.raises(RemoteError, match="gone"):
         ask(asked_for(12), failing(RemoteError("gone", status)), seen.append, concurrency=2)
     assert len(seen) == 4
+
+
+def test_few_questions_are_enough_to_see_that_nobody_is_there() -> None:
+    with pytest.raises(RemoteError, match="gone"):
+        ask(asked_for(3), failing(RemoteError("gone")), lambda asked: None, concurrency=3)
 
 
 # -- both

@@ -41,6 +41,8 @@ class Answers(Generic[R]):
     """
 
     def __init__(self, file: Path, record: type[R]) -> None:
+        if file.parent.is_file():
+            raise StoreError(f"{file.parent} is a file; give a folder for the answers")
         file.parent.mkdir(parents=True, exist_ok=True)
         self._file, self._record = file, record
         self._connection = sqlite3.connect(file, timeout=0.5, isolation_level=None)

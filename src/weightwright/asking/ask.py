@@ -80,12 +80,13 @@ def ask(
 ) -> None:
     """Start all questions (by key), `concurrency` at a time, and call `ended` for each as it ends.
 
-    A request that fails is handed on as such; FAILURES_IN_A_ROW errors that are no single request's (a server
-    that is gone, or refuses the key) raise the last of them. When interrupted, what is under way is cancelled.
+    A request that fails is handed on as such; FAILURES_IN_A_ROW errors (or as many as there are questions) that are
+    no single request's (a server that is gone, or refuses the key) raise the last of them. When interrupted, what is under way is cancelled.
     """
     waiting, under_way = deque(questions.items()), dict[str, _UnderWay[Q]]()
     arrivals: SimpleQueue[tuple[str, float]] = SimpleQueue()
     failures, last_s = 0, perf_counter()
+    too_many = min(FAILURES_IN_A_ROW, max(2, len(questions)))
     try:
         while waiting or under_way:
             while waiting and len(under_way) < concurrency:
@@ -95,7 +96,7 @@ def ask(
             asked = _end(key, under_way.pop(key), at_s, last_s)
             last_s = max(at_s, last_s)
             failures = failures + 1 if asked.error is not None and not _concerns_one(asked.error) else 0
-            if asked.error is not None and failures >= FAILURES_IN_A_ROW:
+            if asked.error is not None and failures >= too_many:
                 raise asked.error
             ended(asked)
     finally:

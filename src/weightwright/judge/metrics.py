@@ -60,7 +60,7 @@ METRICS = {
     "f1": Metric(f1, "words (English) or characters (Chinese) shared with the nearest reference", "Word F1"),
     "contains": Metric(contains, "a reference stands in the answer", "Contains the reference"),
     "no_answer": Metric(
-        answered, "says that the documents do not say exactly when they do not", "Answers only what is said"
+        answered, "says that the documents do not say exactly when they do not", "Answerability"
     ),
 }
 
