@@ -81,7 +81,8 @@ def ask(
     """Start all questions (by key), `concurrency` at a time, and call `ended` for each as it ends.
 
     A request that fails is handed on as such; FAILURES_IN_A_ROW errors (or as many as there are questions) that are
-    no single request's (a server that is gone, or refuses the key) raise the last of them. When interrupted, what is under way is cancelled.
+    no single request's (a server that is gone, or refuses the key) raise the last of them. When interrupted, what
+    is under way is cancelled.
     """
     waiting, under_way = deque(questions.items()), dict[str, _UnderWay[Q]]()
     arrivals: SimpleQueue[tuple[str, float]] = SimpleQueue()
