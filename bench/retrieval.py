@@ -29,7 +29,7 @@ from weightwright.rag import evaluate, index
 from weightwright.rag.analyze import query_terms, terms
 from weightwright.rag.chunk import chunk_document, indexed_text
 from weightwright.rag.settings import ChunkSettings, RetrieveSettings
-from weightwright.rag.stores import open_store
+from weightwright.rag.stores.opening import open_store
 
 METRICS = ("Recall@1", "Recall@5", "nDCG@10")
 RESULTS = Path(__file__).parent / "results" / "retrieval.md"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightwright.address.models import parse_embedder, parse_model
-from weightwright.address.stores import parse_store
+from weightwright.address.stores import parse_store, without_password
 from weightwright.errors import AddressError, SettingsError
 from weightwright.ports import Chat, Embedder, Progress, silent
 
@@ -79,7 +79,7 @@ def open_store(
 
     A new store remembers `embedder_address`, so that it can be opened without naming its embedder.
     """
-    from weightwright.rag.stores import open_store as open_parsed
+    from weightwright.rag.stores.opening import open_store as open_parsed
 
     return open_parsed(
         parse_store(address),
@@ -109,7 +109,7 @@ def open_knowledge(
         if settings.retrieve.mode != "terms":
             opened = open_embedder(embedder_for(embedder, store.meta.embedder_address), progress=progress)
             stack.callback(opened.close)
-            check_embedder(store.meta, opened, address)
+            check_embedder(store.meta, opened, without_password(address))
         stack.pop_all()
     return KnowledgeBase(store, opened, settings)
 
@@ -123,16 +123,17 @@ def open_for_adding(
     Chunk settings that are not given explicitly are those that it was made with.
     """
     from weightwright.rag.settings import ChunkSettings
+    from weightwright.rag.stores.base import StoreAbsentError
 
     chunks = chunks or ChunkSettings()
-    parsed, own_embedder = parse_store(address), ""
-    if parsed.path is None or (parsed.path.is_file() and parsed.path.stat().st_size):
+    own_embedder = ""
+    try:  # what is wrong with the place is said before the seconds that the embedder takes
         with closing(open_store(address)) as store:
             own_embedder = store.meta.embedder_address
             given = {name: getattr(chunks, name) for name in chunks.model_fields_set}
             chunks = store.meta.chunks.model_copy(update=given)
-    elif parsed.path.is_dir() or not parsed.path.parent.is_dir():
-        open_store(address, create=True)  # says what is wrong, before the seconds that the embedder takes
+    except StoreAbsentError:
+        pass  # it is made below
     chosen = embedder_for(embedder, own_embedder)
     with (
         closing(open_embedder(chosen)) as opened,

@@ -9,8 +9,8 @@ from weightwright.address.stores import parse_store
 from weightwright.ports import ChatRequest, Document, Piece, Reply, Usage
 from weightwright.rag import index
 from weightwright.rag.settings import ChunkSettings
-from weightwright.rag.stores import open_store
 from weightwright.rag.stores.base import Store
+from weightwright.rag.stores.opening import open_store
 from weightwright.testing.embedder import HashEmbedder
 
 

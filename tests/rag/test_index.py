@@ -15,7 +15,7 @@ from weightwright.errors import DataError, StoreError
 from weightwright.ports import Document
 from weightwright.rag import index
 from weightwright.rag.settings import ChunkSettings
-from weightwright.rag.stores import open_store
+from weightwright.rag.stores.opening import open_store
 from weightwright.testing.embedder import HashEmbedder
 
 KILLS = [pytest.param(5, id="5 kills"), pytest.param(20, id="20 kills", marks=pytest.mark.slow)]
@@ -193,7 +193,7 @@ import sys
 from weightwright.address.stores import parse_store
 from weightwright.rag import index
 from weightwright.rag.settings import ChunkSettings
-from weightwright.rag.stores import open_store
+from weightwright.rag.stores.opening import open_store
 from weightwright.testing.embedder import HashEmbedder
 embedder = HashEmbedder()
 chunks = ChunkSettings(chunk_tokens=16, overlap_tokens=0)  # many rows a document

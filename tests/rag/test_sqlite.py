@@ -11,7 +11,7 @@ import pytest
 from weightwright.address.stores import parse_store
 from weightwright.errors import StoreError
 from weightwright.rag.settings import ChunkSettings
-from weightwright.rag.stores import open_store
+from weightwright.rag.stores.opening import open_store
 from weightwright.testing.embedder import HashEmbedder
 from weightwright.testing.store import StoreContract, document_of, open_at, vector_of
 

@@ -10,7 +10,7 @@ from weightwright.ports import ChatRequest, Piece, Reply, SamplingParams, Usage
 from weightwright.rag import index
 from weightwright.rag.answer import KnowledgeBase, KnowledgeChat
 from weightwright.rag.extract import Extract
-from weightwright.rag.stores import open_store
+from weightwright.rag.stores.opening import open_store
 from weightwright.serve.offers import Offer
 from weightwright.testing.embedder import HashEmbedder
 

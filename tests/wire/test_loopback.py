@@ -15,7 +15,7 @@ from weightwright.address.stores import parse_store
 from weightwright.ports import ChatRequest, ChatResult, Piece, Reply
 from weightwright.rag import index
 from weightwright.rag.answer import KnowledgeBase, KnowledgeChat
-from weightwright.rag.stores import open_store
+from weightwright.rag.stores.opening import open_store
 from weightwright.remote.chat import RemoteChat
 from weightwright.serve.app import create_app
 from weightwright.serve.offers import Offer, Offers

@@ -26,15 +26,21 @@ def checked(text: str, what: str) -> str:
     return stripped
 
 
-def require_host(text: str, what: str, expected: str) -> None:
-    """Raise AddressError unless the URL names a host and, if any, a port."""
+def require_host(text: str, what: str, expected: str, shown: str = "") -> None:
+    """Raise AddressError unless the URL names a host and, if any, a port; `shown` stands for it in the message."""
+    shown = shown or text
     try:
         parts = urlsplit(text)
         good = bool(parts.hostname) and parts.port != 0
     except ValueError as error:
+        if shown != text:  # the error may quote a part of the password
+            raise AddressError(
+                f"{what} {shown!r} cannot be read; write / ? # @ in a password as %2F %3F %23 %40; "
+                f"expected {expected}"
+            ) from None
         raise AddressError(f"{what} {text!r}: {error}; expected {expected}") from error
     if not good:
-        raise AddressError(f"{what} {text!r} names no host; expected {expected}")
+        raise AddressError(f"{what} {shown!r} names no host; expected {expected}")
 
 
 def expanded(text: str) -> Path:

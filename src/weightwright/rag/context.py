@@ -47,10 +47,11 @@ def passages_of(hits: Sequence[Hit], context_tokens: int, count_tokens: CountTok
 
 def with_pages(passages: Sequence[Passage], store: Store) -> list[Passage]:
     """The same passages with their documents' page starts."""
-    starts: dict[str, tuple[int, ...]] = {}
-    for document in {passage.document for passage in passages}:
-        for info in store.documents(Compare("document", "=", document)):
-            starts[document] = info.page_starts
+    named = {passage.document for passage in passages}
+    if not named:
+        return []
+    where = Compare("document", "in", tuple(sorted(named))) if store.capabilities.filters else None
+    starts = {info.id: info.page_starts for info in store.documents(where) if info.id in named}
     return [replace(passage, page_starts=starts.get(passage.document, ())) for passage in passages]
 
 

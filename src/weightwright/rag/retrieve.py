@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from weightwright.errors import SettingsError
 from weightwright.ports import Embedder, Hit, Vectors
-from weightwright.rag.settings import RetrieveSettings
+from weightwright.rag.settings import Mode, RetrieveSettings
 from weightwright.rag.stores.base import Store
 from weightwright.rag.stores.filters import Filter
 
@@ -33,11 +33,14 @@ def retrieve(
     settings = settings or RetrieveSettings()
     if not question.strip():
         return []
-    if settings.mode == "terms" or (settings.mode == "hybrid" and not reads(embedder, question)):
+    mode = _mode(store, settings.mode, embedder, question)
+    if where is not None and not store.capabilities.filters:
+        raise SettingsError("this store cannot restrict a search; leave out --where")
+    if mode == "terms":
         return store.search_terms(question, k, where)
     if vector is None:
         vector = _needed(embedder, settings).embed([question], kind="query")[0]
-    if settings.mode == "dense":
+    if mode == "dense":
         return store.search_vector(vector, k, where)
     depth = max(k, settings.candidates)
     dense = store.search_vector(vector, depth, where)
@@ -82,6 +85,15 @@ def reads(embedder: Embedder | None, text: str) -> bool:
     """Whether the embedder knows the characters of a text; one that cannot say is believed to."""
     known = getattr(embedder, "reads", None)
     return known is None or bool(known(text))
+
+
+def _mode(store: Store, asked: Mode, embedder: Embedder | None, question: str) -> Mode:
+    """How this store is searched for this question. Raises SettingsError where it cannot be."""
+    if not store.capabilities.terms:
+        if asked == "terms":
+            raise SettingsError("this store has no search for terms; use --mode dense")
+        return "dense"
+    return "terms" if asked == "hybrid" and not reads(embedder, question) else asked
 
 
 def _needed(embedder: Embedder | None, settings: RetrieveSettings) -> Embedder:

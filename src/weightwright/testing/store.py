@@ -24,9 +24,9 @@ from weightwright.address.stores import parse_store
 from weightwright.errors import StoreError
 from weightwright.ports import Chunk, ChunkId, Document, MetadataValue, Vectors
 from weightwright.rag.settings import ChunkSettings
-from weightwright.rag.stores import open_store
-from weightwright.rag.stores.base import Store
+from weightwright.rag.stores.base import SCHEMA_VERSION, Store, StoreAbsentError
 from weightwright.rag.stores.filters import Filter, matches, parse
+from weightwright.rag.stores.opening import open_store
 from weightwright.testing.embedder import HashEmbedder
 
 WIDTH = 16
@@ -114,7 +114,8 @@ class StoreContract:
         assert list(store.documents()) == []
         assert list(store.scan()) == []
         assert store.search_vector(vector_of("anything"), 5) == []
-        assert store.search_terms("anything", 5) == []
+        if store.capabilities.terms:
+            assert store.search_terms("anything", 5) == []
 
     def test_a_document_without_chunks_is_known(self, store: Store) -> None:
         document, _, _ = document_of("empty", "x")
@@ -127,7 +128,8 @@ class StoreContract:
             store.replace(*version)
         assert [(info.version, info.chunks) for info in store.documents()] == [(new.version, 4)]
         assert store.get([chunk.id for chunk in old_chunks]) == []
-        assert store.search_terms("former", 10) == []
+        if store.capabilities.terms:
+            assert store.search_terms("former", 10) == []
         assert len(store.search_vector(vector_of("former line"), 100)) == 4
         assert {hit.chunk.version for hit in store.search_vector(vector_of("x"), 100)} == {new.version}
 
@@ -136,7 +138,8 @@ class StoreContract:
         store.replace(*version)
         store.replace(*version)
         assert len(list(store.scan())) == 2
-        assert len(store.search_terms("one", 10)) == 1
+        if store.capabilities.terms:
+            assert len(store.search_terms("one", 10)) == 1
         assert len(store.search_vector(vector_of("one"), 10)) == 2
 
     def test_deleted_is_not_found(self, store: Store) -> None:
@@ -144,7 +147,8 @@ class StoreContract:
         store.replace(*document_of("b", "apple"))
         assert store.delete("a") == 2
         assert store.delete("a") == 0
-        assert [hit.chunk.document_id for hit in store.search_terms("apple", 10)] == ["b"]
+        if store.capabilities.terms:
+            assert [hit.chunk.document_id for hit in store.search_terms("apple", 10)] == ["b"]
         assert [hit.chunk.document_id for hit in store.search_vector(vector_of("apple"), 10)] == ["b"]
         assert [info.id for info in store.documents()] == ["b"]
 
@@ -171,8 +175,10 @@ class StoreContract:
         store.replace(document, chunks, vectors)
         assert store.get([chunk.id for chunk in chunks]) == chunks
         for chunk in chunks:
-            store.search_terms(chunk.text, 5)
-        assert len(store.search_terms("quoted OR NEAR", 5)) == 1
+            if store.capabilities.terms:
+                store.search_terms(chunk.text, 5)
+        if store.capabilities.terms:
+            assert len(store.search_terms("quoted OR NEAR", 5)) == 1
 
     # -- refusing --------------------------------------------------------------------------------
 
@@ -201,8 +207,9 @@ class StoreContract:
         assert list(store.documents()) == []
         with pytest.raises(StoreError, match="at least 1"):
             store.search_vector(vectors[0], 0)
-        with pytest.raises(StoreError, match="at least 1"):
-            store.search_terms("one", 0)
+        if store.capabilities.terms:
+            with pytest.raises(StoreError, match="at least 1"):
+                store.search_terms("one", 0)
 
     def test_another_embedder_is_refused(self, store: Store, address: str) -> None:
         with pytest.raises(StoreError, match="made with embedder hash-16, 16 wide, not with hash-8"):
@@ -211,6 +218,20 @@ class StoreContract:
     def test_other_chunk_settings_are_refused(self, store: Store, address: str) -> None:
         with pytest.raises(StoreError, match="chunk_tokens=200, not 100"):
             open_store(parse_store(address), chunks=ChunkSettings(chunk_tokens=100))
+
+    def test_nothing_is_made_unless_asked(self, address: str) -> None:
+        for _ in range(2):
+            with pytest.raises(StoreAbsentError):
+                open_store(parse_store(address))
+
+    def test_what_it_was_made_with_is_kept(self, address: str, open_again: Callable[[], Store]) -> None:
+        chunks = ChunkSettings(chunk_tokens=77, overlap_tokens=3)
+        embedder = HashEmbedder(WIDTH)
+        parsed = parse_store(address)
+        open_store(parsed, embedder=embedder, chunks=chunks, create=True, embedder_address="./here").close()
+        meta = open_again().meta
+        assert (meta.embedder, meta.width, meta.chunks) == (embedder.name, WIDTH, chunks)
+        assert (meta.embedder_address, meta.schema_version) == ("./here", SCHEMA_VERSION)
 
     def test_a_closed_store_says_so(self, store: Store) -> None:
         store.close()
@@ -346,7 +367,8 @@ class StoreContract:
         assert again.meta.embedder == "hash-16"
         assert again.meta.width == WIDTH
         assert again.get([chunk.id for chunk in chunks]) == chunks
-        assert again.search_terms("kept", 1)[0].chunk == chunks[0]
+        if store.capabilities.terms:
+            assert again.search_terms("kept", 1)[0].chunk == chunks[0]
 
     def test_a_reader_sees_what_another_writes(self, store: Store, open_again: Callable[[], Store]) -> None:
         self._needs_processes(store)
@@ -358,7 +380,8 @@ class StoreContract:
         assert [hit.chunk.text for hit in other.search_vector(vector_of("one"), 5)] == ["three"]
         store.delete("a")
         assert other.search_vector(vector_of("one"), 5) == []
-        assert other.search_terms("three", 5) == []
+        if store.capabilities.terms:
+            assert other.search_terms("three", 5) == []
 
     def test_a_scan_is_not_disturbed_by_writers(self, store: Store) -> None:
         former, latter = two_versions(10)
@@ -377,7 +400,8 @@ class StoreContract:
             try:
                 for turn in range(5):
                     store.replace(*document_of(f"d{number}", f"turn {turn}\nof thread {number}"))
-                    assert len(store.search_terms(f"{number}", 50)) >= 1
+                    if store.capabilities.terms:
+                        assert len(store.search_terms(f"{number}", 50)) >= 1
                     assert store.search_vector(vector_of("thread"), 3)
                     list(store.documents())
             except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
@@ -414,7 +438,8 @@ class StoreContract:
                 assert lines.readline()
         again = open_again()
         self._assert_whole(again, two_versions())
-        assert len(again.search_terms("stays", 5)) == 1
+        if store.capabilities.terms:
+            assert len(again.search_terms("stays", 5)) == 1
         again.replace(*two_versions()[0])
         self._assert_whole(again, two_versions()[:1])
 
@@ -431,9 +456,10 @@ class StoreContract:
         known = {document.version: chunks for document, chunks, _ in versions}
         assert {chunk.version for chunk in found} <= known.keys()
         assert sorted(found, key=lambda chunk: chunk.start) == known[found[0].version]
-        terms = store.search_terms("former latter", 500)
-        assert len(terms) == len(known[terms[0].chunk.version])
-        assert len({hit.chunk.version for hit in terms}) == 1
+        if store.capabilities.terms:
+            terms = store.search_terms("former latter", 500)
+            assert len(terms) == len(known[terms[0].chunk.version])
+            assert len({hit.chunk.version for hit in terms}) == 1
 
     @staticmethod
     def _needs_terms(store: Store) -> None:

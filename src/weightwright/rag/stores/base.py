@@ -15,6 +15,10 @@ from weightwright.rag.stores.filters import Filter
 SCHEMA_VERSION = 1
 
 
+class StoreAbsentError(StoreError):
+    """There is no knowledge base yet, and one can be made there."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoreMeta:
     """What a knowledge base was made with; checked at opening so that nothing is silently wrong."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from weightwright.errors import StoreError
 from weightwright.rag.settings import ChunkSettings
-from weightwright.rag.stores.base import SCHEMA_VERSION, StoreMeta
+from weightwright.rag.stores.base import SCHEMA_VERSION, StoreAbsentError, StoreMeta
 
 APPLICATION_ID = 0x7765_6967  # "weig": marks the file as ours
 _HEADER = b"SQLite format 3\x00"
@@ -40,15 +40,15 @@ CREATE VIRTUAL TABLE terms USING fts5 (words, tokenize = "ascii tokenchars '.'")
 """
 
 
-def open_file(path: Path, *, new: StoreMeta | None, create: bool) -> tuple[sqlite3.Connection, StoreMeta]:
-    """The connection and what the file was made with; with `create`, tables for `new` where there are none.
+def open_file(path: Path, new: StoreMeta | None) -> tuple[sqlite3.Connection, StoreMeta]:
+    """The connection and what the file was made with; where there are no tables, they are made for `new`.
 
-    Raises StoreError where the file is absent, foreign, broken or newer than this version.
+    Raises StoreAbsentError where there is no file, StoreError where it is foreign, broken or newer than
+    this version.
     """
     shown = str(path)
-    fresh = _look(path, create)
-    if fresh and new is None:
-        raise StoreError(f"{shown} would be new and needs an embedder; name one, for example minilm")
+    if _is_absent(path) and new is None:
+        raise _absent(path)
     try:
         connection = _connect(path)
     except sqlite3.Error as error:
@@ -86,19 +86,24 @@ def explain(error: sqlite3.Error, shown: str) -> StoreError:
     return StoreError(f"{shown}: {text}")
 
 
-def _look(path: Path, create: bool) -> bool:
+def _absent(path: Path) -> StoreAbsentError:
+    problem = (
+        f"{path} is empty, no knowledge base" if path.exists() else f"there is no knowledge base at {path}"
+    )
+    return StoreAbsentError(f"{problem}; make one: weightwright kb add {path} PATH")
+
+
+def _is_absent(path: Path) -> bool:
     """Whether the file is still to be made. Raises StoreError where it cannot be a knowledge base."""
     if path.is_dir():
         raise StoreError(
             f"{path} is a folder, expected the file of a knowledge base, for example {path / 'kb.db'}"
         )
     if not path.exists():
-        if not create:
-            raise StoreError(
-                f"there is no knowledge base at {path}; make one: weightwright kb add {path} PATH"
-            )
         if not path.parent.is_dir():
-            raise StoreError(f"{path}: the folder {path.parent} does not exist; create it first")
+            raise StoreError(
+                f"there is no knowledge base at {path}: the folder {path.parent} does not exist; create it first"
+            )
         return True
     if not path.is_file():
         raise StoreError(f"{path} is not a file; choose another place for the knowledge base")
@@ -109,8 +114,6 @@ def _look(path: Path, create: bool) -> bool:
         raise StoreError(f"{path} cannot be read: {error.strerror}; check its rights") from error
     if start and start != _HEADER:
         raise StoreError(f"{path} is not a knowledge base (no SQLite file); choose another file")
-    if not start and not create:
-        raise StoreError(f"{path} is empty, no knowledge base; make one: weightwright kb add {path} PATH")
     return not start
 
 
@@ -124,9 +127,7 @@ def _read_or_create(connection: sqlite3.Connection, new: StoreMeta | None, shown
     _check_owner(connection, shown)
     if not _has_tables(connection):
         if new is None:
-            raise StoreError(
-                f"{shown} is empty, no knowledge base; make one: weightwright kb add {shown} PATH"
-            )
+            raise _absent(Path(shown))
         _create(connection, new)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from weightwright.address.stores import StoreAddress
 from weightwright.errors import StoreError
-from weightwright.ports import Chunk, ChunkId, Document, Embedder, Hit, Vectors
+from weightwright.ports import Chunk, ChunkId, Document, Hit, Vectors
 from weightwright.rag.analyze import query_terms, terms
 from weightwright.rag.chunk import indexed_text
-from weightwright.rag.settings import ChunkSettings
 from weightwright.rag.stores import base
 from weightwright.rag.stores.base import Capabilities, DocumentInfo, StoreMeta
 from weightwright.rag.stores.filters import Filter
-from weightwright.rag.stores.sqlite import file as sqlite_file
+from weightwright.rag.stores.sqlite import file
 from weightwright.rag.stores.sqlite.vectors import VectorTable
 from weightwright.rag.stores.sqlite.where import condition
 
@@ -36,36 +35,15 @@ _HIT = f"{_CHUNK}, d.path, d.title"
 _INFO = "d.document_id, d.version, d.path, d.title, d.chunks, d.page_starts, d.metadata"
 
 
-def open_store(
-    address: StoreAddress,
-    *,
-    embedder: Embedder | None = None,
-    chunks: ChunkSettings | None = None,
-    create: bool = False,
-    embedder_address: str = "",
-) -> "SqliteStore":
-    """Open or create the file of `address`; see `rag.stores.open_store`."""
-    if address.path is None:
-        raise StoreError(f"{address.shown} names no file; write sqlite:///kb.db")
-    new = None
-    if create and embedder is not None:
-        new = StoreMeta(embedder.name, embedder.width, chunks or ChunkSettings(), embedder_address)
-    shown = str(address.path)
-    connection, meta = sqlite_file.open_file(address.path, new=new, create=create)
-    store = SqliteStore(connection, meta, shown)
-    try:
-        if embedder is not None:
-            base.check_embedder(meta, embedder, shown)
-        if chunks is not None:
-            base.check_chunk_settings(meta, chunks, shown)
-    except StoreError:
-        store.close()
-        raise
-    return store
+def open_sqlite(address: StoreAddress, new: StoreMeta | None) -> "SqliteStore":
+    """Open the file of `address`, or make it for `new`; see `rag.stores.opening.OpenStore`."""
+    assert address.path is not None  # sqlite has no servers
+    connection, meta = file.open_file(address.path, new)
+    return SqliteStore(connection, meta, str(address.path))
 
 
 class SqliteStore:
-    """A knowledge base in one file; `open_store` opens it."""
+    """A knowledge base in one file; `open_sqlite` opens it."""
 
     capabilities: ClassVar[Capabilities] = Capabilities()
 
@@ -214,7 +192,7 @@ class SqliteStore:
 
     def scan(self) -> Iterator[tuple[Chunk, NDArray[np.float32]]]:
         """Every chunk with its vector, as they were when the scan began."""
-        with self._translated(), closing(sqlite_file.reader(self._shown)) as connection:
+        with self._translated(), closing(file.reader(self._shown)) as connection:
             connection.execute("BEGIN")
             query = (
                 f"SELECT {_CHUNK}, v.vector FROM documents d JOIN chunks c ON c.document = d.id"
@@ -262,7 +240,7 @@ class SqliteStore:
         try:
             yield
         except sqlite3.Error as error:
-            raise sqlite_file.explain(error, self._shown) from error
+            raise file.explain(error, self._shown) from error
 
     def _open(self) -> None:
         if self._closed:

@@ -1,0 +1,103 @@
+"""How every store is opened: found by its scheme, made where asked, checked for its embedder and settings."""
+
+from importlib import import_module
+from typing import Protocol
+
+from weightwright.address.stores import StoreAddress, store_kinds
+from weightwright.errors import StoreError
+from weightwright.ports import Embedder
+from weightwright.rag.settings import ChunkSettings
+from weightwright.rag.stores.base import (
+    SCHEMA_VERSION,
+    Store,
+    StoreAbsentError,
+    StoreMeta,
+    check_chunk_settings,
+    check_embedder,
+)
+
+
+class OpenStore(Protocol):
+    """What opens a store of one scheme; an entry point of the group `weightwright.stores` names such a function."""
+
+    def __call__(self, address: StoreAddress, new: StoreMeta | None) -> Store:
+        """The knowledge base at `address`; where there is none, one for `new` is made.
+
+        Without `new` nothing is made: raises StoreAbsentError where one could be, StoreError where the
+        place is taken by something else. What it is found to be made with is `Store.meta`; the caller
+        checks it.
+        """
+        ...
+
+
+def open_store(
+    address: StoreAddress,
+    *,
+    embedder: Embedder | None = None,
+    chunks: ChunkSettings | None = None,
+    create: bool = False,
+    embedder_address: str = "",
+) -> Store:
+    """Open the knowledge base at `address`; `create` makes one for `embedder` where there is none.
+
+    `embedder` and `chunks`, where given, must be those it was made with. Raises StoreError otherwise, or
+    where there is no knowledge base, or something else is in its place. No message holds a password.
+    """
+    new = None
+    if create and embedder is not None:
+        new = StoreMeta(embedder.name, embedder.width, chunks or ChunkSettings(), embedder_address)
+    try:
+        store = _opened(address, new)
+    except StoreAbsentError as error:
+        if not create:
+            raise
+        raise StoreError(
+            f"{address.shown} would be new and needs an embedder; name one, for example minilm"
+        ) from error
+    try:
+        if store.meta.schema_version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{address.shown} was written by a newer version (format {store.meta.schema_version}, this "
+                f"one reads up to {SCHEMA_VERSION}); run: pip install --upgrade weightwright"
+            )
+        if embedder is not None:
+            check_embedder(store.meta, embedder, address.shown)
+        if chunks is not None:
+            check_chunk_settings(store.meta, chunks, address.shown)
+    except StoreError:
+        store.close()
+        raise
+    return store
+
+
+def _opened(address: StoreAddress, new: StoreMeta | None) -> Store:
+    opener = _opener(address)
+    try:
+        return opener(address, new)
+    except Exception as error:
+        if not any(password in str(error) for password in address.passwords):
+            raise
+        text = str(error)
+        for password in address.passwords:
+            text = text.replace(password, "***")
+        kind = type(error) if isinstance(error, StoreError) else StoreError
+        raise kind(text) from None
+
+
+def _opener(address: StoreAddress) -> OpenStore:
+    kinds = store_kinds()
+    module, _, name = kinds[address.scheme].opener.partition(":")
+    if not module:
+        known = sorted(scheme for scheme, kind in kinds.items() if kind.opener)
+        raise StoreError(
+            f"{address.shown}: {address.scheme} stores (extra {address.scheme!r}) are not in this version; "
+            f"use a file, for example kb.db; known: {', '.join(known)}"
+        )
+    try:
+        opener: OpenStore = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise StoreError(
+            f"{address.shown}: what opens {address.scheme} stores, {module}:{name}, cannot be imported "
+            f"({error}); install its package again"
+        ) from error
+    return opener
