@@ -1,5 +1,6 @@
 """Retrieval metrics against values worked out by hand, and files that do not fit."""
 
+import json
 import math
 
 import pytest
@@ -32,6 +33,55 @@ def test_equal_scores_keep_their_order():
 def test_an_unknown_metric_says_what_is_known(name):
     with pytest.raises(SettingsError, match="expected ir-measures' names"):
         parse_metric(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["Recall", "P", "RBP", "ERR@10", "alpha_nDCG@10", "NERR8@10", "nDCG(dcg='no')@3"]
+)
+def test_a_metric_that_cannot_be_computed_is_refused_before_anything_is_searched(
+    filled, embedder, name, monkeypatch
+):
+    monkeypatch.setenv("PATH", "")  # ERR is a perl program's
+    filled.close()  # a search would fail
+    with pytest.raises(SettingsError, match="unknown metric"):
+        evaluate(filled, embedder, {"1": "x"}, {"1": {"leave.md": 1}}, [name])
+
+
+@pytest.mark.parametrize("cutoff", ["0", "1001", "100000000", "1.5", "1e2", "True"])
+def test_cutoffs_are_whole_numbers_from_1_to_1000(cutoff):
+    for spelled in (f"nDCG@{cutoff}", f"R(cutoff={cutoff})"):
+        with pytest.raises(SettingsError, match=r"from 1 to 1,000|unknown metric"):
+            parse_metric(spelled)
+    assert parse_metric("nDCG@1000")[1] == 1000
+    assert parse_metric("Recall@1")[1] == 1
+
+
+def test_no_metric_is_refused(filled, embedder):
+    with pytest.raises(SettingsError, match="name some"):
+        evaluate(filled, embedder, {"1": "x"}, {"1": {"leave.md": 1}}, [])
+
+
+def test_judgements_that_contradict_each_other_are_said_and_the_last_counts(tmp_path, caplog):
+    path = tmp_path / "qrels.txt"
+    path.write_text("1 0 a 1\n1 0 b 1\n1 0 a 1\n1 0 b 0\n2 0 b 1\n")
+    assert read_qrels(path) == {"1": {"a": 1, "b": 0}, "2": {"b": 1}}
+    [record] = caplog.records
+    assert "1 judgements stand there twice" in record.getMessage()
+    assert "query 1, document b: 1 and 0" in record.getMessage()
+
+
+def test_judged_documents_that_are_absent_are_said(filled, embedder, caplog):
+    evaluate(filled, embedder, {"1": "annual leave"}, {"1": {"leave.md": 1, "gone.md": 1, "no.md": 0}})
+    [record] = caplog.records
+    assert "1 of the 2 documents judged relevant are not in the knowledge base" in record.getMessage()
+    assert "gone.md" in record.getMessage()
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_only_a_line_feed_ends_a_question(tmp_path, separator):
+    path = tmp_path / "q.jsonl"
+    path.write_text(json.dumps({"_id": "1", "text": f"a{separator}b"}, ensure_ascii=False) + "\n")
+    assert read_queries(path) == {"1": f"a{separator}b"}
 
 
 def test_a_store_is_measured(filled, embedder):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from weightwright.errors import SettingsError
 from weightwright.ports import Document
 from weightwright.rag import index
+from weightwright.rag.answer import KnowledgeBase
 from weightwright.rag.retrieve import reciprocal_rank_fusion, retrieve, retrieve_documents
 from weightwright.rag.settings import RetrieveSettings
 from weightwright.rag.stores.filters import parse
@@ -107,3 +108,28 @@ def test_a_known_vector_is_used(filled, embedder):
         filled, None, "annual leave", 1, RetrieveSettings(mode="dense"), vector=np.array(vector)
     )
     assert embedder.embedded == []
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "formt = 'text'",
+        "not (formt = 'x')",
+        "document = 'leave.md' or formt = 'x'",
+        "format = 'x' and formt in ('y', 'z')",
+    ],
+)
+def test_a_field_that_no_document_has_is_refused(filled, embedder, condition):
+    for number, format_ in enumerate(("text", "pdf")):
+        document = Document(f"d{number}", "Some words.", metadata={"format": format_})
+        index.add_documents(filled, embedder, [document])
+    knowledge = KnowledgeBase(filled, embedder)
+    with pytest.raises(
+        SettingsError,
+        match=r"no document has a field 'formt'; did you mean format\?; fields here: document, format, path",
+    ):
+        knowledge.search("words", where=parse(condition))
+    assert [hit.chunk.document_id for hit in knowledge.search("words", where=parse("format = 'pdf'"))] == [
+        "d1"
+    ]
+    assert knowledge.search("words", where=parse("format = 'epub'")) == []

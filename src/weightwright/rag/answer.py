@@ -30,7 +30,7 @@ from weightwright.ports import (
 )
 from weightwright.rag.cite import Checker, Unchecked
 from weightwright.rag.context import Passage, passages_of, with_pages
-from weightwright.rag.retrieve import retrieve
+from weightwright.rag.retrieve import check_fields, retrieve
 from weightwright.rag.settings import AnswerSettings, Mode
 from weightwright.rag.stores.base import Store
 from weightwright.rag.stores.filters import Filter
@@ -52,6 +52,7 @@ class KnowledgeBase:
         self, question: str, k: int = 10, *, mode: Mode | None = None, where: Filter | None = None
     ) -> list[Hit]:
         """The k best chunks, best first."""
+        check_fields(self.store, where)
         settings = self.settings.retrieve
         if mode is not None:
             settings = settings.model_copy(update={"mode": mode})

@@ -1,18 +1,23 @@
 """How well documents are found: BEIR queries and TREC qrels to ir-measures' metrics."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from weightwright.errors import DataError, Place, SettingsError
 from weightwright.ports import Embedder, Progress, silent
-from weightwright.rag.retrieve import query_vectors, retrieve_documents
+from weightwright.rag.retrieve import check_fields, query_vectors, retrieve_documents
 from weightwright.rag.settings import RetrieveSettings
 from weightwright.rag.stores.base import Store
 from weightwright.rag.stores.filters import Filter
 
+log = logging.getLogger(__name__)
+
 METRICS = ("nDCG@10", "Recall@5", "Recall@100", "RR@10")
+MOST_CUTOFF = 1_000
+_NAMES = "expected ir-measures' names, such as nDCG@10, Recall@5, RR@10, AP, P@5"
 DEPTH = 100  # documents retrieved where no metric asks for more
 
 Qrels = Mapping[str, Mapping[str, int]]
@@ -33,8 +38,11 @@ def evaluate(
     Raises SettingsError for an unknown metric, DataError where queries, judgements and store do not match.
     """
     judged = {query: text for query, text in queries.items() if query in qrels}
-    _check_match(store, queries, qrels, judged)
+    if not metrics:
+        raise SettingsError(f"no metric is named; name some, for example {','.join(METRICS)}")
     depth = max([DEPTH, *(cutoff for _, cutoff in map(parse_metric, metrics) if cutoff)])
+    check_fields(store, where)
+    _check_match(store, queries, qrels, judged)
     settings = settings or RetrieveSettings()
     vectors = query_vectors(embedder, list(judged.values()), settings)
     run: dict[str, dict[str, float]] = {}
@@ -65,18 +73,29 @@ def score_run(
 
 
 def parse_metric(name: str) -> tuple[Any, int | None]:
-    """ir-measures' metric and its cut-off. `Recall@k` is ir-measures' `R@k`. Raises SettingsError."""
+    """ir-measures' metric and its cut-off. `Recall@k` is ir-measures' `R@k`.
+
+    Raises SettingsError for one that is unknown or cannot be computed here (its provider is not installed).
+    """
     import ir_measures
 
     spelled = "R" + name.removeprefix("Recall") if name.startswith("Recall") else name
     try:
         metric = ir_measures.parse_measure(spelled)
     except (NameError, ValueError, SyntaxError, TypeError, KeyError, AssertionError) as error:
-        raise SettingsError(
-            f"unknown metric {name!r}; expected ir-measures' names, such as nDCG@10, Recall@5, RR@10, AP, P@5"
-        ) from error
+        raise SettingsError(f"unknown metric {name!r}; {_NAMES}") from error
     cutoff = metric.params.get("cutoff")
-    return metric, int(cutoff) if cutoff else None
+    if cutoff is not None and (type(cutoff) is not int or not 1 <= cutoff <= MOST_CUTOFF):
+        # beyond it the measure library can end the whole process
+        raise SettingsError(
+            f"metric {name!r}: a cut-off is a whole number from 1 to {MOST_CUTOFF:,}, got {cutoff}"
+        )
+    try:
+        ir_measures.calc_aggregate([metric], {"q": {"d": 1}}, {"q": {"d": 1.0}})
+    except Exception as error:
+        hint = "" if cutoff else f"; with a cut-off, for example {name}@10, it may be one"
+        raise SettingsError(f"unknown metric {name!r}: it cannot be computed here{hint}; {_NAMES}") from error
+    return metric, cutoff
 
 
 def read_queries(path: Path) -> dict[str, str]:
@@ -101,9 +120,13 @@ def read_queries(path: Path) -> dict[str, str]:
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """TREC lines `query 0 document relevance`, or BEIR's three columns with a header."""
+    """TREC lines `query 0 document relevance`, or BEIR's three columns with a header.
+
+    Of judgements that stand there twice with different values the last counts, and the log says so.
+    """
     expected = "expected `query 0 document relevance`"
     qrels: dict[str, dict[str, int]] = {}
+    twice: list[str] = []
 
     def take(line: str) -> None:
         parts = line.split("\t") if "\t" in line else line.split()
@@ -116,9 +139,17 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
             relevance = int(parts[-1])
         except ValueError as error:
             raise DataError(None, f"relevance {parts[-1]!r} is no whole number; {expected}") from error
-        qrels.setdefault(parts[0], {})[parts[-2]] = relevance
+        of_query, document = qrels.setdefault(parts[0], {}), parts[-2]
+        if of_query.get(document, relevance) != relevance:
+            twice.append(f"query {parts[0]}, document {document}: {of_query[document]} and {relevance}")
+        of_query[document] = relevance
 
     _each_line(path, take)
+    if twice:
+        log.warning(
+            "%s: %d judgements stand there twice with different values, the last counts (%s)",
+            path, len(twice), "; ".join(twice[:3]),
+        )  # fmt: skip
     return qrels
 
 
@@ -154,6 +185,11 @@ def _check_match(store: Store, queries: Mapping[str, str], qrels: Qrels, judged:
             f"none of the {len(relevant)} documents judged relevant is in the knowledge base (judged: "
             f"{_some(sorted(relevant))}; there: {_some(sorted(known))}); document ids must be the same",
         )
+    if absent := sorted(relevant - known):
+        log.warning(
+            "%d of the %d documents judged relevant are not in the knowledge base and cannot be found (%s)",
+            len(absent), len(relevant), _some(absent),
+        )  # fmt: skip
 
 
 def _some(names: Any) -> str:

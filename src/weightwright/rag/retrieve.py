@@ -7,11 +7,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from weightwright.config import nearest
 from weightwright.errors import SettingsError
 from weightwright.ports import Embedder, Hit, Vectors
 from weightwright.rag.settings import Mode, RetrieveSettings
 from weightwright.rag.stores.base import Store
-from weightwright.rag.stores.filters import Filter
+from weightwright.rag.stores.filters import BUILT_IN_FIELDS, Filter, fields_of
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -79,6 +80,22 @@ def query_vectors(
     if settings.mode == "terms":
         return None
     return _needed(embedder, settings).embed(questions, kind="query")
+
+
+def check_fields(store: Store, where: Filter | None) -> None:
+    """Raise SettingsError where a condition names a field that no document has."""
+    unknown = set() if where is None else fields_of(where) - set(BUILT_IN_FIELDS)
+    known: set[str] = set()
+    for info in store.documents() if unknown else ():
+        known |= info.metadata.keys()
+        if unknown <= known:
+            return
+    if unknown - known and known:
+        field = min(unknown - known)
+        names = sorted(known | set(BUILT_IN_FIELDS))
+        raise SettingsError(
+            f"no document has a field {field!r}{nearest(field, names)}; fields here: {', '.join(names)}"
+        )
 
 
 def reads(embedder: Embedder | None, text: str) -> bool:

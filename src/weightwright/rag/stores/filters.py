@@ -50,6 +50,17 @@ class Not:
 Filter = Compare | And | Or | Not
 
 
+def fields_of(where: Filter) -> set[str]:
+    """The fields that a condition names."""
+    match where:
+        case And(parts) | Or(parts):
+            return set[str]().union(*map(fields_of, parts))
+        case Not(part):
+            return fields_of(part)
+        case Compare(field):
+            return {field}
+
+
 def matches(where: Filter | None, values: Mapping[str, MetadataValue]) -> bool:
     """Whether a document with these fields fulfils the condition."""
     match where:
