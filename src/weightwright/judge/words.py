@@ -46,10 +46,10 @@ def words(text: str, language: Language, *, labels: bool = False) -> list[str]:
     if labels:
         text = _LABELS.sub(rf"\g<0>{_LABEL}", text)
     text = _SIGNED_CURRENCY.sub(r" \2 \1", plain(text, language))
-    found = [value_of(token).replace(MINUS, "-") for token in _WORD.findall(_without_punctuation(text))]
+    kept = [value_of(token).replace(MINUS, "-") for token in _WORD.findall(_without_punctuation(text))]
     if language == "en":
-        found = [word for word in found if word not in _ARTICLES]
-    return [word.replace(_LABEL, "") for word in found]
+        kept = [word for word in kept if word not in _ARTICLES]
+    return [word.replace(_LABEL, "") for word in kept]
 
 
 def symbols(text: str) -> list[str]:
