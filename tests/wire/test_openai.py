@@ -127,7 +127,7 @@ def test_what_clients_send_is_read(turn: dict, message: Message) -> None:
         ({"role": "bot", "content": "x"}, r"messages\.0\.role: .*'user', 'assistant' or 'tool' \(got 'bot'\)"),
         ({"role": "function", "name": "f", "content": "x"}, r"messages\.0\.role: .*\(got 'function'\)"),
         ({"content": "x"}, r"messages\.0\.role: Field required"),
-        ("Hello", r"messages\.0: Input should be a valid dictionary"),
+        ("Hello", r"messages\.0: Input should be a JSON object \(got 'Hello'\)"),
         ({"role": "user", "content": 5}, r"messages\.0\.content: Input should be a valid list \(got 5\)"),
         ({"role": "user", "content": [{"type": "image_url"}]}, "'image_url' cannot be read; send parts of type"),
         ({"role": "user", "content": [{"text": "x"}]}, r"messages\.0\.content\.0\.type: Field required"),

@@ -1,13 +1,14 @@
 """An Embedder over HTTP: `/v1/embeddings` of any server that speaks OpenAI's API."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from weightwright.errors import RemoteError
 from weightwright.ports import Vectors
 from weightwright.remote.client import Client
+from weightwright.wire.openai import embeddings
 
 _BATCH = 64
 
@@ -37,14 +38,11 @@ class RemoteEmbedder:
         self._client.close()
 
     def _vectors(self, texts: Sequence[str]) -> Vectors:
-        body: dict[str, Any] = {"model": self._model, "input": list(texts), "encoding_format": "float"}
+        body = embeddings.write_request(texts, self._model)
         answer = self._client.start(self._client.post("/embeddings", body)).result()
         try:
-            rows = sorted(answer["data"], key=lambda row: row["index"])
-            vectors = np.array([row["embedding"] for row in rows], dtype=np.float32)
-        except (KeyError, TypeError, ValueError) as error:
+            vectors = embeddings.read_vectors(answer, len(texts))
+        except ValueError as error:
             raise RemoteError(f"{self.name} did not answer with embeddings: {error}") from error
-        if vectors.ndim != 2 or len(vectors) != len(texts):
-            raise RemoteError(f"{self.name} gave {len(vectors)} vectors for {len(texts)} texts")
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)

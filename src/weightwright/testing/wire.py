@@ -21,7 +21,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from weightwright.errors import RequestError
@@ -45,6 +45,7 @@ BASE = "base"
 FEW = settings(  # one test of the contract runs for several protocols
     deadline=None,
     max_examples=30,
+    phases=[phase for phase in Phase if phase is not Phase.explain],  # which takes minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],
 )
 

@@ -88,6 +88,8 @@ def _said(problem: ErrorDetails, path: str) -> str:
             return message if path in message else f"{path}: {message}"
         case "missing":
             return f"{path}: {message}"
+        case "model_type":  # which names our own class
+            message = "Input should be a JSON object"
     given = problem["input"]
     shown = repr(given if len(str(given)) <= _SHOWN_CHARACTERS else f"{str(given)[:_SHOWN_CHARACTERS]}…")
     return f"{path}: {message} (got {shown})" if path else f"{message} (got {shown})"
