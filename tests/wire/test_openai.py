@@ -176,7 +176,7 @@ def test_null_is_absent_at_every_depth() -> None:
         ({"include_usages": True}, r"stream_options\.include_usages is not supported"),
         ({"include_obfuscation": True}, r"stream_options\.include_obfuscation: Input should be False"),
         ({"continuous_usage_stats": "maybe"}, r"stream_options\.continuous_usage_stats: .*valid boolean"),
-        ("usage", r"stream_options: Input should be a valid dictionary"),
+        ("usage", r"stream_options: Input should be a JSON object"),
     ],
 )
 def test_an_option_of_an_option_is_done_or_refused_by_name(options: Any, said: str) -> None:
