@@ -12,7 +12,7 @@ from weightwright.data.template import Encoded
 from weightwright.errors import Place
 from weightwright.tune import attention
 from weightwright.tune.attention import packs_rightly, row_attention
-from weightwright.tune.batch import NO_LABEL, Unit, pack, pad, to_batches
+from weightwright.tune.batch import NO_LABEL, Example, pack, pad, to_batches
 from weightwright.tune.loss import VocabularyLoss
 
 SMALL = {
@@ -34,10 +34,10 @@ CONFIGS = {
 }  # fmt: skip
 
 
-def rows(*lengths: int) -> list[Unit]:
+def rows(*lengths: int) -> list[Example]:
     chance = random.Random(3)
     return [
-        Unit((Encoded(tuple(chance.randrange(97) for _ in range(n)),
+        Example((Encoded(tuple(chance.randrange(97) for _ in range(n)),
                       tuple(i > n // 3 for i in range(n)), f"row {n}"),))
         for n in lengths
     ]  # fmt: skip
@@ -54,17 +54,17 @@ def model_of(config):
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_a_packed_batch_has_the_loss_and_gradients_of_its_rows(name):
     model = model_of(CONFIGS[name])
-    units = rows(5, 23, 11, 2)
+    examples = rows(5, 23, 11, 2)
     expected = torch.zeros(())
-    for unit in units:  # by transformers alone, one row at a time
-        ids = torch.tensor([unit.rows[0].token_ids])
-        labels = torch.where(torch.tensor([unit.rows[0].labelled]), ids, -100)
+    for example in examples:  # by transformers alone, one row at a time
+        ids = torch.tensor([example.rows[0].token_ids])
+        labels = torch.where(torch.tensor([example.rows[0].labelled]), ids, -100)
         logits = model(input_ids=ids, use_cache=False).logits[0, :-1]
         expected = expected + torch.nn.functional.cross_entropy(logits, labels[0, 1:], reduction="sum")
     wanted = torch.autograd.grad(expected, list(model.parameters()), allow_unused=True)
     with row_attention(model):
         assert packs_rightly(model)
-        for batch in (pack(units, "cpu"), pad(units, "cpu")):
+        for batch in (pack(examples, "cpu"), pad(examples, "cpu")):
             found = VocabularyLoss(model)(batch)
             assert found.item() == pytest.approx(expected.item(), rel=1e-5)
             got = torch.autograd.grad(found, list(model.parameters()), allow_unused=True)
@@ -102,8 +102,8 @@ def test_a_model_without_the_interface_is_padded():
 
 def test_the_first_token_of_a_row_is_never_predicted_from_another_row():
     everything = [
-        Unit((Encoded((1, 2, 3), (True,) * 3, Place()),)),
-        Unit((Encoded((4, 5), (True, True), Place()),)),
+        Example((Encoded((1, 2, 3), (True,) * 3, Place()),)),
+        Example((Encoded((4, 5), (True, True), Place()),)),
     ]
     one = pack(everything, "cpu")
     assert one.bounds == (0, 3, 5)
@@ -138,12 +138,12 @@ def test_packs_hold_every_unit_once_and_keep_the_limits():
 
 
 def test_units_stay_together_in_both_layouts():
-    pairs = [Unit((a.rows[0], b.rows[0])) for a, b in zip(rows(5, 9, 30), rows(7, 3, 31), strict=True)]
+    pairs = [Example((a.rows[0], b.rows[0])) for a, b in zip(rows(5, 9, 30), rows(7, 3, 31), strict=True)]
     for packed in (True, False):
         for most in (None, 2):
             batches = to_batches(pairs, most, 40, "cpu", packed=packed)
-            assert sorted(unit.tokens for one in batches for unit in one.units) == [12, 12, 61]
+            assert sorted(example.tokens for one in batches for example in one.examples) == [12, 12, 61]
             assert sum(one.tokens for one in batches) == 85
             for one in batches:
-                assert one.row_ids.max() + 1 == one.rows == 2 * len(one.units)
+                assert one.row_ids.max() + 1 == one.rows == 2 * len(one.examples)
                 assert most is None or one.rows <= 2

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from weightwright.errors import TuneError
 from weightwright.tune import checkpoint
-from weightwright.tune.batch import Unit
+from weightwright.tune.batch import Example
 from weightwright.tune.distributed import joined
-from weightwright.tune.ranks import Place, Ranks
+from weightwright.tune.ranks import ProcessGroup, Rank
 from weightwright.tune.run import tune
 from weightwright.tune.settings import TuneSettings
 
@@ -251,12 +251,14 @@ def test_one_process_under_torchrun_trains_as_without_it(make, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
     with joined(make()) as ranks:
-        assert not isinstance(ranks, Ranks)
+        assert not isinstance(ranks, ProcessGroup)
 
 
 def test_each_process_gets_about_as_many_tokens():
     from weightwright.data.template import Encoded
 
-    units = [Unit((Encoded((1,) * n, (True,) * n, ""),)) for n in (90, 10, 20, 30, 40, 5)]
-    shares = [Ranks(Place(rank, 2, rank, 2), torch.device("cpu"), None).own(units) for rank in (0, 1)]
-    assert [[unit.tokens for unit in share] for share in shares] == [[90, 10], [20, 30, 40, 5]]
+    examples = [Example((Encoded((1,) * n, (True,) * n, ""),)) for n in (90, 10, 20, 30, 40, 5)]
+    shares = [
+        ProcessGroup(Rank(rank, 2, rank, 2), torch.device("cpu"), None).share_of(examples) for rank in (0, 1)
+    ]
+    assert [[example.tokens for example in share] for share in shares] == [[90, 10], [20, 30, 40, 5]]

@@ -87,7 +87,7 @@ def test_gradients_are_those_of_a_dense_model_with_the_same_weights(make, tiny_m
 
     from weightwright.tune.adapt import adapted
     from weightwright.tune.attention import row_attention
-    from weightwright.tune.batch import Unit, pack
+    from weightwright.tune.batch import Example, pack
     from weightwright.tune.loss import VocabularyLoss
 
     held = load_nf4(str(tiny_model), "f32", "cpu").model
@@ -96,7 +96,7 @@ def test_gradients_are_those_of_a_dense_model_with_the_same_weights(make, tiny_m
         if type(layer).__name__ == "Linear4bit":
             weight = dequantize_4bit(layer.weight, layer.weight.quant_state)
             plain.get_submodule(name).weight = torch.nn.Parameter(weight, requires_grad=False)
-    batch = pack([Unit((Encoded(tuple(range(5, 30)), (True,) * 25, Place()),))], "cpu")
+    batch = pack([Example((Encoded(tuple(range(5, 30)), (True,) * 25, Place()),))], "cpu")
     found = []
     for model in (held, plain):
         torch.manual_seed(0)

@@ -10,9 +10,9 @@ import torch
 from weightwright.data.template import Encoded
 from weightwright.errors import Place
 from weightwright.tune.attention import row_attention
-from weightwright.tune.batch import Unit, pack, pad
+from weightwright.tune.batch import Example, pack, pad
 from weightwright.tune.loss import VocabularyLoss
-from weightwright.tune.objectives import objective, row_sums
+from weightwright.tune.objectives import OBJECTIVES, row_sums
 from weightwright.tune.settings import TuneSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TRL's own
@@ -64,20 +64,22 @@ def settings(**values: Any) -> TuneSettings:
     return TuneSettings(model="m", data=Path("d"), out=Path("o"), **values)
 
 
-def ours(models: Any, units: list[Unit], asked: TuneSettings, layout: Any) -> float:
+def ours(models: Any, examples: list[Example], asked: TuneSettings, layout: Any) -> float:
     policy, reference, _ = models
     with row_attention(policy), row_attention(reference):
         base = VocabularyLoss(reference)
 
-        def known(unit: Unit) -> Unit:
-            partner = known(unit.partner) if unit.partner else None
-            return Unit(unit.rows, unit.good, tuple(row_sums(base, layout([unit], "cpu"))), partner)
+        def known(example: Example) -> Example:
+            partner = known(example.partner) if example.partner else None
+            return Example(
+                example.rows, example.good, tuple(row_sums(base, layout([example], "cpu"))), partner
+            )
 
         if asked.objective in ("dpo", "kto"):
-            units = [known(unit) for unit in units]
-        one = objective(VocabularyLoss(policy), asked)
-        one.begin(units, lambda some: [layout(some, "cpu")] if some else [])
-        halves = [units[: len(units) // 2], units[len(units) // 2 :]]  # two passes of one step
+            examples = [known(example) for example in examples]
+        one = OBJECTIVES[asked.objective].make(VocabularyLoss(policy), asked, list)
+        one.begin(examples, lambda some: [layout(some, "cpu")] if some else [])
+        halves = [examples[: len(examples) // 2], examples[len(examples) // 2 :]]  # two passes of one step
         return sum(one.loss(layout(half, "cpu")).item() for half in halves)
 
 
@@ -112,8 +114,8 @@ def trainer(kind: str, models: Any, tmp_path: Path, **values: Any) -> Any:
     return CPOTrainer(args=CPOConfig(**usual), train_dataset=Dataset.from_list(pair), **shared)
 
 
-def pairs_of(chosen: list[Row], rejected: list[Row]) -> list[Unit]:
-    return [Unit((encoded(a), encoded(b))) for a, b in zip(chosen, rejected, strict=True)]
+def pairs_of(chosen: list[Row], rejected: list[Row]) -> list[Example]:
+    return [Example((encoded(a), encoded(b))) for a, b in zip(chosen, rejected, strict=True)]
 
 
 @pytest.fixture
@@ -165,11 +167,11 @@ def test_kto(models, tmp_path, layout):
     )
     values = {"beta": 0.2, "desirable_weight": 1.3, "undesirable_weight": 0.8}
     expected = trainer("kto", models, tmp_path, **values).compute_loss(models[0], batch).item()
-    units = [
-        Unit((encoded(row),), judged, partner=Unit((encoded(partner),)))
+    examples = [
+        Example((encoded(row),), judged, partner=Example((encoded(partner),)))
         for row, judged, partner in zip(rows, good, partners, strict=True)
     ]
-    found = ours(models, units, settings(objective="kto", **values), layout)
+    found = ours(models, examples, settings(objective="kto", **values), layout)
     assert found == pytest.approx(expected, abs=1e-5)
     assert abs(expected - 0.5) > 1e-3
 
@@ -183,5 +185,5 @@ def test_likelihood_is_the_mean_per_labelled_token(models, layout):
         logits = policy(torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
         places = range(len(prompt) - 1, len(prompt) + len(answer) - 1)
         logprobs += [logits[place, (prompt + answer)[place + 1]].item() for place in places]
-    found = ours(models, [Unit((encoded(row),)) for row in rows], settings(objective="sft"), layout)
+    found = ours(models, [Example((encoded(row),)) for row in rows], settings(objective="sft"), layout)
     assert found == pytest.approx(-sum(logprobs) / len(logprobs), abs=1e-5)

@@ -314,8 +314,10 @@ def room(make, monkeypatch):
     from weightwright.tune.memory import plan_settings
 
     def between(settings, loaded) -> None:
-        units, _ = dataset.to_units(dataset.read(settings, settings.data), loaded, settings, settings.data)
-        longest = max(len(row) for unit in units for row in unit.rows)
+        examples, _ = dataset.to_examples(
+            dataset.read(settings, settings.data), loaded, settings, settings.data
+        )
+        longest = max(len(row) for example in examples for row in example.rows)
         needed = [
             estimate(from_file(Path(settings.model)), planned).peak.total_bytes
             for planned in (

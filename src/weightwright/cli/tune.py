@@ -10,7 +10,7 @@ from weightwright.cli.progress import bar
 from weightwright.tune.settings import TuneSettings
 
 if TYPE_CHECKING:
-    from weightwright.tune.preview import Shown
+    from weightwright.tune.preview import Preview
     from weightwright.tune.run import TuneResult
 
 _logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def tune(settings: TuneSettings) -> Outcome | None:
     return Outcome(data, _view(result, settings, shown))
 
 
-def _before_and_after(result: "TuneResult", settings: TuneSettings) -> "list[Shown]":
+def _before_and_after(result: "TuneResult", settings: TuneSettings) -> "list[Preview]":
     """What the model says to a few held-out rows, without and with what was learnt."""
     if not settings.show or settings.eval_data is None or settings.objective == "pretrain":
         return []
@@ -68,7 +68,7 @@ def _before_and_after(result: "TuneResult", settings: TuneSettings) -> "list[Sho
     return preview.side_by_side(samples, before, after)
 
 
-def _row(one: "Shown") -> dict[str, Any]:
+def _row(one: "Preview") -> dict[str, Any]:
     return {
         "place": str(one.place),
         "question": one.question,
@@ -78,7 +78,7 @@ def _row(one: "Shown") -> dict[str, Any]:
     }
 
 
-def _view(result: "TuneResult", settings: TuneSettings, shown: "list[Shown]") -> str:
+def _view(result: "TuneResult", settings: TuneSettings, shown: "list[Preview]") -> str:
     lines = [
         f"{result.steps} steps, loss {result.train_loss:.3f}"
         + (f", held out {result.eval_loss:.3f}" if result.eval_loss is not None else ""),

@@ -50,13 +50,13 @@ def packs_rightly(model: Any) -> bool:
     """Whether packed rows are computed as if each stood alone: seen by trying, not by a list of models."""
     from weightwright.data.template import Encoded
     from weightwright.errors import Place
-    from weightwright.tune.batch import Batch, Unit, pack
+    from weightwright.tune.batch import Batch, Example, pack
 
     vocabulary = int(model.config.get_text_config().vocab_size)
 
     def hidden(*rows: list[int]) -> Tensor:
         one: Batch = pack(
-            [Unit((Encoded(tuple(row), (True,) * len(row), Place()),)) for row in rows], model.device
+            [Example((Encoded(tuple(row), (True,) * len(row), Place()),)) for row in rows], model.device
         )
         last: Tensor = model.base_model(
             input_ids=one.token_ids, position_ids=one.positions, packed_bounds=one.bounds, use_cache=False

@@ -15,7 +15,7 @@ NO_LABEL = -100
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class Example:
     """Rows that a loss looks at together: one alone, or an answer and the one that was liked less.
 
     `good` is KTO's judgement, `partner` what its KL term is measured on; `reference` has the log-probability of each
@@ -25,7 +25,7 @@ class Unit:
     rows: tuple[Encoded, ...]
     good: bool = True
     reference: tuple[float, ...] = ()
-    partner: "Unit | None" = None
+    partner: "Example | None" = None
 
     @property
     def tokens(self) -> int:
@@ -39,22 +39,22 @@ class Batch:
 
     Packed rows stand in one line; `bounds` has where each begins, and the end of the last; `positions` [1, width]
     i64 begin again with each. On a CPU padding stands behind them as one row more (see `pack`). Without
-    bounds each row has a line of its own, padded on the right. `row_ids` tells the rows of all units apart, in their
-    order (-1: padding).
+    bounds each row has a line of its own, padded on the right. `row_ids` tells the rows of all examples apart, in
+    their order (-1: padding).
     """
 
     token_ids: Tensor
     labels: Tensor
     tokens: int  # without padding
     row_ids: Tensor
-    units: tuple[Unit, ...] = ()
+    examples: tuple[Example, ...] = ()
     positions: Tensor | None = None
     bounds: tuple[int, ...] = ()
 
     @property
     def rows(self) -> int:
-        """Rows of all its units."""
-        return sum(len(unit.rows) for unit in self.units)
+        """Rows of all its examples."""
+        return sum(len(example.rows) for example in self.examples)
 
     @property
     def labelled(self) -> Tensor:
@@ -70,27 +70,35 @@ class Batch:
 
 
 def to_batches(
-    units: Sequence[Unit], max_rows: int | None, max_tokens: int, device: torch.device | str, *, packed: bool
+    examples: Sequence[Example],
+    max_rows: int | None,
+    max_tokens: int,
+    device: torch.device | str,
+    *,
+    packed: bool,
 ) -> list[Batch]:
-    """Units as passes of at most `max_rows` rows where given, else of about `max_tokens` tokens."""
+    """Examples as passes of at most `max_rows` rows where given, else of about `max_tokens` tokens."""
     if packed:
         found = packs(
-            [unit.tokens for unit in units], [len(unit.rows) for unit in units], max_rows, max_tokens
+            [example.tokens for example in examples],
+            [len(example.rows) for example in examples],
+            max_rows,
+            max_tokens,
         )
-        return [pack([units[n] for n in numbers], device) for numbers in found]
-    lengths = [max(map(len, unit.rows)) for unit in units]
-    together = max(len(unit.rows) for unit in units)
+        return [pack([examples[n] for n in numbers], device) for numbers in found]
+    lengths = [max(map(len, example.rows)) for example in examples]
+    together = max(len(example.rows) for example in examples)
     most = None if max_rows is None else max(1, max_rows // together)
     passes = micro_batches(lengths, max_rows=most, max_tokens=max_tokens // together)
-    return [pad([units[n] for n in numbers], device) for numbers in passes]
+    return [pad([examples[n] for n in numbers], device) for numbers in passes]
 
 
-def pack(units: Sequence[Unit], device: torch.device | str) -> Batch:
+def pack(examples: Sequence[Example], device: torch.device | str) -> Batch:
     """Rows one behind the other. The first token of a row carries no loss: the row before it never predicts it.
 
     On a CPU the line is padded to one of few widths: oneDNN keeps 0.7 MB for each product of a width it has met.
     """
-    rows = [row for unit in units for row in unit.rows]
+    rows = [row for example in examples for row in example.rows]
     ids = [token for row in rows for token in row.token_ids]
     labels = [
         token if labelled and place else NO_LABEL
@@ -110,15 +118,15 @@ def pack(units: Sequence[Unit], device: torch.device | str) -> Batch:
         labels=torch.tensor([labels], device=device),
         tokens=tokens,
         row_ids=torch.tensor([row_ids], device=device),
-        units=tuple(units),
+        examples=tuple(examples),
         positions=positions[None].to(device),
         bounds=(0, *accumulate(places)),
     )
 
 
-def pad(units: Sequence[Unit], device: torch.device | str) -> Batch:
+def pad(examples: Sequence[Example], device: torch.device | str) -> Batch:
     """A line a row. Causal attention never looks right, so padding needs no mask."""
-    rows = [row for unit in units for row in unit.rows]
+    rows = [row for example in examples for row in example.rows]
     width = max(map(len, rows))
     token_ids = torch.zeros(len(rows), width, dtype=torch.int64)
     labels = torch.full((len(rows), width), NO_LABEL, dtype=torch.int64)
@@ -129,4 +137,4 @@ def pad(units: Sequence[Unit], device: torch.device | str) -> Batch:
         labels[i, : len(row)] = torch.where(torch.tensor(row.labelled), ids, NO_LABEL)
         row_ids[i, : len(row)] = i
     tokens = sum(map(len, rows))
-    return Batch(token_ids.to(device), labels.to(device), tokens, row_ids.to(device), tuple(units))
+    return Batch(token_ids.to(device), labels.to(device), tokens, row_ids.to(device), tuple(examples))

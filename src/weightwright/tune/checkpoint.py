@@ -17,7 +17,7 @@ from torch import Tensor
 
 from weightwright.errors import TuneError
 from weightwright.files import remove_whole, whole_folder
-from weightwright.tune.ranks import Alone
+from weightwright.tune.ranks import SingleProcess
 
 _TENSORS, _NOTES = "state.safetensors", "state.json"
 
@@ -58,7 +58,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], notes: Mapping[
 
 
 def restore(
-    folder: Path, weights: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, ranks: Alone
+    folder: Path, weights: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, ranks: SingleProcess
 ) -> tuple[Restored, dict[str, Tensor]] | None:
     """Load the last checkpoint into weights and optimizer; its notes and random state, None if none.
 
@@ -66,7 +66,7 @@ def restore(
     """
     from safetensors import safe_open
 
-    found = ranks.agreed(lambda: _last(folder))
+    found = ranks.broadcast(lambda: _last(folder))
     if found is None:
         return None
     path, names, beside = found
@@ -75,17 +75,17 @@ def restore(
     kinds = sorted({name.partition(".")[0] for name in names} - {"weight", "random"})
     with ExitStack() as stack, torch.no_grad():
         read = _nothing
-        if ranks.first:
+        if ranks.is_first:
             read = stack.enter_context(safe_open(path / _TENSORS, framework="pt")).get_tensor
         for name, weight in weights.items():
-            weight.copy_(ranks.spread(read, f"weight.{name}", weight))
+            weight.copy_(ranks.distribute(read, f"weight.{name}", weight))
             kept = [kind for kind in kinds if f"{kind}.{name}" in names]
             if kept:
                 like = {kind: None if kind == "step" else weight for kind in kept}  # that one is a scalar
-                state = {kind: ranks.spread(read, f"{kind}.{name}", like[kind]) for kind in kept}
+                state = {kind: ranks.distribute(read, f"{kind}.{name}", like[kind]) for kind in kept}
                 optimizer.state[weight] = {kind: value.to(weight.device) for kind, value in state.items()}
         random = [name for name in sorted(names) if name.startswith("random.")]
-        states = {name.removeprefix("random."): ranks.spread(read, name, None) for name in random}
+        states = {name.removeprefix("random."): ranks.distribute(read, name, None) for name in random}
     return Restored(int(beside["step"]), beside["notes"]), states
 
 

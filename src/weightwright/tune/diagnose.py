@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from itertools import accumulate
 
-from weightwright.tune.batch import Unit
+from weightwright.tune.batch import Example
 
 # A held-out loss this far above its lowest value has turned; a fall smaller than this is none.
 _TURNED = 1.02
@@ -58,10 +58,10 @@ def spiked(losses: Sequence[float]) -> bool:
     return losses[-1] > max(_SPIKE * max(before), statistics.fmean(losses[:_WINDOW]))
 
 
-def seen_before(units: Sequence[Unit], held_out: Sequence[Unit]) -> int:
-    """How many held-out units stand among those trained on, token by token."""
-    known = {tuple(row.token_ids for row in unit.rows) for unit in units}
-    return sum(tuple(row.token_ids for row in unit.rows) in known for unit in held_out)
+def seen_before(examples: Sequence[Example], held_out: Sequence[Example]) -> int:
+    """How many held-out examples stand among those trained on, token by token."""
+    known = {tuple(row.token_ids for row in example.rows) for example in examples}
+    return sum(tuple(row.token_ids for row in example.rows) in known for example in held_out)
 
 
 def _of_curve(losses: Sequence[float], evals: Sequence[tuple[int, float]]) -> str:

@@ -15,23 +15,23 @@ from weightwright.data.pack import rows_of_step
 from weightwright.errors import TuneError
 from weightwright.ports import Progress, silent
 from weightwright.tune import checkpoint
-from weightwright.tune.batch import Batch, Unit, to_batches
+from weightwright.tune.batch import Batch, Example, to_batches
 from weightwright.tune.diagnose import diverged, spiked
 from weightwright.tune.interrupt import Interruption
 from weightwright.tune.log import Log
 from weightwright.tune.objectives import Objective
-from weightwright.tune.ranks import Alone
+from weightwright.tune.ranks import SingleProcess
 from weightwright.tune.settings import Schedule, TuneSettings
 
-_EVAL_UNITS = 64  # held-out units laid into passes together
+_EVAL_EXAMPLES = 64  # held-out examples laid into passes together
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class RunPlan:
     """What a run will do, decided before it starts."""
 
-    units: tuple[Unit, ...]
-    eval_units: tuple[Unit, ...]
+    examples: tuple[Example, ...]
+    eval_examples: tuple[Example, ...]
     steps: int
     batch: int
     warmup: int
@@ -62,7 +62,7 @@ class Notes:
 class Run:
     """A run under way: the model, its optimizer, and how far it has come."""
 
-    course: Course
+    plan: RunPlan
     model: Any
     trainable: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
@@ -71,9 +71,9 @@ class Run:
     autocast: bool = False  # f32 weights computed in bf16 (full tuning)
     done: int = 0
     notes: Notes = field(default_factory=Notes)
-    ranks: Alone = field(default_factory=Alone)
+    ranks: SingleProcess = field(default_factory=SingleProcess)
     progress: Progress = silent
-    idle: Callable[[], None] = lambda: None  # a pass that changes nothing: see `Alone.even`
+    idle: Callable[[], None] = lambda: None  # a pass that changes nothing: see `SingleProcess.in_lockstep`
 
     @property
     def device(self) -> torch.device:
@@ -81,17 +81,17 @@ class Run:
         device: torch.device = self.model.device
         return device
 
-    def layout(self, units: Sequence[Unit], stop: Callable[[], bool] | None = None) -> Iterator[Batch]:
-        """Units as passes, this process's share of them, until `stop` says so after one of them."""
-        course, own, batches = self.course, self.ranks.own(units), []
+    def layout(self, examples: Sequence[Example], stop: Callable[[], bool] | None = None) -> Iterator[Batch]:
+        """Examples as passes, this process's share of them, until `stop` says so after one of them."""
+        plan, own, batches = self.plan, self.ranks.share_of(examples), []
         if own:
-            most = course.settings.micro_batch
-            batches = to_batches(own, most, course.pass_tokens, self.device, packed=course.packed)
-        return self.ranks.even(batches, self.idle, stop)
+            most = plan.settings.micro_batch
+            batches = to_batches(own, most, plan.pass_tokens, self.device, packed=plan.packed)
+        return self.ranks.in_lockstep(batches, self.idle, stop)
 
     def say(self, note: str) -> None:
         """Tell what goes on between two steps."""
-        self.progress(self.done, self.course.steps, note)
+        self.progress(self.done, self.plan.steps, note)
 
     def computing(self) -> AbstractContextManager[object]:
         """The precision that forward passes run in."""
@@ -105,45 +105,45 @@ def train(run: Run) -> None:
     Raises TuneError when the loss is no longer a number (the last good checkpoint stays), and
     KeyboardInterrupt after a checkpoint when the user interrupts.
     """
-    course, settings = run.course, run.course.settings
-    with Interruption() as interruption, Log(run.folder, run.done, settings, on=run.ranks.first) as log:
+    plan, settings = run.plan, run.plan.settings
+    with Interruption() as interruption, Log(run.folder, run.done, settings, on=run.ranks.is_first) as log:
         if not run.notes.evals:
             _evaluate_and_note(run, log)
-        while run.done < course.steps:
+        while run.done < plan.steps:
             started_s = time.perf_counter()
             run.ranks.reseed(settings.seed, run.done)
             random = checkpoint.random_state(run.device)
             loss, tokens = accumulate_gradients(run, interruption)
-            if run.ranks.any(interruption.asked):
+            if run.ranks.any_rank(interruption.asked):
                 save(run, random)
                 raise KeyboardInterrupt
             check_loss(run, loss)
             rate, norm = update_weights(run, loss)
             _note_step(run, loss, tokens, time.perf_counter() - started_s)
             log.write(_line(run, rate, norm))
-            if run.done % course.eval_every == 0 or run.done == course.steps:
+            if run.done % plan.eval_every == 0 or run.done == plan.steps:
                 _evaluate_and_note(run, log)
-            if run.done % settings.save_every == 0 or run.done == course.steps:
+            if run.done % settings.save_every == 0 or run.done == plan.steps:
                 save(run, checkpoint.random_state(run.device))
             run.say(_note(run))
 
 
 def accumulate_gradients(run: Run, interruption: Interruption) -> tuple[float, int]:
     """Gradients of one step's mean loss; that loss, and the real tokens read."""
-    course, settings = run.course, run.course.settings
+    plan, settings = run.plan, run.plan.settings
     numbers = rows_of_step(
-        run.done, rows=len(course.units), epochs=settings.epochs, batch=course.batch, seed=settings.seed
+        run.done, rows=len(plan.examples), epochs=settings.epochs, batch=plan.batch, seed=settings.seed
     )
-    units = [course.units[n] for n in numbers]
+    examples = [plan.examples[n] for n in numbers]
     with run.computing():
-        run.objective.begin(units, run.layout)
+        run.objective.begin(examples, run.layout)
     total = 0.0
-    for batch in run.layout(units, lambda: interruption.asked):
+    for batch in run.layout(examples, lambda: interruption.asked):
         with run.computing():
             loss = run.objective.loss(batch)
         loss.backward()
         total += loss.item()
-    return run.ranks.sum(total), sum(unit.tokens for unit in units)
+    return run.ranks.all_sum(total), sum(example.tokens for example in examples)
 
 
 def check_loss(run: Run, loss: float) -> None:
@@ -156,12 +156,12 @@ def check_loss(run: Run, loss: float) -> None:
 
 def update_weights(run: Run, loss: float) -> tuple[float, float]:
     """Clip, step and clear gradients; the learning rate used and the gradient's norm before clipping."""
-    settings = run.course.settings
-    norm = run.ranks.number(nn.utils.clip_grad_norm_(run.trainable.values(), settings.max_grad_norm))
+    settings = run.plan.settings
+    norm = run.ranks.scalar(nn.utils.clip_grad_norm_(run.trainable.values(), settings.max_grad_norm))
     if not math.isfinite(loss) or not math.isfinite(norm):
         raise TuneError(_astray(run, f"the loss is {loss}, the gradient's norm {norm}"))
     rate = settings.peak_learning_rate * rate_share(
-        run.done, run.course.steps, run.course.warmup, settings.schedule
+        run.done, run.plan.steps, run.plan.warmup, settings.schedule
     )
     for group in run.optimizer.param_groups:
         group["lr"] = rate
@@ -181,20 +181,20 @@ def rate_share(step: int, steps: int, warmup: int, schedule: Schedule) -> float:
 
 
 def evaluate(run: Run) -> float:
-    """Mean loss over the held-out units, per labelled token or per pair; needs no more memory than training."""
-    units, total, rewards = run.course.eval_units, 0.0, []
-    whole = sum(run.objective.size(unit) for unit in units)
+    """Mean loss over the held-out examples, per labelled token or per pair; needs no more memory than training."""
+    examples, total, rewards = run.plan.eval_examples, 0.0, []
+    whole = sum(run.objective.size(example) for example in examples)
     run.model.eval()
     with torch.no_grad(), run.computing():
-        for start in range(0, len(units), _EVAL_UNITS):
-            part = units[start : start + _EVAL_UNITS]
-            share = sum(run.objective.size(unit) for unit in part) / whole
+        for start in range(0, len(examples), _EVAL_EXAMPLES):
+            part = examples[start : start + _EVAL_EXAMPLES]
+            share = sum(run.objective.size(example) for example in part) / whole
             run.objective.begin(part, run.layout)
             total += share * sum(run.objective.loss(batch).item() for batch in run.layout(part))
             rewards += run.objective.rewards
-            run.say(f"{start + len(part):,} of {len(units):,} held-out rows read")
+            run.say(f"{start + len(part):,} of {len(examples):,} held-out rows read")
     run.model.train()
-    total, rewards = run.ranks.sum(total), run.ranks.gathered(rewards)
+    total, rewards = run.ranks.all_sum(total), run.ranks.all_gather(rewards)
     if rewards:
         run.notes.preferred = sum(chosen > rejected for chosen, rejected in rewards), len(rewards)
     return total
@@ -209,10 +209,10 @@ def save(run: Run, random: dict[str, Tensor]) -> None:
         "train_s": run.notes.train_s,
         "preferred": run.notes.preferred,
     }
-    tensors = run.ranks.whole(checkpoint.state_of(run.trainable, run.optimizer, random))
-    if run.ranks.first:
-        checkpoint.save(run.folder / "checkpoints", run.done, tensors, notes, run.course.settings.keep)
-    run.ranks.wait()  # none goes on, or ends, before it is written
+    tensors = run.ranks.gather(checkpoint.state_of(run.trainable, run.optimizer, random))
+    if run.ranks.is_first:
+        checkpoint.save(run.folder / "checkpoints", run.done, tensors, notes, run.plan.settings.keep)
+    run.ranks.barrier()  # none goes on, or ends, before it is written
 
 
 def resume(run: Run) -> None:
@@ -236,7 +236,7 @@ def resume(run: Run) -> None:
 
 
 def _evaluate_and_note(run: Run, log: Log) -> None:
-    if not run.course.eval_units:
+    if not run.plan.eval_examples:
         return
     loss = evaluate(run)
     run.notes.evals.append((run.done, loss))
@@ -266,7 +266,7 @@ def _line(run: Run, rate: float, norm: float) -> dict[str, float]:
 
 
 def _note(run: Run) -> str:
-    left_s = run.notes.train_s / len(run.notes.losses) * (run.course.steps - run.done)
+    left_s = run.notes.train_s / len(run.notes.losses) * (run.plan.steps - run.done)
     left = f"{left_s / 60:.0f} min left" if left_s >= 90 else f"{left_s:.0f} s left"
     return f"loss {run.notes.losses[-1]:.3f}, {run.notes.tokens_per_s:,.0f} tokens/s, {left}"
 
@@ -276,6 +276,6 @@ def _astray(run: Run, what: str) -> str:
     kept = f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint had been written yet"
     return (
         f"step {run.done + 1}: {what}; {kept}; lower "
-        f"--learning-rate (now {run.course.settings.peak_learning_rate:g}) or use --precision f32, "
+        f"--learning-rate (now {run.plan.settings.peak_learning_rate:g}) or use --precision f32, "
         "with another --out"
     )

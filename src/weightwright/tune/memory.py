@@ -7,7 +7,7 @@ from weightwright.plan.fits import Decision, decide, require_room
 from weightwright.plan.measured import PASS_TOKENS
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import from_file
-from weightwright.tune.ranks import Alone
+from weightwright.tune.ranks import SingleProcess
 from weightwright.tune.settings import TuneSettings
 
 _AT_LEAST = PASS_TOKENS["cpu"]  # tokens of a pass, whatever the rows are like
@@ -34,7 +34,7 @@ def plan_settings(settings: TuneSettings, *, longest: int) -> PlanSettings:
     )
 
 
-def check_before_loading(path: Path, settings: TuneSettings, ranks: Alone) -> None:
+def check_before_loading(path: Path, settings: TuneSettings, ranks: SingleProcess) -> None:
     """Refuse what cannot fit however short the rows are. Raises MemoryLimitError.
 
     What several processes share may fill the memory of all of them.
@@ -47,19 +47,19 @@ def check_before_loading(path: Path, settings: TuneSettings, ranks: Alone) -> No
     require_room(path, planned, free_bytes(device) * ranks.memories(device))
 
 
-def check_rows(path: Path, settings: TuneSettings, longest: int, ranks: Alone) -> None:
+def check_rows(path: Path, settings: TuneSettings, longest: int, ranks: SingleProcess) -> None:
     """Refuse rows that are too long for the memory, before the first step. Raises MemoryLimitError."""
     if longest > _AT_LEAST:
         require_room(path, plan_settings(settings, longest=longest), _room_bytes(settings, ranks))
 
 
 def decide_checkpointing(
-    path: Path, settings: TuneSettings, longest: int, ranks: Alone
+    path: Path, settings: TuneSettings, longest: int, ranks: SingleProcess
 ) -> tuple[TuneSettings, tuple[str, ...]]:
     """The settings with `gradient_checkpointing` true or false, alike in all processes; a note where `auto` chose."""
-    room, processes = _room_bytes(settings, ranks), int(ranks.sum(1))
+    room, processes = _room_bytes(settings, ranks), int(ranks.all_sum(1))
     planned = plan_settings(settings, longest=longest)
-    decision = ranks.agreed(lambda: _decision(path, planned, room, processes))
+    decision = ranks.broadcast(lambda: _decision(path, planned, room, processes))
     on = decision.settings.gradient_checkpointing
     notes = (
         (f"activations are recomputed (gradient_checkpointing=auto): {decision.why}",) if decision.why else ()
@@ -75,7 +75,7 @@ def _decision(path: Path, planned: PlanSettings, room_bytes: int, processes: int
     return decide(spec, planned, room_bytes, processes=processes)
 
 
-def _room_bytes(settings: TuneSettings, ranks: Alone) -> int:
+def _room_bytes(settings: TuneSettings, ranks: SingleProcess) -> int:
     """What is free, and what this run holds already, in all processes."""
     import psutil
 
@@ -84,7 +84,7 @@ def _room_bytes(settings: TuneSettings, ranks: Alone) -> int:
 
     device = pick_device(settings.device)
     mine = psutil.Process().memory_info().rss if device == "cpu" else _allocated(device)
-    return free_bytes(device) * ranks.memories(device) + int(ranks.sum(mine))
+    return free_bytes(device) * ranks.memories(device) + int(ranks.all_sum(mine))
 
 
 def _allocated(device: str) -> int:

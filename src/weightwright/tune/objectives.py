@@ -1,21 +1,28 @@
 """What is minimised: each objective turns a pass into its part of a step's mean loss.
 
-Equal to TRL's losses on the same batch. `begin` is told all units of a step first, as a mean needs their number.
+Equal to TRL's losses on the same batch. `begin` is told all examples of a step first, as a mean needs their number.
+
+To add an objective: a class with the three methods of `Objective`, a line in `OBJECTIVES` (how it is made, which rows
+it reads, whether it compares with the base model), its name in `options.Objective` and in `data.formats.OBJECTIVES`,
+and a subclass of `weightwright.testing.objective.ObjectiveContract` that knows its formula.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from weightwright.data.sample import Kind
 from weightwright.options import Objective as Name
-from weightwright.tune.batch import Batch, Unit
+from weightwright.tune.batch import Batch, Example
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.settings import TuneSettings
 
-Layout = Callable[[Sequence[Unit]], Iterable[Batch]]
+Gather = Callable[[list[float]], list[float]]
+Layout = Callable[[Sequence[Example]], Iterable[Batch]]
 
 
 class Objective(Protocol):
@@ -23,16 +30,16 @@ class Objective(Protocol):
 
     rewards: list[tuple[float, float]]  # of each chosen and rejected answer since `begin`
 
-    def begin(self, units: Sequence[Unit], layout: Layout) -> None:
-        """Prepare for a step over all of these; `layout` lays units into passes."""
+    def begin(self, examples: Sequence[Example], layout: Layout) -> None:
+        """Prepare for a step over all of these; `layout` lays examples into passes."""
         ...
 
     def loss(self, batch: Batch) -> Tensor:
         """A scalar f32; over a step's passes these add up to its loss."""
         ...
 
-    def size(self, unit: Unit) -> int:
-        """How much a unit weighs in a mean over several steps."""
+    def size(self, example: Example) -> int:
+        """How much an example weighs in a mean over several steps."""
         ...
 
 
@@ -44,17 +51,17 @@ class Likelihood:
         self._labelled = 0
         self.rewards: list[tuple[float, float]] = []
 
-    def begin(self, units: Sequence[Unit], layout: Layout) -> None:
+    def begin(self, examples: Sequence[Example], layout: Layout) -> None:
         """See `Objective`."""
-        self._labelled = sum(row.labelled_tokens for unit in units for row in unit.rows)
+        self._labelled = sum(row.labelled_tokens for example in examples for row in example.rows)
 
     def loss(self, batch: Batch) -> Tensor:
         """See `Objective`."""
         return self._model(batch) / self._labelled
 
-    def size(self, unit: Unit) -> int:
+    def size(self, example: Example) -> int:
         """See `Objective`."""
-        return sum(row.labelled_tokens for row in unit.rows)
+        return sum(row.labelled_tokens for row in example.rows)
 
 
 class Preference:
@@ -65,10 +72,10 @@ class Preference:
         self._pairs = self._chosen_tokens = 0
         self.rewards: list[tuple[float, float]] = []
 
-    def begin(self, units: Sequence[Unit], layout: Layout) -> None:
+    def begin(self, examples: Sequence[Example], layout: Layout) -> None:
         """See `Objective`."""
-        self._pairs = len(units)
-        self._chosen_tokens = sum(len(unit.rows[0]) - 1 for unit in units)
+        self._pairs = len(examples)
+        self._chosen_tokens = sum(len(example.rows[0]) - 1 for example in examples)
         self.rewards = []
 
     def loss(self, batch: Batch) -> Tensor:
@@ -82,7 +89,7 @@ class Preference:
         owners = batch.row_ids[:, 1:][where]
         sums = _per_row(found[labelled], owners[labelled], batch.rows)
         if name == "dpo":
-            reference = [value for unit in batch.units for value in unit.reference]
+            reference = [value for example in batch.examples for value in example.reference]
             values = settings.pair_beta * (sums - sums.new_tensor(reference))
         else:
             counts = _per_row(torch.ones_like(found[labelled]), owners[labelled], batch.rows)
@@ -94,7 +101,7 @@ class Preference:
             total = total - found[owners % 2 == 0].sum() / self._chosen_tokens
         return total
 
-    def size(self, unit: Unit) -> int:
+    def size(self, example: Example) -> int:
         """See `Objective`."""
         return 1
 
@@ -126,59 +133,78 @@ _OF_PAIRS: dict[Name, Callable[[Tensor, Tensor, TuneSettings], Tensor]] = {
 class Judged:
     """Answers judged one by one: KTO (Ethayarajh et al. 2024, arXiv 2402.01306, eq. 7).
 
-    How far the policy has moved on each unit's `partner`, its question with another row's answer, estimates the KL
-    term, over all units of a step and without a gradient.
+    How far the policy has moved on each example's `partner`, its question with another row's answer, estimates the KL
+    term, over all examples of a step and without a gradient.
     """
 
     def __init__(
         self,
         model: VocabularyLoss,
         settings: TuneSettings,
-        gathered: Callable[[list[float]], list[float]] = list,
+        all_gather: Gather = list,
     ) -> None:
-        """`gathered` adds to numbers of some units those that other processes have of theirs."""
-        self._model, self._settings, self._gathered = model, settings, gathered
+        """`all_gather` concatenates a list of floats over all ranks."""
+        self._model, self._settings, self._all_gather = model, settings, all_gather
         self._units, self._kl = 0, 0.0
         self.rewards: list[tuple[float, float]] = []
 
-    def begin(self, units: Sequence[Unit], layout: Layout) -> None:
+    def begin(self, examples: Sequence[Example], layout: Layout) -> None:
         """See `Objective`."""
-        self._units = len(units)
-        partners = [unit.partner for unit in units if unit.partner is not None]
+        self._units = len(examples)
+        partners = [example.partner for example in examples if example.partner is not None]
         with torch.no_grad():
             own = [ratio for batch in layout(partners) for ratio in self._ratios(batch).tolist()]
-        moved = self._gathered(own)
+        moved = self._all_gather(own)
         self._kl = max(0.0, sum(moved) / len(moved)) if moved else 0.0
 
     def loss(self, batch: Batch) -> Tensor:
         """See `Objective`."""
         ratios, settings = self._ratios(batch), self._settings
-        good = torch.tensor([unit.good for unit in batch.units], device=ratios.device)
+        good = torch.tensor([example.good for example in batch.examples], device=ratios.device)
         way = torch.where(good, 1.0, -1.0)
         weights = torch.where(good, settings.desirable_weight, settings.undesirable_weight)
         return (
             weights * (1 - torch.sigmoid(settings.pair_beta * way * (ratios - self._kl)))
         ).sum() / self._units
 
-    def size(self, unit: Unit) -> int:
+    def size(self, example: Example) -> int:
         """See `Objective`."""
         return 1
 
     def _ratios(self, batch: Batch) -> Tensor:
         where = batch.labelled
         sums = _per_row(self._model.logprobs(batch, where), batch.row_ids[:, 1:][where], batch.rows)
-        return sums - sums.new_tensor([value for unit in batch.units for value in unit.reference])
+        return sums - sums.new_tensor([value for example in batch.examples for value in example.reference])
 
 
-def objective(
-    model: VocabularyLoss, settings: TuneSettings, gathered: Callable[[list[float]], list[float]] = list
-) -> Objective:
-    """The objective that the settings name; `gathered` see `Judged`."""
-    if settings.objective in ("sft", "pretrain"):
-        return Likelihood(model)
-    if settings.objective == "kto":
-        return Judged(model, settings, gathered)
+@dataclass(frozen=True, slots=True)
+class ObjectiveKind:
+    """An objective: how it is made of a model, its settings and `all_gather`; the rows that it reads.
+
+    `needs_reference`: each row comes with its log-probability under the base model.
+    """
+
+    make: Callable[[VocabularyLoss, TuneSettings, Gather], Objective]
+    rows: Kind
+    needs_reference: bool = False
+
+
+def _likelihood(model: VocabularyLoss, _settings: TuneSettings, _all_gather: Gather) -> Objective:
+    return Likelihood(model)
+
+
+def _preference(model: VocabularyLoss, settings: TuneSettings, _all_gather: Gather) -> Objective:
     return Preference(model, settings)
+
+
+OBJECTIVES: dict[Name, ObjectiveKind] = {
+    "sft": ObjectiveKind(_likelihood, "conversations"),
+    "pretrain": ObjectiveKind(_likelihood, "texts"),
+    "dpo": ObjectiveKind(_preference, "pairs", needs_reference=True),
+    "orpo": ObjectiveKind(_preference, "pairs"),
+    "simpo": ObjectiveKind(_preference, "pairs"),
+    "kto": ObjectiveKind(Judged, "judged", needs_reference=True),
+}
 
 
 def row_sums(model: VocabularyLoss, batch: Batch) -> list[float]:

@@ -11,7 +11,7 @@ from weightwright.files import write_whole
 from weightwright.tune.settings import FREE_FIELDS, TuneSettings
 
 if TYPE_CHECKING:
-    from weightwright.tune.loop import Course
+    from weightwright.tune.loop import RunPlan
 
 _RUN_FILE = "run.json"
 
@@ -72,10 +72,10 @@ def require_same(first: dict[str, Any], mine: dict[str, Any]) -> None:
         )
 
 
-def identity_of(settings: TuneSettings, course: "Course", model_fingerprint: str) -> dict[str, Any]:
+def identity_of(settings: TuneSettings, plan: "RunPlan", model_fingerprint: str) -> dict[str, Any]:
     """All that the weights which come out depend on."""
     values = _options(settings)
     values["data_sha256"] = fingerprint(settings.data)
     if settings.eval_data is not None:
         values["eval_data_sha256"] = fingerprint(settings.eval_data)
-    return values | {"model_fingerprint": model_fingerprint, "steps": course.steps, "rows": len(course.units)}
+    return values | {"model_fingerprint": model_fingerprint, "steps": plan.steps, "rows": len(plan.examples)}

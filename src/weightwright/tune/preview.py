@@ -9,7 +9,7 @@ from weightwright.ports import Chat, ChatRequest, Message, SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Preview:
     """A row's last question, the answer it has, and what the model said to it."""
 
     place: Place
@@ -31,10 +31,10 @@ def answers(
     return [reply.result().completions[0].text for reply in replies]
 
 
-def side_by_side(samples: Sequence[Sample], before: Sequence[str], after: Sequence[str]) -> list[Shown]:
+def side_by_side(samples: Sequence[Sample], before: Sequence[str], after: Sequence[str]) -> list[Preview]:
     """Each row with both answers."""
     return [
-        Shown(s.place, _prompt(s)[-1].content, s.messages[-1].content, old, new)
+        Preview(s.place, _prompt(s)[-1].content, s.messages[-1].content, old, new)
         for s, old, new in zip(samples, before, after, strict=True)
     ]
 

@@ -1,7 +1,7 @@
 """What the processes of a run tell each other.
 
 Every process reads the same rows and takes its share of each step; only the first one writes, logs and shows. What a
-run asks of its processes is `Alone`, which one process answers by itself, and `Ranks`.
+run asks of its processes is `SingleProcess`, which one process answers by itself, and `ProcessGroup`.
 """
 
 import os
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from weightwright.tune.batch import Batch, Unit
+from weightwright.tune.batch import Batch, Example
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -24,38 +24,38 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A process among those of a run: its number of all, and of those on its host."""
+class Rank:
+    """A process among those of a run: its number (from 0) among all, and among those on its host."""
 
-    rank: int
-    size: int
-    local_rank: int
-    local_size: int
+    index: int
+    world_size: int
+    local_index: int
+    local_world_size: int
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Place | None":
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Rank | None":
         """What torchrun says in the environment; None where this process was not started so."""
         if "RANK" not in environment or "WORLD_SIZE" not in environment:
             return None
-        rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
-        local_size = int(environment.get("LOCAL_WORLD_SIZE", size))
-        return cls(rank, size, int(environment.get("LOCAL_RANK", rank)), local_size)
+        index, world_size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+        local_world_size = int(environment.get("LOCAL_WORLD_SIZE", world_size))
+        return cls(index, world_size, int(environment.get("LOCAL_RANK", index)), local_world_size)
 
 
-class Alone:
+class SingleProcess:
     """One process, which agrees with itself."""
 
-    first = True
+    is_first = True
 
     def memories(self, device: str) -> int:
         """How many memories the processes fill together: of the GPUs, or of the hosts."""
         return 1
 
-    def own(self, units: Sequence[Unit]) -> Sequence[Unit]:
-        """The units of a step that are this process's: about as many tokens as each other has."""
-        return units
+    def share_of(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """The examples of a step that are this process's: about as many tokens as each other has."""
+        return examples
 
-    def even(
+    def in_lockstep(
         self, batches: Sequence[Batch], idle: Callable[[], None], stop: Callable[[], bool] | None
     ) -> Iterator[Batch]:
         """The passes one by one, until `stop` is true anywhere.
@@ -67,124 +67,126 @@ class Alone:
             if stop is not None and stop():
                 return
 
-    def any(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Whether it is true in any process."""
         return flag
 
-    def sum(self, value: float) -> float:
+    def all_sum(self, value: float) -> float:
         """The sum over all processes."""
         return value
 
-    def gathered(self, values: Sequence[T]) -> list[T]:
+    def all_gather(self, values: Sequence[T]) -> list[T]:
         """The values of all processes, behind each other."""
         return list(values)
 
-    def agreed(self, make: Callable[[], T]) -> T:
+    def broadcast(self, make: Callable[[], T]) -> T:
         """What the first process makes, in all of them."""
         return make()
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all processes are here."""
 
     def reseed(self, seed: int, step: int) -> None:
         """Other dropout in each process, the same after a resumption; one process goes on with its generator."""
 
     @contextmanager
-    def one_ahead(self) -> Iterator[None]:
+    def local_first(self) -> Iterator[None]:
         """The first process of each host runs the block, then the others do, and find what it left."""
         yield
 
-    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights and states of all processes put together, in the first process; empty in the others."""
         return {name: tensor.detach() for name, tensor in tensors.items()}
 
-    def spread(self, read: Callable[[str], Tensor], name: str, like: Tensor | None) -> Tensor:
+    def distribute(self, read: Callable[[str], Tensor], name: str, like: Tensor | None) -> Tensor:
         """What the first process reads by that name, divided over the processes as `like` is."""
         return read(name)
 
-    def number(self, value: Tensor) -> float:
+    def scalar(self, value: Tensor) -> float:
         """A scalar, whatever it is spread over."""
         return float(value)
 
 
-class Ranks(Alone):
+class ProcessGroup(SingleProcess):
     """One of several processes, each with a part of the weights on `device`.
 
     Numbers and small objects go over gloo, whatever the device: what is agreed there waits for no GPU.
     """
 
-    def __init__(self, place: Place, device: torch.device, mesh: "DeviceMesh") -> None:
-        self.first = place.rank == 0
+    def __init__(self, rank: Rank, device: torch.device, mesh: "DeviceMesh") -> None:
+        self.is_first = rank.index == 0
         self.device, self.mesh = device, mesh
-        self._place, self._rank, self._size = place, place.rank, place.size
+        self._rank = rank
 
     def memories(self, device: str) -> int:
-        """See `Alone`."""
-        return self._size if device.startswith("cuda") else max(1, self._size // self._place.local_size)
+        """See `SingleProcess`."""
+        rank = self._rank
+        hosts = max(1, rank.world_size // rank.local_world_size)
+        return rank.world_size if device.startswith("cuda") else hosts
 
-    def own(self, units: Sequence[Unit]) -> Sequence[Unit]:
-        """See `Alone`: the longest first, each to whoever has fewest tokens."""
-        tokens, mine = [0] * self._size, []
-        for n in sorted(range(len(units)), key=lambda n: -units[n].tokens):
+    def share_of(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """See `SingleProcess`: the longest first, each to whoever has fewest tokens."""
+        tokens, mine = [0] * self._rank.world_size, []
+        for n in sorted(range(len(examples)), key=lambda n: -examples[n].tokens):
             rank = tokens.index(min(tokens))
-            tokens[rank] += units[n].tokens
-            if rank == self._rank:
+            tokens[rank] += examples[n].tokens
+            if rank == self._rank.index:
                 mine.append(n)
-        return [units[n] for n in sorted(mine)]
+        return [examples[n] for n in sorted(mine)]
 
-    def even(
+    def in_lockstep(
         self, batches: Sequence[Batch], idle: Callable[[], None], stop: Callable[[], bool] | None
     ) -> Iterator[Batch]:
-        """See `Alone`."""
+        """See `SingleProcess`."""
         for n in range(int(self._reduced(len(batches), dist.ReduceOp.MAX))):
             if n < len(batches):
                 yield batches[n]
             else:
                 idle()
-            if stop is not None and self.any(stop()):
+            if stop is not None and self.any_rank(stop()):
                 return
 
-    def any(self, flag: bool) -> bool:
-        """See `Alone`."""
+    def any_rank(self, flag: bool) -> bool:
+        """See `SingleProcess`."""
         return self._reduced(float(flag), dist.ReduceOp.MAX) > 0
 
-    def sum(self, value: float) -> float:
-        """See `Alone`."""
+    def all_sum(self, value: float) -> float:
+        """See `SingleProcess`."""
         return self._reduced(value, dist.ReduceOp.SUM)
 
-    def gathered(self, values: Sequence[T]) -> list[T]:
-        """See `Alone`."""
-        found: list[Any] = [None] * self._size
+    def all_gather(self, values: Sequence[T]) -> list[T]:
+        """See `SingleProcess`."""
+        found: list[Any] = [None] * self._rank.world_size
         dist.all_gather_object(found, list(values))
         return [value for part in found for value in part]
 
-    def agreed(self, make: Callable[[], T]) -> T:
-        """See `Alone`."""
-        found: list[Any] = [make() if self.first else None]
+    def broadcast(self, make: Callable[[], T]) -> T:
+        """See `SingleProcess`."""
+        found: list[Any] = [make() if self.is_first else None]
         dist.broadcast_object_list(found, device=torch.device("cpu"))
         result: T = found[0]
         return result
 
-    def wait(self) -> None:
-        """See `Alone`."""
+    def barrier(self) -> None:
+        """See `SingleProcess`."""
         self._reduced(0.0, dist.ReduceOp.SUM)
 
     def reseed(self, seed: int, step: int) -> None:
-        """See `Alone`."""
-        mixed = np.random.SeedSequence([seed, step, self._rank]).generate_state(1, np.uint64)[0]
+        """See `SingleProcess`."""
+        mixed = np.random.SeedSequence([seed, step, self._rank.index]).generate_state(1, np.uint64)[0]
         torch.manual_seed(int(mixed))
 
     @contextmanager
-    def one_ahead(self) -> Iterator[None]:
-        """See `Alone`."""
-        if self._place.local_rank:
-            self.wait()
+    def local_first(self) -> Iterator[None]:
+        """See `SingleProcess`."""
+        if self._rank.local_index:
+            self.barrier()
         yield
-        if not self._place.local_rank:
-            self.wait()
+        if not self._rank.local_index:
+            self.barrier()
 
-    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """See `Alone`: one at a time, so that no GPU holds more than one whole."""
+    def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `SingleProcess`: one at a time, so that no GPU holds more than one whole."""
         from torch.distributed.tensor import DTensor
 
         kept: dict[int, Tensor] = {}  # tied weights stay one
@@ -192,21 +194,21 @@ class Ranks(Alone):
             if id(tensor) in kept:
                 continue
             full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-            kept[id(tensor)] = full.detach().cpu() if self.first else torch.empty(0)
-        return {name: kept[id(tensor)] for name, tensor in tensors.items()} if self.first else {}
+            kept[id(tensor)] = full.detach().cpu() if self.is_first else torch.empty(0)
+        return {name: kept[id(tensor)] for name, tensor in tensors.items()} if self.is_first else {}
 
-    def spread(self, read: Callable[[str], Tensor], name: str, like: Tensor | None) -> Tensor:
-        """See `Alone`."""
+    def distribute(self, read: Callable[[str], Tensor], name: str, like: Tensor | None) -> Tensor:
+        """See `SingleProcess`."""
         from torch.distributed.tensor import DTensor, distribute_tensor
 
         if not isinstance(like, DTensor):
-            return self.agreed(lambda: read(name))
-        full = read(name) if self.first else torch.empty(like.shape, dtype=like.dtype)
+            return self.broadcast(lambda: read(name))
+        full = read(name) if self.is_first else torch.empty(like.shape, dtype=like.dtype)
         made: Tensor = distribute_tensor(full.to(like.device), like.device_mesh, like.placements)
         return made
 
-    def number(self, value: Tensor) -> float:
-        """See `Alone`."""
+    def scalar(self, value: Tensor) -> float:
+        """See `SingleProcess`."""
         from torch.distributed.tensor import DTensor
 
         return float(value.full_tensor() if isinstance(value, DTensor) else value)

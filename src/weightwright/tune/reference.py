@@ -10,58 +10,66 @@ from dataclasses import replace
 from pathlib import Path
 
 from weightwright.files import write_whole
-from weightwright.tune.batch import Unit
+from weightwright.tune.batch import Example
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.objectives import Layout, row_sums
-from weightwright.tune.ranks import Alone
+from weightwright.tune.ranks import SingleProcess
 
 FILE = "reference.json"
-NEEDED = ("dpo", "kto")
 
 
 def with_reference(
-    parts: Sequence[tuple[Unit, ...]],
+    parts: Sequence[tuple[Example, ...]],
     model: VocabularyLoss,
     layout: Layout,
     folder: Path,
-    ranks: Alone,
+    ranks: SingleProcess,
     say: Callable[[str], None],
-) -> list[tuple[Unit, ...]]:
-    """Each part's units (rows trained on, rows held out) with the sums that were kept, or are made and kept now.
+) -> list[tuple[Example, ...]]:
+    """Each part's examples (rows trained on, rows held out) with the sums that were kept, or are made and kept now.
 
     `say` is told how far that is.
     """
     file = folder / FILE
-    sums = ranks.agreed(lambda: json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None)
+    sums = ranks.broadcast(lambda: json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None)
     if sums is None:
-        sums = [_sums(units, model, layout, ranks, say) for units in parts]
-        if ranks.first:
+        sums = [_sums(examples, model, layout, ranks, say) for examples in parts]
+        if ranks.is_first:
             write_whole(file, json.dumps(sums))
     return [
-        tuple(_filled(unit, values) for unit, values in zip(units, own, strict=True))
-        for units, own in zip(parts, sums, strict=True)
+        tuple(_filled(example, values) for example, values in zip(examples, own, strict=True))
+        for examples, own in zip(parts, sums, strict=True)
     ]
 
 
 def _sums(
-    units: Sequence[Unit], model: VocabularyLoss, layout: Layout, ranks: Alone, say: Callable[[str], None]
+    examples: Sequence[Example],
+    model: VocabularyLoss,
+    layout: Layout,
+    ranks: SingleProcess,
+    say: Callable[[str], None],
 ) -> list[list[float]]:
-    """Of each unit's rows and then its partner's."""
+    """Of each example's rows and then its partner's."""
     flat = [
-        Unit((row,)) for unit in units for row in (*unit.rows, *(unit.partner.rows if unit.partner else ()))
+        Example((row,))
+        for example in examples
+        for row in (*example.rows, *(example.partner.rows if example.partner else ()))
     ]
-    places = {id(unit): place for place, unit in enumerate(flat)}
+    places = {id(example): place for place, example in enumerate(flat)}
     found: list[tuple[int, float]] = []
-    all_rows = len(ranks.own(flat))
+    all_rows = len(ranks.share_of(flat))
     for batch in layout(flat):
-        numbers = [places[id(unit)] for unit in batch.units]
+        numbers = [places[id(example)] for example in batch.examples]
         found += zip(numbers, row_sums(model, batch), strict=True)
         say(f"the base model has read {len(found):,} of {all_rows:,} rows")
-    values = iter([value for _, value in sorted(ranks.gathered(found))])
-    return [[next(values) for _ in range(len(unit.rows) + (unit.partner is not None))] for unit in units]
+    values = iter([value for _, value in sorted(ranks.all_gather(found))])
+    return [
+        [next(values) for _ in range(len(example.rows) + (example.partner is not None))]
+        for example in examples
+    ]
 
 
-def _filled(unit: Unit, values: Sequence[float]) -> Unit:
-    own = len(unit.rows)
-    partner = replace(unit.partner, reference=tuple(values[own:])) if unit.partner else None
-    return replace(unit, reference=tuple(values[:own]), partner=partner)
+def _filled(example: Example, values: Sequence[float]) -> Example:
+    own = len(example.rows)
+    partner = replace(example.partner, reference=tuple(values[own:])) if example.partner else None
+    return replace(example, reference=tuple(values[:own]), partner=partner)

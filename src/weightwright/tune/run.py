@@ -21,15 +21,15 @@ from weightwright.ports import Progress, silent
 from weightwright.tune import dataset, events, loop, reference, save
 from weightwright.tune.adapt import Adapted, adapted
 from weightwright.tune.attention import packs_rightly, row_attention
-from weightwright.tune.batch import Unit
+from weightwright.tune.batch import Example
 from weightwright.tune.diagnose import diagnose, seen_before
 from weightwright.tune.distributed import joined
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.memory import check_rows, decide_checkpointing
-from weightwright.tune.objectives import objective
+from weightwright.tune.objectives import OBJECTIVES
 from weightwright.tune.optimizer import optimizer_of
 from weightwright.tune.ownership import claim, identity_of, require_same
-from weightwright.tune.ranks import Alone, Ranks
+from weightwright.tune.ranks import ProcessGroup, SingleProcess
 from weightwright.tune.settings import TuneSettings
 from weightwright.tune.shard import ShardedLoss, shard
 
@@ -91,32 +91,34 @@ def tune(
         return _tune(settings, loaded, ranks, progress)
 
 
-def _tune(settings: TuneSettings, loaded: "Loaded | None", ranks: Alone, progress: Progress) -> TuneResult:
+def _tune(
+    settings: TuneSettings, loaded: "Loaded | None", ranks: SingleProcess, progress: Progress
+) -> TuneResult:
     samples = dataset.read(settings, settings.data)
     held_out = dataset.read(settings, settings.eval_data) if settings.eval_data else []
     if loaded is None or settings.method == "qlora" or settings.fsdp:  # held in 4 bits, or divided
         loaded = _base(settings, ranks)
         give_back()  # what matrices took on their way
-    course = plan_course(settings, samples, held_out, loaded)
-    longest = max(len(row) for unit in course.units for row in unit.rows)
+    plan = plan_run(settings, samples, held_out, loaded)
+    longest = max(len(row) for example in plan.examples for row in example.rows)
     check_rows(loaded.path, settings, longest, ranks)
     decided, notes = decide_checkpointing(loaded.path, settings, longest, ranks)
-    course = replace(course, settings=decided, notes=(*course.notes, *notes))
-    identity = ranks.agreed(lambda: identity_of(settings, course, loaded.fingerprint))
-    require_same(identity, identity_of(settings, course, loaded.fingerprint))
-    finished = ranks.agreed(lambda: _claimed(settings, identity))
+    plan = replace(plan, settings=decided, notes=(*plan.notes, *notes))
+    identity = ranks.broadcast(lambda: identity_of(settings, plan, loaded.fingerprint))
+    require_same(identity, identity_of(settings, plan, loaded.fingerprint))
+    finished = ranks.broadcast(lambda: _claimed(settings, identity))
     if finished is not None:
         return finished
-    for note in course.notes:
+    for note in plan.notes:
         _logger.warning(note)
     torch.manual_seed(settings.seed)
     with adapted(loaded.model, settings, loaded.name) as ready, row_attention(loaded.model):
-        run = prepare(course, ready, settings.out, ranks, progress)
+        run = prepare(plan, ready, settings.out, ranks, progress)
         loop.resume(run)
         try:
             loop.train(run)
         finally:
-            if ranks.first:
+            if ranks.is_first:
                 draw(run)
             ready.model.eval()
             if decided.gradient_checkpointing:
@@ -129,7 +131,7 @@ def _claimed(settings: TuneSettings, identity: dict[str, Any]) -> TuneResult | N
     return read_result(settings.out)
 
 
-def _base(settings: TuneSettings, ranks: Alone) -> "Loaded":
+def _base(settings: TuneSettings, ranks: SingleProcess) -> "Loaded":
     from weightwright.address.models import parse_model
     from weightwright.hub.pull import pull
     from weightwright.hub.store import locate
@@ -138,7 +140,7 @@ def _base(settings: TuneSettings, ranks: Alone) -> "Loaded":
     from weightwright.weights.load import load
 
     address = parse_model(settings.model)
-    with ranks.one_ahead():
+    with ranks.local_first():
         path = locate(address) or (pull(address) if address.hub_id else None)
     if path is not None:
         check_before_loading(path, settings, ranks)
@@ -149,30 +151,30 @@ def _base(settings: TuneSettings, ranks: Alone) -> "Loaded":
     precision = "f32" if settings.method == "full" else settings.precision
     if settings.fsdp:  # whole in main memory first: a GPU need not have the room
         placed = pick_device(settings.device)
-        chosen = ranks.agreed(lambda: default_precision(placed) if precision == "auto" else precision)
+        chosen = ranks.broadcast(lambda: default_precision(placed) if precision == "auto" else precision)
         return load(settings.model, precision=chosen, device="cpu")
     return load(settings.model, precision=precision, device=settings.device)
 
 
-def plan_course(
+def plan_run(
     settings: TuneSettings, samples: Sequence[Any], held_out: Sequence[Any], loaded: "Loaded"
-) -> loop.Course:
+) -> loop.RunPlan:
     """Encode the rows and decide batch, steps and warm-up. Raises DataError and TuneError."""
-    units, notes = dataset.to_units(samples, loaded, settings, settings.data)
-    eval_units: tuple[Unit, ...] = ()
+    examples, notes = dataset.to_examples(samples, loaded, settings, settings.data)
+    eval_examples: tuple[Example, ...] = ()
     if settings.eval_data is not None:
-        eval_units, more = dataset.to_units(held_out, loaded, settings, settings.eval_data)
+        eval_examples, more = dataset.to_examples(held_out, loaded, settings, settings.eval_data)
         notes += more
-    batch = settings.batch or advice.batch_rows(len(units), settings.epochs)
-    steps = step_count(len(units), settings.epochs, batch)
+    batch = settings.batch or advice.batch_rows(len(examples), settings.epochs)
+    steps = step_count(len(examples), settings.epochs, batch)
     steps = min(steps, settings.max_steps or steps)
     warmup = advice.warmup_steps(steps, asked=settings.warmup_steps, share=settings.warmup_ratio)
     if settings.warmup_steps is not None and warmup < settings.warmup_steps:
         notes += (f"warm-up is {warmup} steps, a tenth of all, not the {settings.warmup_steps} asked for",)
     kind = pick_device(settings.device) if settings.fsdp else loaded.model.device.type
-    return loop.Course(
-        units=units,
-        eval_units=eval_units,
+    return loop.RunPlan(
+        examples=examples,
+        eval_examples=eval_examples,
         steps=steps,
         batch=batch,
         warmup=warmup,
@@ -184,11 +186,13 @@ def plan_course(
     )
 
 
-def prepare(course: loop.Course, ready: Adapted, folder: Path, ranks: Alone, progress: Progress) -> loop.Run:
+def prepare(
+    plan: loop.RunPlan, ready: Adapted, folder: Path, ranks: SingleProcess, progress: Progress
+) -> loop.Run:
     """The run before its first step: weights divided over several processes, optimizer, loss, precision."""
-    settings, model = course.settings, ready.model
+    settings, model = plan.settings, ready.model
     half = settings.method == "full" and settings.precision == "bf16"
-    root = shard(model, ranks, half=half) if isinstance(ranks, Ranks) else None
+    root = shard(model, ranks, half=half) if isinstance(ranks, ProcessGroup) else None
     # others where they are divided; a pass leaves those outside the layers whole in the model
     trainable = {name: ready.whole.get_parameter(name) for name in ready.trainable}
     model.train()
@@ -196,32 +200,32 @@ def prepare(course: loop.Course, ready: Adapted, folder: Path, ranks: Alone, pro
         model.activation_checkpointing_enable()
     if model.device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = settings.tf32
-    if course.packed and not (root(lambda: packs_rightly(model)) if root else packs_rightly(model)):
+    if plan.packed and not (root(lambda: packs_rightly(model)) if root else packs_rightly(model)):
         note = "rows are padded, not packed: this model would let them see each other"
         _logger.warning(note)
-        course = replace(course, packed=False, notes=(*course.notes, note))
+        plan = replace(plan, packed=False, notes=(*plan.notes, note))
     loss = ShardedLoss(root, model) if root else VocabularyLoss(model)
     run = loop.Run(
-        course=course,
+        plan=plan,
         model=model,
         trainable=trainable,
         optimizer=optimizer_of(settings, trainable.values(), model.device),
-        objective=objective(loss, settings, ranks.gathered),
+        objective=OBJECTIVES[settings.objective].make(loss, settings, ranks.all_gather),
         folder=folder,
         autocast=half and root is None,
         ranks=ranks,
-        progress=progress if ranks.first else silent,
+        progress=progress if ranks.is_first else silent,
     )
     if isinstance(loss, ShardedLoss):
         run.idle = partial(loss.idle, run.device)
-    if settings.objective in reference.NEEDED:
+    if OBJECTIVES[settings.objective].needs_reference:
         model.eval()
         with run.computing():
-            units, eval_units = reference.with_reference(
-                (course.units, course.eval_units), loss, run.layout, folder, ranks, run.say
+            examples, eval_examples = reference.with_reference(
+                (plan.examples, plan.eval_examples), loss, run.layout, folder, ranks, run.say
             )
         model.train()
-        run.course = replace(course, units=units, eval_units=eval_units)
+        run.plan = replace(plan, examples=examples, eval_examples=eval_examples)
     return run
 
 
@@ -258,29 +262,29 @@ def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
         train_loss=sum(last) / len(last),
         eval_loss=run.notes.evals[-1][1] if run.notes.evals else None,
         tokens_per_s=round(run.notes.tokens_per_s, 1),
-        peak_bytes=max(run.ranks.gathered([peak_bytes(run.device)])),
+        peak_bytes=max(run.ranks.all_gather([peak_bytes(run.device)])),
         diagnosis=diagnose(
             run.notes.losses,
             run.notes.evals,
-            seen_before=seen_before(run.course.units, run.course.eval_units),
-            held_out=len(run.course.eval_units),
+            seen_before=seen_before(run.plan.examples, run.plan.eval_examples),
+            held_out=len(run.plan.eval_examples),
         ),
         preferred=_preferred(run.notes.preferred),
-        notes=run.course.notes,
+        notes=run.plan.notes,
     )
-    if run.ranks.first:
+    if run.ranks.is_first:
         write_whole(run.folder / _RESULT_FILE, json.dumps(result.to_json(), indent=2).encode())
     return result
 
 
 def _save(run: loop.Run, whole: Any, loaded: "Loaded") -> tuple[Path | None, Path | None]:
     """The folders of the adapter or the model, written by the first process."""
-    full, tokenizer = run.course.settings.method == "full", loaded.tokenizer
+    full, tokenizer = run.plan.settings.method == "full", loaded.tokenizer
     target = run.folder / ("model" if full else "adapter")
-    weights = run.ranks.whole(run.model.state_dict(keep_vars=True) if full else run.trainable)
-    if full and run.ranks.first:
+    weights = run.ranks.gather(run.model.state_dict(keep_vars=True) if full else run.trainable)
+    if full and run.ranks.is_first:
         save.save_model(run.model, tokenizer, target, weights)
-    elif run.ranks.first:
+    elif run.ranks.is_first:
         save.save_adapter(whole, tokenizer, target, base_fingerprint=loaded.fingerprint, weights=weights)
     return (None, target) if full else (target, None)
 
@@ -304,5 +308,5 @@ def peak_bytes(device: torch.device) -> int:
         return 0  # Windows keeps no such count that Python reads
     import resource
 
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    unit_bytes = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from weightwright.data.template import Encoded
 from weightwright.errors import Place, TuneError
-from weightwright.tune.batch import Batch, Unit, pad
+from weightwright.tune.batch import Batch, Example, pad
 from weightwright.tune.loss import VocabularyLoss
-from weightwright.tune.ranks import Ranks
+from weightwright.tune.ranks import ProcessGroup
 
 T = TypeVar("T")
 
@@ -56,12 +56,12 @@ class ShardedLoss(VocabularyLoss):
     def idle(self, device: torch.device) -> None:
         """A pass that changes nothing: other processes have one more, and each needs all to put weights together."""
         row = Encoded((0, 0), (False, True), Place())
-        loss = self(pad([Unit((row,))], device))
+        loss = self(pad([Example((row,))], device))
         if torch.is_grad_enabled():
             (loss * 0).backward()
 
 
-def shard(model: Any, ranks: Ranks, *, half: bool) -> Root:
+def shard(model: Any, ranks: ProcessGroup, *, half: bool) -> Root:
     """Divide `model`, layer by layer, over all processes; afterwards its parameters are DTensors on their device.
 
     With `half` the f32 weights are gathered and computed with in bf16, gradients added up in f32: autocast would keep
