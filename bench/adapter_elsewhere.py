@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from report import Table, machine, versions
+from harness.report import Table, machine, versions, write_results
 
 KINDS = {
     "lora": [],
@@ -131,9 +131,7 @@ def write(
         table,
         f"{machine()}\n\n{versions()}, vLLM {version}",
     ]
-    text = "\n\n".join(map(str, parts)) + "\n"
-    print(text)
-    (Path(__file__).parent / "results/adapter_elsewhere.md").write_text(text, encoding="utf-8")
+    write_results("adapter_elsewhere", *parts)
 
 
 if __name__ == "__main__":

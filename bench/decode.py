@@ -9,11 +9,11 @@ Peers that are not given are left out. 64-token prompts, 64 new tokens, 1, 8 and
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
-from report import Table, machine, versions
+from harness.process import fresh
+from harness.report import Table, machine, spread, versions, write_results
 
 ENGINES = Path(__file__).parent / "engines"
 
@@ -56,29 +56,21 @@ def main() -> None:
         "Ratios of medians:",
         ratios,
     )
-    text = "\n\n".join(map(str, parts)) + "\n"
-    (Path(__file__).parent / "results/decode.md").write_text(text, encoding="utf-8")
-    print(text)
+    write_results("decode", *parts)
 
 
 def ask(python: str, script: str, *arguments: str) -> dict:
     """Run one engine in a process of its own and collect its lines."""
     command = [python, str(ENGINES / script), *arguments]
-    lines = subprocess.run(command, capture_output=True, text=True, check=False)
     found: dict = {}
-    for line in lines.stdout.splitlines():
+    for line in fresh(command).splitlines():
         if line.startswith("{"):
             data = json.loads(line)
             found[data.get("sequences", "startup_s")] = data.get("startup_s", data)
     if 32 not in found:
-        raise SystemExit(f"{' '.join(command)} failed:\n{lines.stderr[-2000:]}")
+        raise SystemExit(f"{' '.join(command)} measured nothing at 32 sequences")
     print(script, arguments, {n: spread(found[n]["decode"]) for n in (1, 8, 32)}, file=sys.stderr)
     return found
-
-
-def spread(rates: list[float]) -> str:
-    """Least, median and most."""
-    return f"{min(rates):.1f} / {statistics.median(rates):.1f} / {max(rates):.1f}"
 
 
 def ratio(ours: dict, other: dict) -> list[str]:

@@ -26,10 +26,9 @@ import sys
 import time
 from pathlib import Path
 
-from report import machine, versions
+from harness.report import machine, versions, write_results
 
 PARTS = ("long", "adapters", "prefix", "lookup", "startup", "growth", "budget", "layout", "kv")
-RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
@@ -54,10 +53,11 @@ def main() -> None:
         asked = f"--only {name} --model {Path(options.model).name} --rounds {options.rounds}"
         taken = f"`python bench/engine.py {asked}` took {time.perf_counter() - start:.0f} s."
         title = "# " + module.__doc__.split("\n", maxsplit=1)[0].rstrip(".")
-        text = "\n\n".join([title, machine(), versions(), *sections, taken]) + "\n"
-        print(text, flush=True)
-        if not options.quick:
-            (RESULTS / f"engine_{name}.md").write_text(text, encoding="utf-8")
+        report = (title, machine(), versions(), *sections, taken)
+        if options.quick:
+            print(*report, sep="\n\n", flush=True)
+        else:
+            write_results(f"engine_{name}", *report)
 
 
 def part(name: str):

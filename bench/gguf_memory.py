@@ -23,7 +23,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import gguf
 import numpy as np
-import report
+from harness import report
+from harness.process import peak_bytes
 
 RESULTS = Path(__file__).parent / "results" / "gguf_memory.md"
 HIDDEN, INNER, HEADS, KV_HEADS, VOCAB = 1536, 8960, 12, 2, 151936
@@ -126,7 +127,7 @@ def load(file: str, precision: str | None, whole: bool) -> None:
     if precision is None:
         load_tokenizer(file)
         return
-    before, start = _peak_bytes(), time.perf_counter()
+    before, start = peak_bytes(), time.perf_counter()
     if whole:
         settings = EngineSettings(precision=precision, kv_memory=KV_MEMORY)
         engine = Engine(load_model(file, precision=precision), settings=settings)
@@ -135,12 +136,7 @@ def load(file: str, precision: str | None, whole: bool) -> None:
     else:
         with LLM(file, precision=precision, kv_memory=KV_MEMORY) as llm:
             llm.generate("Hello", SamplingParams(max_tokens=1))
-    print(json.dumps({"before": before, "peak": _peak_bytes(), "seconds": time.perf_counter() - start}))
-
-
-def _peak_bytes() -> int:
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    print(json.dumps({"before": before, "peak": peak_bytes(), "seconds": time.perf_counter() - start}))
 
 
 def measure(file: Path, precision: str, *, whole: bool) -> dict[str, float]:

@@ -20,8 +20,8 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import report
 import torch
+from harness import report
 
 from weightwright.executor.linear import pack
 from weightwright.weights.load import load

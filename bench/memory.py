@@ -5,11 +5,10 @@ peak is its VmHWM, with everything that Python, torch and transformers take. Wri
 """
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
-from report import Table, machine, versions
+from harness.process import fresh_python, last_json
+from harness.report import Table, machine, versions, write_results
 
 CASES = (("int8", 8, 1024, "auto"), ("int8", 32, 512, "auto"), ("int8", 16, 2048, "int8"), ("bf16", 8, 1024, "auto"),
          ("int4", 1, 512, "auto"), ("f32", 8, 1024, "auto"))  # fmt: skip
@@ -25,7 +24,8 @@ llm = LLM(model, precision=precision, max_model_len=context, max_num_seqs=sequen
 rng = np.random.default_rng(0)
 prompts = [{"prompt_token_ids": rng.integers(0, 40000, context - 16).tolist()} for _ in range(sequences)]
 llm.generate(prompts, SamplingParams(max_tokens=16, ignore_eos=True, temperature=0))
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+from weightwright.machine.peak import peak_bytes
+print(peak_bytes())
 """
 
 
@@ -37,31 +37,24 @@ def main() -> None:
     for model in args.model:
         for precision, sequences, context, kv in CASES:
             planned = plan(model, precision, sequences, context, kv)
-            command = [sys.executable, "-c", RUN, model, precision, str(sequences), str(context), kv]
-            shown = subprocess.run(command, capture_output=True, text=True, check=False)
-            if shown.returncode:
-                raise SystemExit(shown.stderr[-2000:])
-            peak = int(shown.stdout.split()[-1]) * 1024 / 1e9
+            peak = last_json(fresh_python("-c", RUN, model, precision, sequences, context, kv)) / 1e9
             table.row(
                 Path(model).name, precision, f"{sequences} x {context}", kv, planned, peak, peak / planned
             )
             print(model, precision, sequences, context, kv, planned, peak, flush=True)
-    parts = ("# The memory that `plan` says, and what is taken", machine(), versions(), table)
-    text = "\n\n".join(map(str, parts)) + "\n"
-    (Path(__file__).parent / "results/memory.md").write_text(text, encoding="utf-8")
-    print(text)
+    write_results("memory", "# The memory that `plan` says, and what is taken", machine(), versions(), table)
 
 
 def plan(model: str, precision: str, sequences: int, context: int, kv: str) -> float:
     """What `plan` says, in GB."""
-    from weightwright.cli.plan import _shape
+    from weightwright.plan.run import shape_of
     from weightwright.plan import memory
     from weightwright.plan.settings import PlanSettings
 
     settings = PlanSettings.model_validate({
         "model": model, "precision": precision, "sequences": sequences, "context": context, "kv_precision": kv,
     })  # fmt: skip
-    return memory.estimate(_shape(model), settings).peak.total_bytes / 1e9
+    return memory.estimate(shape_of(model), settings).peak.total_bytes / 1e9
 
 
 if __name__ == "__main__":

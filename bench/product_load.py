@@ -22,8 +22,8 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from engines.jobs import Line, named, run, spread, startup
-from report import Table, machine, versions
+from engines.jobs import Line, named, run, startup
+from harness.report import Table, machine, spread, versions, write_results
 
 ADAPTERS = 4
 NEEDED = 1.5
@@ -58,9 +58,7 @@ def main() -> None:
     used = ", ".join(str(startup(lines)["version"]) for lines in found.values())
     title = f"# {len(questions)} XQuAD questions, {ADAPTERS} adapters mixed"
     parts = (title, machine(), about(args, rounds), *tables(found), f"{versions()}; {used}")
-    text = "\n\n".join(map(str, parts)) + "\n"
-    args.out.write_text(text, encoding="utf-8")
-    print(text)
+    write_results("product_load", *parts, file=args.out)
 
 
 def parsed() -> argparse.Namespace:

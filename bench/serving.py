@@ -21,8 +21,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from engines.jobs import Line, named, run, spread, startup
-from report import Table, machine, versions
+from engines.jobs import Line, named, run, startup
+from harness.report import Table, machine, spread, versions, write_results
 
 NEEDED = {"one at a time": 30.0, "static": 3.0, "vLLM int8": 1.15}
 
@@ -62,9 +62,7 @@ def main() -> None:
         said += latencies(found, rate, args.poisson_requests)
     said.append(versions() + "; " + ", ".join(str(startup(lines)["version"]) for lines in found.values()))
     title = f"# {len(requests)} requests at once, and arriving"
-    text = "\n\n".join([title, machine(), *map(str, said)]) + "\n"
-    args.out.write_text(text, encoding="utf-8")
-    print(text)
+    write_results("serving", title, machine(), *said, file=args.out)
 
 
 def parsed() -> argparse.Namespace:

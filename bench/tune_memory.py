@@ -11,22 +11,22 @@ import argparse
 import json
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from report import Table, machine, versions
+from harness.process import fresh_python
+from harness.report import Table, machine, versions, write_results
 
 RUN = """
 import sys
 from weightwright.cli.app import main
+from weightwright.machine.peak import peak_bytes
 
 status = main(["tune", "--config", sys.argv[1], "--show", "0"])
-print("peak", next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+print("peak", peak_bytes())
 sys.exit(status)
 """
 LORA = {"max_length": 512, "micro_batch": 2, "batch": 2}
@@ -104,9 +104,10 @@ def main() -> None:
             else:
                 left_out.append(one)
     text = report(found, left_out, args.model)
-    print(text)
     if args.only is None:
-        (Path(__file__).parent / "results/tune_memory.md").write_text(text, encoding="utf-8")
+        write_results("tune_memory", text)
+    else:
+        print(text)
 
 
 def measure(
@@ -146,11 +147,7 @@ def peak_of(values: Mapping[str, Any]) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "settings.yaml").write_text(json.dumps(with_rows(values, folder)), encoding="utf-8")
-        command = [sys.executable, "-c", RUN, str(folder / "settings.yaml")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{values}\n{done.stderr[-3000:]}")
-        return int(done.stdout.split()[-1]) * 1024
+        return int(fresh_python("-c", RUN, folder / "settings.yaml").split()[-1])
 
 
 def with_rows(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:

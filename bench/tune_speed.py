@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from report import Table, machine, versions
+from harness.report import Table, machine, versions, write_results
 
 TRAINERS = Path(__file__).parent / "trainers"
 STEPS, SKIP = 3, 1
@@ -57,10 +57,11 @@ def main() -> None:
         args.folder = Path(folder)
         sections = [measure(one, args) for one in loads(args)]
     peers = PEERS + (f" LLaMA-Factory {llamafactory_version(args)}." if args.llamafactory_python else "")
-    text = "\n\n".join(["# LoRA on a CPU", machine(), versions(), peers, *sections]) + "\n"
-    print(text)
-    if not args.only:
-        (Path(__file__).parent / "results/tune_speed.md").write_text(text, encoding="utf-8")
+    parts = ("# LoRA on a CPU", machine(), versions(), peers, *sections)
+    if args.only:
+        print(*parts, sep="\n\n")
+    else:
+        write_results("tune_speed", *parts)
 
 
 def loads(args: argparse.Namespace) -> list["Load"]:

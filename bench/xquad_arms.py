@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from report import Table, machine, versions
+from harness.report import Table, machine, versions
 
 HELD_OUT_ARTICLES = 10
 ROWS = 800

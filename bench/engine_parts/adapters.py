@@ -10,9 +10,9 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from report import Table
+from harness.report import Table, spread
 
-from engine_parts.harness import Steps, decode_steps, fresh, open_engine, random_ids, spread, verdict
+from engine_parts.harness import Steps, decode_steps, fresh, open_engine, random_ids, verdict
 
 ADAPTERS, RANK = 8, 16
 PROMISED = {8: 0.7, 32: 0.8}

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from report import Table
+from harness.report import Table, spread
 
 from engine_parts.harness import (
     Steps,
@@ -23,7 +23,6 @@ from engine_parts.harness import (
     open_engine,
     random_ids,
     read_rate,
-    spread,
 )
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from report import Table
+from harness.report import Table
 
 from engine_parts.harness import fresh
 

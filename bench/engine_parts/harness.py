@@ -1,14 +1,13 @@
 """What the parts share: fresh processes, engines, and the times of the engine's steps."""
 
 import json
-import os
-import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from harness.process import fresh_python, last_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,28 +15,15 @@ if TYPE_CHECKING:
     from weightwright.engine.engine import Engine
     from weightwright.engine.schedule import Batch
 
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-
 
 def fresh(part: str, environment: Mapping[str, str] | None = None, **arguments: Any) -> dict:
     """What `child(**arguments)` of a part gives in a process of its own."""
     script = Path(__file__).resolve().parent.parent / "engine.py"
-    command = [sys.executable, str(script), "--child", part, json.dumps(arguments)]
-    ran = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | OFFLINE | dict(environment or {}),
+    found: dict = last_json(
+        fresh_python(script, "--child", part, json.dumps(arguments), environment=environment)
     )
-    found: dict = json.loads(ran.stdout.splitlines()[-1])
     print(part, arguments, file=sys.stderr, flush=True)
     return found
-
-
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Least, median and most."""
-    return " / ".join(f"{x:.{digits}f}" for x in (min(values), statistics.median(values), max(values)))
 
 
 def verdict(value: float, limit: float, *, most: bool) -> str:

@@ -9,7 +9,7 @@ import argparse
 import math
 from pathlib import Path
 
-from report import Table
+from harness.report import Table
 
 from engine_parts.harness import fresh, open_engine, verdict, xquad
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from report import Table
+from harness.report import Table
 
 from engine_parts.harness import fresh
 

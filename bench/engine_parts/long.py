@@ -8,7 +8,7 @@ what reading the further keys and values takes at the memory bandwidth that is m
 import argparse
 import statistics
 
-from report import Table
+from harness.report import Table, spread
 
 from engine_parts.harness import (
     Steps,
@@ -19,7 +19,6 @@ from engine_parts.harness import (
     open_engine,
     random_ids,
     read_rate,
-    spread,
     verdict,
 )
 

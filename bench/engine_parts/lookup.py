@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from report import Table
+from harness.report import Table, spread
 
-from engine_parts.harness import fresh, open_engine, spread, verdict, xquad
+from engine_parts.harness import fresh, open_engine, verdict, xquad
 
 MODEL, TOKENS = "smollm2-135m", 64
 PROMPTS = {

@@ -8,9 +8,9 @@ import argparse
 import statistics
 import time
 
-from report import Table
+from harness.report import Table, spread
 
-from engine_parts.harness import fresh, open_engine, random_ids, spread, verdict
+from engine_parts.harness import fresh, open_engine, random_ids, verdict
 
 OWN = 24
 

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from report import Table
+from harness.report import Table, spread
 
-from engine_parts.harness import fresh, spread
+from engine_parts.harness import fresh
 
 NAMES = (
     "python",

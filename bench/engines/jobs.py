@@ -60,11 +60,6 @@ def startup(lines: Sequence[Line]) -> Line:
     return next(line for line in lines if "startup_s" in line)
 
 
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Least, median and most."""
-    return " / ".join(f"{f(values):.{digits}f}" for f in (min, statistics.median, max))
-
-
 def _read(engine: str, process: "subprocess.Popen[str]") -> list[Line]:
     assert process.stdout is not None
     lines = []

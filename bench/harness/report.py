@@ -1,9 +1,26 @@
-"""What every result file says: a table, the machine, the versions."""
+"""What every result file says: a table, the machine, the versions; least, median and most of what was measured."""
 
 import os
 import platform
+import statistics
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+
+
+def write_results(name: str, *sections: object, file: Path | None = None) -> str:
+    """Write Markdown sections to bench/results/NAME.md (or to `file`) and print them."""
+    text = "\n\n".join(map(str, sections)).rstrip("\n") + "\n"
+    (file or RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+    print(text, flush=True)
+    return text
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Least, median and most."""
+    return " / ".join(f"{x:.{digits}f}" for x in (min(values), statistics.median(values), max(values)))
 
 
 class Table:
