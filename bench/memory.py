@@ -47,8 +47,8 @@ def main() -> None:
 
 def plan(model: str, precision: str, sequences: int, context: int, kv: str) -> float:
     """What `plan` says, in GB."""
-    from weightwright.plan.run import shape_of
     from weightwright.plan import memory
+    from weightwright.plan.run import shape_of
     from weightwright.plan.settings import PlanSettings
 
     settings = PlanSettings.model_validate({
