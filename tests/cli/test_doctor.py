@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import Field
 
-from weightwright import config
+from weightwright import config, settings_file
 from weightwright.cli import init
 from weightwright.cli.app import main
 from weightwright.config import Settings
@@ -73,7 +73,7 @@ def test_a_template_loads_and_says_the_defaults(name: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", init.TEMPLATES)
 def test_a_template_holds_every_option_and_its_description(name: str, tmp_path: Path) -> None:
-    text = init.template(init.settings_type(name), name)
+    text = settings_file.template(init.settings_type(name), name)
     for leaf in config.leaves(init.settings_type(name)):
         assert f"{leaf.path[-1]}:" in text
         if leaf.field.description:
@@ -93,7 +93,7 @@ def test_a_template_takes_nested_defaults_from_above() -> None:
         inner: Inner = Inner(size=7)
         last: str = Field("x: y", description="text")
 
-    assert yaml.safe_load(init.template(Outer, "outer")) == {"inner": {"size": 7}, "last": "x: y"}
+    assert yaml.safe_load(settings_file.template(Outer, "outer")) == {"inner": {"size": 7}, "last": "x: y"}
 
 
 def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,0 +1,273 @@
+"""Knowledge bases, from settings to results: `kb add`, `sync`, `rm`, `list`, `search`, `eval`, and `ask`."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from weightwright.config import Settings
+from weightwright.errors import DataError, RequestError, UsageError
+from weightwright.ports import Completion, Hit, Progress, Usage, silent
+from weightwright.rag.index import Report
+from weightwright.rag.settings import AnswerSettings, ChunkSettings, LoadSettings, RetrieveSettings
+from weightwright.rag.stores.base import DocumentInfo, StoreMeta
+
+_EMBEDDER_HELP = "embedder address; default: the knowledge base's own, minilm for a new one"
+_REASONS_SHOWN = 5
+
+
+class KbAddSettings(Settings):
+    """What is added, and how."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    paths: tuple[str, ...] = Field(description="files and folders")
+    embedder: str = Field("", description=_EMBEDDER_HELP)
+    chunk: ChunkSettings = ChunkSettings()
+    load: LoadSettings = LoadSettings()
+
+
+class KbSyncSettings(Settings):
+    """Which folder the knowledge base follows."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    folder: str = Field(description="folder; documents that came from it and are gone are deleted")
+    embedder: str = Field("", description=_EMBEDDER_HELP)
+    chunk: ChunkSettings = ChunkSettings()
+    load: LoadSettings = LoadSettings()
+
+
+class KbRmSettings(Settings):
+    """What is removed."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    paths: tuple[str, ...] = Field(description="document ids, files or folders")
+
+
+class KbListSettings(Settings):
+    """Which knowledge base is listed."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    where: str = Field("", description="only documents for which this holds, e.g. format = 'pdf'")
+
+
+class KbSearchSettings(Settings):
+    """What is searched, and how."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    query: str = Field(description="what is looked for")
+    k: int = Field(10, ge=1, description="hits, at most")
+    where: str = Field("", description="only documents for which this holds, e.g. format = 'pdf'")
+    embedder: str = Field("", description=_EMBEDDER_HELP)
+    retrieve: RetrieveSettings = RetrieveSettings()
+
+
+class KbEvalSettings(Settings):
+    """What retrieval is measured with."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    queries: Path = Field(description='BEIR lines {"_id", "text"}')
+    qrels: Path = Field(description="TREC lines: query 0 document relevance")
+    metrics: tuple[str, ...] = Field(
+        ("nDCG@10", "Recall@5", "Recall@100", "RR@10"),
+        description="ir-measures' names, e.g. nDCG@10,Recall@5",
+    )
+    embedder: str = Field("", description=_EMBEDDER_HELP)
+    retrieve: RetrieveSettings = RetrieveSettings()
+
+
+class AskSettings(Settings):
+    """Who is asked what."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    question: str = Field(description="the question")
+    model: str = Field(description="model address; `extract` quotes the best sentences without a model")
+    embedder: str = Field("", description="embedder address; default: the knowledge base's own")
+    where: str = Field("", description="only documents for which this holds, e.g. format = 'pdf'")
+    answer: AnswerSettings = AnswerSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The documents of a knowledge base, and what it was made with."""
+
+    documents: tuple[DocumentInfo, ...]
+    meta: StoreMeta
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of all documents."""
+        return sum(info.chunks for info in self.documents)
+
+    def data(self) -> dict[str, Any]:
+        """The listing as JSON."""
+        return {
+            "documents": len(self.documents),
+            "chunks": self.chunks,
+            "unchanged": 0,
+            "skipped": [],
+            "embedder": self.meta.embedder,
+            "items": [
+                {
+                    "document": info.id,
+                    "version": info.version,
+                    "path": info.path,
+                    "title": info.title,
+                    "chunks": info.chunks,
+                    "pages": len(info.page_starts) or None,
+                }
+                for info in self.documents
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer with its citations, and the tokens that it took."""
+
+    completion: Completion
+    usage: Usage
+
+    def data(self) -> dict[str, Any]:
+        """The answer as JSON."""
+        return {
+            "answer": self.completion.text.strip(),
+            "citations": [
+                {
+                    "n": citation.n,
+                    "document": citation.document,
+                    "path": citation.path,
+                    "page": citation.page,
+                    "start": citation.start,
+                    "end": citation.end,
+                    "quote": citation.quote,
+                }
+                for citation in self.completion.citations
+            ],
+            "usage": {
+                "prompt_tokens": self.usage.prompt_tokens,
+                "completion_tokens": self.usage.completion_tokens,
+            },
+            "trace": dict(self.completion.trace),
+        }
+
+
+def add(settings: KbAddSettings, progress: Progress = silent) -> Report:
+    """Read files and folders into a knowledge base, which is made where there is none. Raises DataError."""
+    from weightwright.connect import open_for_adding
+    from weightwright.rag import index
+
+    if not settings.paths:
+        raise UsageError("nothing to add; give files or folders")
+    index.must_exist(settings.paths)  # before the seconds that the embedder takes
+    with open_for_adding(settings.kb, embedder=settings.embedder, chunks=settings.chunk) as (store, embedder):
+        report = index.add(store, embedder, settings.paths, settings=settings.load, progress=progress)
+    return _something_done(report, "added")
+
+
+def sync(settings: KbSyncSettings, progress: Progress = silent) -> Report:
+    """Add what is new or changed in a folder, and delete what is gone from it. Raises DataError."""
+    from weightwright.connect import open_for_adding
+    from weightwright.rag import index
+
+    if not Path(settings.folder).is_dir():
+        raise DataError(settings.folder, "is not a folder; sync takes one, kb add takes files too")
+    with open_for_adding(settings.kb, embedder=settings.embedder, chunks=settings.chunk) as (store, embedder):
+        report = index.sync(store, embedder, settings.folder, settings=settings.load, progress=progress)
+    return _something_done(report, "added")
+
+
+def remove(settings: KbRmSettings) -> Report:
+    """Remove documents by id, file or folder. Raises DataError."""
+    from weightwright.connect import open_store
+    from weightwright.rag import index
+
+    if not settings.paths:
+        raise UsageError("nothing to remove; give document ids, files or folders")
+    with closing(open_store(settings.kb)) as store:
+        return _something_done(index.remove(store, settings.paths), "removed")
+
+
+def listing(settings: KbListSettings) -> Listing:
+    """The documents of a knowledge base."""
+    from weightwright.connect import open_store
+
+    with closing(open_store(settings.kb)) as store:
+        return Listing(tuple(store.documents(_condition(settings.where))), store.meta)
+
+
+def search(settings: KbSearchSettings) -> list[Hit]:
+    """The best hits, best first."""
+    from weightwright.connect import open_knowledge
+
+    where = _condition(settings.where)
+    asked = AnswerSettings(retrieve=settings.retrieve)
+    with closing(open_knowledge(settings.kb, embedder=settings.embedder, settings=asked)) as knowledge:
+        return list(knowledge.search(settings.query, settings.k, where=where))
+
+
+def evaluate(settings: KbEvalSettings, progress: Progress = silent) -> dict[str, float]:
+    """The metrics of retrieval, by name. Raises DataError and SettingsError before anything is opened."""
+    from weightwright.connect import open_knowledge
+    from weightwright.rag import evaluate as evaluation
+
+    metrics = tuple(name.strip() for item in settings.metrics for name in item.split(",") if name.strip())
+    for name in metrics:
+        evaluation.parse_metric(name)
+    queries = evaluation.read_queries(settings.queries)
+    qrels = evaluation.read_qrels(settings.qrels)
+    asked = AnswerSettings(retrieve=settings.retrieve)
+    with closing(open_knowledge(settings.kb, embedder=settings.embedder, settings=asked)) as knowledge:
+        return evaluation.evaluate(
+            knowledge.store, knowledge.embedder, queries, qrels, metrics, settings.retrieve, progress=progress
+        )
+
+
+def ask(settings: AskSettings, progress: Progress = silent) -> Answered:
+    """Answer a question from a knowledge base. Raises RequestError for an empty one."""
+    from weightwright.connect import open_chat, open_knowledge
+
+    if not settings.question.strip():
+        raise RequestError("the question is empty; write what you want to know")
+    where = _condition(settings.where)
+    with (
+        closing(
+            open_knowledge(settings.kb, embedder=settings.embedder, settings=settings.answer)
+        ) as knowledge,
+        closing(open_chat(settings.model, progress=progress)) as chat,
+    ):
+        result = knowledge.submit(chat, knowledge.request(settings.question), where).result()
+        return Answered(result.completions[0], result.usage)
+
+
+def hit_data(hit: Hit) -> dict[str, Any]:
+    """A hit as JSON."""
+    chunk = hit.chunk
+    return {
+        "document": chunk.document_id,
+        "version": chunk.version,
+        "path": hit.path,
+        "page": chunk.page,
+        "start": chunk.start,
+        "end": chunk.end,
+        "score": hit.score,
+        "heading": chunk.heading,
+        "text": chunk.text,
+    }
+
+
+def _condition(text: str) -> Any:
+    """The condition in `--where`, or None."""
+    from weightwright.rag.stores.filters import parse
+
+    return parse(text) if text.strip() else None
+
+
+def _something_done(report: Report, done: str) -> Report:
+    """The report. Raises DataError where nothing was done and something was refused."""
+    if report.skipped and not (report.documents or report.unchanged or report.removed):
+        lines = [f"skipped {item.path}: {item.reason}" for item in report.skipped]
+        more = f" (and {len(lines) - _REASONS_SHOWN} more)" if len(lines) > _REASONS_SHOWN else ""
+        raise DataError(None, f"nothing was {done}: " + "; ".join(lines[:_REASONS_SHOWN]) + more)
+    return report
