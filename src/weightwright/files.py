@@ -145,3 +145,9 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def as_path(path: Path) -> str:
+    """The path as an address has it: one that is relative begins with a dot."""
+    text = path.as_posix()
+    return text if text.startswith(("/", "./", "../", "~")) or path.is_absolute() else f"./{text}"

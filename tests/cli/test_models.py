@@ -130,7 +130,7 @@ def test_from_names_the_hub_wherever_it_is_said(
         asked.update(options)
         return tmp_path
 
-    monkeypatch.setattr("weightwright.cli.models.bring", pull)
+    monkeypatch.setattr("weightwright.hub.models.bring", pull)
     argv = ["pull", "acme/tiny"]
     if way == "flag":
         argv += ["--from", "modelscope"]

@@ -2,55 +2,18 @@
 
 from collections.abc import Sequence
 from contextlib import closing
-from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from weightwright import options
 from weightwright.cli.flags import Outcome, verb
-from weightwright.config import Settings
-from weightwright.data.grounded import PromptSettings
-from weightwright.options import TrainOn
+from weightwright.data.settings import DataCheckSettings, DataShowSettings
 
 if TYPE_CHECKING:
     from weightwright.data.checks import Alike, Problem
+    from weightwright.data.show import Shown
     from weightwright.data.summary import Found
     from weightwright.data.template import Encoded
 
-Runs = list[tuple[bool, str]]
-ROWS_HELP = (
-    "rows: .json, .jsonl, .csv, .parquet or .txt, a folder of them, or FOLDER:NAME of a dataset_info.json"
-)
 _SHOWN = 10
-
-
-class DataShowSettings(Settings):
-    """Which rows to show, as which model will read them."""
-
-    file: Path = Field(description=ROWS_HELP)
-    model: str = Field(description="model address, for its tokenizer and chat template")
-    train_on: TrainOn = options.TRAIN_ON
-    first: int = Field(1, ge=1, description="number of the first row to show")
-    count: int = Field(3, ge=1, description="rows to show")
-    prompt: PromptSettings = Field(default_factory=PromptSettings)
-
-
-class DataCheckSettings(Settings):
-    """Which rows to check, and what for."""
-
-    file: Path = Field(description=ROWS_HELP)
-    model: str = Field(
-        "", description="model address, to count tokens as it will read them; default: characters"
-    )
-    eval_data: Path | None = Field(None, description="rows held out, to be sought among the others")
-    embedder: str = Field(
-        "", description="embedder address (minilm), to count kinds of task; default: not counted"
-    )
-    train_on: TrainOn = options.TRAIN_ON
-    max_length: int = options.MAX_LENGTH
-    prompt: PromptSettings = Field(default_factory=PromptSettings)
 
 
 @verb(DataShowSettings, section="data_show", positional=("file",))
@@ -59,41 +22,11 @@ def show(settings: DataShowSettings) -> Outcome:
 
     A preference pair is printed as two rows, the chosen answer first.
     """
-    from weightwright.data.formats import read_parts
-    from weightwright.data.sample import Judged
-    from weightwright.data.template import encode_row
+    from weightwright.data.show import show as shown
     from weightwright.weights.load import load_tokenizer
 
-    rows = [row for part in read_parts(settings.file, settings.prompt) for row in part.rows]
-    tokenizer = load_tokenizer(settings.model)
-    each = [encode_row(row, tokenizer, settings.train_on) for row in rows]
-    encoded = [one for row in each for one in row]
-    window = slice(settings.first - 1, settings.first - 1 + settings.count)
-    shown: list[Encoded] = []
-    notes: list[str] = []
-    for row, parts in zip(rows[window], each[window], strict=True):
-        shown += parts
-        notes += [("judged good" if row.good else "judged bad") if isinstance(row, Judged) else ""] * len(
-            parts
-        )
-    runs = [_runs(row, tokenizer) for row in shown]
-    data = {
-        "rows": len(rows),
-        "tokens": sum(map(len, encoded)),
-        "labelled_tokens": sum(row.labelled_tokens for row in encoded),
-        "longest": max(map(len, encoded)),
-        "shown": [
-            {
-                "place": str(row.place),
-                "tokens": len(row),
-                "labelled_tokens": row.labelled_tokens,
-                "parts": [{"labelled": labelled, "text": text} for labelled, text in parts],
-            }
-            | ({"note": note} if note else {})
-            for row, note, parts in zip(shown, notes, runs, strict=True)
-        ],
-    }
-    return Outcome(data, _view(data, shown, notes, runs))
+    found = shown(settings, load_tokenizer(settings.model))
+    return Outcome(found.data(), _view(found))
 
 
 @verb(DataCheckSettings, section="data_check", positional=("file",))
@@ -150,27 +83,18 @@ def _kinds(found: "Found", embedder: str) -> tuple[list[str], list[dict[str, Any
     return said, [{"setting": "rank", "value": rank, "why": why}], notes
 
 
-def _runs(row: "Encoded", tokenizer: Any) -> Runs:
-    """The row's text, cut where labelled and other tokens meet."""
-    pairs = zip(row.labelled, row.token_ids, strict=True)
-    return [
-        (labelled, tokenizer.decode([token for _, token in part]))
-        for labelled, part in groupby(pairs, key=lambda pair: pair[0])
-    ]
-
-
-def _view(data: dict[str, Any], shown: list["Encoded"], notes: list[str], runs: list[Runs]) -> Any:
+def _view(found: "Shown") -> Any:
     from rich.console import Group
     from rich.text import Text
 
     blocks: list[Any] = [
-        f"{data['rows']} rows, {data['tokens']:,} tokens, {data['labelled_tokens']:,} of them carry loss; "
-        f"the longest row has {data['longest']:,}"
+        f"{found.rows} rows, {found.tokens:,} tokens, {found.labelled_tokens:,} of them carry loss; "
+        f"the longest row has {found.longest:,}"
     ]
-    for row, note, parts in zip(shown, notes, runs, strict=True):
-        head = f"\n{row.place}: {len(row)} tokens, {row.labelled_tokens} carry loss"
-        blocks.append(Text(f"{head}, {note}" if note else head, style="bold"))
-        styled = [(text, "bold green" if labelled else "dim") for labelled, text in parts]
+    for one in found.shown:
+        head = f"\n{one.row.place}: {len(one.row)} tokens, {one.row.labelled_tokens} carry loss"
+        blocks.append(Text(f"{head}, {one.note}" if one.note else head, style="bold"))
+        styled = [(text, "bold green" if labelled else "dim") for labelled, text in one.runs]
         blocks.append(Text.assemble(*styled))
     return Group(*blocks)
 

@@ -7,12 +7,8 @@ from weightwright.cli.flags import Outcome, verb
 from weightwright.config import Settings
 
 
-class DoctorSettings(Settings):
-    """`doctor` has no options of its own."""
-
-
-@verb(DoctorSettings, section="doctor")
-def doctor(settings: DoctorSettings) -> Outcome:
+@verb(Settings, section="doctor")
+def doctor(settings: Settings) -> Outcome:
     """Say what this machine has and what will be fast on it."""
     del settings
     from weightwright.hub.store import disk

@@ -1,12 +1,12 @@
 """`weightwright tune`: train an adapter, or every weight, on your rows."""
 
 import logging
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightwright.cli.flags import Outcome, verb
 from weightwright.cli.progress import bar
+from weightwright.files import as_path
 from weightwright.tune.settings import TuneSettings
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def tune(settings: TuneSettings) -> Outcome | None:
     The same command goes on where an interrupted run stopped. `weightwright tune watch DIR` follows a run from
     another terminal.
     """
-    from weightwright.tune import run
+    from weightwright.connect import open_chat
+    from weightwright.tune import preview, run
     from weightwright.tune.distributed import is_first
 
     if not is_first():  # one of several processes: the first one shows and answers
@@ -44,38 +45,9 @@ def tune(settings: TuneSettings) -> Outcome | None:
         return None
     with bar("tune") as progress:
         result = run.tune(settings, progress=progress)
-    shown = [] if result.finished_before else _before_and_after(result, settings)
-    data = {**result.to_json(), "shown": [_row(one) for one in shown]}
+    shown = [] if result.finished_before else preview.before_and_after(result, settings, open_chat)
+    data = {**result.to_json(), "shown": [one.data() for one in shown]}
     return Outcome(data, _view(result, settings, shown))
-
-
-def _before_and_after(result: "TuneResult", settings: TuneSettings) -> "list[Preview]":
-    """What the model says to a few held-out rows, without and with what was learnt."""
-    if not settings.show or settings.eval_data is None or settings.objective == "pretrain":
-        return []
-    from weightwright.connect import open_chat
-    from weightwright.tune import dataset, preview
-
-    read = dataset.read(settings, settings.eval_data)[: settings.show]
-    samples = [getattr(row, "chosen", getattr(row, "sample", row)) for row in read]
-    adapters = {"tuned": result.adapter} if result.adapter else None
-    with closing(open_chat(settings.model, adapters=adapters)) as chat:
-        before = preview.answers(chat, samples)
-        after = preview.answers(chat, samples, adapter="tuned") if adapters else []
-    if result.model is not None:
-        with closing(open_chat(_as_path(str(result.model)))) as chat:
-            after = preview.answers(chat, samples)
-    return preview.side_by_side(samples, before, after)
-
-
-def _row(one: "Preview") -> dict[str, Any]:
-    return {
-        "place": str(one.place),
-        "question": one.question,
-        "wanted": one.wanted,
-        "before": one.before,
-        "after": one.after,
-    }
 
 
 def _view(result: "TuneResult", settings: TuneSettings, shown: "list[Preview]") -> str:
@@ -96,13 +68,9 @@ def _view(result: "TuneResult", settings: TuneSettings, shown: "list[Preview]") 
     if result.finished_before:
         lines.insert(0, "this run had already finished; to train again choose another --out")
     if result.adapter:
-        lines.append(f"try it: weightwright chat {settings.model}+{_as_path(str(result.adapter))}")
+        lines.append(f"try it: weightwright chat {settings.model}+{as_path(result.adapter)}")
     for one in shown:
         lines.append(
             f"\n{one.question}\n  before: {one.before}\n  after:  {one.after}\n  wanted: {one.wanted}"
         )
     return "\n".join([*lines, *result.diagnosis, *result.notes])
-
-
-def _as_path(text: str) -> str:
-    return text if text.startswith(("/", "./", "../", "~")) else f"./{text}"

@@ -1,24 +1,13 @@
 """`weightwright tune watch`: a running tune, seen from another terminal."""
 
 import time
-from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
 from weightwright.cli.flags import Outcome, verb
-from weightwright.config import Settings
-from weightwright.tune.watch import State, state
+from weightwright.tune.watch import State, WatchSettings, state
 
 _LOOK_EVERY_S = 1.0
 _QUIET_S = 300.0
-
-
-class WatchSettings(Settings):
-    """Which run to watch."""
-
-    folder: Path = Field(description="--out of the run")
-    once: bool = Field(False, description="say how far it is and end")
 
 
 @verb(WatchSettings, section="tune_watch", positional=("folder",))
@@ -34,11 +23,7 @@ def watch(settings: WatchSettings) -> Outcome:
                 time.sleep(_LOOK_EVERY_S)
                 found = state(settings.folder, time.time())
                 live.update(view(found), refresh=True)
-    data = {
-        "done": found.done, "steps": found.steps, "finished": found.finished, "tokens_per_s": found.tokens_per_s,
-        "losses": list(found.losses), "evals": [list(one) for one in found.evals], "age_s": round(found.age_s, 1),
-    }  # fmt: skip
-    return Outcome(data, view(found))
+    return Outcome(found.data(), view(found))
 
 
 def view(found: State) -> Any:

@@ -1,11 +1,27 @@
 """What a model says before and after a run on a few held-out rows; a Chat is handed in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from weightwright.data.formats import Sample
 from weightwright.errors import Place
+from weightwright.files import as_path
 from weightwright.ports import Chat, ChatRequest, Message, SamplingParams
+from weightwright.tune.settings import TuneSettings
+
+if TYPE_CHECKING:
+    from weightwright.tune.run import TuneResult
+
+
+class OpenChat(Protocol):
+    """Opens the model at an address, with adapters by name."""
+
+    def __call__(self, address: str, *, adapters: Mapping[str, Path] | None = None) -> Chat:
+        """A Chat that the caller closes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +33,31 @@ class Preview:
     wanted: str
     before: str
     after: str
+
+    def data(self) -> dict[str, Any]:
+        """The row as JSON."""
+        return {
+            "place": str(self.place), "question": self.question, "wanted": self.wanted, "before": self.before,
+            "after": self.after,
+        }  # fmt: skip
+
+
+def before_and_after(result: "TuneResult", settings: TuneSettings, open_chat: OpenChat) -> list[Preview]:
+    """What the model says to a few held-out rows, without and with what was learnt; none where none are held out."""
+    if not settings.show or settings.eval_data is None or settings.objective == "pretrain":
+        return []
+    from weightwright.tune import dataset
+
+    read = dataset.read(settings, settings.eval_data)[: settings.show]
+    samples = [getattr(row, "chosen", getattr(row, "sample", row)) for row in read]
+    adapters = {"tuned": result.adapter} if result.adapter else None
+    with closing(open_chat(settings.model, adapters=adapters)) as chat:
+        before = answers(chat, samples)
+        after = answers(chat, samples, adapter="tuned") if adapters else []
+    if result.model is not None:
+        with closing(open_chat(as_path(result.model))) as chat:
+            after = answers(chat, samples)
+    return side_by_side(samples, before, after)
 
 
 def answers(

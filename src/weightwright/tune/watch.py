@@ -3,8 +3,19 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pydantic import Field
+
+from weightwright.config import Settings
 from weightwright.errors import TuneError
+
+
+class WatchSettings(Settings):
+    """Which run to watch."""
+
+    folder: Path = Field(description="--out of the run")
+    once: bool = Field(False, description="say how far it is and end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +29,13 @@ class State:
     tokens_per_s: float
     age_s: float  # since something was last written
     finished: bool
+
+    def data(self) -> dict[str, Any]:
+        """The state as JSON."""
+        return {
+            "done": self.done, "steps": self.steps, "finished": self.finished, "tokens_per_s": self.tokens_per_s,
+            "losses": list(self.losses), "evals": [list(one) for one in self.evals], "age_s": round(self.age_s, 1),
+        }  # fmt: skip
 
 
 def state(folder: Path, now_s: float) -> State:

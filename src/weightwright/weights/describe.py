@@ -6,13 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import Field
 
+from weightwright.address.models import parse_model
+from weightwright.config import Settings
 from weightwright.errors import ModelError
 from weightwright.hub import weight_files
+from weightwright.hub.store import locate
 from weightwright.weights import gguf_file, quantized, support
 from weightwright.weights.support import Support
 
 _UNKNOWN_LICENCE = ""
+
+
+class ShowSettings(Settings):
+    """Which model to describe."""
+
+    model: str = Field(description="model address: hub id that was pulled, path or short name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,32 @@ class Description:
     has_template: bool
     licence: str
     fingerprint: str
+
+    def data(self) -> dict[str, Any]:
+        """The description as JSON."""
+        return {
+            "path": str(self.path),
+            "supported": self.support.ok,
+            "why": self.support.why,
+            "architecture": self.support.architecture,
+            "parameters": self.parameters,
+            "context_tokens": self.context_tokens,
+            "chat_template": self.has_template,
+            "weights_bytes": self.weights_bytes,
+            "weights_type": self.weights_type,
+            "licence": self.licence,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def show(settings: ShowSettings) -> dict[str, Any]:
+    """The description of the model at an address, as JSON. Raises ModelError where it is not on this machine."""
+    address = parse_model(settings.model)
+    path = locate(address)
+    if path is None:
+        remedy = f"; run: weightwright pull {address}" if address.hub_id else ""
+        raise ModelError(f"{address} is not on this machine{remedy}")
+    return {"model": str(address)} | describe(path).data()
 
 
 def describe(path: Path) -> Description:

@@ -1,0 +1,41 @@
+"""The options of `data show` and `data check`."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from weightwright import options
+from weightwright.config import Settings
+from weightwright.data.grounded import PromptSettings
+from weightwright.options import TrainOn
+
+_ROWS_HELP = (
+    "rows: .json, .jsonl, .csv, .parquet or .txt, a folder of them, or FOLDER:NAME of a dataset_info.json"
+)
+
+
+class DataShowSettings(Settings):
+    """Which rows to show, as which model will read them."""
+
+    file: Path = Field(description=_ROWS_HELP)
+    model: str = Field(description="model address, for its tokenizer and chat template")
+    train_on: TrainOn = options.TRAIN_ON
+    first: int = Field(1, ge=1, description="number of the first row to show")
+    count: int = Field(3, ge=1, description="rows to show")
+    prompt: PromptSettings = Field(default_factory=PromptSettings)
+
+
+class DataCheckSettings(Settings):
+    """Which rows to check, and what for."""
+
+    file: Path = Field(description=_ROWS_HELP)
+    model: str = Field(
+        "", description="model address, to count tokens as it will read them; default: characters"
+    )
+    eval_data: Path | None = Field(None, description="rows held out, to be sought among the others")
+    embedder: str = Field(
+        "", description="embedder address (minilm), to count kinds of task; default: not counted"
+    )
+    train_on: TrainOn = options.TRAIN_ON
+    max_length: int = options.MAX_LENGTH
+    prompt: PromptSettings = Field(default_factory=PromptSettings)

@@ -1,0 +1,90 @@
+"""Rows as a model reads them, with the tokens that carry loss."""
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from weightwright.data.formats import read_parts
+from weightwright.data.sample import Judged
+from weightwright.data.settings import DataShowSettings
+from weightwright.data.template import Encoded, encode_row
+
+Runs = list[tuple[bool, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRow:
+    """A row as the model reads it: its text, cut where labelled tokens and others meet, and how it was judged."""
+
+    row: Encoded
+    runs: Runs
+    note: str = ""
+
+    def data(self) -> dict[str, Any]:
+        """The row as JSON."""
+        found: dict[str, Any] = {
+            "place": str(self.row.place),
+            "tokens": len(self.row),
+            "labelled_tokens": self.row.labelled_tokens,
+            "parts": [{"labelled": labelled, "text": text} for labelled, text in self.runs],
+        }
+        return found | ({"note": self.note} if self.note else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """All rows of a file in numbers, and those that were asked for."""
+
+    rows: int
+    tokens: int
+    labelled_tokens: int
+    longest: int
+    shown: tuple[ShownRow, ...]
+
+    def data(self) -> dict[str, Any]:
+        """The result as JSON."""
+        return {
+            "rows": self.rows,
+            "tokens": self.tokens,
+            "labelled_tokens": self.labelled_tokens,
+            "longest": self.longest,
+            "shown": [one.data() for one in self.shown],
+        }
+
+
+def show(settings: DataShowSettings, tokenizer: Any) -> Shown:
+    """Read all rows, and cut those asked for into labelled and other text; a pair is two, the chosen one first.
+
+    Raises DataError with the row's place.
+    """
+    rows = [row for part in read_parts(settings.file, settings.prompt) for row in part.rows]
+    each = [encode_row(row, tokenizer, settings.train_on) for row in rows]
+    encoded = [one for row in each for one in row]
+    window = slice(settings.first - 1, settings.first - 1 + settings.count)
+    shown = [
+        ShownRow(part, _runs(part, tokenizer), _note(row))
+        for row, parts in zip(rows[window], each[window], strict=True)
+        for part in parts
+    ]
+    return Shown(
+        rows=len(rows),
+        tokens=sum(map(len, encoded)),
+        labelled_tokens=sum(row.labelled_tokens for row in encoded),
+        longest=max(map(len, encoded)),
+        shown=tuple(shown),
+    )
+
+
+def _note(row: Any) -> str:
+    if not isinstance(row, Judged):
+        return ""
+    return "judged good" if row.good else "judged bad"
+
+
+def _runs(row: Encoded, tokenizer: Any) -> Runs:
+    """The row's text, cut where labelled and other tokens meet."""
+    pairs = zip(row.labelled, row.token_ids, strict=True)
+    return [
+        (labelled, tokenizer.decode([token for _, token in part]))
+        for labelled, part in groupby(pairs, key=lambda pair: pair[0])
+    ]
