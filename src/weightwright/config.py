@@ -113,10 +113,12 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises SettingsError with the line where it cannot be read."""
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot read settings from {file}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file} is not UTF-8 text (byte {error.start + 1}); save it as UTF-8") from error
+    except OSError as error:
+        raise SettingsError(f"cannot read settings from {file}: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise SettingsError(f"{file} is not valid YAML: {error}") from error
+        raise SettingsError(f"{file} is not valid YAML: {_of_yaml(error)}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -149,13 +151,16 @@ def explain(
     """A pydantic error as one clear line a problem: where from, which key, what was expected."""
     lines: list[str] = []
     missing: list[str] = []
+    wrong_usage = 0  # what stood on the command line, or had to
     for problem in error.errors(include_url=False):
         path = tuple(str(part) for part in problem["loc"])
         key = ".".join(path)
         source = next((o for k, o in (origin or {}).items() if k == key or k.startswith(key + ".")), "")
+        wrong_usage += source.startswith("--") and problem["type"] != "missing"
         prefix = f"{source}: " if source and not source.startswith("--") else ""
         if problem["type"] == "missing":
             missing.append(key)
+            wrong_usage += 1
             lines.append(f"{key} is required{_described(settings_type, path)}")
             continue
         if problem["type"] == "extra_forbidden":
@@ -165,7 +170,7 @@ def explain(
             value = f"{key}={problem['input']!r}: " if key else ""
             lines.append(f"{prefix}{value}{message}")
     text = "; ".join(lines)
-    return UsageError(text, tuple(missing)) if len(missing) == len(lines) else SettingsError(text)
+    return UsageError(text, tuple(missing)) if wrong_usage == len(lines) else SettingsError(text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -186,6 +191,14 @@ def to_yaml(settings: BaseModel) -> str:
 def _described(settings_type: type[BaseModel], path: tuple[str, ...]) -> str:
     field = next((leaf.field for leaf in leaves(settings_type) if leaf.path == path), None)
     return f" ({field.description})" if field and field.description else ""
+
+
+def _of_yaml(error: yaml.YAMLError) -> str:
+    """What is wrong and where, on one line."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', None) or 'cannot be read'}"
 
 
 def _names(settings_type: type[BaseModel], path: tuple[str, ...]) -> list[str]:

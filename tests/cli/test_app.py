@@ -23,25 +23,67 @@ def run(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["tuna"], 2, "unknown verb 'tuna'; did you mean tune?"),
-        (["data", "shw"], 2, "unknown verb 'shw'; did you mean show?"),
+        (["tuna"], 2, "unknown verb 'tuna'; did you mean tune?; see weightwright --help"),
+        (["data", "shw"], 2, "unknown verb 'shw'; did you mean show?; see weightwright data --help"),
         (["plan", "tiny", "tinier"], 2, "'tinier' belongs to no option; see weightwright plan --help"),
-        (["doctor", "--nope"], 2, "Unknown option: --nope"),
+        (["doctor", "--nope"], 2, "Unknown option: --nope; see weightwright doctor --help"),
+        (
+            ["plan", "tiny", "--epoch", "3"],
+            2,
+            "--epoch; did you mean --epochs?; see weightwright plan --help",
+        ),
+        (["chat", "tiny", "--rank", "8"], 2, "Unknown option: --rank; see weightwright chat --help"),
         (["serve"], 2, "model is required (model address)"),
-        (["serve", "x", "--port", "many"], 2, "port"),
-        (["serve", "x", "--port", "99999"], 1, "port=99999: Input should be less than or equal to 65535"),
+        (
+            ["kb", "search", "kb.db"],
+            2,
+            "query is required (what is looked for); see weightwright kb search --help",
+        ),
+        (["serve", "x", "--port", "many"], 2, "--port"),
+        (["serve", "x", "--port", "99999"], 2, "port=99999: Input should be less than or equal to 65535"),
+        (
+            ["tune", "x", "--data", "d", "--out", "o", "--rank", "0"],
+            2,
+            "rank=0: Input should be greater than",
+        ),
+        (["tune", "x", "--data", "d", "--out", "o", "--epochs", "abc"], 2, "abc"),
+        (["plan", "x", "--device-memory", "abc"], 2, "device_memory='abc': expected a size such as 24GB"),
+        (["plan", "x", "--device-memory", "24"], 2, "write 24GB or 24MB"),
         (["serve", "x", "--host", "0.0.0.0"], 1, "set api_key"),
-        (["doctor", "--config", "absent.yaml"], 1, "cannot read settings from absent.yaml"),
+        (["doctor", "--config", "absent.yaml"], 1, "cannot read settings from absent.yaml: No such file"),
+        (["doctor", "--config", "folder"], 1, "cannot read settings from folder: Is a directory"),
+        (["doctor", "--config", "latin.yaml"], 1, "latin.yaml is not UTF-8 text (byte 7); save it as UTF-8"),
+        (["doctor", "--config", "wrong.yaml"], 1, "wrong.yaml is not valid YAML: line 1, column 8: "),
+        (["tune", "--config", "empty.yaml"], 2, "out is required"),
         (["chat", "ftp://x"], 1, "ftp"),
+        (["chat", "localhost:8000"], 1, "a server's address begins with http:// or https://"),
+        (["chat", "api.example.org/v1"], 1, "as in http://api.example.org/v1"),
+        (["chat", "smollm2 135m"], 1, "did you mean smollm2-135m?"),
+        (["judge", "folder"], 1, "folder"),
+        (["judge", "empty.yaml"], 1, "empty.yaml"),
+        (["kb", "search", "none.db", "x"], 1, "make one: weightwright kb add none.db"),
     ],
 )
-def test_wrong_input_gives_one_clear_line(arguments: list[str], status: int, message: str) -> None:
-    shown = run(*arguments)
-    assert shown.returncode == status
-    assert shown.stderr.startswith("error: ")
-    assert message in shown.stderr
-    assert "Traceback" not in shown.stderr
-    assert shown.stdout == ""
+def test_wrong_input_gives_one_clear_line(
+    arguments: list[str], status: int, message: str, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.yaml").touch()
+    (tmp_path / "latin.yaml").write_bytes(b"rank: \xe9")
+    (tmp_path / "wrong.yaml").write_text("rank: 4: 5")
+    assert main(arguments) == status
+    out, err = capsys.readouterr()
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_an_error_is_one_line_and_a_status_of_the_process() -> None:
+    shown = run("plan", "tiny", "--nope")
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert shown.stderr == "error: Unknown option: --nope; see weightwright plan --help\n"
 
 
 def test_debug_shows_the_traceback() -> None:

@@ -26,6 +26,8 @@ EXTRACT = "extract"
 
 _PATH = re.compile(r"\.{1,2}(?:[/\\]|$)|/|~|[A-Za-z]:[/\\]|\\\\")
 _ADAPTER = re.compile(r"\+(?=\.{1,2}[/\\]|/|~|[A-Za-z]:[/\\]|\\\\)")
+# HOST:PORT, or what ends in an API's /v1
+_SERVER_WITHOUT_SCHEME = re.compile(r"(?:https?:/?)?([\w.-]+:\d{2,5}(?:/\S*)?|[\w-]+\.[\w.-]+(?:/\S*)?/v1/?)")
 _GGUF_TAG = re.compile(r"(?:UD-)?(?:I?Q[1-8](?:_[0-9A-Z]+)*|TQ[12]_0|F16|MXFP4(?:_MOE)?)", re.IGNORECASE)
 _HUB_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
 _HUB_ID_CHARACTERS = 96  # the hub's own limit
@@ -105,6 +107,10 @@ def parse_model(text: str) -> ModelAddress:
     if SCHEME.match(text):
         base, name = _server(text, "model")
         return ModelAddress("server", base, name)
+    if server := _SERVER_WITHOUT_SCHEME.fullmatch(text):
+        raise AddressError(
+            f"{text!r}: a server's address begins with http:// or https://, as in http://{server[1]}"
+        )
     base, adapter = _split_adapter(text)
     base, tag = _split_tag(base)
     if base == EXTRACT:

@@ -4,6 +4,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensError
 
@@ -113,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         left = " ".join(error.unused_tokens or [])
         return _report(f"{left!r} belongs to no option; see {_help_of(tokens)} for their names", 2)
     except CycloptsError as error:
-        return _report(str(error), 2)
+        return _report(f"{_one_line(error)}; see {_help_of(tokens)}", 2)
     except UsageError as error:
         return _report(f"{error}{_models_here(error)}; see {_help_of(tokens)}", 2)
     except WeightwrightError as error:
@@ -147,7 +148,18 @@ def _unknown_verb(tokens: Sequence[str], error: UnknownCommandError) -> str:
     unknown = (error.unused_tokens or ["?"])[0]
     group = tokens[0] if tokens[0] in groups and unknown != tokens[0] else ""
     known = groups.get(group) or [*groups, *(name for name, *_ in VERBS)]
-    return f"unknown verb {unknown!r}{nearest(unknown, known)}; see weightwright --help"
+    return f"unknown verb {unknown!r}{nearest(unknown, known)}; see {_help_of([group])}"
+
+
+def _one_line(error: CycloptsError) -> str:
+    """Cyclopts' words on one line; of what it thinks was meant, only what is near."""
+    said, _, meant = " ".join(str(error).split()).rstrip(".").partition(" Did you mean ")
+    given, meant = said.rpartition(" ")[2], meant.rstrip("?")
+    return said.rstrip(".") + nearest(given.rstrip("."), [meant]) if _near(given, meant) else said.rstrip(".")
+
+
+def _near(given: str, meant: str) -> bool:
+    return bool(meant) and bool(get_close_matches(given, [meant], cutoff=0.75))
 
 
 def _models_here(error: UsageError) -> str:
@@ -173,11 +185,10 @@ def _report(message: str, status: int) -> int:
 
 
 def _help_of(tokens: Sequence[str]) -> str:
-    verbs: list[str] = []
-    for token in tokens:
-        if token.startswith("-") or not token.isidentifier() or len(verbs) == 1:
-            break
-        verbs.append(token)
+    verbs = [verb for verb in tokens[:1] if verb in {name for name, *_ in VERBS}]
+    for name, _, _, known in GROUPS:
+        if tokens[:1] == [name]:
+            verbs = [name, *(verb for verb in tokens[1:2] if verb in {one for one, *_ in known})]
     return " ".join(["weightwright", *verbs, "--help"])
 
 

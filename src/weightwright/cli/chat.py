@@ -4,6 +4,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
+from weightwright.address.models import parse_model
 from weightwright.cli.flags import Outcome, verb
 from weightwright.cli.progress import bar
 from weightwright.conversation import ChatSettings, Conversation, Ended, opened
@@ -22,6 +23,7 @@ _ENDED: dict[Ended, str] = {
 @verb(ChatSettings, section="chat", positional=("model",))
 def chat(settings: ChatSettings) -> Outcome | None:
     """Talk with a model in the terminal; a question on stdin is answered and that is all."""
+    parse_model(settings.model)  # what is wrong with it is said before a question is waited for
     at_terminal = sys.stdin.isatty()
     question = "" if at_terminal else sys.stdin.read().strip()
     if not at_terminal and not question:
