@@ -114,7 +114,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{file} is not UTF-8 text (byte {error.start + 1}); save it as UTF-8") from error
+        raise SettingsError(
+            f"cannot read settings from {file}: it is no UTF-8 text (byte {error.start + 1}); save it as UTF-8"
+        ) from error
     except OSError as error:
         raise SettingsError(f"cannot read settings from {file}: {error.strerror}") from error
     except yaml.YAMLError as error:

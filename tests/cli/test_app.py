@@ -52,7 +52,11 @@ def run(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
         (["serve", "x", "--host", "0.0.0.0"], 1, "set api_key"),
         (["doctor", "--config", "absent.yaml"], 1, "cannot read settings from absent.yaml: No such file"),
         (["doctor", "--config", "folder"], 1, "cannot read settings from folder: Is a directory"),
-        (["doctor", "--config", "latin.yaml"], 1, "latin.yaml is not UTF-8 text (byte 7); save it as UTF-8"),
+        (
+            ["doctor", "--config", "latin.yaml"],
+            1,
+            "latin.yaml: it is no UTF-8 text (byte 7); save it as UTF-8",
+        ),
         (["doctor", "--config", "wrong.yaml"], 1, "wrong.yaml is not valid YAML: line 1, column 8: "),
         (["tune", "--config", "empty.yaml"], 2, "out is required"),
         (["chat", "ftp://x"], 1, "ftp"),
