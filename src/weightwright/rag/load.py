@@ -5,18 +5,19 @@ first bytes and its name. Hidden files are left out of folders. A document's id 
 what the user gave; its path is absolute.
 """
 
+import gzip
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from weightwright.errors import DataError
 from weightwright.ports import Document
-from weightwright.rag.readers import corpus, html, pdf, text
+from weightwright.rag.readers import corpus
+from weightwright.rag.readers.base import Content, installed_reader, own_reader
 from weightwright.rag.settings import LoadSettings
-
-Reader = Callable[[bytes, LoadSettings], text.Content]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +37,8 @@ class Skipped:
     keep: bool = False
 
 
-READERS: dict[str, Reader] = {
-    ".md": text.read_markdown,
-    ".markdown": text.read_markdown,
-    ".html": html.read_html,
-    ".htm": html.read_html,
-    ".xhtml": html.read_html,
-    ".pdf": pdf.read_pdf,
-    ".ipynb": text.read_notebook,
-}
-OFFICE = [".docx", ".xlsx", ".pptx", ".epub", ".odt", ".ods", ".odp", ".doc", ".xls", ".ppt", ".rtf"]
+_GZIP = b"\x1f\x8b"
+OFFICE = ["docx", "xlsx", "pptx", "epub", "odt", "ods", "odp", "doc", "xls", "ppt", "rtf"]
 # first bytes → what it is; a file that begins so is refused whatever its name is
 FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "a ZIP archive; unpack it and add what is in it"),
@@ -55,7 +48,7 @@ FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"GIF8", "an image; it has no text to read"),
     (b"II*\x00", "an image; it has no text to read"),
     (b"MM\x00*", "an image; it has no text to read"),
-    (b"\x1f\x8b", "compressed (gzip); unpack it first"),
+    (_GZIP, "compressed (gzip) twice; unpack it first"),
     (b"BZh", "compressed (bzip2); unpack it first"),
     (b"\xfd7zXZ\x00", "compressed (xz); unpack it first"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it and add what is in it"),
@@ -86,7 +79,7 @@ def load(source: Source, settings: LoadSettings) -> Iterator[Document | Skipped]
     shown = absolute(source.path)
     try:
         _check_kind(source.path)
-        if source.path.suffix.lower() == ".jsonl":
+        if _ending(source.path) == "jsonl":
             yield from _load_corpus(source.path, shown, settings)
             return
         content = _read(source.path, settings)
@@ -139,6 +132,41 @@ def _check_kind(path: Path) -> None:
         raise DataError(None, "not an ordinary file (a pipe, a socket or a device)")
 
 
+def _bytes(path: Path, settings: LoadSettings) -> bytes:
+    """What is in the file, unpacked where it is gzip's."""
+    size, most = path.stat().st_size, settings.max_file_mb * 1_000_000
+    limit = f"more than max_file_mb={settings.max_file_mb}; split it, or raise --max-file-mb"
+    if size == 0:
+        raise DataError(None, "empty")
+    if size > most:
+        raise DataError(None, f"{size / 1e6:.0f} MB, {limit}")
+    data = path.read_bytes()
+    if not data.startswith(_GZIP):
+        return data
+    try:
+        with gzip.open(path) as file:
+            data = file.read(most + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(None, f"not whole or no gzip file ({error}); compress it again") from error
+    if data[257:262] == b"ustar":
+        raise DataError(None, "a tar archive; unpack it and add what is in it")
+    if len(data) > most:
+        raise DataError(None, f"unpacked {limit}")
+    return data
+
+
+def _check_own(data: bytes, ending: str) -> None:
+    """Raise DataError for what none of our own readers reads."""
+    if ending in OFFICE:
+        raise DataError(
+            None,
+            f".{ending} needs the office extra, which is not in this version; save it as PDF, HTML or text",
+        )
+    for start, reason in FOREIGN:
+        if data.startswith(start):
+            raise DataError(None, reason)
+
+
 def _load_corpus(path: Path, shown: str, settings: LoadSettings) -> Iterator[Document | Skipped]:
     for item in corpus.read_corpus(path, shown, settings):
         if isinstance(item, Document):
@@ -148,29 +176,18 @@ def _load_corpus(path: Path, shown: str, settings: LoadSettings) -> Iterator[Doc
             yield Skipped(f"{shown}:{number}", reason)
 
 
-def _read(path: Path, settings: LoadSettings) -> text.Content:
-    size = path.stat().st_size
-    if size == 0:
-        raise DataError(None, "empty")
-    if size > settings.max_file_mb * 1_000_000:
-        raise DataError(
-            None,
-            f"{size / 1e6:.0f} MB, more than max_file_mb={settings.max_file_mb}; split it, "
-            "or raise --max-file-mb",
-        )
-    data = path.read_bytes()
-    suffix = path.suffix.lower()
-    if suffix in OFFICE:
-        raise DataError(
-            None,
-            f"{suffix} needs the office extra, which is not in this version; save it as PDF, HTML or text",
-        )
-    for start, reason in FOREIGN:
-        if data.startswith(start):
-            raise DataError(None, reason)
-    reader = READERS.get(suffix, text.read_plain)
-    if data.startswith(b"%PDF-"):
-        reader = pdf.read_pdf
+def _ending(path: Path) -> str:
+    """What the file's name ends in, without the point; `notes.md.gz` ends in `md`."""
+    name = Path(path.stem) if path.suffix.lower() == ".gz" else path
+    return name.suffix.lower().removeprefix(".")
+
+
+def _read(path: Path, settings: LoadSettings) -> Content:
+    data, ending = _bytes(path, settings), _ending(path)
+    reader = installed_reader(ending)
+    if reader is None:
+        _check_own(data, ending)
+        reader = own_reader("pdf" if data.startswith(b"%PDF-") else ending)
     content = reader(data, settings)
     if not content.text.strip():
         raise DataError(None, "holds no text")

@@ -1,9 +1,12 @@
 """BEIR-style corpus.jsonl: a document a line, `{"_id", "title", "text"}`, read line by line."""
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from weightwright.errors import DataError, Place
 from weightwright.ports import Document, MetadataValue
@@ -15,7 +18,7 @@ _EXPECTED = 'expected {"_id": ..., "title": ..., "text": ...}'
 
 def read_corpus(path: Path, shown: str, settings: LoadSettings) -> Iterator[Document | tuple[int, str]]:
     """Documents, or (line, reason) for a line that is none. Raises DataError where the first line is none."""
-    with path.open("rb") as file:
+    with _opened(path) as file:
         found = False
         for number, line in enumerate(_lines(file, settings.max_line_mb * 1_000_000), 1):
             if line is not None and not line.strip():
@@ -33,6 +36,22 @@ def read_corpus(path: Path, shown: str, settings: LoadSettings) -> Iterator[Docu
                 yield number, str(error)
         if not found:
             raise DataError(None, "empty")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file's bytes, unpacked where it is gzip's. Raises DataError where that breaks off."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not packed:
+            yield file
+            return
+        try:
+            with gzip.open(file) as unpacked:
+                yield cast(BinaryIO, unpacked)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(None, f"not whole or no gzip file ({error}); compress it again") from error
 
 
 def _lines(file: BinaryIO, most_bytes: int) -> Iterator[bytes | None]:

@@ -3,7 +3,8 @@
 import re
 import warnings
 
-from weightwright.rag.readers.text import Content, clean
+from weightwright.rag.readers.base import Content
+from weightwright.rag.readers.text import clean
 from weightwright.rag.settings import LoadSettings
 
 _UNSEEN = [

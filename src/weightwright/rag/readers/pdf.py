@@ -4,7 +4,8 @@ import re
 import threading
 
 from weightwright.errors import DataError
-from weightwright.rag.readers.text import Content, clean
+from weightwright.rag.readers.base import Content
+from weightwright.rag.readers.text import clean
 from weightwright.rag.settings import LoadSettings
 
 _ONE_AT_A_TIME = threading.Lock()  # PDFium is not thread-safe

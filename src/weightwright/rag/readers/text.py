@@ -3,9 +3,9 @@
 import codecs
 import json
 import re
-from dataclasses import dataclass
 
 from weightwright.errors import DataError
+from weightwright.rag.readers.base import Content
 from weightwright.rag.settings import LoadSettings
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -21,16 +21,6 @@ _LEAST_COMMONEST = 0.1
 _HEADING = re.compile(r"^# +(.+?)[ #]*$", re.MULTILINE)
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title:\s*[\"']?(.*?)[\"']?\s*$", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What a reader found."""
-
-    text: str
-    format: str
-    title: str = ""
-    page_starts: tuple[int, ...] = ()
 
 
 def read_plain(data: bytes, _settings: LoadSettings) -> Content:

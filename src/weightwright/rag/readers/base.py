@@ -1,0 +1,73 @@
+"""What a reader must do. Its contract test is `weightwright.testing.reader.ReaderContract`."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol
+
+from weightwright.errors import DataError
+from weightwright.rag.settings import LoadSettings
+
+ENTRY_POINTS = "weightwright.readers"
+_HERE = "weightwright.rag.readers"
+# the ending of a file's name → the `module:function` that reads it
+READERS: dict[str, str] = {
+    "md": f"{_HERE}.text:read_markdown",
+    "markdown": f"{_HERE}.text:read_markdown",
+    "ipynb": f"{_HERE}.text:read_notebook",
+    "html": f"{_HERE}.html:read_html",
+    "htm": f"{_HERE}.html:read_html",
+    "xhtml": f"{_HERE}.html:read_html",
+    "pdf": f"{_HERE}.pdf:read_pdf",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a reader found: `\n` line ends, nothing that UTF-8 cannot hold; `page_starts[i]` begins page i+1."""
+
+    text: str
+    format: str
+    title: str = ""
+    page_starts: tuple[int, ...] = ()
+
+
+class Reader(Protocol):
+    """Reads files of one kind.
+
+    A package brings one by an entry point of the group `weightwright.readers`: its name is the ending of
+    the files without the point (`docx`), its value the function's `module:name`.
+    """
+
+    def __call__(self, data: bytes, settings: LoadSettings, /) -> Content:
+        """The text of a file's bytes. Raises DataError with the reason where they are not what it reads."""
+        ...
+
+
+def installed_reader(ending: str) -> Reader | None:
+    """The reader that a package brings for this ending; it goes before our own."""
+    point = _installed().get(ending)
+    if point is None:
+        return None
+    try:
+        reader: Reader = point.load()
+    except (ImportError, AttributeError) as error:
+        raise DataError(
+            None,
+            f"what reads .{ending} files, {point.value}, cannot be imported ({error}); install its package again",
+        ) from error
+    return reader
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    """Once for all files: looking through the installed packages takes 20 ms."""
+    return {point.name.lower(): point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def own_reader(ending: str) -> Reader:
+    """Our reader for this ending; without one of its own a file is read as plain text."""
+    module, _, name = READERS.get(ending, f"{_HERE}.text:read_plain").partition(":")
+    reader: Reader = getattr(import_module(module), name)
+    return reader
