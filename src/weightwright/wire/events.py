@@ -11,7 +11,8 @@ DONE = "[DONE]"
 
 def event(values: Mapping[str, Any]) -> str:
     """One event."""
-    return f"data: {json.dumps(values, ensure_ascii=False).translate(_ESCAPED)}\n\n"
+    text = json.dumps(values, ensure_ascii=False)
+    return f"data: {text if text.isascii() else text.translate(_ESCAPED)}\n\n"
 
 
 def last_event() -> str:

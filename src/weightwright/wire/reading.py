@@ -30,6 +30,8 @@ class Shape(BaseModel):
     def _null_is_absent(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        if None not in values.values():
+            return values
         needed = {field.alias or name for name, field in cls.model_fields.items() if field.is_required()}
         return {name: value for name, value in values.items() if value is not None or name in needed}
 

@@ -9,7 +9,12 @@ from pydantic import BeforeValidator, Field, model_validator
 from weightwright.ports import Message, Role, ToolCall
 from weightwright.wire.reading import Shape, parsed
 
-_OF_ROLE: dict[str, Role] = {"tool_calls": "assistant", "reasoning": "assistant", "tool_call_id": "tool"}
+_OF_ROLE: dict[str, Role] = {
+    "tool_calls": "assistant",
+    "reasoning": "assistant",
+    "reasoning_content": "assistant",
+    "tool_call_id": "tool",
+}
 
 
 def _parts(content: Any) -> Any:
@@ -66,11 +71,10 @@ class Turn(Shape):
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> Self:
-        message = self.message()
         for field, role in _OF_ROLE.items():
-            if getattr(message, field) and self.role != role:
+            if getattr(self, field) and self.role != role:
                 raise ValueError(f"{field} belongs to the role {role!r}, this is {self.role!r}; leave it out")
-        if not (self.content or message.tool_calls or message.reasoning):
+        if not (self.content or self.tool_calls or self.reasoning or self.reasoning_content):
             raise ValueError(f"a message of the role {self.role!r} needs content; give it a text")
         return self
 
