@@ -113,6 +113,20 @@ def test_a_thought_stays_beside_the_answer(tmp_path):
     assert sample.messages[1] == Message("assistant", "b", reasoning="hm")
 
 
+def test_speakers_keep_their_names(tmp_path):
+    turns = [
+        {"role": "user", "name": "ada", "content": "a"},
+        {"role": "assistant", "name": None, "content": "b"},
+    ]
+    shared = [{"from": "human", "name": 5, "value": "a"}, {"from": "gpt", "value": "b"}]
+    rows = lines(
+        tmp_path, {"messages": turns, "conversations": None}, {"messages": shared, "conversations": None}
+    )
+    named, unnamed = read_samples(rows)
+    assert named.messages == (Message("user", "a", name="ada"), Message("assistant", "b"))
+    assert unnamed.messages == (Message("user", "a"), Message("assistant", "b"))
+
+
 @pytest.mark.parametrize(
     ("turn", "message"),
     [

@@ -96,6 +96,7 @@ def _turn(turn: Row, tags: Mapping[str, str]) -> Message:
         calls,
         turn.text("tool_call_id", default=""),
         turn.text("reasoning_content", default="") or turn.text("reasoning", default=""),
+        turn.text("name", default="") if role_key == "role" else "",
     )
 
 
