@@ -1,7 +1,8 @@
 """`weightwright data`: look at rows before they are learnt, and check them."""
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from weightwright.cli.flags import Outcome, verb
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     from weightwright.data.checks import Alike, Problem
     from weightwright.data.show import Shown
     from weightwright.data.summary import Found
-    from weightwright.data.template import Encoded
 
 _SHOWN = 10
 
@@ -33,31 +33,24 @@ def show(settings: DataShowSettings) -> Outcome:
 def check(settings: DataCheckSettings) -> Outcome:
     """Check rows: lengths, duplicates, what stands in held-out rows too, broken rows, languages, kinds of task."""
     from weightwright.connect import open_embedder
-    from weightwright.data.sample import Built
+    from weightwright.data.summary import Encode
     from weightwright.data.summary import check as checked
     from weightwright.data.template import encode_row
     from weightwright.weights.load import load_tokenizer
 
-    tokenizer = load_tokenizer(settings.model) if settings.model else None
-
-    def encode(row: Built) -> "tuple[Encoded, ...]":
-        return encode_row(row, tokenizer, settings.train_on)
-
-    def found(embedder: Any = None) -> "Found":
-        return checked(
+    encode: Encode | None = None
+    if settings.model:
+        tokenizer = load_tokenizer(settings.model)
+        encode = partial(encode_row, tokenizer=tokenizer, train_on=settings.train_on)
+    with closing(open_embedder(settings.embedder)) if settings.embedder else nullcontext() as embedder:
+        result = checked(
             settings.file,
             eval_path=settings.eval_data,
             prompt=settings.prompt,
-            encode=None if tokenizer is None else encode,
+            encode=encode,
             embedder=embedder,
             max_length=settings.max_length,
         )
-
-    if not settings.embedder:
-        result = found()
-    else:
-        with closing(open_embedder(settings.embedder)) as embedder:
-            result = found(embedder)
     said, advised, notes = _kinds(result, settings.embedder)
     return Outcome(
         {**result.to_json(), "advice": advised, "notes": notes}, "\n".join(_report(result, [*said, *notes]))

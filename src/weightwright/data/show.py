@@ -8,6 +8,7 @@ from weightwright.data.formats import read_parts
 from weightwright.data.sample import Judged
 from weightwright.data.settings import DataShowSettings
 from weightwright.data.template import Encoded, encode_row
+from weightwright.ports import Tokenizer
 
 Runs = list[tuple[bool, str]]
 
@@ -52,7 +53,7 @@ class Shown:
         }
 
 
-def show(settings: DataShowSettings, tokenizer: Any) -> Shown:
+def show(settings: DataShowSettings, tokenizer: Tokenizer) -> Shown:
     """Read all rows, and cut those asked for into labelled and other text; a pair is two, the chosen one first.
 
     Raises DataError with the row's place.
@@ -81,7 +82,7 @@ def _note(row: Any) -> str:
     return "judged good" if row.good else "judged bad"
 
 
-def _runs(row: Encoded, tokenizer: Any) -> Runs:
+def _runs(row: Encoded, tokenizer: Tokenizer) -> Runs:
     """The row's text, cut where labelled and other tokens meet."""
     pairs = zip(row.labelled, row.token_ids, strict=True)
     return [

@@ -12,7 +12,7 @@ from typing import Any
 from weightwright.data.sample import Built, Judged, Pair, Sample, Text, Tools
 from weightwright.errors import DataError, ModelError, Place, RequestError, TemplateError
 from weightwright.options import TrainOn
-from weightwright.ports import ChatRequest, Message
+from weightwright.ports import ChatRequest, Message, Tokenizer
 from weightwright.wire.template import OWN_OPTIONS, turn
 
 # Stand for an answer while its place is sought; the one is taken that the answer does not end like.
@@ -36,7 +36,7 @@ class Encoded:
         return sum(self.labelled[1:])
 
 
-def encode(sample: Sample, tokenizer: Any, train_on: TrainOn = "answers") -> Encoded:
+def encode(sample: Sample, tokenizer: Tokenizer, train_on: TrainOn = "answers") -> Encoded:
     """Tokens of a sample with those labelled that `train_on` names.
 
     `answers`: every answer, each with its end-of-turn token; `last`: the last answer only; `all`:
@@ -63,7 +63,7 @@ def encode(sample: Sample, tokenizer: Any, train_on: TrainOn = "answers") -> Enc
     return Encoded(tuple(tokens["input_ids"]), labelled, sample.place)
 
 
-def encode_text(text: str, place: Place, tokenizer: Any) -> Encoded:
+def encode_text(text: str, place: Place, tokenizer: Tokenizer) -> Encoded:
     """A plain text as tokens that all carry loss: after BOS, where the tokenizer has one, and up to EOS.
 
     Raises ModelError for a tokenizer without an EOS token: the model would never learn to stop.
@@ -76,7 +76,7 @@ def encode_text(text: str, place: Place, tokenizer: Any) -> Encoded:
     return Encoded(whole, (True,) * len(whole), place)
 
 
-def encode_row(row: Built, tokenizer: Any, train_on: TrainOn = "answers") -> tuple[Encoded, ...]:
+def encode_row(row: Built, tokenizer: Tokenizer, train_on: TrainOn = "answers") -> tuple[Encoded, ...]:
     """Whatever a row is, as tokens: a pair as two, the chosen answer first. Raises as `encode` does."""
     if isinstance(row, Pair):
         return tuple(encode(sample, tokenizer, "last") for sample in (row.chosen, row.rejected))
@@ -89,7 +89,7 @@ def encode_row(row: Built, tokenizer: Any, train_on: TrainOn = "answers") -> tup
 
 def render(
     messages: Sequence[Message],
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     place: Place,
     *,
     generation_prompt: bool = False,
@@ -109,7 +109,7 @@ def render(
         raise DataError(place, f"the model's chat template refuses the row: {error}") from error
 
 
-def render_request(request: ChatRequest, tokenizer: Any) -> str:
+def render_request(request: ChatRequest, tokenizer: Tokenizer) -> str:
     """The text of a conversation that is asked, with its tools, up to where the answer begins or goes on.
 
     Raises ModelError without a template, RequestError for what the template refuses, or leaves out without a word:
@@ -153,7 +153,7 @@ def render_request(request: ChatRequest, tokenizer: Any) -> str:
 
 def _text(
     messages: Sequence[Message],
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     tools: Tools,
     options: Mapping[str, Any] | None,
     *,
@@ -204,7 +204,7 @@ def _text(
 class _Rendered:
     """A sample's text, and that of what it would be with something changed."""
 
-    def __init__(self, sample: Sample, tokenizer: Any) -> None:
+    def __init__(self, sample: Sample, tokenizer: Tokenizer) -> None:
         self.sample, self._tokenizer = sample, tokenizer
         self.text = self.of(sample.messages)
 

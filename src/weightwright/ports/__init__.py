@@ -32,6 +32,7 @@ from weightwright.ports.documents import (
 )
 from weightwright.ports.progress import Progress, silent
 from weightwright.ports.sampling import SamplingParams, StructuredOutputs, StructuredOutputsParams
+from weightwright.ports.tokenizer import Tokenizer
 
 __all__ = [
     "Chat",
@@ -57,6 +58,7 @@ __all__ = [
     "StructuredOutputs",
     "StructuredOutputsParams",
     "TokenLogprob",
+    "Tokenizer",
     "ToolCall",
     "Usage",
     "Vectors",

@@ -11,6 +11,7 @@ from weightwright.data.formats import Sample
 from weightwright.data.pack import fit
 from weightwright.data.template import Encoded, encode, encode_text
 from weightwright.errors import DataError, TuneError
+from weightwright.ports import Tokenizer
 from weightwright.tune.batch import Example
 from weightwright.tune.objectives import OBJECTIVES
 from weightwright.tune.settings import TuneSettings
@@ -65,7 +66,7 @@ def to_examples(
     return kept, notes
 
 
-def _encoded(rows: Sequence[Any], tokenizer: Any, settings: TuneSettings) -> list[Example]:
+def _encoded(rows: Sequence[Any], tokenizer: Tokenizer, settings: TuneSettings) -> list[Example]:
     def one(sample: Sample, train_on: Any = settings.train_on) -> Encoded:
         return encode(sample, tokenizer, train_on)
 

@@ -8,12 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from weightwright.files import whole_folder
+from weightwright.ports import Tokenizer
 from weightwright.weights.origin import ORIGIN_FILE, TEMPLATE_FILE, template_hash
 
 
 def save_adapter(
     whole: Any,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     target: Path,
     *,
     base_fingerprint: str,
@@ -35,7 +36,9 @@ def save_adapter(
     return target
 
 
-def save_model(model: Any, tokenizer: Any, target: Path, weights: Mapping[str, Tensor] | None = None) -> Path:
+def save_model(
+    model: Any, tokenizer: Tokenizer, target: Path, weights: Mapping[str, Tensor] | None = None
+) -> Path:
     """Write a whole model with its tokenizer to `target`, with other `weights` where they are given."""
     with whole_folder(target) as beside:
         model.save_pretrained(str(beside), state_dict=weights)
