@@ -60,7 +60,7 @@ class ModelAddress:
         return next((p for p in PRECISIONS if p == self.tag), None)
 
     @property
-    def quantisation(self) -> str | None:
+    def quantization(self) -> str | None:
         """The GGUF quantisation that the tag asks for, if it is one."""
         return None if self.precision else self.tag
 

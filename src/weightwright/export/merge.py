@@ -80,7 +80,7 @@ def whole(
     local = ModelAddress("gguf" if path.is_file() else "folder", str(path))
     loaded = replace(load(local, precision=computed, device="cpu"), name=str(base))
     notes = [f"the base model's weights are {kind}; they were de-quantised first"] * (stored == "quantised")
-    _forget_quantisation(loaded.model)
+    _forget_quantization(loaded.model)
     model, tokenizer, changed = loaded.model, loaded.tokenizer, False
     if asked.adapter is not None:
         progress(2, 3, "merging")
@@ -178,7 +178,7 @@ def _chosen(base: ModelAddress, precision: Precision, stored: Stored) -> Literal
     return "bf16" if stored == "quantised" else stored
 
 
-def _forget_quantisation(model: Any) -> None:
+def _forget_quantization(model: Any) -> None:
     """Plain weights are written as such: nothing of the base's quantisation stays in the config."""
     for owner, name in (
         (model, "hf_quantizer"), (model, "quantization_method"),

@@ -23,10 +23,10 @@ _SPLIT = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 def needed(names: Sequence[str], address: ModelAddress | EmbedderAddress, hub_id: str) -> list[str]:
     """The files to download, sorted. Raises DownloadError saying why there are none to be had."""
     tag = address.tag if isinstance(address, ModelAddress) else None
-    quantised = isinstance(address, ModelAddress) and address.quantisation is not None
+    quantized = isinstance(address, ModelAddress) and address.quantization is not None
     weights = [name for name in names if _matches(name, WEIGHTS)]
     plain = [name for name in weights if not _matches(name, DUPLICATES)]
-    if (plain or weights) and not quantised:
+    if (plain or weights) and not quantized:
         chosen = [name for name in names if _matches(name, SMALL_FILES)] + (plain or weights)
     else:
         chosen = [name for name in names if _matches(name, CARD_FILES)] + [_gguf(names, tag, hub_id)]

@@ -193,7 +193,7 @@ def choose(path: Path, address: ModelAddress | EmbedderAddress) -> Path | None:
         return path
     names = [file.relative_to(path).as_posix() for file in path.rglob("*.gguf")]
     tag = address.tag if isinstance(address, ModelAddress) else None
-    if isinstance(address, ModelAddress) and address.quantisation:
+    if isinstance(address, ModelAddress) and address.quantization:
         chosen = gguf_for(names, tag)
         return path / chosen if chosen else None
     if address.path is not None and not names:
@@ -226,7 +226,7 @@ def _weights_whole(folder: Path) -> bool:
 
 def _fits(found: Path, address: ModelAddress | EmbedderAddress) -> bool:
     """Whether a package's file is of the quantisation that the address asks for, if it does."""
-    wanted = address.quantisation if isinstance(address, ModelAddress) else None
+    wanted = address.quantization if isinstance(address, ModelAddress) else None
     return wanted is None or _has_tag(found.name, wanted)
 
 
@@ -247,7 +247,7 @@ def _remove_from(folder: Path, address: ModelAddress | EmbedderAddress) -> int:
     """Delete the whole folder, or only the GGUF file that the tag names; bytes freed."""
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     stored = read_manifest(folder)
-    tag = address.quantisation if isinstance(address, ModelAddress) else None
+    tag = address.quantization if isinstance(address, ModelAddress) else None
     if tag and stored is not None:
         name = gguf_for(list(stored.files), tag)
         if name is None:

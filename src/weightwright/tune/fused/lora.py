@@ -37,7 +37,7 @@ class Kept(NamedTuple):
 class Parts:
     """A frozen linear layer and its adapter, if there is one.
 
-    weight [outputs, inputs], or its 4-bit form with bitsandbytes' `quantised` state; down [rank, inputs] and up
+    weight [outputs, inputs], or its 4-bit form with bitsandbytes' `quantized` state; down [rank, inputs] and up
     [outputs, rank] f32. With `magnitude` [outputs] f32 it is DoRA (arXiv 2402.09353, §4): the rows of
     weight + scale·up·down are put to that length; their own length counts as a constant (§4.3).
     """
@@ -48,7 +48,7 @@ class Parts:
     up: Tensor | None = None
     magnitude: Tensor | None = None
     scale: float = 0.0
-    quantised: Any = None
+    quantized: Any = None
 
     @classmethod
     def of(cls, tensors: Sequence[Any], rest: Rest) -> "Parts":
@@ -64,11 +64,11 @@ class Parts:
     @property
     def rest(self) -> Rest:
         """All else."""
-        return self.scale, self.quantised
+        return self.scale, self.quantized
 
     def matrix(self, dtype: torch.dtype) -> Tensor:
         """The weight; one out of its 4 bits stands where the next one will."""
-        return self.weight if self.quantised is None else unpacked(self.weight, self.quantised, dtype)
+        return self.weight if self.quantized is None else unpacked(self.weight, self.quantized, dtype)
 
     def product(self, x: Tensor, dropped: Tensor) -> tuple[Tensor, Kept]:
         """The layer's outcome [n, outputs] for x [n, inputs]; the adapter sees `dropped` in its place."""
@@ -208,7 +208,7 @@ def is_frozen_linear(module: nn.Module) -> bool:
 def parts_of(layer: Any) -> Parts:
     """A plain LoRA layer's tensors as they are now, or those of a linear layer without an adapter."""
     if is_frozen_linear(layer):
-        return Parts(layer.weight, layer.bias, quantised=_state_of(layer))
+        return Parts(layer.weight, layer.bias, quantized=_state_of(layer))
     base, name = layer.base_layer, layer.active_adapters[0]
     down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
     magnitude = layer.lora_magnitude_vector[name].weight if layer.lora_variant else None
