@@ -1,4 +1,7 @@
-"""A protocol of somebody else's in thirty lines keeps the contract: what an outsider has to write, and no more."""
+"""A wire protocol of your own, both directions: here the fields under our own names.
+
+Run its contract with `pytest examples/extend/wire.py`. A file in `serve/routes/` serves it, a Chat in `remote/` asks it.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
