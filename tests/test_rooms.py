@@ -33,7 +33,9 @@ def imports(file: Path) -> frozenset[str]:
             elif isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names if alias.name.startswith("weightwright."))
             elif isinstance(node, ast.Constant) and str(node.value).startswith("weightwright."):
-                module = str(node.value).partition(":")[0]  # lazy tables: "weightwright.plan.settings:PlanSettings"
+                module = str(node.value).partition(":")[
+                    0
+                ]  # lazy tables: "weightwright.plan.settings:PlanSettings"
                 if is_module(module):
                     yield module
 

@@ -1,6 +1,6 @@
 """A metric of your own: ROUGE-L (Lin 2004), the longest run of words in common, gaps allowed.
 
-Run its contract with `pytest examples/extend/metric.py`; `judge --metrics rouge_l` and `compare` know it once it is imported.
+Run its contract with `pytest examples/extend/metric.py`. Once imported, `judge` and `compare` know it by name.
 """
 
 import pytest

@@ -1,6 +1,6 @@
 """A wire protocol of your own, both directions: here the fields under our own names.
 
-Run its contract with `pytest examples/extend/wire.py`. A file in `serve/routes/` serves it, a Chat in `remote/` asks it.
+Run its contract with `pytest examples/extend/wire.py`. A file in `serve/routes/` serves it.
 """
 
 from collections.abc import Iterator, Sequence

@@ -87,12 +87,12 @@ class Preference:
         found = self._model.logprobs(batch, where)
         labelled = batch.labelled[where]
         owners = batch.row_ids[:, 1:][where]
-        sums = _per_row(found[labelled], owners[labelled], batch.rows)
+        sums = per_row(found[labelled], owners[labelled], batch.rows)
         if name == "dpo":
             reference = [value for example in batch.examples for value in example.reference]
             values = settings.pair_beta * (sums - sums.new_tensor(reference))
         else:
-            counts = _per_row(torch.ones_like(found[labelled]), owners[labelled], batch.rows)
+            counts = per_row(torch.ones_like(found[labelled]), owners[labelled], batch.rows)
             values = sums / counts
         chosen, rejected = values[0::2], values[1::2]
         self.rewards += zip(chosen.tolist(), rejected.tolist(), strict=True)
@@ -173,7 +173,7 @@ class Judged:
 
     def _ratios(self, batch: Batch) -> Tensor:
         where = batch.labelled
-        sums = _per_row(self._model.logprobs(batch, where), batch.row_ids[:, 1:][where], batch.rows)
+        sums = per_row(self._model.logprobs(batch, where), batch.row_ids[:, 1:][where], batch.rows)
         return sums - sums.new_tensor([value for example in batch.examples for value in example.reference])
 
 
@@ -211,7 +211,7 @@ def row_sums(model: VocabularyLoss, batch: Batch) -> list[float]:
     """The log-probability of each row's labelled tokens, summed."""
     with torch.no_grad():
         where = batch.labelled
-        found: Any = _per_row(model.logprobs(batch, where), batch.row_ids[:, 1:][where], batch.rows).tolist()
+        found: Any = per_row(model.logprobs(batch, where), batch.row_ids[:, 1:][where], batch.rows).tolist()
     return list(found)
 
 
@@ -219,5 +219,6 @@ def _smoothed(logits: Tensor, smoothing: float) -> Tensor:
     return -F.logsigmoid(logits) * (1 - smoothing) - F.logsigmoid(-logits) * smoothing
 
 
-def _per_row(values: Tensor, owners: Tensor, rows: int) -> Tensor:
+def per_row(values: Tensor, owners: Tensor, rows: int) -> Tensor:
+    """Sums of values [tokens] by the row that owns each: owners [tokens] i64 -> [rows]."""
     return values.new_zeros(rows).index_add(0, owners, values)
