@@ -2,3 +2,5 @@
 
 `digest` makes a key, `Answers.finished` says what is kept, `ask_and_keep` asks the rest.
 """
+
+__all__ = ["answers", "ask"]

@@ -1,1 +1,15 @@
 """Rows of data: formats, templates, checks, and the words of a prompt."""
+
+__all__ = [
+    "catalogue",
+    "checks",
+    "formats",
+    "grounded",
+    "language",
+    "pack",
+    "sample",
+    "settings",
+    "show",
+    "summary",
+    "template",
+]

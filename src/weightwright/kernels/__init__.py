@@ -3,3 +3,5 @@
 They run on torch's own OpenMP threads (`pool`). Where numba or that pool is missing `available()` is False
 and the callers go through torch's operators.
 """
+
+__all__ = ["attend", "cache", "elementwise", "lora", "pool", "seen", "segments", "skinny", "step", "train"]

@@ -1,1 +1,3 @@
 """plan."""
+
+__all__ = ["advice", "fits", "measured", "phases", "run", "settings", "spec"]

@@ -3,3 +3,17 @@
 The way of a question: `retrieve` finds chunks in a store, `context` makes them into passages, `answer` asks
 a Chat, and `cite` keeps only the marks that the cited range supports.
 """
+
+__all__ = [
+    "analyze",
+    "answer",
+    "context",
+    "embed",
+    "evaluate",
+    "extract",
+    "index",
+    "load",
+    "readers",
+    "settings",
+    "stores",
+]

@@ -1,1 +1,3 @@
 """The HTTP server: OpenAI's API over models, adapters and knowledge bases."""
+
+__all__ = ["run", "settings"]

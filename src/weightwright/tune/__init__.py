@@ -1,1 +1,14 @@
 """tune."""
+
+__all__ = [
+    "attention",
+    "batch",
+    "distributed",
+    "llamafactory",
+    "loss",
+    "objectives",
+    "preview",
+    "run",
+    "settings",
+    "watch",
+]

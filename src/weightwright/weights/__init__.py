@@ -1,1 +1,14 @@
 """Weights on disk and in memory: safetensors, GGUF, quantised checkpoints, adapters; loading and describing them."""
+
+__all__ = [
+    "adapter",
+    "advised",
+    "describe",
+    "gguf_file",
+    "load",
+    "origin",
+    "quantize",
+    "quantized",
+    "quiet",
+    "source",
+]

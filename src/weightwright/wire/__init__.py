@@ -6,6 +6,8 @@ One folder or file a protocol; `protocol_of` says which one a path speaks. No HT
 from weightwright.wire.openai.errors import OPENAI
 from weightwright.wire.protocol import Protocol
 
+__all__ = ["events", "openai", "protocol", "protocol_of", "reading", "template"]
+
 # by the beginning of a path, the longest first; what no other claims speaks OpenAI's
 _BY_PREFIX: tuple[tuple[str, Protocol], ...] = (("/", OPENAI),)
 

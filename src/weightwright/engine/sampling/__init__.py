@@ -1,1 +1,3 @@
 """From logits to tokens: forms, penalties, draws."""
+
+__all__ = ["constrain", "draw", "sample"]

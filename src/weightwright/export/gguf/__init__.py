@@ -1,1 +1,3 @@
 """GGUF files that llama.cpp, Ollama and this engine read."""
+
+__all__ = ["vocabulary", "write"]

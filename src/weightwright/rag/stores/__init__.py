@@ -1,1 +1,3 @@
 """Knowledge bases behind one contract; each store is imported only when it is opened."""
+
+__all__ = ["base", "filters", "opening", "sqlite"]

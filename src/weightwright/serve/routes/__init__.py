@@ -1,1 +1,3 @@
 """The routes: one file a protocol."""
+
+__all__ = ["openai"]

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from weightwright.tune.fused import lora, mlp, norm
 
+__all__ = ["fuse"]
+
 _TRIED_TOKENS = 4
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 5e-3}  # of the largest outcome
 

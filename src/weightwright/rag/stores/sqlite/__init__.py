@@ -1,1 +1,3 @@
 """The embedded store: one SQLite file."""
+
+__all__ = ["store"]
