@@ -33,14 +33,14 @@ def chunk_document(
     `indexed_text` of each has at most min(chunk_tokens, max_tokens) tokens.
     """
     limit = min(settings.chunk_tokens, max_tokens)
-    found: list[Chunk] = []
+    chunks: list[Chunk] = []
     for section in _sections(document):
         heading, budget = _fitting_heading(section.heading, limit, count_tokens)
         pieces = _pieces(
             document.text, sentences(document.text, section.start, section.end), budget, count_tokens
         )
         for start, end in _packed(document.text, pieces, budget, settings.overlap_tokens, count_tokens):
-            found.append(
+            chunks.append(
                 Chunk(
                     document_id=document.id,
                     version=document.version,
@@ -51,7 +51,7 @@ def chunk_document(
                     heading=heading,
                 )
             )
-    return found
+    return chunks
 
 
 # --- sections ---------------------------------------------------------------------------------------

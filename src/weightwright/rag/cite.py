@@ -146,13 +146,13 @@ class Checker:
         if not (facts.numbers or facts.names or len(facts.words) >= 2):
             return sentence
         share, most = self._settings.add_support, self._settings.max_sentences
-        found = {
+        supports = {
             n: s for n, evidence in enumerate(self._evidence, 1) if (s := evidence.best(facts, share, most))
         }
-        if not found:
+        if not supports:
             return sentence
-        best = max(found, key=lambda n: (len(found[n].held), -n))
-        self._cite(best, found[best])
+        best = max(supports, key=lambda n: (len(supports[n].held), -n))
+        self._cite(best, supports[best])
         self._added += 1
         stop = _LAST_STOP.search(sentence)
         end = stop.start() if stop else len(sentence)

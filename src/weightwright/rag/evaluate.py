@@ -48,15 +48,15 @@ def evaluate(
     run: dict[str, dict[str, float]] = {}
     for done, (query, text) in enumerate(judged.items(), 1):
         vector = None if vectors is None else vectors[done - 1]
-        found = retrieve_documents(store, embedder, text, depth, settings, where, vector)
-        run[query] = ranked(found)
+        documents = retrieve_documents(store, embedder, text, depth, settings, where, vector)
+        run[query] = ranked(documents)
         progress(done, len(judged))
     return score_run(run, {query: qrels[query] for query in judged}, metrics)
 
 
-def ranked(found: Sequence[tuple[str, float]]) -> dict[str, float]:
+def ranked(documents: Sequence[tuple[str, float]]) -> dict[str, float]:
     """Scores that keep the order: trec_eval would otherwise reorder equal scores by document id."""
-    return {document: float(len(found) - rank) for rank, (document, _) in enumerate(found)}
+    return {document: float(len(documents) - rank) for rank, (document, _) in enumerate(documents)}
 
 
 def score_run(

@@ -105,13 +105,13 @@ def remove(store: Store, names: Sequence[str]) -> Report:
     for name in names:
         path = _absolute(name)
         inside = os.path.join(path, "")  # noqa: PTH118
-        found = [i for i in known if i.id == name or i.path == path or i.path.startswith(inside)]
-        if not found:
+        named = [i for i in known if i.id == name or i.path == path or i.path.startswith(inside)]
+        if not named:
             report.skipped.append(Skipped(name, "no document has this id or path; see: weightwright kb list"))
-        for info in found:
+        for info in named:
             report.chunks += store.delete(info.id)
             report.documents += 1
-        known = [info for info in known if info not in found]
+        known = [info for info in known if info not in named]
     return report
 
 

@@ -35,7 +35,7 @@ def sentences(text: str, start: int = 0, end: int | None = None) -> list[Range]:
     belongs to the sentence before it.
     """
     stop = len(text) if end is None else end
-    found: list[Range] = []
+    ranges: list[Range] = []
     begin = start
     for match in _STOP.finditer(text, start, stop):
         if match.start() < begin:
@@ -45,19 +45,19 @@ def sentences(text: str, start: int = 0, end: int | None = None) -> list[Range]:
                 continue
         elif match["latin"] and not _full_stop(text, match.start(), match.end(), stop):
             continue
-        _append(found, text, begin, match.end())
+        _append(ranges, text, begin, match.end())
         begin = match.end()
-    _append(found, text, begin, stop)
-    return found
+    _append(ranges, text, begin, stop)
+    return ranges
 
 
-def _append(found: list[Range], text: str, start: int, end: int) -> None:
+def _append(ranges: list[Range], text: str, start: int, end: int) -> None:
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():
         end -= 1
     if start < end:
-        found.append((start, end))
+        ranges.append((start, end))
 
 
 def _full_stop(text: str, dot: int, after: int, stop: int) -> bool:

@@ -41,10 +41,10 @@ class Facts:
 def facts_of(sentence: str) -> Facts:
     """Numbers, names (capitals inside an English sentence, Latin words in a Chinese one), content words."""
     text = MARK.sub("", sentence)
-    found = [term for term in terms(text) if term not in _IGNORED]
-    numbers = {term for term in found if term[0].isdigit()}
+    held = [term for term in terms(text) if term not in _IGNORED]
+    numbers = {term for term in held if term[0].isdigit()}
     names = _names(text)
-    return Facts(frozenset(numbers), frozenset(names), frozenset(set(found) - numbers - names))
+    return Facts(frozenset(numbers), frozenset(names), frozenset(set(held) - numbers - names))
 
 
 def _names(text: str) -> set[str]:
@@ -99,9 +99,9 @@ class Evidence:
     def best(self, facts: Facts, share: float, most_sentences: int) -> Support | None:
         """The shortest run of sentences that supports the facts, the fullest of its length, if any does."""
         for length in range(1, most_sentences + 1):
-            found = [s for s in self._runs(facts, length) if s.enough(share)]
-            if found:
-                return max(found, key=lambda support: len(support.held))
+            supports = [s for s in self._runs(facts, length) if s.enough(share)]
+            if supports:
+                return max(supports, key=lambda support: len(support.held))
         return None
 
     def fullest(self, facts: Facts, most_sentences: int) -> Support | None:

@@ -19,7 +19,7 @@ _EXPECTED = 'expected {"_id": ..., "title": ..., "text": ...}'
 def read_corpus(path: Path, shown: str, settings: LoadSettings) -> Iterator[Document | tuple[int, str]]:
     """Documents, or (line, reason) for a line that is none. Raises DataError where the first line is none."""
     with _opened(path) as file:
-        found = False
+        began = False
         for number, line in enumerate(_lines(file, settings.max_line_mb * 1_000_000), 1):
             if line is not None and not line.strip():
                 continue
@@ -28,13 +28,13 @@ def read_corpus(path: Path, shown: str, settings: LoadSettings) -> Iterator[Docu
                     raise DataError(
                         None, f"longer than max_line_mb={settings.max_line_mb}; raise --max-line-mb"
                     )
-                yield _document(line, shown, first=not found)
-                found = True
+                yield _document(line, shown, first=not began)
+                began = True
             except DataError as error:
-                if not found:
+                if not began:
                     raise DataError(Place(line=number), error.problem) from error
                 yield number, str(error)
-        if not found:
+        if not began:
             raise DataError(None, "empty")
 
 

@@ -111,10 +111,10 @@ _DEEPEST = 50
 def parse(text: str) -> Filter:
     """Read a condition. Raises SettingsError with the place where it goes wrong."""
     reader = _Reader(text)
-    found = reader.either(0)
+    condition = reader.either(0)
     if reader.kind != "end":
         raise reader.wrong("and, or, or the end")
-    return found
+    return condition
 
 
 class _Reader:
@@ -132,8 +132,8 @@ class _Reader:
         return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
     def wrong(self, expected: str) -> SettingsError:
-        found = repr(self.token) if self.kind != "end" else "the end"
-        return SettingsError(f"where {self._text!r}: expected {expected}, found {found} at character "
+        here = repr(self.token) if self.kind != "end" else "the end"
+        return SettingsError(f"where {self._text!r}: expected {expected}, found {here} at character "
                              f"{self._start + 1}; {_EXAMPLE}")  # fmt: skip
 
     def _both(self, depth: int) -> Filter:

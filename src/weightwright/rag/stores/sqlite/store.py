@@ -100,16 +100,14 @@ class SqliteStore:
 
     @staticmethod
     def _remove(connection: sqlite3.Connection, document_id: str) -> int:
-        found = connection.execute(
-            "SELECT id FROM documents WHERE document_id = ?", (document_id,)
-        ).fetchone()
-        if found is None:
+        row = connection.execute("SELECT id FROM documents WHERE document_id = ?", (document_id,)).fetchone()
+        if row is None:
             return 0
         inside = "(SELECT id FROM chunks WHERE document = ?)"
-        connection.execute(f"DELETE FROM terms WHERE rowid IN {inside}", found)
-        connection.execute(f"DELETE FROM vectors WHERE chunk IN {inside}", found)
-        removed = connection.execute("DELETE FROM chunks WHERE document = ?", found).rowcount
-        connection.execute("DELETE FROM documents WHERE id = ?", found)
+        connection.execute(f"DELETE FROM terms WHERE rowid IN {inside}", row)
+        connection.execute(f"DELETE FROM vectors WHERE chunk IN {inside}", row)
+        removed = connection.execute("DELETE FROM chunks WHERE document = ?", row).rowcount
+        connection.execute("DELETE FROM documents WHERE id = ?", row)
         return removed
 
     # -- searching -------------------------------------------------------------------------------
