@@ -304,9 +304,11 @@ def peak_bytes(device: torch.device) -> int:
     """The most memory held so far: of the GPU's allocator, or of this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    if sys.platform == "win32":
-        return 0  # Windows keeps no such count that Python reads
-    import resource
+    try:
+        import resource
+    except ImportError:  # Windows, whose own count psutil reads
+        import psutil
 
+        return int(getattr(psutil.Process().memory_info(), "peak_wset", 0))
     unit_bytes = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes
