@@ -266,11 +266,17 @@ def test_a_second_process_finds_what_the_first_has_compiled(tmp_path: Path) -> N
         "lora._kernel(lora._form(1)), elementwise._kernel('put')\n"
     )
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    kept = []
+    script = f"from weightwright.cli.logs import configure\nconfigure(None)\n{script}"
+    kept, said = [], []
     for _ in range(2):
-        subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+        run = subprocess.run(
+            [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True
+        )
+        said.append(run.stderr)
         kept.append(sorted(path.name for path in tmp_path.rglob("*.nbc")))
     assert kept[0] == kept[1]
+    assert said[0].count(f"compiling kernels for this CPU (once; kept in {tmp_path}") == 1
+    assert said[1] == ""  # all was found
     assert len({name.split(".")[0] for name in kept[0]}) == 4
 
 

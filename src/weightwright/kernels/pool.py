@@ -54,20 +54,22 @@ def available() -> bool:
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """Let numba keep what is compiled in a folder named by the kernels' sources.
+    """Let numba keep what is compiled in a folder named by the kernels' sources; say so where something is.
 
     numba itself looks only at the file that a function stands in, and at its date, which wheels do not have.
     """
     from numba import config
 
     from weightwright.home import home
+    from weightwright.kernels.compiling import told
 
     sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
     base = Path(os.environ.get("NUMBA_CACHE_DIR") or home() / "kernels")
     before = config.CACHE_DIR
     config.CACHE_DIR = str(base / hashlib.sha256(sources).hexdigest()[:16])
     try:
-        yield
+        with told(config.CACHE_DIR):
+            yield
     finally:
         config.CACHE_DIR = before
 
