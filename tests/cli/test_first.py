@@ -111,8 +111,8 @@ def test_bash_completes(line: str, offered: str, tmp_path: Path) -> None:
     file = tmp_path / "completion.sh"
     file.write_text(script("bash"), encoding="utf-8")
     words = line.split(" ")
-    code = f"set -e; source {file}; complete -p weightwright ww > /dev/null; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; COMP_LINE='{line}'; " \
-        "_weightwright; printf '%s\\n' \"${COMPREPLY[@]}\""  # fmt: skip
+    code = f"source {file}; complete -p weightwright ww > /dev/null || exit 9; COMP_WORDS=({line}); " \
+        f"COMP_CWORD={len(words) - 1}; _weightwright; printf '%s\\n' \"${{COMPREPLY[@]}}\""  # fmt: skip
     shown = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
     assert offered in shown.stdout.split()
 
