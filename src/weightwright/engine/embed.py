@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from weightwright.ports import Vectors
 
 POOLINGS = ("mean", "last")
+_QUEUED = 50  # texts queued between two steps
 
 
 @dataclass(eq=False)
@@ -33,18 +34,26 @@ class Call:
     pooling: str
     future: "Future[Vectors]"
     sequences: list[Sequence] = field(default_factory=list)
+    left: int = 0  # texts that are not done
 
 
 def texts_of(tokenizer: Any, texts: abc.Sequence[str], pooling: str, context_tokens: int) -> list[Text]:
     """The texts as tokens. Raises RequestError for another pooling, an empty text, or one longer than the context."""
     if pooling not in POOLINGS:
         raise RequestError(f"pooling={pooling!r} is not known; use one of {', '.join(POOLINGS)}")
-    # all at once: a fast tokenizer lets the engine's thread go on meanwhile
-    found = tokenizer(list(texts), padding=False, truncation=False)["input_ids"] if texts else []
+    found = _tokens(tokenizer, texts)
     for ids in found:
         if not 0 < len(ids) <= context_tokens:
             raise RequestError(f"a text of {len(ids)} tokens cannot be embedded; 1 to {context_tokens} can")
-    return [Text(list(ids)) for ids in found]
+    return [Text(ids) for ids in found]
+
+
+def _tokens(tokenizer: Any, texts: abc.Sequence[str]) -> list[list[int]]:
+    """The tokens of each text, where possible without Python, which the engine's thread would have to wait for."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None and backend.truncation is None and backend.padding is None:
+        return [encoded.ids for encoded in backend.encode_batch(list(texts))]
+    return [list(tokenizer.encode(text)) for text in texts]
 
 
 class Embeddings:
@@ -54,9 +63,12 @@ class Embeddings:
         self._schedule = schedule
         self._texts: dict[Sequence, tuple[Call, Text]] = {}
 
-    def start(self, call: Call) -> None:
-        """Queue the texts."""
-        for text in call.texts:
+    def starting(self, call: Call) -> abc.Iterator[None]:
+        """Queue the texts, some of them at a time: go on between two steps."""
+        call.left = len(call.texts)
+        for number, text in enumerate(call.texts, 1):
+            if call.future.done():  # one of them has failed meanwhile
+                return
             last = len(text.token_ids) - 1
             sequence = Sequence(
                 text.token_ids, len(text.token_ids), 0, share_prefix=False, keep=False,
@@ -69,6 +81,8 @@ class Embeddings:
                 return
             call.sequences.append(sequence)
             self._texts[sequence] = (call, text)
+            if number % _QUEUED == 0:
+                yield
 
     def take(self, shares: abc.Sequence[Share], output: Output) -> None:
         """See `Owner`: hidden states of the last positions of each work."""
@@ -88,7 +102,8 @@ class Embeddings:
             if stop == len(text.token_ids):
                 self._schedule.finish(work.sequence)
                 del self._texts[work.sequence]
-                if all(one.pooled == len(one.token_ids) for one in call.texts):
+                call.left -= 1
+                if not call.left:
                     call.future.set_result(_vectors(call.texts))
 
     def fail(self, sequence: Sequence, error: Exception) -> None:

@@ -147,7 +147,7 @@ class Engine:
         if not found:
             return np.zeros((0, 0), np.float32)
         future: Future[Vectors] = Future()
-        self._done(lambda: self._embeddings.start(EmbedCall(found, pooling, future)))
+        self._between_steps(self._embeddings.starting(EmbedCall(found, pooling, future)))
         return future.result()
 
     def load_adapter(self, name: str, folder: Path) -> None:

@@ -1,7 +1,6 @@
 """How much background work a step bears beside sequences that decode, from the times of the steps so far."""
 
 from collections import deque
-from statistics import median
 
 from weightwright.engine.schedule import Batch
 
@@ -9,7 +8,8 @@ _SLOWDOWN = 3.0  # so many times as long as a step that only decodes may one be 
 _FIRST_TOKENS = 8  # before anything is known of the speed
 _GROWTH = 2  # at most so many times the tokens of the last such step
 _STALE_STEPS = 16  # after so many steps with background work, one without measures decoding again
-_REMEMBERED = 5  # steps that only decoded
+_REMEMBERED = 5  # steps that only decoded, of which the quickest counts
+_KEPT = 0.9  # of what a token took; more than that is believed at once, less only by and by
 
 
 class Pace:
@@ -32,7 +32,7 @@ class Pace:
         most = _GROWTH * self._last_tokens or _FIRST_TOKENS
         if not self._token_s:
             return most
-        extra_s = (_SLOWDOWN - 1) * median(self._decode_s)
+        extra_s = (_SLOWDOWN - 1) * min(self._decode_s)
         return max(1, min(most, int(extra_s / self._token_s)))
 
     def learn(self, batch: Batch, seconds: float) -> None:
@@ -59,5 +59,5 @@ class Pace:
         self._since += 1
         self._last_tokens = tokens
         if self._decode_s:
-            token_s = max(seconds - median(self._decode_s), 0.0) / tokens
-            self._token_s = (self._token_s + token_s) / 2 if self._token_s else token_s
+            token_s = max(seconds - min(self._decode_s), 0.0) / tokens
+            self._token_s = max(token_s, _KEPT * self._token_s + (1 - _KEPT) * token_s)

@@ -107,10 +107,11 @@ class Scores:
                 item.is_greedy = item.is_greedy and bool((chosen >= logprobs.amax(dim=-1)).all())
                 item.scored += len(ids)
             self._schedule.commit(work)
-            if item.done:
-                self._schedule.finish(work.sequence)
-                del self._items[work.sequence]
-            if all(one.done for one in call.items) and not call.future.done():
+            if not item.done:
+                continue
+            self._schedule.finish(work.sequence)
+            del self._items[work.sequence]
+            if all(one.done for one in call.items):
                 call.future.set_result([Score(i.log_likelihood, i.scored, i.is_greedy) for i in call.items])
 
     def fail(self, sequence: Sequence, error: Exception) -> None:
