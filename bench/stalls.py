@@ -86,7 +86,7 @@ def main() -> None:
     lines = [
         "# Waits of a stream beside other work", "",
         f"`python bench/stalls.py --rounds {options.rounds}`: one greedy stream without guesses, default precision. "
-        "Steps: least, median and most of the rounds, by the median step of the stream alone in the same process.", "",
+        "Steps: least, median and most of the rounds, by the median step of the stream alone in that process.", "",
         str(table), "", f"{machine()}; {versions()}", "",
     ]  # fmt: skip
     Path(__file__).with_name("results").joinpath("stalls.md").write_text("\n".join(lines), encoding="utf-8")

@@ -23,7 +23,8 @@ class EngineSettings(Settings):
     max_context: int | None = Field(None, ge=1, description="limit on prompt + completion tokens")
     kv_memory: Size | None = Field(
         None,
-        description="memory of the KV cache (2GB); default: what fits and is of use",
+        description="memory of the KV cache (2GB); default: enough for max_sequences at full context, at most 30% of "
+        "free memory (80% of a card's)",
     )
     kv_precision: KvPrecision = options.KV_PRECISION
     speculate: int | None = Field(

@@ -72,7 +72,7 @@ class Choice:
         self.shaped = self._always_shaped or len(self.output_ids) < self.params.min_tokens
         """The next token's logits are changed before temperature."""
         self.plain = self.params.greedy and not self.shaped
-        """The next token is the likeliest one, without more ado."""
+        """Plain greedy: argmax of the raw logits."""
 
     def uniform(self) -> float:
         """The next number of this completion's own chance, in [0, 1)."""
