@@ -11,11 +11,9 @@ bench/results/stalls.md.
 
 import argparse
 import json
-import os
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +23,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from report import Table, machine, versions
+from harness.process import fresh_python, last_json
+from harness.report import Table, machine, spread, versions, write_results
 
 TEXTS, WORDS, SCORED_WORDS = 400, 45, 1400
 ALONE_S = 5.0  # the stream alone, at least
@@ -80,26 +79,20 @@ def main() -> None:
             took = statistics.median(found["took_s"][work] for found in rounds)
             table.row(
                 Path(model).name, work, f"{took:.1f}", f"{step_s * 1e3:.1f}", f"{longest * 1e3:.0f}",
-                " / ".join(f"{wait:.1f}" for wait in (waits[0], statistics.median(waits), waits[-1])),
+                spread(waits),
                 f"at most {LIMIT}: {'met' if waits[-1] <= LIMIT else 'MISSED'}",
             )  # fmt: skip
-    lines = [
-        "# Waits of a stream beside other work", "",
+    note = (
         f"`python bench/stalls.py --rounds {options.rounds}`: one greedy stream without guesses, default precision. "
-        "Steps: least, median and most of the rounds, by the median step of the stream alone in that process.", "",
-        str(table), "", f"{machine()}; {versions()}", "",
-    ]  # fmt: skip
-    Path(__file__).with_name("results").joinpath("stalls.md").write_text("\n".join(lines), encoding="utf-8")
-    print("\n".join(lines))
+        "Steps: least, median and most of the rounds, by the median step of the stream alone in that process."
+    )
+    about = f"{machine()}; {versions()}"
+    write_results("stalls", "# Waits of a stream beside other work", note, table, about)
 
 
 def fresh(model: str) -> dict[str, Any]:
     """What `measure` finds in a process of its own."""
-    ran = subprocess.run(
-        [sys.executable, __file__, "--child", model], capture_output=True, text=True, check=True,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
-    )  # fmt: skip
-    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    found: dict[str, Any] = last_json(fresh_python(__file__, "--child", model))
     print(model, found, file=sys.stderr, flush=True)
     return found
 

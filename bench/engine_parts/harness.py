@@ -74,9 +74,9 @@ class Steps:
         self.noted: list[tuple[float, int, int]] = []  # start, sequences, tokens
         run = Runner.run
 
-        def noting(runner: Runner, batch: "Batch", slots: Any = None) -> Any:
+        def noting(runner: Runner, batch: "Batch") -> Any:
             self.begin(batch)
-            return run(runner, batch, slots)
+            return run(runner, batch)
 
         Runner.run = noting  # type: ignore[method-assign]
 

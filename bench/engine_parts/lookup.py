@@ -100,7 +100,7 @@ def ask(engine, prompt: str, paragraph: dict, speculate: int | None) -> tuple[fl
     from weightwright.ports import ChatRequest, Message, SamplingParams
 
     # a second engine would be a second team of threads, so the one there is changes its mind
-    engine._rows._settings = engine.settings.model_copy(update={"speculate": speculate})
+    engine._completions._settings = engine.settings.model_copy(update={"speculate": speculate})
     text = prompt.format(context=paragraph["context"], question=paragraph["qas"][0]["question"])
     params = SamplingParams(temperature=0, max_tokens=TOKENS)
     came: list[float] = []
