@@ -6,7 +6,7 @@ Run its contract with `pytest examples/extend/metric.py`. Once imported, `judge`
 import pytest
 
 from weightwright.judge.metrics import METRICS, Metric, Text
-from weightwright.testing.metric import MetricContract
+from weightwright.testing import MetricContract
 
 
 def rouge_l(said: Text, wanted: Text) -> float:

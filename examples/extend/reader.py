@@ -14,7 +14,7 @@ from weightwright.errors import DataError
 from weightwright.rag.readers.base import Content, Reader
 from weightwright.rag.readers.text import decode
 from weightwright.rag.settings import LoadSettings
-from weightwright.testing.reader import ReaderContract
+from weightwright.testing import ReaderContract
 
 _CUE = re.compile(r"\d+\n(?:\d+:)?\d\d:\d\d,\d{3} --> [^\n]*\n(.*?)(?:\n\n|\Z)", re.DOTALL)
 

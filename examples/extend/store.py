@@ -24,7 +24,7 @@ from weightwright.rag.stores.base import (
     check_replacement,
 )
 from weightwright.rag.stores.filters import Filter
-from weightwright.testing.store import StoreContract
+from weightwright.testing import StoreContract
 
 Held = dict[str, tuple[Document, list[Chunk], Vectors]]
 BASES: dict[str, tuple[StoreMeta, Held]] = {}

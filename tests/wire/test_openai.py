@@ -22,8 +22,8 @@ from weightwright.ports import (
 from weightwright.testing import wire
 from weightwright.wire.openai import client, logprobs, replies
 from weightwright.wire.openai.answer import Answer
-from weightwright.wire.openai.errors import OPENAI
 from weightwright.wire.openai.messages import read_messages, write_message
+from weightwright.wire.openai.protocol import OPENAI
 from weightwright.wire.openai.requests import ChatCompletionRequest, CompletionRequest
 from weightwright.wire.reading import parsed, read
 

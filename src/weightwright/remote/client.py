@@ -11,7 +11,7 @@ import httpx
 
 from weightwright.errors import RemoteError
 from weightwright.wire.events import read_events
-from weightwright.wire.openai.errors import OPENAI
+from weightwright.wire.openai.protocol import OPENAI
 from weightwright.wire.protocol import Protocol
 
 T = TypeVar("T")

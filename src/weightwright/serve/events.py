@@ -9,8 +9,8 @@ from starlette.responses import Response, StreamingResponse
 
 from weightwright.errors import WeightwrightError
 from weightwright.ports import Chat, ChatRequest, ChatResult, Piece, Reply
-from weightwright.wire.events import event, last_event
-from weightwright.wire.openai.errors import OPENAI
+from weightwright.wire import protocol_of
+from weightwright.wire.events import event
 from weightwright.wire.protocol import failure_of
 
 T = TypeVar("T")
@@ -96,7 +96,8 @@ async def first_of(events: AsyncIterator[T], request: Request) -> T | None:
 
 
 async def streamed(events: AsyncIterator[dict[str, Any]], request: Request) -> Response:
-    """Server-sent events up to `[DONE]`; an error before the first event is a plain error response."""
+    """Server-sent events of the path's protocol; an error before the first event is a plain error response."""
+    protocol = protocol_of(request.url.path)
     first = await first_of(events, request)
     if first is None:
         return Response(status_code=CLIENT_GONE)
@@ -107,8 +108,8 @@ async def streamed(events: AsyncIterator[dict[str, Any]], request: Request) -> R
             async for one in events:
                 yield event(one)
         except WeightwrightError as error:
-            yield event(OPENAI.write_error(failure_of(error)))
-        yield last_event()
+            yield event(protocol.write_error(failure_of(error)))
+        yield protocol.stream_end
 
     return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 

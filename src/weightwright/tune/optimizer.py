@@ -24,6 +24,7 @@ def optimizer_of(
         return torch.optim.SGD(weights, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=fused)
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, fused=True)
+    assert settings.optimizer == "adamw8bit", "options.Optimizer names no other"
     if device.type not in ("cuda", "xpu"):
         raise TuneError(
             f"optimizer=adamw8bit needs a GPU, this run is on {device.type}; use --optimizer adamw, or sgd to save "

@@ -3,7 +3,7 @@
 One folder or file a protocol; `protocol_of` says which one a path speaks. No HTTP library is imported here.
 """
 
-from weightwright.wire.openai.errors import OPENAI
+from weightwright.wire.openai.protocol import OPENAI
 from weightwright.wire.protocol import Protocol
 
 __all__ = ["events", "openai", "protocol", "protocol_of", "reading", "template"]

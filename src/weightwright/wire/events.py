@@ -15,11 +15,6 @@ def event(values: Mapping[str, Any]) -> str:
     return f"data: {text if text.isascii() else text.translate(_ESCAPED)}\n\n"
 
 
-def last_event() -> str:
-    """The event that ends OpenAI's streams."""
-    return f"data: {DONE}\n\n"
-
-
 class Lines:
     r"""Bytes as they come, cut into lines: at \n, \r\n and \r alone, as the standard of events has it.
 

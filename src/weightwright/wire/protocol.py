@@ -54,3 +54,5 @@ class Protocol:
     """The key in a request's headers (their names in lower case), "" without one."""
     key_hint: str
     """How to send the key, for the one who did not."""
+    stream_end: str = ""
+    """What stands after the last event of a stream."""

@@ -1,8 +1,9 @@
-"""OpenAI's errors and key, both ways."""
+"""What every protocol has, as OpenAI has it: errors, the key, and the end of a stream."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from weightwright.wire.events import DONE
 from weightwright.wire.protocol import Failure, Protocol
 
 
@@ -29,4 +30,12 @@ def read_key(headers: Mapping[str, str]) -> str:
     return key if scheme.lower() == "bearer" else ""
 
 
-OPENAI = Protocol("openai", write_error, read_error, key_headers, read_key, "'Authorization: Bearer KEY'")
+OPENAI = Protocol(
+    "openai",
+    write_error,
+    read_error,
+    key_headers,
+    read_key,
+    "'Authorization: Bearer KEY'",
+    f"data: {DONE}\n\n",
+)
