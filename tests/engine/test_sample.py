@@ -15,7 +15,7 @@ from transformers.generation.logits_process import (
 
 from weightwright.engine.sampling import draw as drawing
 from weightwright.engine.sampling.draw import likeliest, log_mass, top
-from weightwright.engine.sampling.processors import shape
+from weightwright.engine.sampling.logits import shape
 from weightwright.engine.sampling.sample import (
     NOTHING,
     Choice,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from weightwright.stats.permutation import sign_flip
 from weightwright.stats.power import detectable_difference, questions_needed, spread
-from weightwright.stats.tests import sign_flip
 
 
 def exact_power(n: int, effect: float, alpha: float) -> float:

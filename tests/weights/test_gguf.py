@@ -19,9 +19,9 @@ from weightwright.engine.assemble import assemble
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError
 from weightwright.kernels.step import Step
-from weightwright.weights import gguf_file, load
+from weightwright.weights import gguf_header, load
 from weightwright.weights.empty import empty, fill
-from weightwright.weights.gguf import GgufWeights
+from weightwright.weights.gguf_tensors import GgufWeights
 from weightwright.weights.source import Groups, Weight
 
 SMALL = {
@@ -115,7 +115,7 @@ def whole(file: Path, config: Any) -> Any:
     """The model as transformers reads the file."""
     from transformers import AutoModelForCausalLM, GgufConfig
 
-    with gguf_file.quick_reader():
+    with gguf_header.quick_reader():
         return AutoModelForCausalLM.from_pretrained(
             file.parent, gguf_file=file.name, config=config, dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),

@@ -13,7 +13,7 @@ from weightwright.address.models import parse_model
 from weightwright.errors import DownloadError, ModelError, SettingsError
 from weightwright.hub import weight_files
 from weightwright.machine import cpu, device
-from weightwright.weights import gguf_file, load
+from weightwright.weights import gguf_header, load
 
 
 @pytest.fixture
@@ -296,7 +296,7 @@ def test_the_tokenizer_kept_beside_a_gguf_file_is_the_one_inside() -> None:
 
 def test_metadata_of_the_package() -> None:
     file = load._files(parse_model("smollm2-135m"), lambda *told: None)
-    values = gguf_file.metadata(file)
+    values = gguf_header.metadata(file)
     assert values["general.license"] == "apache-2.0"
     assert values["llama.context_length"] == 8192
     assert values["parameters"] == 134_515_008

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from weightwright.stats.clusters import Floats, Labels
 from weightwright.stats.intervals import Interval, counted, difference_interval, mean_interval
+from weightwright.stats.permutation import holm, sign_flip
 from weightwright.stats.power import POWER, questions_needed, spread
-from weightwright.stats.tests import holm, sign_flip
 
 Bools = NDArray[np.bool_]
 

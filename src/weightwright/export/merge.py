@@ -16,7 +16,7 @@ from weightwright.address.models import ModelAddress, parse_model
 from weightwright.errors import ModelError
 from weightwright.hub import weight_files
 from weightwright.ports import Progress, silent
-from weightwright.weights import gguf_file, quantized
+from weightwright.weights import gguf_header, quantized
 from weightwright.weights.origin import TEMPLATE_FILE, differences
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def stored_precision(path: Path) -> tuple[Stored, str]:
     """In which precision a model's files hold their weights, and its name in the files' own words."""
     if path.is_file():
         sizes: Counter[str] = Counter()
-        for tensor in gguf_file.reader(path).tensors:
+        for tensor in gguf_header.reader(path).tensors:
             if len(tensor.shape) > 1:
                 sizes[tensor.tensor_type.name] += int(tensor.n_elements)
         most = sizes.most_common(1)[0][0] if sizes else "F32"

@@ -4,7 +4,7 @@ __all__ = [
     "adapter",
     "advised",
     "describe",
-    "gguf_file",
+    "gguf_header",
     "load",
     "origin",
     "quantize",

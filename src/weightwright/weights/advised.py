@@ -34,7 +34,7 @@ def advised_sampling(path: Path) -> dict[str, Any]:
         names = [name for name in _NAMES if name not in _DRAWING or said.get("do_sample") is not False]
         given = {name: said.get(name) for name in names}
     else:
-        from weightwright.weights.gguf_file import metadata
+        from weightwright.weights.gguf_header import metadata
 
         header = metadata(path)
         given = {name: header.get(key) for name, key in _IN_GGUF.items()}

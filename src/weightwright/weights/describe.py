@@ -13,7 +13,7 @@ from weightwright.config import Settings
 from weightwright.errors import ModelError
 from weightwright.hub import weight_files
 from weightwright.hub.store import locate
-from weightwright.weights import gguf_file, quantized, support
+from weightwright.weights import gguf_header, quantized, support
 from weightwright.weights.support import Support
 
 _UNKNOWN_LICENCE = ""
@@ -113,7 +113,7 @@ def _parameters(tensors: Mapping[str, weight_files.Tensor], scheme: quantized.Sc
 
 
 def _of_gguf(file: Path) -> Description:
-    values = gguf_file.metadata(file)
+    values = gguf_header.metadata(file)
     architecture = str(values.get("general.architecture", ""))
     return Description(
         path=file,

@@ -16,7 +16,7 @@ from weightwright.hub.store import locate
 from weightwright.machine.device import default_precision, pick_device
 from weightwright.options import Precision
 from weightwright.ports import Progress, silent
-from weightwright.weights import gguf_file, quantized, support
+from weightwright.weights import gguf_header, quantized, support
 from weightwright.weights.quiet import quiet
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _tokenizer(path: Path, trust_remote_code: bool) -> "PreTrainedTokenizerBase"
     from transformers import AutoTokenizer
 
     try:
-        folder = gguf_file.side_folder(path) if path.is_file() else path
+        folder = gguf_header.side_folder(path) if path.is_file() else path
         with quiet():
             return AutoTokenizer.from_pretrained(
                 str(folder), local_files_only=True, trust_remote_code=trust_remote_code
@@ -194,11 +194,11 @@ def _from_source(
     from transformers import AutoConfig
 
     from weightwright.weights.empty import deferrable, empty, fill, lacking
-    from weightwright.weights.gguf import GgufWeights
+    from weightwright.weights.gguf_tensors import GgufWeights
     from weightwright.weights.safetensors import QuantizedWeights, SafetensorsWeights
 
     try:
-        folder = gguf_file.side_folder(path) if path.is_file() else path
+        folder = gguf_header.side_folder(path) if path.is_file() else path
         model = empty(AutoConfig.from_pretrained(str(folder), local_files_only=True), dtype)
         if not deferrable(model):
             return None
@@ -228,9 +228,9 @@ def _model(path: Path, dtype: "torch.dtype", trust_remote_code: bool) -> "PreTra
     }  # fmt: skip
     try:
         if path.is_file():
-            config = AutoConfig.from_pretrained(str(gguf_file.side_folder(path)), local_files_only=True)
+            config = AutoConfig.from_pretrained(str(gguf_header.side_folder(path)), local_files_only=True)
             options |= {"gguf_file": path.name, "config": config}
-            with gguf_file.quick_reader(keep_tokenizer=False), quiet():
+            with gguf_header.quick_reader(keep_tokenizer=False), quiet():
                 model, report = AutoModelForCausalLM.from_pretrained(
                     str(path.parent), quantization_config=GgufConfig(dequantize=True), **options
                 )

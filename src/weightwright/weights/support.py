@@ -5,7 +5,7 @@ from pathlib import Path
 
 from weightwright.errors import ModelError
 from weightwright.hub import weight_files
-from weightwright.weights import gguf_file, quantized
+from weightwright.weights import gguf_header, quantized
 
 # in transformers' table of GGUF architectures, but groups of keys or encoder-decoders
 _NOT_MODELS = {"general", "tokenizer", "t5", "umt5"}
@@ -30,7 +30,7 @@ def require(path: Path, *, trust_remote_code: bool = False) -> None:
 def check(path: Path, *, trust_remote_code: bool = False) -> Support:
     """Judge a folder with a config.json, or a GGUF file."""
     if path.is_file():
-        return check_gguf(str(gguf_file.metadata(path).get("general.architecture", "")))
+        return check_gguf(str(gguf_header.metadata(path).get("general.architecture", "")))
     if not (path / "config.json").is_file() and (path / "adapter_config.json").is_file():
         base = weight_files.read_json(path / "adapter_config.json").get("base_model_name_or_path") or "BASE"
         return Support(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from weightwright.engine.sampling.constrain import Constraint
 from weightwright.engine.sampling.draw import NOTHING, at_least, draw, likeliest, log_mass, pick, put, top
-from weightwright.engine.sampling.processors import shape
+from weightwright.engine.sampling.logits import shape
 from weightwright.errors import RequestError
 from weightwright.ports.sampling import SamplingParams
 

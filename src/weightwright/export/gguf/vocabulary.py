@@ -13,7 +13,7 @@ from typing import Any
 
 from weightwright.errors import ModelError
 from weightwright.export.merge import Whole
-from weightwright.weights import gguf_file
+from weightwright.weights import gguf_header
 
 # transformers' table of cutting rules has several names for some: those of llama.cpp's own files
 _USUAL_NAMES = ("llama-bpe", "qwen2", "tekken", "gpt-4o")
@@ -94,7 +94,7 @@ def _copied(writer: Any, file: Path, rows: int) -> bool:
     """Copy the tokenizer of the GGUF file that the model came from, if it has as many tokens as embeddings."""
     import gguf
 
-    with gguf_file.quick_reader():
+    with gguf_header.quick_reader():
         fields = gguf.GGUFReader(file).fields
     tokens = fields.get("tokenizer.ggml.tokens")
     if tokens is None or len(tokens.data) != rows:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from weightwright.errors import ModelError
-from weightwright.weights import gguf_file
+from weightwright.weights import gguf_header
 from weightwright.weights.quantize import GROUP, INT4_MIDDLE
 from weightwright.weights.source import Groups
 
@@ -59,13 +59,13 @@ class GgufWeights:
         from transformers import modeling_gguf_pytorch_utils as reading
         from transformers.integrations.gguf import is_gguf_arch_supported
 
-        reader = gguf_file.reader(file)
+        reader = gguf_header.reader(file)
         kind = str(reader.fields["general.architecture"].contents())
         processor_type = reading.TENSOR_PROCESSORS.get(kind, reading.TensorProcessor)
         if processor_type.__name__ not in _SINGLE or is_gguf_arch_supported(kind):
             return None
         processor = processor_type(config=model.config.to_dict())
-        with gguf_file.quick_reader():
+        with gguf_header.quick_reader():
             names = reading.get_gguf_hf_weights_map(model, processor)
         tensors = {
             names[tensor.name]: _Stored(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from weightwright.stats import tests as tested
-from weightwright.stats.tests import holm, sign_flip
+from weightwright.stats.permutation import holm, sign_flip
 
 
 def test_by_hand() -> None:
