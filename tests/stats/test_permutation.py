@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from weightwright.stats import tests as tested
+from weightwright.stats import permutation as tested
 from weightwright.stats.permutation import holm, sign_flip
 
 
