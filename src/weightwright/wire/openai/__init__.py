@@ -1,3 +1,3 @@
 """OpenAI's chat completions and completions, with vLLM's fields beyond them."""
 
-__all__ = ["answer", "client", "embeddings", "errors", "logprobs", "messages", "replies", "requests"]
+__all__ = ["answer", "client", "embeddings", "logprobs", "messages", "protocol", "replies", "requests"]
