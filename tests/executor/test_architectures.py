@@ -109,7 +109,7 @@ def _ours(
     """The same through blocks, chunks of 24 tokens a step, and too few blocks for all at once."""
     blocks = 8
     cache = PagedCache(executor.shapes, blocks, dtype)
-    parts = Parts(executor, bank, cache, native, torch.device("cpu"), 256, 256, None)
+    parts = Parts(executor, bank, cache, native, torch.device("cpu"), 256, 256, None, "")
     schedule = Schedule(BlockPool(blocks, BLOCK_TOKENS), 4, 24)
     runner = Runner(parts)
     sequences = [Tokens(list(prompt), len(prompt), NEW) for prompt in prompts]
