@@ -117,7 +117,7 @@ def _ours(
     for sequence in sequences:
         schedule.add(sequence)
     while (batch := schedule.next()) is not None:
-        rows = iter(runner.run(batch))
+        rows = iter(runner.run(batch).logits)
         for work in batch.works:
             if work.logits:
                 logits[work.sequence].append(next(rows))
