@@ -134,17 +134,17 @@ def from_environment(
     """Values of `WEIGHTWRIGHT_SECTION__KEY=value` variables, read as YAML scalars."""
     start = f"{PREFIX}{section.upper()}__"
     known = {_variable(section, leaf.path): leaf.path for leaf in leaves(settings_type)}
-    found: dict[tuple[str, ...], Any] = {}
+    values: dict[tuple[str, ...], Any] = {}
     for name, text in environment.items():
         if not name.startswith(start):
             continue
         if name not in known:
             raise SettingsError(f"unknown environment variable {name}{nearest(name, known)}")
         try:
-            found[known[name]] = yaml.safe_load(text)
+            values[known[name]] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise SettingsError(f"{name}={text!r} cannot be read: {error}") from error
-    return found
+    return values
 
 
 def explain(

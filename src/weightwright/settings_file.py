@@ -67,8 +67,8 @@ def _value(default: Any) -> str:
 
 
 def _choices(annotation: Any) -> list[str]:
-    found = []
+    choices = []
     for candidate in (annotation, *get_args(annotation)):
         if getattr(candidate, "__origin__", None) is Literal:
-            found += [str(choice) for choice in get_args(candidate) if choice != ""]
-    return found
+            choices += [str(choice) for choice in get_args(candidate) if choice != ""]
+    return choices

@@ -50,7 +50,7 @@ def files_of(packaged: Packaged) -> Path | None:
     """
     spec = importlib.util.find_spec(packaged.package)
     for place in (spec.submodule_search_locations or ()) if spec else ():
-        found = min(Path(place).glob(packaged.pattern), default=None)
-        if found is not None:
-            return found.parent if found.name == "modules.json" else found
+        file = min(Path(place).glob(packaged.pattern), default=None)
+        if file is not None:
+            return file.parent if file.name == "modules.json" else file
     return None

@@ -25,8 +25,8 @@ def show(settings: DataShowSettings) -> Outcome:
     from weightwright.data.show import show as shown
     from weightwright.weights.load import load_tokenizer
 
-    found = shown(settings, load_tokenizer(settings.model))
-    return Outcome(found.data(), _view(found))
+    preview = shown(settings, load_tokenizer(settings.model))
+    return Outcome(preview.data(), _view(preview))
 
 
 @verb(DataCheckSettings, section="data_check", positional=("file",))
@@ -57,17 +57,17 @@ def check(settings: DataCheckSettings) -> Outcome:
     )
 
 
-def _kinds(found: "Found", embedder: str) -> tuple[list[str], list[dict[str, Any]], list[str]]:
+def _kinds(summary: "Found", embedder: str) -> tuple[list[str], list[dict[str, Any]], list[str]]:
     """How many kinds of task there are, as lines; the rank advised for them; what makes the count doubtful."""
     from weightwright.plan.advice import lora_rank
 
-    if found.kinds is None:
+    if summary.kinds is None:
         return [], [], []
-    count = found.kinds.count
+    count = summary.kinds.count
     why, rank = f"about {count} kinds of task" if count > 1 else "one kind of task", lora_rank(count)
-    groups = list(zip(found.kinds.sizes, found.examples, strict=True))[:_SHOWN]
+    groups = list(zip(summary.kinds.sizes, summary.examples, strict=True))[:_SHOWN]
     said = [f"{why}: rank {rank}", *(f"  {size} rows like: {_short(example)}" for size, example in groups)]
-    main = next(iter(found.languages))
+    main = next(iter(summary.languages))
     notes = []
     if embedder == "minilm" and main != "en":
         notes.append(
@@ -76,15 +76,15 @@ def _kinds(found: "Found", embedder: str) -> tuple[list[str], list[dict[str, Any
     return said, [{"setting": "rank", "value": rank, "why": why}], notes
 
 
-def _view(found: "Shown") -> Any:
+def _view(preview: "Shown") -> Any:
     from rich.console import Group
     from rich.text import Text
 
     blocks: list[Any] = [
-        f"{found.rows} rows, {found.tokens:,} tokens, {found.labelled_tokens:,} of them carry loss; "
-        f"the longest row has {found.longest:,}"
+        f"{preview.rows} rows, {preview.tokens:,} tokens, {preview.labelled_tokens:,} of them carry loss; "
+        f"the longest row has {preview.longest:,}"
     ]
-    for one in found.shown:
+    for one in preview.shown:
         head = f"\n{one.row.place}: {len(one.row)} tokens, {one.row.labelled_tokens} carry loss"
         blocks.append(Text(f"{head}, {one.note}" if one.note else head, style="bold"))
         styled = [(text, "bold green" if labelled else "dim") for labelled, text in one.runs]
@@ -92,32 +92,33 @@ def _view(found: "Shown") -> Any:
     return Group(*blocks)
 
 
-def _report(found: "Found", kinds: list[str]) -> list[str]:
-    sizes = found.lengths
+def _report(summary: "Found", kinds: list[str]) -> list[str]:
+    sizes = summary.lengths
     lines = [
-        f"{found.rows} rows ({', '.join(found.formats)}), for --objective {', '.join(found.objectives) or 'none'}",
+        f"{summary.rows} rows ({', '.join(summary.formats)}), "
+        f"for --objective {', '.join(summary.objectives) or 'none'}",
         f"{sizes.unit} a row: {sizes.min:,} at least, {sizes.median:,} in the middle, {sizes.p95:,} at 95%, "
         f"{sizes.max:,} at most; {sizes.total:,} together"
-        + (f", {found.labelled_tokens:,} carry loss" if found.labelled_tokens is not None else ""),
-        "languages: " + ", ".join(f"{name} {count}" for name, count in found.languages.items()),
+        + (f", {summary.labelled_tokens:,} carry loss" if summary.labelled_tokens is not None else ""),
+        "languages: " + ", ".join(f"{name} {count}" for name, count in summary.languages.items()),
     ]
-    if found.held_out is not None:
-        lines.append(f"{found.held_out.rows} rows held out, {len(found.held_out.broken)} of them broken")
+    if summary.held_out is not None:
+        lines.append(f"{summary.held_out.rows} rows held out, {len(summary.held_out.broken)} of them broken")
     lines += kinds
-    lines += found.verdict or ("nothing wrong was found",)
-    lines += _problems(found.broken)
+    lines += summary.verdict or ("nothing wrong was found",)
+    lines += _problems(summary.broken)
     for title, alike in (
-        ("repeats", found.duplicates),
-        ("nearly repeats", found.near_duplicates),
-        ("asks the same as", found.same_question),
+        ("repeats", summary.duplicates),
+        ("nearly repeats", summary.near_duplicates),
+        ("asks the same as", summary.same_question),
     ):
         lines += _pairs(title, alike)
-    lines += _few([f"  {one.place} answers with {one.problem}" for one in found.placeholders])
-    if found.held_out is not None:
-        lines += _problems(found.held_out.broken)
-        lines += _pairs("is also", found.held_out.duplicates)
-        lines += _pairs("asks the same as", found.held_out.same_question)
-        lines += _pairs("is nearly", found.held_out.near_duplicates)
+    lines += _few([f"  {one.place} answers with {one.problem}" for one in summary.placeholders])
+    if summary.held_out is not None:
+        lines += _problems(summary.held_out.broken)
+        lines += _pairs("is also", summary.held_out.duplicates)
+        lines += _pairs("asks the same as", summary.held_out.same_question)
+        lines += _pairs("is nearly", summary.held_out.near_duplicates)
     return lines
 
 

@@ -35,7 +35,7 @@ def _rows(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "memory", f"{_gb(memory['available_bytes'])} free of {_gb(memory['total_bytes'])}"
     yield "device", _device(data["device"])
     yield "fast here", _fast(data["fast"])
-    yield "versions", ", ".join(f"{name} {found}" for name, found in data["versions"].items())
+    yield "versions", ", ".join(f"{name} {version}" for name, version in data["versions"].items())
     for name, extra in data["extras"].items():
         yield (
             f"extra {name}",

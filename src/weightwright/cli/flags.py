@@ -88,12 +88,12 @@ def _positional_values(
     values: tuple[Any, ...], names: Sequence[str], settings_type: type[BaseModel]
 ) -> dict[tuple[str, ...], Any]:
     """What stood without a flag, by the field it is for; a last field that is a tuple takes the rest."""
-    found: dict[tuple[str, ...], Any] = {
+    named: dict[tuple[str, ...], Any] = {
         (name,): value for name, value in zip(names, values, strict=False) if value is not None
     }
     if names and values and get_origin(settings_type.model_fields[names[-1]].annotation) is tuple:
-        found[(names[-1],)] = values[len(names) - 1 :]
-    return found
+        named[(names[-1],)] = values[len(names) - 1 :]
+    return named
 
 
 def show(outcome: Outcome, *, as_json: bool) -> None:
@@ -116,13 +116,13 @@ def _parameters(leaves: list[config.Leaf], positional: Sequence[str]) -> list[in
     tails = Counter(leaf.path[-1] for leaf in leaves)
     common = {parameter.name for parameter in _common_parameters()}
     by_name = {leaf.key: leaf for leaf in leaves}
-    found = [_positional(by_name[name], last=name == positional[-1]) for name in positional]
+    parameters = [_positional(by_name[name], last=name == positional[-1]) for name in positional]
     for leaf in leaves:
         if leaf.key in positional or leaf.key == "device":  # --device stands among the common flags
             continue
         unique = tails[leaf.path[-1]] == 1 and leaf.path[-1] not in common
         flag = "--" + (leaf.path[-1] if unique else leaf.key).replace("_", "-")
-        found.append(
+        parameters.append(
             inspect.Parameter(
                 _identifier(leaf),
                 inspect.Parameter.KEYWORD_ONLY,
@@ -140,7 +140,7 @@ def _parameters(leaves: list[config.Leaf], positional: Sequence[str]) -> list[in
                 ],
             )
         )
-    return found
+    return parameters
 
 
 def _positional(leaf: config.Leaf, *, last: bool) -> inspect.Parameter:

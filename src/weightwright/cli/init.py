@@ -66,8 +66,8 @@ def _choice() -> Outcome:
 def settings_type(name: str) -> type[BaseModel]:
     """The settings model behind a template."""
     module, _, attribute = TEMPLATES[name].partition(":")
-    found: type[BaseModel] = getattr(import_module(module), attribute)
-    return found
+    settings: type[BaseModel] = getattr(import_module(module), attribute)
+    return settings
 
 
 def _as_json(schema: dict[str, Any]) -> str:

@@ -41,10 +41,10 @@ def rm(settings: KbRmSettings) -> Outcome:
 @verb(KbListSettings, section="kb_list", positional=("kb",))
 def list_documents(settings: KbListSettings) -> Outcome:
     """List the documents of a knowledge base."""
-    found = kb.listing(settings)
-    lines = [f"{info.chunks:6}  {info.id}  {info.title}".rstrip() for info in found.documents]
+    listing = kb.listing(settings)
+    lines = [f"{info.chunks:6}  {info.id}  {info.title}".rstrip() for info in listing.documents]
     return Outcome(
-        found.data(), "\n".join([*lines, f"{len(found.documents)} documents, {found.chunks} chunks"])
+        listing.data(), "\n".join([*lines, f"{len(listing.documents)} documents, {listing.chunks} chunks"])
     )
 
 

@@ -15,8 +15,8 @@ from weightwright.weights.describe import ShowSettings
 def pull(settings: PullSettings) -> Outcome:
     """Download a model, or bring it up to date: resumed, checked, only the files needed."""
     with bar(f"pull {settings.model}") as progress:
-        found = models.pull(settings, progress)
-    return Outcome(found.data(), str(found.path))
+        model = models.pull(settings, progress)
+    return Outcome(model.data(), str(model.path))
 
 
 @verb(Settings, section="list")

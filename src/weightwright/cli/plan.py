@@ -13,8 +13,8 @@ from weightwright.plan.settings import PlanSettings
 @verb(PlanSettings, section="plan", positional=("model",))
 def plan(settings: PlanSettings) -> Outcome:
     """Say how many parameters a task trains, how much memory it needs, and how to set it."""
-    found = planned(settings)
-    return Outcome(found.data(), _view(found))
+    result = planned(settings)
+    return Outcome(result.data(), _view(result))
 
 
 def _view(plan: Plan) -> Any:
@@ -24,10 +24,10 @@ def _view(plan: Plan) -> Any:
     if plan.limit.bytes:
         shown.append(_verdict(plan))
     if plan.largest is not None:
-        found = plan.largest
-        value = f"{found.value:,}" if found.value else "none"
+        largest = plan.largest
+        value = f"{largest.value:,}" if largest.value else "none"
         shown.append(
-            f"largest {found.setting} that fits: {value} ({found.peak_bytes / 1e9:.2f} GB; {found.why})"
+            f"largest {largest.setting} that fits: {value} ({largest.peak_bytes / 1e9:.2f} GB; {largest.why})"
         )
     shown += [f"note: {note}" for note in plan.estimate.notes]
     if plan.published:

@@ -16,32 +16,32 @@ def watch(settings: WatchSettings) -> Outcome:
     from rich.console import Console
     from rich.live import Live
 
-    found = state(settings.folder, time.time())
-    if not settings.once and not found.finished:
-        with Live(view(found), console=Console(stderr=True), auto_refresh=False) as live:
-            while not found.finished:
+    run = state(settings.folder, time.time())
+    if not settings.once and not run.finished:
+        with Live(view(run), console=Console(stderr=True), auto_refresh=False) as live:
+            while not run.finished:
                 time.sleep(_LOOK_EVERY_S)
-                found = state(settings.folder, time.time())
-                live.update(view(found), refresh=True)
-    return Outcome(found.data(), view(found))
+                run = state(settings.folder, time.time())
+                live.update(view(run), refresh=True)
+    return Outcome(run.data(), view(run))
 
 
-def view(found: State) -> Any:
+def view(run: State) -> Any:
     """The state in a few lines, with the curve once there are steps to draw."""
     from weightwright.plots import terminal_curve
 
-    share = found.done / found.steps
+    share = run.done / run.steps
     bar = "━" * round(40 * share) + " " * (40 - round(40 * share))
-    lines = [f"{bar} {found.done}/{found.steps} steps, {found.tokens_per_s:,.0f} tokens/s"]
-    if found.losses:
-        held_out = f", held out {found.evals[-1][1]:.3f}" if found.evals else ""
-        lines.append(f"loss {found.losses[-1]:.3f}{held_out}")
-    if len(found.losses) > 1:
-        lines.append(terminal_curve(found.losses, found.evals))
-    if found.finished:
+    lines = [f"{bar} {run.done}/{run.steps} steps, {run.tokens_per_s:,.0f} tokens/s"]
+    if run.losses:
+        held_out = f", held out {run.evals[-1][1]:.3f}" if run.evals else ""
+        lines.append(f"loss {run.losses[-1]:.3f}{held_out}")
+    if len(run.losses) > 1:
+        lines.append(terminal_curve(run.losses, run.evals))
+    if run.finished:
         lines.append("finished")
-    elif found.age_s > _QUIET_S:
+    elif run.age_s > _QUIET_S:
         lines.append(
-            f"nothing written for {found.age_s / 60:.0f} min: the same tune command goes on where it stopped"
+            f"nothing written for {run.age_s / 60:.0f} min: the same tune command goes on where it stopped"
         )
     return "\n".join(lines)

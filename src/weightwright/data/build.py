@@ -35,15 +35,15 @@ def format_of(row: Row) -> Format:
     """
     if row.layout.formatting is not None:
         return _laid_out(row)
-    found = next((one for one in FORMATS if one.fits(row)), None)
-    if found is None:
+    layout = next((one for one in FORMATS if one.fits(row)), None)
+    if layout is None:
         known = "; ".join(dict.fromkeys(f"{one.name}: {', '.join(one.fields)}" for one in FORMATS))
         raise DataError(
             row.place,
             f"no known format has the fields {', '.join(map(str, row.values)) or '(none)'}; "
             f"{known}; other names can be given in a {INFO_FILE}",
         )
-    return found
+    return layout
 
 
 def _laid_out(row: Row) -> Format:

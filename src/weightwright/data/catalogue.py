@@ -116,12 +116,12 @@ def _entries(path: Path) -> list[_Entry] | None:
     if not (folder / INFO_FILE).is_file():
         raise DataError(folder, f"has no {INFO_FILE}, so it has no data sets by name: {path}")
     known = _read_info(folder)
-    found = []
+    entries = []
     for name in (part.strip() for part in names.split(",")):
         if name not in known:
             raise DataError(Place(str(folder / INFO_FILE)), f"no data set {name!r}{nearest(name, known)}")
-        found.append(_entry(folder, name, known[name]))
-    return found
+        entries.append(_entry(folder, name, known[name]))
+    return entries
 
 
 def _read_info(folder: Path) -> dict[str, Any]:

@@ -115,14 +115,14 @@ _PLACEHOLDER = re.compile(r"\{\{\w+\}\}")
 
 def unfilled(rows: Sequence[Built]) -> list[Problem]:
     """Rows whose answers hold a placeholder such as {{name}} that nobody asked for; `problem` is the placeholders."""
-    found = []
+    problems = []
     for row in rows:
         messages = () if isinstance(row, Text) else _messages(row)
         said = {name for m in messages if m.role == "assistant" for name in _PLACEHOLDER.findall(m.content)}
         asked = {name for m in messages if m.role != "assistant" for name in _PLACEHOLDER.findall(m.content)}
         if said - asked:
-            found.append(Problem(row.place, ", ".join(sorted(said - asked))))
-    return found
+            problems.append(Problem(row.place, ", ".join(sorted(said - asked))))
+    return problems
 
 
 # --- lengths --------------------------------------------------------------------------------------
@@ -135,19 +135,19 @@ def encode_each(
 
     Raises what is wrong with the first where no row is taken.
     """
-    found: list[Encoded] = []
+    encoded: list[Encoded] = []
     first: DataError | ModelError | None = None
     problems: list[Problem] = []
     for row in rows:
         try:
-            found += encode(row)
+            encoded += encode(row)
         except (DataError, ModelError) as error:
             placed = error if isinstance(error, PlacedError) else PlacedError(row.place, str(error))
             problems.append(Problem(placed.place or row.place, placed.problem))
             first = first or error
-    if first is not None and not found:
+    if first is not None and not encoded:
         raise first  # no row at all: the model is not the one for them
-    return found, problems
+    return encoded, problems
 
 
 def lengths(values: Sequence[int], unit: str) -> Lengths:
@@ -194,12 +194,12 @@ def words_of(row: Built) -> str:
 def duplicates(rows: Sequence[Built]) -> list[Alike]:
     """Rows that an earlier row equals in every word, each with the first such row."""
     first: dict[Hashable, Built] = {}
-    found = []
+    pairs = []
     for row in rows:
         before = first.setdefault(_identity(row), row)
         if before is not row:
-            found.append(Alike(row.place, before.place))
-    return found
+            pairs.append(Alike(row.place, before.place))
+    return pairs
 
 
 def same_question(rows: Sequence[Built]) -> list[Alike]:
@@ -209,16 +209,16 @@ def same_question(rows: Sequence[Built]) -> list[Alike]:
     """
     first: dict[str, Built] = {}
     answers: defaultdict[str, set[Hashable]] = defaultdict(set)
-    found = []
+    pairs = []
     for row in rows:
         question = question_of(row).strip()
         if not question or not isinstance(row, Sample):
             continue
         before = first.setdefault(question, row)
         if before is not row and _identity(row) not in answers[question]:
-            found.append(Alike(row.place, before.place))
+            pairs.append(Alike(row.place, before.place))
         answers[question].add(_identity(row))
-    return found
+    return pairs
 
 
 def near(rows: Sequence[Built]) -> list[Alike]:
@@ -283,5 +283,5 @@ def _identity(row: Built) -> Hashable:
 
 def languages(rows: Sequence[Built]) -> dict[str, int]:
     """How many rows seem to be in each language, the commonest first."""
-    found = Counter(tongue_of(words_of(row)) for row in rows)
-    return dict(found.most_common())
+    counts = Counter(tongue_of(words_of(row)) for row in rows)
+    return dict(counts.most_common())

@@ -31,7 +31,7 @@ def read_file(
     A .txt file is one row with the field `text`; with `text_lines` each of its lines is one.
     Raises DataError where there is no row at all, or the file cannot be read.
     """
-    found: list[Row] = []
+    rows: list[Row] = []
     seen = 0
 
     def noted(error: DataError) -> None:
@@ -45,10 +45,10 @@ def read_file(
         if wrong:
             broken(DataError(place, wrong))
         else:
-            found.append(Row(value, place, layout))
+            rows.append(Row(value, place, layout))
     if not seen:
         raise DataError(path, "is an empty list; it must hold at least one row")
-    return found
+    return rows
 
 
 def _wrong(value: Any) -> str:
@@ -68,10 +68,10 @@ def files_in(folder: Path) -> list[Path]:
     files = [one for one in sorted(folder.iterdir()) if one.is_file() and not _beside(one)]
     kinds = sorted({one.suffix.lower() for one in files})
     if len(kinds) != 1 or kinds[0] not in SUFFIXES:
-        found = ", ".join(kind or "(no suffix)" for kind in kinds) or "no file"
+        listed = ", ".join(kind or "(no suffix)" for kind in kinds) or "no file"
         raise DataError(
             folder,
-            f"is a directory; it must hold files of one kind ({', '.join(SUFFIXES)}), found {found}; "
+            f"is a directory; it must hold files of one kind ({', '.join(SUFFIXES)}), found {listed}; "
             "give one file, or a folder with nothing else in it",
         )
     return files

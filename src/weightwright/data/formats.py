@@ -77,7 +77,7 @@ def read_parts(path: Path, prompt: PromptSettings | None = None, broken: OnBroke
 
 
 def _read(path: Path, prompt: PromptSettings | None, kind: Kind, wanted: type[B]) -> list[B]:
-    found: list[B] = []
+    matching: list[B] = []
     for table in read_tables(path):
         known = format_of(table.rows[0])
         if known.kind != kind:
@@ -87,8 +87,8 @@ def _read(path: Path, prompt: PromptSettings | None, kind: Kind, wanted: type[B]
                 f"{_either(OBJECTIVES[known.kind])}; --objective {_either(OBJECTIVES[kind])} needs {_HOLDS[kind]}",
             )
         rows = _built(table, known, prompt, stop).rows
-        found += [row for row in rows if isinstance(row, wanted)]
-    return found
+        matching += [row for row in rows if isinstance(row, wanted)]
+    return matching
 
 
 def _either(names: Sequence[str]) -> str:

@@ -44,13 +44,13 @@ def near_duplicates(texts: Sequence[str], threshold: float = SIMILAR) -> list[Ma
     """For each text an earlier one that it is like, if there is one: chains count once, not every pair of them."""
     rows = _by_rarity([triples(text) for text in texts])
     index = _Index(threshold)
-    found = []
+    matches = []
     for number, row in enumerate(rows):
         match = index.like(row)
         if match is not None:
-            found.append(Match(number, *match))
+            matches.append(Match(number, *match))
         index.add(number, row)
-    return found
+    return matches
 
 
 def near_across(texts: Sequence[str], others: Sequence[str], threshold: float = SIMILAR) -> list[Match]:

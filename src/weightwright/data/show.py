@@ -23,13 +23,13 @@ class ShownRow:
 
     def data(self) -> dict[str, Any]:
         """The row as JSON."""
-        found: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "place": str(self.row.place),
             "tokens": len(self.row),
             "labelled_tokens": self.row.labelled_tokens,
             "parts": [{"labelled": labelled, "text": text} for labelled, text in self.runs],
         }
-        return found | ({"note": self.note} if self.note else {})
+        return fields | ({"note": self.note} if self.note else {})
 
 
 @dataclass(frozen=True, slots=True)

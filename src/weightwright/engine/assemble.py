@@ -138,13 +138,13 @@ def _shapes(model: Any) -> list[tuple[int, int]]:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    found = []
+    shapes = []
     for module in model.modules():
         if isinstance(module, Conv1D):
-            found.append((module.weight.shape[1], module.weight.shape[0]))
+            shapes.append((module.weight.shape[1], module.weight.shape[0]))
         elif isinstance(module, torch.nn.Linear):
-            found.append((module.weight.shape[0], module.weight.shape[1]))
-    return found
+            shapes.append((module.weight.shape[0], module.weight.shape[1]))
+    return shapes
 
 
 def cache_blocks(

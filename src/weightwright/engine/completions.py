@@ -43,8 +43,8 @@ class Completions(RequestOwner):
                 candidate.lookup = Lookup(sequence.token_ids)
             if count is None and candidate.lookup.acceptance < _WORTH:
                 continue
-            room = candidate.request.max_tokens - candidate.given - 1
-            sequence.draft = candidate.lookup.guess(min(count or _GUESSES, room))
+            remaining = candidate.request.max_tokens - candidate.given - 1
+            sequence.draft = candidate.lookup.guess(min(count or _GUESSES, remaining))
 
     def take(self, shares: abc.Sequence[Share], output: Output) -> None:
         """See `Owner`: choose a token for each sequence whose prompt has been read."""

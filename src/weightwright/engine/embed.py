@@ -41,11 +41,11 @@ def texts_of(tokenizer: Any, texts: abc.Sequence[str], pooling: str, context_tok
     """The texts as tokens. Raises RequestError for another pooling, an empty text, or one longer than the context."""
     if pooling not in POOLINGS:
         raise RequestError(f"pooling={pooling!r} is not known; use one of {', '.join(POOLINGS)}")
-    found = _tokens(tokenizer, texts)
-    for ids in found:
+    encoded = _tokens(tokenizer, texts)
+    for ids in encoded:
         if not 0 < len(ids) <= context_tokens:
             raise RequestError(f"a text of {len(ids)} tokens cannot be embedded; 1 to {context_tokens} can")
-    return [Text(ids) for ids in found]
+    return [Text(ids) for ids in encoded]
 
 
 def _tokens(tokenizer: Any, texts: abc.Sequence[str]) -> list[list[int]]:

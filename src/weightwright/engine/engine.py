@@ -143,11 +143,11 @@ class Engine:
         """
         import numpy as np
 
-        found = texts_of(self.tokenizer, texts, pooling, self.context_tokens)
-        if not found:
+        inputs = texts_of(self.tokenizer, texts, pooling, self.context_tokens)
+        if not inputs:
             return np.zeros((0, 0), np.float32)
         future: Future[Vectors] = Future()
-        self._between_steps(self._embeddings.starting(EmbedCall(found, pooling, future)))
+        self._between_steps(self._embeddings.starting(EmbedCall(inputs, pooling, future)))
         return future.result()
 
     def load_adapter(self, name: str, folder: Path) -> None:

@@ -42,21 +42,21 @@ class TokenLogprobs:
         before = max(0, min(last, stop) - first)
         if asked is not None and before:
             ids = work.sequence.token_ids[first + 1 : first + 1 + before]
-            found = self.of(output.logits[at : at + before], ids, [asked] * before)
+            computed = self.of(output.logits[at : at + before], ids, [asked] * before)
             known = request.prompt_logprobs
-            known += found[len(known) - first - 1 :]
+            known += computed[len(known) - first - 1 :]
         return at + before if stop > last else None
 
-    def _spelt(self, found: Logprobs | None) -> TokenLogprob | None:
-        if found is None:
+    def _spelt(self, logprobs: Logprobs | None) -> TokenLogprob | None:
+        if logprobs is None:
             return None
-        own, alternatives = self._bytes(found.token_id), [self._bytes(token) for token, _ in found.top]
+        own, alternatives = self._bytes(logprobs.token_id), [self._bytes(token) for token, _ in logprobs.top]
         top = tuple(
             (token, _text(spelt), logprob)
-            for (token, logprob), spelt in zip(found.top, alternatives, strict=True)
+            for (token, logprob), spelt in zip(logprobs.top, alternatives, strict=True)
         )
         return TokenLogprob(
-            found.token_id, _text(own), found.logprob, top, found.rank, own, tuple(alternatives)
+            logprobs.token_id, _text(own), logprobs.logprob, top, logprobs.rank, own, tuple(alternatives)
         )
 
 

@@ -147,11 +147,11 @@ class Request:
         bad = next((t for t in self.prompt_ids if not 0 <= t < model.vocab_tokens), None)
         if bad is not None:
             raise RequestError(f"token id {bad} is outside the vocabulary of {model.vocab_tokens} tokens")
-        room = model.context_tokens - length
+        remaining = model.context_tokens - length
         wanted = self.params.max_tokens
-        max_tokens = wanted if wanted is not None else room
-        if room < 1 or max_tokens > room:
-            said = f"{length} prompt + {max_tokens} new" if room > 0 else f"{length} prompt"
+        max_tokens = wanted if wanted is not None else remaining
+        if remaining < 1 or max_tokens > remaining:
+            said = f"{length} prompt + {max_tokens} new" if remaining > 0 else f"{length} prompt"
             raise RequestError(
                 f"{said} tokens do not fit into the context of {model.context_tokens} tokens; "
                 "shorten the prompt or lower max_tokens"

@@ -260,15 +260,15 @@ class Schedule:
             if pending is None:
                 pending = {digest for entry in plan for digest in self._filled(*entry)}
             sequence = waiting[place]
-            found, soon_more = self._find(sequence, pending)
+            cached, soon_more = self._find(sequence, pending)
             if soon_more:
-                for block in found:
+                for block in cached:
                     if not self._pool.references(block):
                         self._pool.share(block)
                         kept.append(block)
                 place += 1
                 continue
-            if not self._place(sequence, found, reserve=len(plan)):
+            if not self._place(sequence, cached, reserve=len(plan)):
                 break
             del waiting[place]
             tokens = min(len(sequence.token_ids) - sequence.computed, budget)
@@ -296,31 +296,31 @@ class Schedule:
 
     def _find(self, sequence: Sequence, pending: set[bytes]) -> tuple[list[int], bool]:
         """Cached blocks of its beginning, short of the last token, and whether the next one is pending."""
-        found: list[int] = []
+        cached: list[int] = []
         if not sequence.share_prefix and len(sequence.token_ids) <= sequence.prompt_tokens:
-            return found, False
+            return cached, False
         last = len(sequence.token_ids) - 1
         for place in range(min(last, sequence.first_wanted) // self._block_tokens):
             digest = self._digest(sequence, place)
             block = self._pool.find(digest)
             if block is None:
-                return found, digest in pending
-            found.append(block)
-        return found, False
+                return cached, digest in pending
+            cached.append(block)
+        return cached, False
 
-    def _place(self, sequence: Sequence, found: list[int], reserve: int) -> bool:
+    def _place(self, sequence: Sequence, cached: list[int], reserve: int) -> bool:
         """Let it run on the found blocks and new ones for all its tokens, if `reserve` blocks stay free.
 
         The reserve lets each sequence of the step grow, else the new one would soon be preempted again.
         """
-        new = self._blocks_for(len(sequence.token_ids)) - len(found)
-        free = self._pool.free_blocks - sum(not self._pool.references(block) for block in found)
+        new = self._blocks_for(len(sequence.token_ids)) - len(cached)
+        free = self._pool.free_blocks - sum(not self._pool.references(block) for block in cached)
         if new + reserve > free:
             return False
-        for block in found:
+        for block in cached:
             self._pool.share(block)
-        sequence.blocks = found + [self._allocate() for _ in range(new)]
-        sequence.sealed = len(found)
+        sequence.blocks = cached + [self._allocate() for _ in range(new)]
+        sequence.sealed = len(cached)
         sequence.computed = sequence.sealed * self._block_tokens
         if not sequence.admissions:
             sequence.cached_tokens = sequence.computed
@@ -347,8 +347,8 @@ class Schedule:
         blocks = self._blocks_for(len(sequence.token_ids) + wanted) - len(sequence.blocks)
         for _ in range(min(blocks, self._pool.free_blocks)):
             sequence.blocks.append(self._allocate())
-        room = len(sequence.blocks) * self._block_tokens - len(sequence.token_ids)
-        return sequence.draft[: min(wanted, room)]
+        free_tokens = len(sequence.blocks) * self._block_tokens - len(sequence.token_ids)
+        return sequence.draft[: min(wanted, free_tokens)]
 
     # -- blocks and queues -------------------------------------------------------------------------
 

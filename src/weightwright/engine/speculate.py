@@ -44,10 +44,10 @@ class Lookup:
 
     def _continued(self, after: int, count: int) -> tuple[int, ...]:
         """ids[after:], going on through its own guess where it reaches the end (a repeated passage)."""
-        found = self._ids[after : after + count]
-        while len(found) < count:
-            found += found[-(len(self._ids) - after) :][: count - len(found)]
-        return tuple(found)
+        draft = self._ids[after : after + count]
+        while len(draft) < count:
+            draft += draft[-(len(self._ids) - after) :][: count - len(draft)]
+        return tuple(draft)
 
     def _index(self) -> None:
         """Remember where every n-gram that has a successor was last followed."""

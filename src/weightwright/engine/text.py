@@ -68,9 +68,9 @@ class TextStream:
             return fresh
         text = self._held + fresh
         if self._pushed > self._min_tokens:
-            found = self._find(text)
-            if found is not None:
-                start, end = found
+            match = self._find(text)
+            if match is not None:
+                start, end = match
                 self.stopped, self.stop_reason, self._held = True, text[start:end], ""
                 return text[: end if self._include_stop else start]
         held = 0 if last else max(_overlap(text, stop) for stop in self._stop)
@@ -82,14 +82,14 @@ class TextStream:
 
     def _find(self, text: str) -> tuple[int, int] | None:
         """Start and end of the stop string that is whole first, the longest of several."""
-        found = []
+        matches = []
         for stop in self._stop:
             start = text.find(stop, max(0, self._free - len(stop) + 1))
             if start >= 0:
-                found.append((start + len(stop), start))
-        if not found:
+                matches.append((start + len(stop), start))
+        if not matches:
             return None
-        end, start = min(found)
+        end, start = min(matches)
         return start, end
 
 

@@ -97,7 +97,7 @@ def _pack_linears(model: Any, pack: Packer, source: "WeightSource | None") -> No
 
     linears = [(path, m) for path, m in model.named_modules() if type(m) in (torch.nn.Linear, Conv1D)]
     # the largest first: what its packing takes beside is free again when the others come
-    for path, module in sorted(linears, key=lambda found: -found[1].weight.numel()):
+    for path, module in sorted(linears, key=lambda linear: -linear[1].weight.numel()):
         weight = take([(path, module)], source)
         if isinstance(module, Conv1D):
             weight = (weight if isinstance(weight, torch.Tensor) else weight.dense()).t()

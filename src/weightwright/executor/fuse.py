@@ -207,12 +207,12 @@ class FusedDecoder:
             if layer is self._layers[-1]:
                 stream, mixed, adapters = stream[wanted], mixed[wanted], self._adapters("wanted")
             n = len(mixed)
-            plain = self._room(layer.out, n, mixed.shape[1], adapters)
+            plain = self._unquantized(layer.out, n, mixed.shape[1], adapters)
             x = elementwise.put(mixed, layer.out.wants(n), plain)
             y, bias = layer.out(x, plain, adapters)
             x, plain = self._norm_for(layer.gate_up, stream, y, bias, layer.norms[1], adapters)
             y, bias = layer.gate_up(x, plain, adapters)
-            plain = self._room(layer.down, n, y.data.shape[1] // 2, adapters)
+            plain = self._unquantized(layer.down, n, y.data.shape[1] // 2, adapters)
             x = elementwise.gate(y, bias, self._activation, layer.down.wants(n), plain)
             y, bias = layer.down(x, plain, adapters)
         assert y is not None
@@ -278,7 +278,7 @@ class FusedDecoder:
         weight: "Tensor",
         adapters: "BatchRows | None",
     ) -> "tuple[Rows, Tensor | None]":
-        plain = self._room(product, len(stream), stream.shape[1], adapters)
+        plain = self._unquantized(product, len(stream), stream.shape[1], adapters)
         x = elementwise.add_norm(stream, y, bias, weight, self._eps, product.wants(len(stream)), plain)
         return x, plain
 
@@ -287,10 +287,10 @@ class FusedDecoder:
         if self._bank is None:
             return None
         bank = self._bank
-        found = {"tokens": bank.rows, "wanted": bank.wanted_rows, "head": bank.head_rows}[of]
-        return found if found is not None and found.active else None
+        rows = {"tokens": bank.rows, "wanted": bank.wanted_rows, "head": bank.head_rows}[of]
+        return rows if rows is not None and rows.active else None
 
-    def _room(self, product: Product, n: int, width: int, adapters: "BatchRows | None") -> "Tensor | None":
+    def _unquantized(self, product: Product, n: int, width: int, adapters: "BatchRows | None") -> "Tensor | None":
         """Where the rows go unquantised, if adapters of this step need them."""
         import torch
 

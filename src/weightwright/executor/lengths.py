@@ -24,7 +24,7 @@ def read_lengths(adapter: Adapter, base: str) -> dict[str, Tensor]:
 
     for path in _places(adapter, base):
         try:
-            found: dict[str, Tensor] = load(path.read_bytes())
+            lengths: dict[str, Tensor] = load(path.read_bytes())
         except FileNotFoundError:
             continue
         except (OSError, SafetensorError) as error:
@@ -32,7 +32,7 @@ def read_lengths(adapter: Adapter, base: str) -> dict[str, Tensor]:
             continue
         return {
             name: length
-            for name, length in found.items()
+            for name, length in lengths.items()
             if name in adapter.modules and length.shape == adapter.modules[name].b.shape[:1]
         }
     return {}

@@ -137,7 +137,7 @@ class Int8Linear(PackedLinear):
         self._zeros = torch.zeros(outputs, dtype=torch.int32)
         self._packed = torch.ops.onednn.qlinear_prepack(q.contiguous(), [PACK_ROWS, inputs])
         self._skinny = skinny(self._packed, outputs, inputs)
-        self._room = torch.empty(0)
+        self._output = torch.empty(0)
 
     @classmethod
     def from_int8(cls, q: Tensor, scale: Tensor, bias: Tensor | None = None, block: int = 1) -> "Int8Linear":
@@ -168,9 +168,9 @@ class Int8Linear(PackedLinear):
         if self._skinny is None or n > (_KEPT_ROWS if self.offset else MOST_ROWS):
             out = self.product(xq).mul_(row_scale[:, None])
         else:
-            if len(self._room) < n:
-                self._room = torch.empty(n, self.out_features)
-            out = self._skinny(xq, self.scale, row_scale, self._room[:n])
+            if len(self._output) < n:
+                self._output = torch.empty(n, self.out_features)
+            out = self._skinny(xq, self.scale, row_scale, self._output[:n])
         return out if self.bias is None else out.add_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -284,8 +284,8 @@ def pack(weight: Tensor | Weight, bias: Tensor | None, form: str, *, rotated: bo
     with torch.no_grad():
         if isinstance(weight, Weight):
             if form == "int4" and weight.grouped and supported("int4"):
-                found = weight.groups()
-                return Int4Linear.from_groups(found.codes, found.scale, found.zero, bias)
+                groups = weight.groups()
+                return Int4Linear.from_groups(groups.codes, groups.scale, groups.zero, bias)
             weight = weight.dense()
         if form in _DTYPES:
             return DenseLinear(weight, bias, form)

@@ -236,7 +236,7 @@ def wrap(
 
     Linear is what has `in_features` and `out_features`, or GPT-2's Conv1D (`nx`, `nf`), whatever its weights.
     """
-    found = []
+    paths = []
     for path, module in list(model.named_modules()):
         inputs = getattr(module, "in_features", getattr(module, "nx", None))
         outputs = getattr(module, "out_features", getattr(module, "nf", None))
@@ -244,8 +244,8 @@ def wrap(
             continue
         if keep is None or keep(path):
             model.set_submodule(path, LoraLinear(module, bank.site([(path, outputs)], inputs, module), bank))
-            found.append(path)
-    return tuple(found)
+            paths.append(path)
+    return tuple(paths)
 
 
 def _first(items: Sequence[str], shown: int = 3) -> str:

@@ -68,8 +68,8 @@ class BatchRows:
     @functools.cached_property
     def adapted(self) -> tuple[Tensor, Tensor]:
         """The rows that have an adapter, and the slot of each."""
-        found = [(row, slot) for row, slot in enumerate(self.slots) if slot >= 0]
-        rows, slots = torch.tensor(found).unbind(1)
+        pairs = [(row, slot) for row, slot in enumerate(self.slots) if slot >= 0]
+        rows, slots = torch.tensor(pairs).unbind(1)
         return rows, slots
 
     def groups(self, *, every: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -176,13 +176,13 @@ class LoraSite:
         if not stretched:
             return {}
         with torch.no_grad():
-            found = dora.lengths(
+            row_lengths = dora.lengths(
                 self._layer,
                 self._bias(),
                 [part.start for part, _ in stretched],
                 [one for _, one in stretched],
             )
-        return {part.path: length for (part, _), length in zip(stretched, found, strict=True)}
+        return {part.path: length for (part, _), length in zip(stretched, row_lengths, strict=True)}
 
     def prepare(self, weights: Sequence[LoraWeights | None], lengths: Mapping[str, Tensor]) -> "SiteWeights":
         """Lay out one adapter's matrices, those of each part, as `put` takes them; any thread may call this.
@@ -190,30 +190,30 @@ class LoraSite:
         `lengths` has those of the rows of modules with a magnitude, by path.
         """
         t = self._together
-        ranks = [0 if found is None else found.rank for found in weights]
+        ranks = [0 if adapter is None else adapter.rank for adapter in weights]
         rank = -(-max(ranks) // t) * t
         made = SiteWeights(
             ranks,
             torch.zeros(self.inputs // t, len(self.parts), rank, t, dtype=self._dtype),
             torch.zeros(self.parts[-1].chunks.stop, rank // t, self._chunk, t, dtype=self._dtype),
         )
-        for at, (part, found) in enumerate(zip(self.parts, weights, strict=True)):
-            if found is None:
+        for at, (part, adapter) in enumerate(zip(self.parts, weights, strict=True)):
+            if adapter is None:
                 continue
             own = slice(part.start, part.start + part.out)
-            count, pairs = part.chunks.stop - part.chunks.start, -(-found.rank // t)
-            made.a[:, at, : found.rank] = found.a.t().reshape(-1, t, found.rank).transpose(1, 2)
+            count, pairs = part.chunks.stop - part.chunks.start, -(-adapter.rank // t)
+            made.a[:, at, : adapter.rank] = adapter.a.t().reshape(-1, t, adapter.rank).transpose(1, 2)
             table = torch.zeros(pairs * t, count * self._chunk)
-            table[: found.rank, : part.out] = found.b.float().t() * found.scale
-            if found.magnitude is not None:
+            table[: adapter.rank, : part.out] = adapter.b.float().t() * adapter.scale
+            if adapter.magnitude is not None:
                 made.gain = torch.zeros(self.outputs) if made.gain is None else made.gain
-                made.gain[own] = dora.gain(found.magnitude.cpu(), lengths[part.path].cpu())
+                made.gain[own] = dora.gain(adapter.magnitude.cpu(), lengths[part.path].cpu())
                 made.base_bias = self._bias()
                 table[:, : part.out] *= 1 + made.gain[own]
             made.b[part.chunks, :pairs] = table.view(pairs, t, count, -1).permute(2, 0, 3, 1)
-            if found.bias is not None:
+            if adapter.bias is not None:
                 made.bias = torch.zeros(self.outputs) if made.bias is None else made.bias
-                made.bias[own] = found.bias.float() * found.scale
+                made.bias[own] = adapter.bias.float() * adapter.scale
         return made
 
     def put(self, slot: int, slots: int, made: "SiteWeights") -> None:
@@ -349,8 +349,8 @@ class LoraSite:
 def _bags(table: Tensor, bags: tuple[Tensor, Tensor], weights: Tensor) -> Tensor:
     """Each bag's table rows, weighted and summed: [rows, width], a weight per index -> [bags, width]."""
     index, starts = bags
-    found: Tensor = torch.embedding_bag(table, index, starts, False, 0, False, weights.reshape(-1))[0]
-    return found
+    sums: Tensor = torch.embedding_bag(table, index, starts, False, 0, False, weights.reshape(-1))[0]
+    return sums
 
 
 def _rows(rows: list[int], device: torch.device | str) -> slice | Tensor:

@@ -159,10 +159,10 @@ def _path(base: ModelAddress, progress: Progress) -> Path:
     from weightwright.hub.pull import pull
     from weightwright.hub.store import locate
 
-    found = locate(base) or (pull(base, progress=progress) if base.hub_id else None)
-    if found is None:
+    path = locate(base) or (pull(base, progress=progress) if base.hub_id else None)
+    if path is None:
         raise ModelError(f"there is no {base}; a hub model is written OWNER/NAME without ./")
-    return found
+    return path
 
 
 def _chosen(base: ModelAddress, precision: Precision, stored: Stored) -> Literal["f32", "bf16", "f16"]:
@@ -304,5 +304,5 @@ def _fit_vocabulary(model: Any, folder: Path, notes: list[str]) -> None:
 
 def _rows(shapes: dict[str, tuple[int, ...]], name: str) -> int:
     """How many rows the adapter's file holds of a module's whole matrix; 0 where it holds none."""
-    found = shapes.get(f"{name}.weight") or shapes.get(f"{name}.base_layer.weight")
-    return found[0] if found else 0
+    shape = shapes.get(f"{name}.weight") or shapes.get(f"{name}.base_layer.weight")
+    return shape[0] if shape else 0

@@ -47,16 +47,16 @@ class Shape:
 
 def modelfile(tokenizer: Any, file_name: str) -> str:
     """The text of a Modelfile for the GGUF file `file_name`, to be kept beside it."""
-    found = shape_of(tokenizer)
+    shape = shape_of(tokenizer)
     lines = [f"FROM ./{file_name}"]
-    if isinstance(found, str):
+    if isinstance(shape, str):
         lines.append(
-            f"# no TEMPLATE here: {found}; Ollama looks for one by the chat template inside the file"
+            f"# no TEMPLATE here: {shape}; Ollama looks for one by the chat template inside the file"
         )
     else:
-        lines.append(f'TEMPLATE """{go_template(found)}"""')
-        if found.default_system:
-            lines.append(f'SYSTEM """{found.default_system}"""')
+        lines.append(f'TEMPLATE """{go_template(shape)}"""')
+        if shape.default_system:
+            lines.append(f'SYSTEM """{shape.default_system}"""')
     lines += [f'PARAMETER stop "{stop}"' for stop in _stops(tokenizer) if '"' not in stop]
     return "\n".join(lines) + "\n"
 
@@ -208,8 +208,8 @@ def _cut(text: str | None, *words: str) -> list[str] | None:
         return None
     parts = []
     for word in words:
-        part, found, text = text.partition(word)
-        if not found:
+        part, separator, text = text.partition(word)
+        if not separator:
             return None  # in another order
         parts.append(part)
     return [*parts, text]

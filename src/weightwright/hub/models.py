@@ -80,14 +80,16 @@ def remove(settings: RmSettings) -> Removed:
 
 def here() -> list[Here]:
     """Models and embedders that came as packages, then those in the store."""
-    found = []
+    installed = []
     for name, packaged in {**packages.MODELS, **packages.EMBEDDERS}.items():
         path = packages.files_of(packaged)
         if path is not None:
             files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-            found.append(Here(name, packaged.distribution, sum(file.stat().st_size for file in files), path))
+            installed.append(
+                Here(name, packaged.distribution, sum(file.stat().st_size for file in files), path)
+            )
     stored = [Here(one.hub_id, one.source, one.size_bytes, one.folder) for one in store.list_models()]
-    return found + stored
+    return installed + stored
 
 
 def any_address(text: str) -> ModelAddress | EmbedderAddress:

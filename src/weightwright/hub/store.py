@@ -75,9 +75,9 @@ def locate(address: str | ModelAddress | EmbedderAddress) -> Path | None:
     if address.path is not None:
         return choose(address.path, address) if address.path.exists() else None
     if address.kind == "short":
-        found = packages.files_of(_packaged(address))
-        if found is not None and _fits(found, address):
-            return found
+        path = packages.files_of(_packaged(address))
+        if path is not None and _fits(path, address):
+            return path
     if address.hub_id is None:
         return None
     for source in SOURCES:
@@ -105,13 +105,13 @@ def hub_cache_snapshot(hub_id: str) -> Path | None:
 
 def list_models() -> list[StoredModel]:
     """All whole models in the store, by hub id."""
-    found = []
+    models = []
     for source in SOURCES:
         for manifest in (home() / "models" / source).glob(f"*/*/{MANIFEST}"):
             stored = read_manifest(manifest.parent)
             if stored is not None:
-                found.append(stored)
-    return sorted(found, key=lambda stored: (stored.hub_id.lower(), stored.source))
+                models.append(stored)
+    return sorted(models, key=lambda stored: (stored.hub_id.lower(), stored.source))
 
 
 def remove(address: str | ModelAddress | EmbedderAddress) -> int:
@@ -224,10 +224,10 @@ def _weights_whole(folder: Path) -> bool:
     return all((folder / name).is_file() for name in named)
 
 
-def _fits(found: Path, address: ModelAddress | EmbedderAddress) -> bool:
+def _fits(path: Path, address: ModelAddress | EmbedderAddress) -> bool:
     """Whether a package's file is of the quantisation that the address asks for, if it does."""
     wanted = address.quantization if isinstance(address, ModelAddress) else None
-    return wanted is None or _has_tag(found.name, wanted)
+    return wanted is None or _has_tag(path.name, wanted)
 
 
 def _why_not_removable(address: ModelAddress | EmbedderAddress) -> str:

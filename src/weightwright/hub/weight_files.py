@@ -54,10 +54,10 @@ def weight_files(path: Path) -> list[Path]:
             raise ModelError(f"{path} lacks {len(missing)} of {len(named)} weight files, first {missing[0]}; "
                              "pull or copy the model again")  # fmt: skip
         return [path / name for name in named]
-    found = sorted(path.glob("*.safetensors"))
-    if found:
-        single = [file for file in found if file.name == "model.safetensors"]
-        return single or found
+    files = sorted(path.glob("*.safetensors"))
+    if files:
+        single = [file for file in files if file.name == "model.safetensors"]
+        return single or files
     pickled = sorted(file.name for file in path.iterdir() if file.suffix in PICKLE_SUFFIXES)
     if pickled:
         raise ModelError(f"{path} holds only pickle weights ({pickled[0]}), which can run code when read; "

@@ -111,7 +111,7 @@ def _data_pointer() -> Any:
 
 def _address(packed: "Tensor") -> int:
     """Where a packed tensor's memory begins."""
-    handle, found = ctypes.c_void_p(packed._cdata), ctypes.c_void_p()  # a C++ tensor is one pointer
-    if _data_pointer()(ctypes.addressof(handle), ctypes.byref(found)) or not found.value:
+    handle, pointer = ctypes.c_void_p(packed._cdata), ctypes.c_void_p()  # a C++ tensor is one pointer
+    if _data_pointer()(ctypes.addressof(handle), ctypes.byref(pointer)) or not pointer.value:
         raise RuntimeError("torch does not tell where a packed weight lies")
-    return found.value
+    return pointer.value

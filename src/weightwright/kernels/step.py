@@ -48,13 +48,15 @@ class Step:
         if tokens not in self._plans:
             import torch
 
-            found = self.segments
-            tasks = [(at, first) for at, s in enumerate(found) for first in range(0, s.count, tokens)]
-            tasks.sort(key=lambda task: task[1] - found[task[0]].count + found[task[0]].length, reverse=True)
-            tables = torch.zeros(len(found), max(len(s.table) for s in found), dtype=torch.int32)
-            for row, s in zip(tables, found, strict=True):
+            segments = self.segments
+            tasks = [(at, first) for at, s in enumerate(segments) for first in range(0, s.count, tokens)]
+            tasks.sort(
+                key=lambda task: task[1] - segments[task[0]].count + segments[task[0]].length, reverse=True
+            )
+            tables = torch.zeros(len(segments), max(len(s.table) for s in segments), dtype=torch.int32)
+            for row, s in zip(tables, segments, strict=True):
                 row[: len(s.table)] = s.table
-            rows = torch.tensor([[s.start, s.count, s.length] for s in found])
+            rows = torch.tensor([[s.start, s.count, s.length] for s in segments])
             self._plans[tokens] = torch.tensor(tasks), rows, tables
         return self._plans[tokens]
 

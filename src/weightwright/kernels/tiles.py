@@ -160,10 +160,10 @@ def products(
         columns = [moved(table, column, v) for v in range(wide)]
         with cgutils.for_range(b, count, intp=count.type) as loop:
             line = b.mul(loop.index, step)
-            found = [_load(b, b.add(start, line), 0, "f32") for start in columns]
+            loaded = [_load(b, b.add(start, line), 0, "f32") for start in columns]
             for r in range(number):
                 at = moved(starts[r], loop.index, 8 if kind == HALVES else 4)
-                _accumulate(b, kind, at, found, [places[r, v] for v in range(wide)])
+                _accumulate(b, kind, at, loaded, [places[r, v] for v in range(wide)])
         for r, v in every:
             _store(b, lines[r], v * LANES, b.load(places[r, v]))
         return context.get_dummy_value()
@@ -171,11 +171,11 @@ def products(
     return types.void(rows, vectors, form, scaled, *[types.int64] * 9), generate
 
 
-def _accumulate(b: Any, form: int, at: Any, found: list[Any], places: list[Any]) -> None:
+def _accumulate(b: Any, form: int, at: Any, vectors: list[Any], places: list[Any]) -> None:
     """Add the number or pair at an address times the vectors `found` to the sums at `places`."""
     first = _splat(b, _scalar(b, at, 0))
     if form != HALVES:
-        for vector, place in zip(found, places, strict=True):
+        for vector, place in zip(vectors, places, strict=True):
             total = b.load(place)
             if form == DOTS:
                 b.store(accumulated(b, "vdpbf16ps", total, first, vector), place)
@@ -184,7 +184,7 @@ def _accumulate(b: Any, form: int, at: Any, found: list[Any], places: list[Any])
         return
     second = _splat(b, _scalar(b, at, 1))
     wide = ir.VectorType(ir.IntType(32), LANES)
-    for vector, place in zip(found, places, strict=True):
+    for vector, place in zip(vectors, places, strict=True):
         both = b.bitcast(vector, wide)
         low = b.bitcast(b.shl(both, ir.Constant(wide, [16] * LANES)), _VECTOR)
         high = b.bitcast(b.and_(both, ir.Constant(wide, [0xFFFF0000] * LANES)), _VECTOR)

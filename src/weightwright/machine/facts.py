@@ -96,15 +96,15 @@ def _fast(chosen: str) -> dict[str, Any]:
     """Which precision is fast here: measured on a CPU, known for a GPU."""
     import torch
 
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "precision": device.default_precision(chosen),
         "torch_threads": torch.get_num_threads(),
     }
     if chosen == "cpu":
         speed = device.measure()
-        found |= {"f32_gflops": round(speed.f32_gflops, 1), "bf16_gflops": round(speed.bf16_gflops, 1),
+        values |= {"f32_gflops": round(speed.f32_gflops, 1), "bf16_gflops": round(speed.bf16_gflops, 1),
                   "bf16_native": cpu.native_bf16()}  # fmt: skip
-    return found
+    return values
 
 
 def _version(package: str) -> str | None:

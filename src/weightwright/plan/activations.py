@@ -20,23 +20,23 @@ def _frozen(spec: ModelSpec, settings: PlanSettings, layer: Layer, size: int) ->
     """A layer whose own weights are not trained."""
     # on a GPU a norm is transformers' own, which keeps its input in f32
     of_norm = size * measured.KEPT_BY_NORM if settings.on_cpu else size + 4
-    found = measured.KEPT_NORMS * spec.hidden * of_norm + size * (_attention(layer) + _mlp(spec, layer))
+    kept = measured.KEPT_NORMS * spec.hidden * of_norm + size * (_attention(layer) + _mlp(spec, layer))
     if layer.qk_norm:
-        found += (size if settings.on_cpu else 4) * (layer.queries + layer.keys)
-    return found
+        kept += (size if settings.on_cpu else 4) * (layer.queries + layer.keys)
+    return kept
 
 
 def _adapters(spec: ModelSpec, settings: PlanSettings, layer: Layer, adapted: list[Linear], size: int) -> int:
     """What adapters keep beside the layer itself."""
     inputs, outputs = sum(one.inputs for one in adapted), sum(one.outputs for one in adapted)
-    found = size * settings.rank * len(adapted)
+    kept = size * settings.rank * len(adapted)
     if settings.dropout:  # each layer's own input, instead of what they share
         shared = measured.KEPT_NORMS * spec.hidden + layer.queries
-        found += size * (measured.KEPT_BY_DROPOUT * inputs - shared)
+        kept += size * (measured.KEPT_BY_DROPOUT * inputs - shared)
     if settings.dora:  # the product that the magnitude scales; without dropout gate and up are kept anyway
         wide = sum(one.outputs for one in adapted if one.inputs == spec.hidden and one.outputs == layer.inner)
-        found += size * (outputs if settings.dropout else outputs - wide)
-    return found
+        kept += size * (outputs if settings.dropout else outputs - wide)
+    return kept
 
 
 def _trained(spec: ModelSpec, layer: Layer, size: int) -> int:
@@ -46,10 +46,10 @@ def _trained(spec: ModelSpec, layer: Layer, size: int) -> int:
     more = measured.KEPT_BY_TRAINED_NORM - 1
     norms = measured.KEPT_NORMS * spec.hidden
     normed = layer.queries + layer.keys if layer.qk_norm else 0
-    found = 4 * more * (norms + normed) + size * (_attention(layer) + _mlp(spec, layer) + product)
+    kept = 4 * more * (norms + normed) + size * (_attention(layer) + _mlp(spec, layer) + product)
     if size == 4:
-        return found + 4 * norms
-    return found + size * (sum(one.inputs for one in layer.linears) - layer.queries - product)
+        return kept + 4 * norms
+    return kept + size * (sum(one.inputs for one in layer.linears) - layer.queries - product)
 
 
 def _attention(layer: Layer) -> int:

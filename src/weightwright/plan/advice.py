@@ -78,31 +78,31 @@ def advise(
     With `spec` each change says the peak that it leads to together with those before it, and those that help nothing
     are left out.
     """
-    found = [] if settings.task == "serve" else _training(settings)
+    advised = [] if settings.task == "serve" else _training(settings)
     if memory_bytes and peak_bytes > memory_bytes:
         ways = list(_to_fit(settings))
-        found += ways if spec is None else _until_it_fits(spec, settings, ways, memory_bytes)
-    return found
+        advised += ways if spec is None else _until_it_fits(spec, settings, ways, memory_bytes)
+    return advised
 
 
 def _training(settings: PlanSettings) -> list[Advice]:
-    found = [_epochs(settings)]
+    advised = [_epochs(settings)]
     if settings.task != "full":
-        found += _adapter(settings)
-    found += _optimizer(settings)
+        advised += _adapter(settings)
+    advised += _optimizer(settings)
     if settings.rows is not None:
         epochs = settings.epochs if "epochs" in settings.model_fields_set else epochs_for(settings.rows)
         batch = batch_rows(settings.rows, epochs)
         steps = -(-settings.rows * epochs // batch)
-        found += [
+        advised += [
             Advice("batch", batch, f"towards {WANTED_BATCH} while at least {MIN_STEPS} steps remain ({steps} here); "
                    "passes are accumulated, so it takes no memory"),
             Advice("warmup_steps", warmup_steps(steps), "at most a tenth of the steps"),
         ]  # fmt: skip
     if settings.task == "qlora":
-        found.append(Advice("task", "qlora", f"about {QLORA_MEMORY} less memory than LoRA for about {QLORA_TIME} "
+        advised.append(Advice("task", "qlora", f"about {QLORA_MEMORY} less memory than LoRA for about {QLORA_TIME} "
                             "more time; choose lora where that fits"))  # fmt: skip
-    return found
+    return advised
 
 
 def _epochs(settings: PlanSettings) -> Advice:
@@ -146,11 +146,11 @@ def _optimizer(settings: PlanSettings) -> list[Advice]:
     if settings.learning_rate is not None and not rate / 3 <= settings.learning_rate <= rate * 3:
         times = settings.learning_rate / rate
         why += f"; {settings.learning_rate:g} is {times:.3g} times that"
-    found = [Advice("learning_rate", float(f"{rate:.3g}"), why)]
+    advised = [Advice("learning_rate", float(f"{rate:.3g}"), why)]
     if settings.optimizer == "sgd":
-        return [*found, Advice("momentum", 0.9, "without it SGD is too slow here")]
+        return [*advised, Advice("momentum", 0.9, "without it SGD is too slow here")]
     return [
-        *found,
+        *advised,
         Advice("weight_decay", 0.01, "a little, against overfitting; more where the held-out loss rises"),
     ]
 
@@ -209,7 +209,7 @@ def _until_it_fits(
     spec: ModelSpec, settings: PlanSettings, ways: list[Advice], memory_bytes: int
 ) -> list[Advice]:
     """The ways that lower the peak, taken one after the other until it fits, each with the peak it leads to."""
-    found: list[Advice] = []
+    advised: list[Advice] = []
     before = estimate(spec, settings).peak.total_bytes
     for way in ways:
         if spec.expert_weights and way.setting == "precision":
@@ -222,9 +222,9 @@ def _until_it_fits(
         if peak > before * WORTH_SAYING and peak > memory_bytes:
             continue
         settings, before = changed, peak
-        together = "with those above: " if found else ""
+        together = "with those above: " if advised else ""
         fits = ", which fits" if peak <= memory_bytes else ""
-        found.append(Advice(way.setting, way.value, f"{way.why}; {together}{peak / 1e9:.2f} GB{fits}"))
+        advised.append(Advice(way.setting, way.value, f"{way.why}; {together}{peak / 1e9:.2f} GB{fits}"))
         if fits:
             break
-    return found
+    return advised

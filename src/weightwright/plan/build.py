@@ -112,8 +112,8 @@ def _layer(shape: Shape, count: int, linear_attention: bool, mixture: bool) -> L
         attention = _latent(shape)
     else:
         attention = _attention(shape)
-    found = shape.family.mixture
-    mlp = _mixture(shape, found) if mixture and found else _Mlp(_mlp(shape, shape.inner), shape.inner)
+    experts = shape.family.mixture
+    mlp = _mixture(shape, experts) if mixture and experts else _Mlp(_mlp(shape, shape.inner), shape.inner)
     return Layer(
         count=count,
         linears=attention.linears + mlp.linears,

@@ -52,8 +52,8 @@ def from_gguf(path: Path) -> dict[str, Any]:
     shapes = {tensor.name: [int(size) for size in tensor.shape] for tensor in reader.tensors}
 
     def value(key: str) -> Any:
-        found = reader.get_field(f"{architecture}.{key}")
-        return found.contents() if found else None
+        entry = reader.get_field(f"{architecture}.{key}")
+        return entry.contents() if entry else None
 
     return to_config(architecture, value, shapes)
 
@@ -82,7 +82,7 @@ def to_config(
         short |= {"n_head": "num_attention_heads", "n_positions": "max_position_embeddings"}
         config = {name: config[long] for name, long in short.items()}
     biased = any(name in shapes for name in ("blk.0.attn_q.bias", "blk.0.attn_qkv.bias"))
-    return {key: found for key, found in config.items() if found is not None} | {
+    return {key: setting for key, setting in config.items() if setting is not None} | {
         "model_type": family,
         "vocab_size": shapes["token_embd.weight"][-1] if "token_embd.weight" in shapes else None,
         "tie_word_embeddings": "output.weight" not in shapes,
@@ -118,8 +118,8 @@ def _delta_net(value: Callable[[str], Any]) -> dict[str, Any]:
     }
 
 
-def _whole(found: Any) -> int | None:
+def _whole(number: Any) -> int | None:
     """A number, the largest where layers differ."""
-    if isinstance(found, list):
-        return max((int(one) for one in found), default=None)
-    return None if found is None else int(found)
+    if isinstance(number, list):
+        return max((int(one) for one in number), default=None)
+    return None if number is None else int(number)

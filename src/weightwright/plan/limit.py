@@ -22,20 +22,20 @@ def limit_of(settings: PlanSettings) -> Limit:
         return Limit(settings.device_bytes)
     if settings.on_cpu or settings.device == "mps":  # Apple's GPUs share the machine's memory
         return machine()
-    found = card() if settings.device == "cuda" else None
-    if found is None:
+    limit = card() if settings.device == "cuda" else None
+    if limit is None:
         raise SettingsError(
             f"device={settings.device}: no such card answers here; say how much memory it has: --device-memory 24GB"
         )
-    return found
+    return limit
 
 
 def machine() -> Limit:
     """The machine's memory."""
     import psutil
 
-    found = psutil.virtual_memory()
-    return Limit(found.available, found.total)
+    memory = psutil.virtual_memory()
+    return Limit(memory.available, memory.total)
 
 
 def card() -> Limit | None:

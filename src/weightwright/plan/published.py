@@ -25,23 +25,23 @@ class Published:
     why: str
 
 
-def published(spec: ModelSpec, settings: PlanSettings, found: Estimate) -> list[Published]:
+def published(spec: ModelSpec, settings: PlanSettings, computed: Estimate) -> list[Published]:
     """The figures that apply to this model and task; none below a billion parameters, where they mean little."""
-    if found.parameters < _BILLION:
+    if computed.parameters < _BILLION:
         return []
     return [
-        *_two_bytes(spec, settings, found),
-        *_lora_on_llama(spec, settings, found),
-        *_thirty_three(spec, settings, found),
-        *_qlora(spec, settings, found),
+        *_two_bytes(spec, settings, computed),
+        *_lora_on_llama(spec, settings, computed),
+        *_thirty_three(spec, settings, computed),
+        *_qlora(spec, settings, computed),
     ]
 
 
-def _two_bytes(spec: ModelSpec, settings: PlanSettings, found: Estimate) -> Iterator[Published]:
-    thumb = 2 * found.parameters
-    seven = ": a 7B model about 14 GB" if 6.5 <= found.parameters / _BILLION <= 7.7 else ""
-    weights = found.peak.parts["weights"]
-    others = found.peak.total_bytes - weights
+def _two_bytes(spec: ModelSpec, settings: PlanSettings, computed: Estimate) -> Iterator[Published]:
+    thumb = 2 * computed.parameters
+    seven = ": a 7B model about 14 GB" if 6.5 <= computed.parameters / _BILLION <= 7.7 else ""
+    weights = computed.peak.parts["weights"]
+    others = computed.peak.total_bytes - weights
     kept = served_precision(spec, settings) if settings.task == "serve" else settings.resolved_precision
     why = f"the rule counts weights in 16 bits and nothing else; here they are in {kept}"
     if settings.task == "serve" and kept == "bf16" and weights > thumb:
@@ -50,25 +50,29 @@ def _two_bytes(spec: ModelSpec, settings: PlanSettings, found: Estimate) -> Iter
     yield Published(f"FP16 takes 2 bytes a parameter{seven}", _gb(thumb), f"weights {_gb(weights)}", why)
 
 
-def _lora_on_llama(spec: ModelSpec, settings: PlanSettings, found: Estimate) -> Iterator[Published]:
+def _lora_on_llama(spec: ModelSpec, settings: PlanSettings, computed: Estimate) -> Iterator[Published]:
     said = _LLAMA_2_LORA.get(settings.rank)
-    if settings.task != "lora" or said is None or (spec.family, found.parameters) != ("llama", _LLAMA_2_7B):
+    if (
+        settings.task != "lora"
+        or said is None
+        or (spec.family, computed.parameters) != ("llama", _LLAMA_2_7B)
+    ):
         return
     other = 24 - settings.rank
     there = estimate(spec, settings.model_copy(update={"rank": other})).peak.total_bytes
-    step = abs(found.peak.total_bytes - there)
+    step = abs(computed.peak.total_bytes - there)
     yield Published(
         f"LoRA on Llama-2-7B at rank {settings.rank}",
         f"{said} GB",
-        _gb(found.peak.total_bytes),
+        _gb(computed.peak.total_bytes),
         f"activations grow with the tokens of a pass, here {settings.max_length} a row at most, which the figure "
         f"does not state; rank {other} differs by {_gb(step)} here and 0.05 GB there, as a trained weight takes "
         "16 bytes here (f32 master, gradient and two moments)",
     )
 
 
-def _thirty_three(spec: ModelSpec, settings: PlanSettings, found: Estimate) -> Iterator[Published]:
-    if not 30 <= found.parameters / _BILLION <= 36:
+def _thirty_three(spec: ModelSpec, settings: PlanSettings, computed: Estimate) -> Iterator[Published]:
+    if not 30 <= computed.parameters / _BILLION <= 36:
         return
     if settings.task in ("serve", "lora"):
         full = settings.model_copy(update={"precision": "bf16"})
@@ -76,7 +80,7 @@ def _thirty_three(spec: ModelSpec, settings: PlanSettings, found: Estimate) -> I
             "a 33B model in FP16",
             "80 GB",
             _gb(estimate(spec, full).peak.total_bytes),
-            f"its weights are {_gb(2 * found.parameters)}; the rest of the 80 is room for a cache or activations, "
+            f"its weights are {_gb(2 * computed.parameters)}; the rest of the 80 is room for a cache or activations, "
             "which the figure leaves open and which are counted here for what was asked",
         )
     quarter = settings.model_copy(update={"precision": "int4"} if settings.task == "serve" else
@@ -100,13 +104,13 @@ def _at_least(spec: ModelSpec, settings: PlanSettings) -> str:
     return f"; with --micro-batch 1 --gradient-checkpointing: {_gb(estimate(spec, saving).peak.total_bytes)}"
 
 
-def _qlora(spec: ModelSpec, settings: PlanSettings, found: Estimate) -> Iterator[Published]:
+def _qlora(spec: ModelSpec, settings: PlanSettings, computed: Estimate) -> Iterator[Published]:
     if settings.task not in ("lora", "qlora") or settings.resolved_precision not in ("bf16", "int4"):
         return
     low = settings.model_copy(update={"task": "qlora", "precision": "auto"})
     plain = settings.model_copy(update={"task": "lora", "precision": "auto"})
-    small = found if settings.task == "qlora" else estimate(spec, low)
-    large = found if settings.task == "lora" else estimate(spec, plain)
+    small = computed if settings.task == "qlora" else estimate(spec, low)
+    large = computed if settings.task == "lora" else estimate(spec, plain)
     saved = 1 - small.peak.total_bytes / large.peak.total_bytes
     yield Published(
         "QLoRA beside LoRA",

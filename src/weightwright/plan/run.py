@@ -35,10 +35,10 @@ class Plan:
 
     def data(self) -> dict[str, Any]:
         """The plan as JSON; some keys are there only where they apply."""
-        found, peak = self.estimate, self.estimate.peak
+        estimated, peak = self.estimate, self.estimate.peak
         data: dict[str, Any] = {
-            "parameters": found.parameters,
-            "trainable_parameters": found.trainable_parameters,
+            "parameters": estimated.parameters,
+            "trainable_parameters": estimated.trainable_parameters,
             "peak_bytes": peak.total_bytes,
             "breakdown": dict(peak.parts),
             "fits": self.fits,
@@ -46,8 +46,8 @@ class Plan:
         }
         if self.limit.total_bytes is not None:
             data["memory"] = {"free_bytes": self.limit.bytes, "total_bytes": self.limit.total_bytes}
-        if found.active_parameters != found.parameters:
-            data["active_parameters"] = found.active_parameters
+        if estimated.active_parameters != estimated.parameters:
+            data["active_parameters"] = estimated.active_parameters
         if self.published:
             data["published"] = [
                 {"figure": one.figure, "published": one.published, "ours": one.ours, "why": one.why}
@@ -72,7 +72,7 @@ def plan(settings: PlanSettings) -> Plan:
     shape = shape_of(settings.model)
     settings = _as_addressed(settings)
     limit = limit_of(settings)
-    found = largest(shape, settings, limit.bytes) if settings.search else None
+    largest_fit = largest(shape, settings, limit.bytes) if settings.search else None
     decision = decide(shape, settings, limit.bytes)
     settings = decision.settings
     taken = estimate(shape, settings)
@@ -81,7 +81,7 @@ def plan(settings: PlanSettings) -> Plan:
         advised.append(Advice("gradient_checkpointing", True, f"auto turns it on: {decision.why}"))
     if settings.plot is not None:
         _draw(settings.plot, taken, limit)
-    return Plan(taken, limit, tuple(advised), tuple(published(shape, settings, taken)), found)
+    return Plan(taken, limit, tuple(advised), tuple(published(shape, settings, taken)), largest_fit)
 
 
 def shape_of(text: str) -> spec.ModelSpec:
@@ -92,12 +92,12 @@ def shape_of(text: str) -> spec.ModelSpec:
     address = parse_model(text)
     if address.kind in ("server", "extract"):
         raise ModelError(f"{text} has no weights here to plan for; expected a model address or a config.json")
-    found = locate(replace(address, adapter=None))
-    if found is None:
+    path = locate(replace(address, adapter=None))
+    if path is None:
         remedy = f"run: weightwright pull {text}, or " if address.hub_id else ""
         beside = f"; for the folder {text} write ./{text}" if address.hub_id and file.exists() else ""
         raise ModelError(f"{text} is not on this machine; {remedy}give the path of its config.json{beside}")
-    return spec.from_file(found)
+    return spec.from_file(path)
 
 
 def _as_addressed(settings: PlanSettings) -> PlanSettings:

@@ -151,33 +151,33 @@ def _with_holes(run: _Run, parts: dict[str, int]) -> dict[str, int]:
     if not run.settings.on_cpu:
         return parts
     moving = sum(parts.get(part, 0) for part in ("activations", "loss", "working"))
-    found = int((measured.HOLES_OF_MORE_PASSES if run.accumulates else measured.HOLES) * moving)
+    heap = int((measured.HOLES_OF_MORE_PASSES if run.accumulates else measured.HOLES) * moving)
     if run.settings.gradient_checkpointing is True:
-        found += run.tokens * run.size * sum(one.count * one.inner for one in run.spec.kinds)
-    return {**parts, "heap": found}
+        heap += run.tokens * run.size * sum(one.count * one.inner for one in run.spec.kinds)
+    return {**parts, "heap": heap}
 
 
 def _working_bytes(run: _Run) -> int:
     """What the backward pass of a layer makes for a while."""
     spec, settings = run.spec, run.settings
     widest = max(measured.WORKING_INNER * one.inner for one in spec.kinds)
-    found = run.tokens * run.size * (widest + measured.WORKING_HIDDEN * spec.hidden)
+    working = run.tokens * run.size * (widest + measured.WORKING_HIDDEN * spec.hidden)
     if settings.on_cpu:  # one row's attention weights, and their gradient
-        found += 2 * run.size * spec.heads * min(settings.max_length, measured.SHORT_ROWS) ** 2
+        working += 2 * run.size * spec.heads * min(settings.max_length, measured.SHORT_ROWS) ** 2
     if settings.task == "qlora":
-        found += spec.largest_linear * run.size  # one matrix out of its 4 bits
-    return found
+        working += spec.largest_linear * run.size  # one matrix out of its 4 bits
+    return working
 
 
 def _loss_bytes(run: _Run) -> int:
     """A chunk of logits, and what becomes of the hidden states with a label."""
-    found = run.chunk_bytes(gradient=True)
-    found += measured.KEPT_LABELLED * run.tokens * run.spec.hidden * run.size
+    total = run.chunk_bytes(gradient=True)
+    total += measured.KEPT_LABELLED * run.tokens * run.spec.hidden * run.size
     if run.full:  # the head's gradient is made with the loss
-        found += 4 * run.spec.head.weights
+        total += 4 * run.spec.head.weights
         if run.size != 4:  # its copy, and a chunk's gradient before it is added
-            found += 2 * run.size * run.spec.head.weights
-    return found
+            total += 2 * run.size * run.spec.head.weights
+    return total
 
 
 def _looking(run: _Run) -> dict[str, int]:

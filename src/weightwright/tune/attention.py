@@ -173,29 +173,29 @@ class _Causal(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
         heads = inputs[1].shape[1]
-        found = [x.new_empty(x.shape[0], x.shape[2], x.shape[1], x.shape[3]) for x in inputs]
+        gradients = [x.new_empty(x.shape[0], x.shape[2], x.shape[1], x.shape[3]) for x in inputs]
         for a, b in pairwise(ctx.bounds):
             q, k, v = (_rows(x, a, b, heads) for x in inputs)
             grad = _rows(outer[0].transpose(1, 2), a, b, heads)
             weights = _weights(q, k, ctx.scale)
-            _put(found[2], a, b, torch.bmm(weights.transpose(1, 2), grad))
+            _put(gradients[2], a, b, torch.bmm(weights.transpose(1, 2), grad))
             scores = torch.bmm(grad, v.transpose(1, 2))
             size = k.shape[1]
             _softmax_gradient(weights.view(-1, size), scores.view(-1, size), ctx.scale)
-            _put(found[0], a, b, torch.bmm(scores, k))
-            _put(found[1], a, b, torch.bmm(scores.transpose(1, 2), q))
-        return *(x.transpose(1, 2) for x in found), None, None
+            _put(gradients[0], a, b, torch.bmm(scores, k))
+            _put(gradients[1], a, b, torch.bmm(scores.transpose(1, 2), q))
+        return *(x.transpose(1, 2) for x in gradients), None, None
 
 
 def _rows(x: Tensor, a: int, b: int, heads: int) -> Tensor:
     """Tokens a to b of [lines, all heads, tokens, width] with zeros behind: [lines · heads, .., width]."""
     size = padded_rows(b - a)
     if size == b - a:
-        room = x[:, :, a:b].contiguous()
+        padded = x[:, :, a:b].contiguous()
     else:
-        room = x.new_zeros(*x.shape[:2], size, x.shape[3])
-        room[:, :, : b - a] = x[:, :, a:b]
-    return room.view(x.shape[0] * heads, -1, x.shape[3])
+        padded = x.new_zeros(*x.shape[:2], size, x.shape[3])
+        padded[:, :, : b - a] = x[:, :, a:b]
+    return padded.view(x.shape[0] * heads, -1, x.shape[3])
 
 
 def _put(out: Tensor, a: int, b: int, rows: Tensor) -> None:
@@ -206,9 +206,9 @@ def _put(out: Tensor, a: int, b: int, rows: Tensor) -> None:
 
 def _weights(q: Tensor, k: Tensor, scale: float) -> Tensor:
     """Causal weights [n, rows, tokens] for q [n, rows, width] and k [n, tokens, width]."""
-    found = torch.bmm(q, k.transpose(1, 2))
-    _softmax(found.view(-1, k.shape[1]), scale)
-    return found
+    weights = torch.bmm(q, k.transpose(1, 2))
+    _softmax(weights.view(-1, k.shape[1]), scale)
+    return weights
 
 
 def _softmax(scores: Tensor, scale: float) -> None:

@@ -79,13 +79,13 @@ def to_batches(
 ) -> list[Batch]:
     """Examples as passes of at most `max_rows` rows where given, else of about `max_tokens` tokens."""
     if packed:
-        found = packs(
+        groups = packs(
             [example.tokens for example in examples],
             [len(example.rows) for example in examples],
             max_rows,
             max_tokens,
         )
-        return [pack([examples[n] for n in numbers], device) for numbers in found]
+        return [pack([examples[n] for n in numbers], device) for numbers in groups]
     lengths = [max(map(len, example.rows)) for example in examples]
     together = max(len(example.rows) for example in examples)
     most = None if max_rows is None else max(1, max_rows // together)

@@ -66,10 +66,10 @@ def restore(
     """
     from safetensors import safe_open
 
-    found = ranks.broadcast(lambda: _last(folder))
-    if found is None:
+    last = ranks.broadcast(lambda: _last(folder))
+    if last is None:
         return None
-    path, names, beside = found
+    path, names, beside = last
     if {name.removeprefix("weight.") for name in names if name.startswith("weight.")} != set(weights):
         raise TuneError(f"{path} holds other weights than this run trains; choose another --out")
     kinds = sorted({name.partition(".")[0] for name in names} - {"weight", "random"})
@@ -93,12 +93,12 @@ def _last(folder: Path) -> tuple[Path, set[str], dict[str, Any]] | None:
     """The last checkpoint, the names of its tensors, and what is beside them."""
     from safetensors import safe_open
 
-    found = checkpoints(folder)
-    if not found:
+    saved = checkpoints(folder)
+    if not saved:
         return None
-    with safe_open(found[-1] / _TENSORS, framework="pt") as file:
+    with safe_open(saved[-1] / _TENSORS, framework="pt") as file:
         names = set(file.keys())
-    return found[-1], names, json.loads((found[-1] / _NOTES).read_text(encoding="utf-8"))
+    return saved[-1], names, json.loads((saved[-1] / _NOTES).read_text(encoding="utf-8"))
 
 
 def _nothing(name: str) -> Tensor:

@@ -58,10 +58,10 @@ def to_examples(
     notes = tuple(
         f"{file}: {n} of {len(examples)} rows {what} at {limit} tokens" for what, n in counts.items() if n
     )
-    if settings.objective != "pretrain" and (found := unfilled(rows)):
+    if settings.objective != "pretrain" and (placeholders := unfilled(rows)):
         notes += (
-            f"{file}: {len(found)} of {len(examples)} rows answer with a placeholder ({found[0].problem}), which the "
-            "model learns to say; put what it stands for in its place",
+            f"{file}: {len(placeholders)} of {len(examples)} rows answer with a placeholder "
+            f"({placeholders[0].problem}), which the model learns to say; put what it stands for in its place",
         )
     return kept, notes
 

@@ -25,20 +25,20 @@ def diagnose(
 
     `seen_before` of the `held_out` rows stand among those trained on.
     """
-    found = []
+    sentences = []
     if seen_before:
-        found.append(
+        sentences.append(
             f"leak: {seen_before} of {held_out} held-out rows are among those trained on, so the held-out loss looks "
             "better than it is; take them out of either file (weightwright data check finds them)"
         )
     if diverged(losses):
         low = min(losses)
         return (
-            *found,
+            *sentences,
             f"diverging: the training loss rose from {low:.3f} at step {losses.index(low) + 1} to "
             f"{_mean_of_last(losses):.3f}; try {_AGAINST_DIVERGING}",
         )
-    return (*found, _of_curve(losses, evals))
+    return (*sentences, _of_curve(losses, evals))
 
 
 def diverged(losses: Sequence[float], *, times: float = 1.5, rise: float = 0.5) -> bool:

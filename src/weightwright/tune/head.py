@@ -30,8 +30,8 @@ def head_loss(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
 def head_logprobs(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
     """Log softmax(head(hidden)) [n, vocab] at targets [n] i64: f32 [n]."""
     if _is_linear(head):
-        found: Tensor = _HeadLogprobs.apply(*_computed(hidden, head, targets))
-        return found[: len(targets)]
+        logprobs: Tensor = _HeadLogprobs.apply(*_computed(hidden, head, targets))
+        return logprobs[: len(targets)]
     return -_by_parts(hidden, head, targets, "none")
 
 
@@ -62,8 +62,8 @@ def _by_parts(hidden: Tensor, head: nn.Module, targets: Tensor, reduction: str) 
         return F.cross_entropy(head(part).float(), wanted, reduction=reduction).reshape(-1)
 
     parts = zip(hidden.split(rows), targets.split(rows), strict=True)
-    found = [checkpoint(run, part, wanted, use_reentrant=False) for part, wanted in parts]
-    return torch.cat(found) if found else hidden.new_zeros(0, dtype=torch.float32)
+    losses = [checkpoint(run, part, wanted, use_reentrant=False) for part, wanted in parts]
+    return torch.cat(losses) if losses else hidden.new_zeros(0, dtype=torch.float32)
 
 
 def chunk_rows(vocabulary: int, number_bytes: int) -> int:
@@ -82,14 +82,14 @@ class _Chunks:
         self._in_place = kernels.runs_on(hidden)
         size = hidden.element_size()
         rows = chunk_rows(weight.shape[0], size if self._in_place else 2 * size + 4)
-        self._room = hidden.new_empty(min(rows, len(hidden)), weight.shape[0])
+        self._logits = hidden.new_empty(min(rows, len(hidden)), weight.shape[0])
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Which rows, their targets, and their logits [rows, vocab], to be overwritten."""
-        for start in range(0, len(self._hidden), max(1, len(self._room))):
-            where = slice(start, start + len(self._room))
+        for start in range(0, len(self._hidden), max(1, len(self._logits))):
+            where = slice(start, start + len(self._logits))
             part = self._hidden[where]
-            logits = torch.mm(part, self.weight.t(), out=self._room[: len(part)])
+            logits = torch.mm(part, self.weight.t(), out=self._logits[: len(part)])
             if self._bias is not None:
                 logits += self._bias
             yield where, self._targets[where], logits
@@ -98,16 +98,16 @@ class _Chunks:
         """Log-probabilities f32 [rows] of the targets, and softmax - one-hot [rows, vocab] where asked for."""
         behind, targets = targets < 0, targets.clamp(min=0)
         if self._in_place:
-            found = logits.gather(1, targets[:, None])[:, 0].float()
-            found -= kernels.softmax_gradient(logits, targets, wanted=gradient)
+            logprobs = logits.gather(1, targets[:, None])[:, 0].float()
+            logprobs -= kernels.softmax_gradient(logits, targets, wanted=gradient)
         else:
             shares = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
-            found = shares.gather(1, targets[:, None])[:, 0]
+            logprobs = shares.gather(1, targets[:, None])[:, 0]
             shares.exp_().scatter_add_(1, targets[:, None], shares.new_full((len(targets), 1), -1.0))
             logits.copy_(shares)
         if behind.any():
-            found[behind], logits[behind] = 0.0, 0.0
-        return found, logits
+            logprobs[behind], logits[behind] = 0.0, 0.0
+        return logprobs, logits
 
 
 class _HeadLoss(torch.autograd.Function):  # type: ignore[misc]
@@ -123,7 +123,7 @@ class _HeadLoss(torch.autograd.Function):  # type: ignore[misc]
             logprobs, grad = chunks.softmax(logits, wanted, gradient=any(needed))
             total -= logprobs.sum()
             gradients.add(where, grad, hidden, chunks.weight)
-        ctx.gradients = gradients.found
+        ctx.gradients = gradients.tensors
         return total
 
     @staticmethod
@@ -139,11 +139,11 @@ class _HeadLogprobs(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
         ctx.save_for_backward(hidden, weight, bias, targets)
-        found = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        logprobs = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         chunks = _Chunks(hidden, weight, bias, targets)
         for where, wanted, logits in chunks:
-            found[where] = chunks.softmax(logits, wanted, gradient=False)[0]
-        return found
+            logprobs[where] = chunks.softmax(logits, wanted, gradient=False)[0]
+        return logprobs
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
@@ -154,7 +154,7 @@ class _HeadLogprobs(torch.autograd.Function):  # type: ignore[misc]
             grad = chunks.softmax(logits, wanted, gradient=True)[1]
             grad *= -outer[0][where, None].to(grad.dtype)
             gradients.add(where, grad, hidden, chunks.weight)
-        return (*gradients.found, None)
+        return (*gradients.tensors, None)
 
 
 class _Gradients:
@@ -167,7 +167,7 @@ class _Gradients:
         self._bias = torch.zeros_like(bias) if of_bias and bias is not None else None
 
     @property
-    def found(self) -> tuple[Tensor | None, ...]:
+    def tensors(self) -> tuple[Tensor | None, ...]:
         """Of the input, the weight and the bias."""
         return self._hidden, self._weight, self._bias
 

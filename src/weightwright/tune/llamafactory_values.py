@@ -61,31 +61,31 @@ class Reading:
         try:
             if isinstance(value, bool):
                 raise ValueError(value)
-            found = float(value)
+            parsed_number = float(value)
         except (ValueError, TypeError) as error:
             raise self.wrong(key, value, "must be a number") from error
-        if not math.isfinite(found):
+        if not math.isfinite(parsed_number):
             raise self.wrong(key, value, "must be a number")
-        return found
+        return parsed_number
 
     def whole(self, key: str, default: int | None = None) -> int | None:
         """A whole number."""
-        found = self.number(key)
-        if found is None:
+        number = self.number(key)
+        if number is None:
             return default
-        if not found.is_integer():
-            raise self.wrong(key, found, "must be a whole number")
-        return int(found)
+        if not number.is_integer():
+            raise self.wrong(key, number, "must be a whole number")
+        return int(number)
 
     def flag(self, key: str, *, default: bool = False) -> bool:
         """A truth value."""
         value = self._take(key)
         if value in _NOTHING:
             return default
-        found = _TRUTHS.get(str(value).lower())
-        if found is None:
+        truth = _TRUTHS.get(str(value).lower())
+        if truth is None:
             raise self.wrong(key, value, "must be true or false")
-        return found
+        return truth
 
     def choice(self, key: str, known: Mapping[str, str], default: str) -> str | None:
         """One of their names as ours; None, and the key listed, where ours has no such thing."""
@@ -127,8 +127,8 @@ class Reading:
 
 def nearest_short(key: str) -> str:
     """`; did you mean ...?`, or nothing: a list of all their keys helps nobody."""
-    found = nearest(key, keys.ALL)
-    return found if "did you mean" in found else ""
+    hint = nearest(key, keys.ALL)
+    return hint if "did you mean" in hint else ""
 
 
 def parsed(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
@@ -172,6 +172,6 @@ def _json(path: Path, text: str) -> tuple[Any, dict[str, int]]:
         raise SettingsError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from error
     lines: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), 1):
-        for found in re.finditer(r'"([^"]+)"\s*:', line):
-            lines.setdefault(found[1], number)
+        for match in re.finditer(r'"([^"]+)"\s*:', line):
+            lines.setdefault(match[1], number)
     return values, lines

@@ -217,10 +217,10 @@ def save(run: Run, random: dict[str, Tensor]) -> None:
 
 def resume(run: Run) -> None:
     """Go back to the last checkpoint of the run's folder, if there is one."""
-    found = checkpoint.restore(run.folder / "checkpoints", run.trainable, run.optimizer, run.ranks)
-    if found is None:
+    checkpointed = checkpoint.restore(run.folder / "checkpoints", run.trainable, run.optimizer, run.ranks)
+    if checkpointed is None:
         return
-    restored, random = found
+    restored, random = checkpointed
     checkpoint.set_random_state(random, run.device)
     run.done = restored.step
     notes = restored.notes

@@ -57,9 +57,9 @@ def decide_checkpointing(
     path: Path, settings: TuneSettings, longest: int, ranks: SingleProcess
 ) -> tuple[TuneSettings, tuple[str, ...]]:
     """The settings with `gradient_checkpointing` true or false, alike in all processes; a note where `auto` chose."""
-    room, processes = _room_bytes(settings, ranks), int(ranks.all_sum(1))
+    available_bytes, processes = _room_bytes(settings, ranks), int(ranks.all_sum(1))
     planned = plan_settings(settings, longest=longest)
-    decision = ranks.broadcast(lambda: _decision(path, planned, room, processes))
+    decision = ranks.broadcast(lambda: _decision(path, planned, available_bytes, processes))
     on = decision.settings.gradient_checkpointing
     notes = (
         (f"activations are recomputed (gradient_checkpointing=auto): {decision.why}",) if decision.why else ()

@@ -40,11 +40,11 @@ def to_nf4(model: Any, source: "WeightSource | None", device: torch.device) -> N
     """
     layers: Any = require("bitsandbytes", extra="qlora").nn
     head = model.get_output_embeddings()
-    found = [(path, module) for path, module in model.named_modules() if type(module) is nn.Linear]
-    if all(module is head for _, module in found):
+    linears = [(path, module) for path, module in model.named_modules() if type(module) is nn.Linear]
+    if all(module is head for _, module in linears):
         raise TuneError(f"{type(model).__name__} has no linear layers to hold in 4 bits; use --method lora")
     trimmer = Trimmer()
-    for path, module in found:
+    for path, module in linears:
         weight = module.weight.detach()
         if weight.is_meta:
             assert source is not None

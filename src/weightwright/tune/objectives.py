@@ -84,21 +84,21 @@ class Preference:
         where = batch.labelled
         if name == "orpo":  # learns the whole chosen row beside
             where = where | (batch.predicting & (batch.row_ids[:, 1:] % 2 == 0))
-        found = self._model.logprobs(batch, where)
+        logprobs = self._model.logprobs(batch, where)
         labelled = batch.labelled[where]
         owners = batch.row_ids[:, 1:][where]
-        sums = per_row(found[labelled], owners[labelled], batch.rows)
+        sums = per_row(logprobs[labelled], owners[labelled], batch.rows)
         if name == "dpo":
             reference = [value for example in batch.examples for value in example.reference]
             values = settings.pair_beta * (sums - sums.new_tensor(reference))
         else:
-            counts = per_row(torch.ones_like(found[labelled]), owners[labelled], batch.rows)
+            counts = per_row(torch.ones_like(logprobs[labelled]), owners[labelled], batch.rows)
             values = sums / counts
         chosen, rejected = values[0::2], values[1::2]
         self.rewards += zip(chosen.tolist(), rejected.tolist(), strict=True)
         total = _OF_PAIRS[name](chosen, rejected, settings).sum() / self._pairs
         if name == "orpo":
-            total = total - found[owners % 2 == 0].sum() / self._chosen_tokens
+            total = total - logprobs[owners % 2 == 0].sum() / self._chosen_tokens
         return total
 
     def size(self, example: Example) -> int:
@@ -211,8 +211,8 @@ def row_sums(model: VocabularyLoss, batch: Batch) -> list[float]:
     """The log-probability of each row's labelled tokens, summed."""
     with torch.no_grad():
         where = batch.labelled
-        found: Any = per_row(model.logprobs(batch, where), batch.row_ids[:, 1:][where], batch.rows).tolist()
-    return list(found)
+        sums: Any = per_row(model.logprobs(batch, where), batch.row_ids[:, 1:][where], batch.rows).tolist()
+    return list(sums)
 
 
 def _smoothed(logits: Tensor, smoothing: float) -> Tensor:

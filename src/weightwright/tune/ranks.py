@@ -156,15 +156,15 @@ class ProcessGroup(SingleProcess):
 
     def all_gather(self, values: Sequence[T]) -> list[T]:
         """See `SingleProcess`."""
-        found: list[Any] = [None] * self._rank.world_size
-        dist.all_gather_object(found, list(values))
-        return [value for part in found for value in part]
+        parts: list[Any] = [None] * self._rank.world_size
+        dist.all_gather_object(parts, list(values))
+        return [value for part in parts for value in part]
 
     def broadcast(self, make: Callable[[], T]) -> T:
         """See `SingleProcess`."""
-        found: list[Any] = [make() if self.is_first else None]
-        dist.broadcast_object_list(found, device=torch.device("cpu"))
-        result: T = found[0]
+        values: list[Any] = [make() if self.is_first else None]
+        dist.broadcast_object_list(values, device=torch.device("cpu"))
+        result: T = values[0]
         return result
 
     def barrier(self) -> None:

@@ -56,13 +56,13 @@ def _sums(
         for row in (*example.rows, *(example.partner.rows if example.partner else ()))
     ]
     places = {id(example): place for place, example in enumerate(flat)}
-    found: list[tuple[int, float]] = []
+    sums: list[tuple[int, float]] = []
     all_rows = len(ranks.share_of(flat))
     for batch in layout(flat):
         numbers = [places[id(example)] for example in batch.examples]
-        found += zip(numbers, row_sums(model, batch), strict=True)
-        say(f"the base model has read {len(found):,} of {all_rows:,} rows")
-    values = iter([value for _, value in sorted(ranks.all_gather(found))])
+        sums += zip(numbers, row_sums(model, batch), strict=True)
+        say(f"the base model has read {len(sums):,} of {all_rows:,} rows")
+    values = iter([value for _, value in sorted(ranks.all_gather(sums))])
     return [
         [next(values) for _ in range(len(example.rows) + (example.partner is not None))]
         for example in examples

@@ -32,8 +32,8 @@ class Root(nn.Module):  # type: ignore[misc]
 
     def forward(self, compute: Callable[[], Any]) -> Any:
         """What `compute` returns; a tensor of it is where the backward pass begins."""
-        found = compute()
-        return found.clone() if isinstance(found, Tensor) else found  # FSDP2 hooks no views
+        output = compute()
+        return output.clone() if isinstance(output, Tensor) else output  # FSDP2 hooks no views
 
 
 class ShardedLoss(VocabularyLoss):
@@ -45,13 +45,13 @@ class ShardedLoss(VocabularyLoss):
 
     def __call__(self, batch: Batch) -> Tensor:
         """See `VocabularyLoss`."""
-        found: Tensor = self._root(lambda: super(ShardedLoss, self).__call__(batch))
-        return found
+        loss: Tensor = self._root(lambda: super(ShardedLoss, self).__call__(batch))
+        return loss
 
     def logprobs(self, batch: Batch, where: Tensor) -> Tensor:
         """See `VocabularyLoss`."""
-        found: Tensor = self._root(lambda: super(ShardedLoss, self).logprobs(batch, where))
-        return found
+        gathered: Tensor = self._root(lambda: super(ShardedLoss, self).logprobs(batch, where))
+        return gathered
 
     def idle(self, device: torch.device) -> None:
         """A pass that changes nothing: other processes have one more, and each needs all to put weights together."""

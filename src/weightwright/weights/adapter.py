@@ -186,9 +186,9 @@ def _weights(name: str, path: str, parts: Mapping[str, Tensor], config: Mapping[
                 f"adapter {name!r}: {path} has a {what} {list(vector.shape)} for {b.shape[0]} outputs"
             )
     if (magnitude is not None) != bool(config.get("use_dora")):
-        found = "a magnitude" if magnitude is not None else "no magnitude"
+        stored = "a magnitude" if magnitude is not None else "no magnitude"
         raise ModelError(
-            f"adapter {name!r}: {path} has {found} in the weights and use_dora={json.dumps(config.get('use_dora'))} "
+            f"adapter {name!r}: {path} has {stored} in the weights and use_dora={json.dumps(config.get('use_dora'))} "
             "in adapter_config.json; the two files are not of one adapter"
         )
     try:
@@ -214,14 +214,14 @@ def _of_pattern(pattern: Mapping[str, Any] | None, path: str, default: Any) -> A
 
 
 def _digest(modules: Mapping[str, LoraWeights]) -> bytes:
-    found = hashlib.blake2b(digest_size=32)
+    digest = hashlib.blake2b(digest_size=32)
     for path in sorted(modules):
         weights = modules[path]
-        found.update(struct.pack("<qd", len(path), weights.scale) + path.encode())
+        digest.update(struct.pack("<qd", len(path), weights.scale) + path.encode())
         for tensor in (weights.a, weights.b, weights.bias, weights.magnitude):
             if tensor is None:
-                found.update(b"-")
+                digest.update(b"-")
             else:
-                found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-                found.update(tensor.contiguous().view(torch.uint8).numpy())
-    return found.digest()
+                digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+                digest.update(tensor.contiguous().view(torch.uint8).numpy())
+    return digest.digest()

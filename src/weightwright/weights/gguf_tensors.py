@@ -134,10 +134,10 @@ class GgufWeights:
     def _process(self, stored: _Stored, values: "NDArray[Any]") -> "NDArray[Any]":
         # GPT-2's processor puts its head there instead of naming it
         aside: dict[str, Any] = {"tensors": {}}
-        found: NDArray[Any] = self._processor.process(
+        processed: NDArray[Any] = self._processor.process(
             weights=values, name=stored.name, tensor_key_mapping={}, parsed_parameters=aside
         ).weights
-        return found
+        return processed
 
     def _untouched(self, stored: _Stored) -> bool:
         stand_in = _stand_in(stored.shape)

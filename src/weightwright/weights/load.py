@@ -82,8 +82,8 @@ def load(
     own_code = (
         trust_remote_code and path.is_dir() and "auto_map" in weight_files.read_json(path / "config.json")
     )
-    found = None if own_code else _from_source(path, dtype, defer=deferred and placed == "cpu")
-    model, source = found or (_model(path, dtype, trust_remote_code), None)
+    materialised = None if own_code else _from_source(path, dtype, defer=deferred and placed == "cpu")
+    model, source = materialised or (_model(path, dtype, trust_remote_code), None)
     return Loaded(
         model=model.to(placed).eval() if source is None else model,
         tokenizer=tokenizer,
@@ -111,19 +111,19 @@ def context_tokens(config: Any) -> int:
     """
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
     values = (getattr(config, name, None) for name in _CONTEXT_NAMES)
-    found = next((value for value in values if isinstance(value, int) and value > 0), None)
-    if found is None:
+    tokens = next((value for value in values if isinstance(value, int) and value > 0), None)
+    if tokens is None:
         raise ModelError(
             f"the model's config says no context length; expected one of {', '.join(_CONTEXT_NAMES)}"
         )
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     kind = rope.get("rope_type", rope.get("type")) if isinstance(rope, dict) else None
     if kind == "linear":
-        return int(found * float(rope.get("factor", 1)))
+        return int(tokens * float(rope.get("factor", 1)))
     if kind == "yarn":
-        original = rope.get("original_max_position_embeddings") or found
-        return max(found, int(original * float(rope.get("factor", 1))))
-    return int(found)
+        original = rope.get("original_max_position_embeddings") or tokens
+        return max(tokens, int(original * float(rope.get("factor", 1))))
+    return int(tokens)
 
 
 def in_process(address: str | ModelAddress) -> ModelAddress:
@@ -138,10 +138,10 @@ def files_of(address: ModelAddress, progress: Progress = silent) -> Path:
     """The folder or GGUF file of a model, pulled when it is not here. Raises ModelError, DownloadError."""
     if address.path is not None and not address.path.exists():
         raise ModelError(f"there is no {address.path}; a hub model is written OWNER/NAME without ./")
-    found = pull(address, progress=progress) if address.hub_id else locate(address)
-    if found is None:
+    path = pull(address, progress=progress) if address.hub_id else locate(address)
+    if path is None:
         raise ModelError(f"{address.path} holds no GGUF file for {address.tag}")
-    return found
+    return path
 
 
 def _precision(address: ModelAddress, precision: Precision) -> Precision:

@@ -21,17 +21,17 @@ def differences(folder: Path, fingerprint: str, template: str) -> list[str]:
     """
     if not (folder / ORIGIN_FILE).is_file():
         return []
-    origin, found = weight_files.read_json(folder / ORIGIN_FILE), []
+    origin, lines = weight_files.read_json(folder / ORIGIN_FILE), []
     trained_on = origin.get("base_fingerprint")
     if trained_on and trained_on != fingerprint:
-        found.append(
+        lines.append(
             f"the adapter was trained on a base model with the fingerprint {trained_on}, and this one has "
             f"{fingerprint}; with other weights or another tokenizer its answers change"
         )
     known = origin.get("template_sha256")
     if known and known != template_hash(template):
-        found.append(
+        lines.append(
             "the adapter was trained with another chat template than the one in use; its own is "
             f"{folder / TEMPLATE_FILE}"
         )
-    return found
+    return lines

@@ -126,8 +126,8 @@ def quantize_int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     for start in range(0, outputs, step):
         rows = slice(start, start + step)
         groups = weight[rows].float().reshape(-1, inputs // GROUP, GROUP)
-        found, scales, zeros = _best_groups(groups)
-        codes[rows] = found.reshape(-1, inputs)
+        group_codes, scales, zeros = _best_groups(groups)
+        codes[rows] = group_codes.reshape(-1, inputs)
         scale[rows], zero[rows] = scales[..., 0], zeros[..., 0]
     return codes, scale, zero
 

@@ -41,10 +41,10 @@ def quantization(folder: Path) -> dict[str, Any]:
     With `experts` added: whether the model is a mixture of experts.
     """
     config = weight_files.read_json(folder / "config.json")
-    found = config.get("quantization_config") or config.get("compression_config")
-    if found is None and (folder / "quantize_config.json").is_file():  # GPTQ checkpoints of 2023
-        found = {"quant_method": "gptq"} | weight_files.read_json(folder / "quantize_config.json")
-    return {**found, "experts": any(config.get(name) for name in _EXPERTS)} if found else {}
+    quantized = config.get("quantization_config") or config.get("compression_config")
+    if quantized is None and (folder / "quantize_config.json").is_file():  # GPTQ checkpoints of 2023
+        quantized = {"quant_method": "gptq"} | weight_files.read_json(folder / "quantize_config.json")
+    return {**quantized, "experts": any(config.get(name) for name in _EXPERTS)} if quantized else {}
 
 
 def method(values: dict[str, Any]) -> str:

@@ -34,10 +34,12 @@ class SafetensorsWeights:
     @classmethod
     def open(cls, folder: Path, dtype: torch.dtype) -> "SafetensorsWeights":
         """Raises ModelError for broken files."""
-        found: dict[str, tuple[Path, weight_files.Tensor]] = {}
+        tensors: dict[str, tuple[Path, weight_files.Tensor]] = {}
         for file in weight_files.weight_files(folder):
-            found |= {name: (file, tensor) for name, tensor in weight_files.safetensors_header(file).items()}
-        return cls(dtype, found)
+            tensors |= {
+                name: (file, tensor) for name, tensor in weight_files.safetensors_header(file).items()
+            }
+        return cls(dtype, tensors)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """See `WeightSource`."""
@@ -126,10 +128,10 @@ class QuantizedWeights:
         if self.scheme.method == "awq":
             unpacked = [_unpacked(part, bits)[:, :, list(_AWQ_PLACES)].flatten(1) for part in (codes, zeros)]
             return unpacked[0].t().contiguous(), scales, unpacked[1].t().float()
-        found = _unpacked(codes.t().contiguous(), bits).flatten(1)
+        whole = _unpacked(codes.t().contiguous(), bits).flatten(1)
         # a zero point of 0 was stored as -1, which is all bits set
         shifted = (_unpacked(zeros, bits).flatten(1).t() + self.scheme.zero_shift) & (2**bits - 1)
-        return found, scales, shifted.float()
+        return whole, scales, shifted.float()
 
     def _order(self, name: str) -> Tensor | None:
         """The group of each input where they are not in order (GPTQ's act-order)."""

@@ -54,10 +54,10 @@ def top(x: "Tensor", k: int) -> tuple[F64, I64]:
         return _f64(values), _i64(ids)
     whole = x[:, : blocks * _TOP_BLOCK].unflatten(1, (blocks, _TOP_BLOCK))
     chosen = whole.amax(dim=-1).topk(k, dim=-1, sorted=False).indices[:, :, None]
-    found = whole.gather(1, chosen.expand(-1, -1, _TOP_BLOCK)).flatten(1)
+    candidates = whole.gather(1, chosen.expand(-1, -1, _TOP_BLOCK)).flatten(1)
     ids = (chosen * _TOP_BLOCK + torch.arange(_TOP_BLOCK, device=x.device)).flatten(1)
     rest = torch.arange(blocks * _TOP_BLOCK, vocab, device=x.device).expand(rows, -1)
-    values, order = torch.cat([found, x[:, blocks * _TOP_BLOCK :]], dim=1).topk(k, dim=-1)
+    values, order = torch.cat([candidates, x[:, blocks * _TOP_BLOCK :]], dim=1).topk(k, dim=-1)
     return _f64(values), _i64(torch.cat([ids, rest], dim=1).gather(1, order))
 
 
@@ -71,8 +71,8 @@ def draw(x: "Tensor", params: Sequence[SamplingParams], uniforms: Sequence[float
     wide = [row for row, p in enumerate(params) if not _narrow(p, vocab)]
     if wide:
         temperatures = np.array([params[row].temperature for row in wide])
-        found = _from_all(pick(x, wide), temperatures, np.array([uniforms[row] for row in wide]))
-        put(tokens, wide, found)
+        drawn = _from_all(pick(x, wide), temperatures, np.array([uniforms[row] for row in wide]))
+        put(tokens, wide, drawn)
     waiting = [row for row, p in enumerate(params) if _narrow(p, vocab)]
     for size in (*(size for size in _CANDIDATES if size < vocab), vocab):
         rows = [row for row in waiting if params[row].top_k <= size or size == vocab]
@@ -80,8 +80,8 @@ def draw(x: "Tensor", params: Sequence[SamplingParams], uniforms: Sequence[float
             some = pick(x, rows)
             kept = _Kept(some, top(some, size), [params[row] for row in rows])
             done = [at for at in range(len(rows)) if kept.covered[at]]
-            found = kept.draw(np.array([uniforms[row] for row in rows]))
-            put(tokens, [rows[at] for at in done], [found[at] for at in done])
+            drawn = kept.draw(np.array([uniforms[row] for row in rows]))
+            put(tokens, [rows[at] for at in done], [drawn[at] for at in done])
             finished = {rows[at] for at in done}
             waiting = [row for row in waiting if row not in finished]
     return tokens
@@ -123,8 +123,8 @@ class _Kept:
 
     def draw(self, uniforms: F64) -> list[int]:
         """A token for each row, [rows]; meaningless where not covered."""
-        found = self.ids[np.arange(len(self.ids)), _invert(self.mass, uniforms)]
-        return [int(token) for token in np.where(self.alive, found, NOTHING)]
+        drawn = self.ids[np.arange(len(self.ids)), _invert(self.mass, uniforms)]
+        return [int(token) for token in np.where(self.alive, drawn, NOTHING)]
 
 
 def relative_mass(x: "Tensor", temperatures: F64) -> F64:

@@ -34,11 +34,13 @@ def shape(logits: "Tensor", rows: Sequence[int], choices: Sequence["Choice"]) ->
 
 
 def _constrain(x: "Tensor", choices: Sequence["Choice"]) -> None:
-    found = [(row, c.constraint) for row, c in enumerate(choices) if c.constraint and c.constraint.begun]
-    if not found:
+    constrained = [
+        (row, c.constraint) for row, c in enumerate(choices) if c.constraint and c.constraint.begun
+    ]
+    if not constrained:
         return
-    masks = allowed([constraint for _, constraint in found])[:, : x.shape[1]]
-    for (row, _), mask in zip(found, masks, strict=True):
+    masks = allowed([constraint for _, constraint in constrained])[:, : x.shape[1]]
+    for (row, _), mask in zip(constrained, masks, strict=True):
         x[row, len(mask) :] = -np.inf  # padding of the model's vocabulary
         # a grammar mostly allows few tokens or forbids few, so touching those beats a mask over all
         if 2 * np.count_nonzero(mask) < len(mask):
@@ -58,31 +60,31 @@ def _penalise(x: "Tensor", choices: Sequence["Choice"]) -> None:
     """Repetition (arXiv 1909.05858, §4.1), then frequency and presence, on tokens that occurred."""
     import torch
 
-    found = [(row, c.occurred, c.params) for row, c in enumerate(choices) if c.occurred is not None]
-    found = [entry for entry in found if len(entry[1].ids)]
-    if not found:
+    penalised = [(row, c.occurred, c.params) for row, c in enumerate(choices) if c.occurred is not None]
+    penalised = [entry for entry in penalised if len(entry[1].ids)]
+    if not penalised:
         return
-    sizes = [len(occurred.ids) for _, occurred, _ in found]
+    sizes = [len(occurred.ids) for _, occurred, _ in penalised]
 
     def spread(values: Sequence[float]) -> "Tensor":
         return _column(x, np.repeat(np.asarray(values, dtype=np.float32), sizes))
 
-    at = _places(x, [(row, occurred.ids) for row, occurred, _ in found])
-    counts = _column(x, np.concatenate([occurred.counts for _, occurred, _ in found]))
-    repetition = spread([p.repetition_penalty for _, _, p in found])
+    at = _places(x, [(row, occurred.ids) for row, occurred, _ in penalised])
+    counts = _column(x, np.concatenate([occurred.counts for _, occurred, _ in penalised]))
+    repetition = spread([p.repetition_penalty for _, _, p in penalised])
     values = x[at]
     values = torch.where(values > 0, values / repetition, values * repetition)
-    values -= spread([p.frequency_penalty for _, _, p in found]) * counts
-    values -= spread([p.presence_penalty for _, _, p in found]) * (counts > 0)
+    values -= spread([p.frequency_penalty for _, _, p in penalised]) * counts
+    values -= spread([p.presence_penalty for _, _, p in penalised]) * (counts > 0)
     x[at] = values
 
 
-def _places(x: "Tensor", found: Sequence[tuple[int, Any]]) -> tuple["Tensor", "Tensor"]:
+def _places(x: "Tensor", row_ids: Sequence[tuple[int, Any]]) -> tuple["Tensor", "Tensor"]:
     """Rows and columns of (row, ids) as indices of `x`; ids that `x` does not have are left out."""
     import torch
 
-    rows = np.repeat([row for row, _ in found], [len(ids) for _, ids in found])
-    columns = np.concatenate([np.asarray(ids, dtype=np.int64) for _, ids in found])
+    rows = np.repeat([row for row, _ in row_ids], [len(ids) for _, ids in row_ids])
+    columns = np.concatenate([np.asarray(ids, dtype=np.int64) for _, ids in row_ids])
     inside = columns < x.shape[1]
     if not inside.all():
         rows, columns = rows[inside], columns[inside]

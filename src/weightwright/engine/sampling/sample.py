@@ -169,9 +169,9 @@ def _choose(x: "Tensor", choices: Sequence[Choice]) -> list[int]:
     greedy = [row for row, choice in enumerate(choices) if choice.params.greedy]
     if greedy:
         some = pick(x, greedy)
-        found = likeliest(some)
-        numbers = (some[range(len(found)), found] > -np.inf).tolist()
-        put(tokens, greedy, [token if ok else NOTHING for token, ok in zip(found, numbers, strict=True)])
+        best = likeliest(some)
+        numbers = (some[range(len(best)), best] > -np.inf).tolist()
+        put(tokens, greedy, [token if ok else NOTHING for token, ok in zip(best, numbers, strict=True)])
     warm = [row for row, choice in enumerate(choices) if not choice.params.greedy]
     if warm:
         own = [choices[row] for row in warm]
@@ -249,14 +249,14 @@ def logprobs_of(
 
 def bad_word_ids(tokenizer: Any, words: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     """Bad words as tokens, at the start of a text and after a space (vLLM's rule)."""
-    found: list[tuple[int, ...]] = []
+    sequences: list[tuple[int, ...]] = []
     for word in words:
         bare = tuple(tokenizer.encode(word.lstrip(), add_special_tokens=False))
         spaced = tuple(tokenizer.encode(" " + word.lstrip(), add_special_tokens=False))
-        found.append(bare)
+        sequences.append(bare)
         if spaced and spaced[0] != bare[0] and len(spaced) == len(bare):
-            found.append(spaced)
-    return tuple(found)
+            sequences.append(spaced)
+    return tuple(sequences)
 
 
 def check_ids(params: SamplingParams, vocab_tokens: int) -> None:

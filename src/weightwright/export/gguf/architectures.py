@@ -105,17 +105,17 @@ def family_of(config: Any) -> Family:
 
 def differences(config: Any) -> list[str]:
     """What llama.cpp or our own reader does otherwise than the model, for the user."""
-    found = []
+    lines = []
     window = getattr(config, "sliding_window", None)
     sliding = getattr(config, "use_sliding_window", True)
     whole = FAMILIES[config.model_type].name in ("llama", "qwen2", "qwen3", "phi3")
     if whole and window and sliding and window < config.max_position_embeddings:
-        found.append(f"the model attends to the last {window:,} tokens, llama.cpp to all; beyond that length "
+        lines.append(f"the model attends to the last {window:,} tokens, llama.cpp to all; beyond that length "
                          "answers differ")  # fmt: skip
     if _rope_kind(config) != "default":
-        found.append(f"llama.cpp reads the file's rope scaling ({_rope_kind(config)}); this engine does not read it "
+        lines.append(f"llama.cpp reads the file's rope scaling ({_rope_kind(config)}); this engine does not read it "
                      "from a GGUF file, so use the safetensors folder here")  # fmt: skip
-    return found
+    return lines
 
 
 def add_settings(writer: Any, config: Any, rows: int) -> None:

@@ -78,8 +78,8 @@ def turn_end(tokenizer: Any) -> int | None:
         text = str(tokenizer.apply_chat_template(turns, tokenize=False))
     except TemplateError:
         return None
-    _, found, tail = text.rpartition(answer)
-    if not found or not tail.strip():
+    _, separator, tail = text.rpartition(answer)
+    if not separator or not tail.strip():
         return None
     first = tokenizer(tail.strip(), add_special_tokens=False)["input_ids"][0]
     return int(first) if first in tokenizer.all_special_ids or _is_special(tokenizer, first) else None

@@ -20,12 +20,12 @@ _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 5e-3}  #
 
 def fuse(model: nn.Module) -> Callable[[], None]:
     """Replace forward passes in `model`, whose layers have their adapters; the result undoes it."""
-    found = dict(_fused(model))
-    for module, forward in found.items():
+    forwards = dict(_fused(model))
+    for module, forward in forwards.items():
         module.forward = forward
 
     def undo() -> None:
-        for module in found:
+        for module in forwards:
             module.__dict__.pop("forward", None)
 
     return undo

@@ -91,18 +91,18 @@ class Parts:
         """What `grad` [n, outputs] means for the outcome before the magnitude, and for the magnitude itself."""
         if self.magnitude is None or kept.out is None or kept.factor is None:
             return grad, None
-        found = (grad * kept.out).sum(0, dtype=torch.float32)
+        projected = (grad * kept.out).sum(0, dtype=torch.float32)
         if self.bias is not None:
-            found -= self.bias.float() * grad.sum(0, dtype=torch.float32)
-        return grad * kept.factor.to(grad.dtype), found / self.magnitude
+            projected -= self.bias.float() * grad.sum(0, dtype=torch.float32)
+        return grad * kept.factor.to(grad.dtype), projected / self.magnitude
 
     def input_gradient(self, grad: Tensor, grad_inner: Tensor | None, into: Tensor | None = None) -> Tensor:
         """What `grad` [n, outputs] means for the layer's input [n, inputs], added to `into` where given."""
         weight = self.matrix(grad.dtype)
-        found = grad @ weight if into is None else into.addmm_(grad, weight)
+        result = grad @ weight if into is None else into.addmm_(grad, weight)
         if grad_inner is not None and self.down is not None:
-            found.addmm_(grad_inner, self.down.to(grad.dtype))
-        return found
+            result.addmm_(grad_inner, self.down.to(grad.dtype))
+        return result
 
     def inner_gradient(self, grad: Tensor) -> Tensor | None:
         """What `grad` [n, outputs] means for dropped·downᵀ: [n, rank]."""

@@ -35,14 +35,14 @@ def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
         def whole(x: Tensor) -> Tensor:
             parts = [parts_of(getattr(mlp, name)) for name in _LAYERS]
             tensors = [tensor for one in parts for tensor in one.tensors]
-            found: Tensor = _GatedMlp.apply(x, number, [one.rest for one in parts], *tensors)
-            return found
+            output: Tensor = _GatedMlp.apply(x, number, [one.rest for one in parts], *tensors)
+            return output
 
         return whole
 
     def middle(x: Tensor) -> Tensor:
-        found: Tensor = mlp.down_proj(_Gate.apply(mlp.gate_proj(x), mlp.up_proj(x), number))
-        return found
+        output: Tensor = mlp.down_proj(_Gate.apply(mlp.gate_proj(x), mlp.up_proj(x), number))
+        return output
 
     return middle
 
@@ -98,8 +98,8 @@ class _Gate(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         gate, up = ctx.saved_tensors
         grad = outer[0].reshape(gate.shape).clone(memory_format=torch.contiguous_format)
-        found = _gated_gradients(gate, up, grad, ctx.activation)
-        return *(one.view(outer[0].shape) for one in found), None
+        gradients = _gated_gradients(gate, up, grad, ctx.activation)
+        return *(one.view(outer[0].shape) for one in gradients), None
 
 
 class _GatedMlp(torch.autograd.Function):  # type: ignore[misc]

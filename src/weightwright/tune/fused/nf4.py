@@ -39,8 +39,8 @@ def unpacked(weight: Tensor, state: Any, dtype: torch.dtype) -> Tensor:
 
     if weight.device.type == "cpu" and state.shape[1] % 2 == 0:
         return _into_place(weight, state).to(dtype)
-    found: Tensor = dequantize_4bit(weight, state)
-    return found.to(dtype)
+    matrix: Tensor = dequantize_4bit(weight, state)
+    return matrix.to(dtype)
 
 
 def _into_place(weight: Tensor, state: Any) -> Tensor:

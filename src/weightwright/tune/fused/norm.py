@@ -21,8 +21,8 @@ def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
     own = module.forward
 
     def forward(x: Tensor) -> Tensor:
-        found: Tensor = _Norm.apply(x, norm.weight, eps) if kernels.runs_on(x) else own(x)
-        return found  # by its own where a layer is divided over GPUs after it was fused
+        output: Tensor = _Norm.apply(x, norm.weight, eps) if kernels.runs_on(x) else own(x)
+        return output  # by its own where a layer is divided over GPUs after it was fused
 
     return forward
 
@@ -34,8 +34,8 @@ def key_of(module: nn.Module) -> tuple[object, ...]:
 
 
 def _eps(module: Any) -> float | None:
-    found = getattr(module, "variance_epsilon", None) or getattr(module, "eps", None)
-    return float(found) if found else None
+    eps = getattr(module, "variance_epsilon", None) or getattr(module, "eps", None)
+    return float(eps) if eps else None
 
 
 class _Norm(torch.autograd.Function):  # type: ignore[misc]
