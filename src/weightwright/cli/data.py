@@ -10,8 +10,8 @@ from weightwright.data.settings import DataCheckSettings, DataShowSettings
 
 if TYPE_CHECKING:
     from weightwright.data.checks import Alike, Problem
-    from weightwright.data.show import Shown
-    from weightwright.data.summary import Found
+    from weightwright.data.show import FilePreview
+    from weightwright.data.summary import FileSummary
 
 _SHOWN = 10
 
@@ -57,7 +57,7 @@ def check(settings: DataCheckSettings) -> Outcome:
     )
 
 
-def _kinds(summary: "Found", embedder: str) -> tuple[list[str], list[dict[str, Any]], list[str]]:
+def _kinds(summary: "FileSummary", embedder: str) -> tuple[list[str], list[dict[str, Any]], list[str]]:
     """How many kinds of task there are, as lines; the rank advised for them; what makes the count doubtful."""
     from weightwright.plan.advice import lora_rank
 
@@ -76,7 +76,7 @@ def _kinds(summary: "Found", embedder: str) -> tuple[list[str], list[dict[str, A
     return said, [{"setting": "rank", "value": rank, "why": why}], notes
 
 
-def _view(preview: "Shown") -> Any:
+def _view(preview: "FilePreview") -> Any:
     from rich.console import Group
     from rich.text import Text
 
@@ -92,7 +92,7 @@ def _view(preview: "Shown") -> Any:
     return Group(*blocks)
 
 
-def _report(summary: "Found", kinds: list[str]) -> list[str]:
+def _report(summary: "FileSummary", kinds: list[str]) -> list[str]:
     sizes = summary.lengths
     lines = [
         f"{summary.rows} rows ({', '.join(summary.formats)}), "

@@ -14,7 +14,7 @@ Runs = list[tuple[bool, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class ShownRow:
+class PreviewRow:
     """A row as the model reads it: its text, cut where labelled tokens and others meet, and how it was judged."""
 
     row: Encoded
@@ -33,14 +33,14 @@ class ShownRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class FilePreview:
     """All rows of a file in numbers, and those that were asked for."""
 
     rows: int
     tokens: int
     labelled_tokens: int
     longest: int
-    shown: tuple[ShownRow, ...]
+    shown: tuple[PreviewRow, ...]
 
     def data(self) -> dict[str, Any]:
         """The result as JSON."""
@@ -53,7 +53,7 @@ class Shown:
         }
 
 
-def show(settings: DataShowSettings, tokenizer: Tokenizer) -> Shown:
+def show(settings: DataShowSettings, tokenizer: Tokenizer) -> FilePreview:
     """Read all rows, and cut those asked for into labelled and other text; a pair is two, the chosen one first.
 
     Raises DataError with the row's place.
@@ -63,11 +63,11 @@ def show(settings: DataShowSettings, tokenizer: Tokenizer) -> Shown:
     encoded = [one for row in each for one in row]
     window = slice(settings.first - 1, settings.first - 1 + settings.count)
     shown = [
-        ShownRow(part, _runs(part, tokenizer), _note(row))
+        PreviewRow(part, _runs(part, tokenizer), _note(row))
         for row, parts in zip(rows[window], each[window], strict=True)
         for part in parts
     ]
-    return Shown(
+    return FilePreview(
         rows=len(rows),
         tokens=sum(map(len, encoded)),
         labelled_tokens=sum(row.labelled_tokens for row in encoded),

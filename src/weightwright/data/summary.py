@@ -40,7 +40,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FileSummary:
     """What was found out about a file; `over_max_length`, `unlabelled` and `labelled_tokens` need a model."""
 
     formats: tuple[str, ...]
@@ -140,7 +140,7 @@ def check(
     encode: Encode | None = None,
     embedder: Embedder | None = None,
     max_length: int = 2048,
-) -> Found:
+) -> FileSummary:
     """Look at every row of a file, and at what of it stands in a held-out file too.
 
     `encode` makes a row tokens as a model will read it; without it lengths are in characters. `embedder` tells kinds
@@ -155,7 +155,7 @@ def check(
     sizes = [len(one) for one in encoded] or [len(checks.words_of(row)) for row in rows]
     tasks = [checks.task_of(row) for row in rows]
     kinds = None if embedder is None else kinds_of(tasks, embedder)
-    return Found(
+    return FileSummary(
         formats=tuple(one.name for one in read.formats),
         objectives=OBJECTIVES[read.formats[0].kind] if len({one.kind for one in read.formats}) == 1 else (),
         rows=len(rows),

@@ -309,7 +309,7 @@ class Schedule:
         return cached, False
 
     def _place(self, sequence: Sequence, cached: list[int], reserve: int) -> bool:
-        """Let it run on the found blocks and new ones for all its tokens, if `reserve` blocks stay free.
+        """Let it run on the cached blocks and new ones for all its tokens, if `reserve` blocks stay free.
 
         The reserve lets each sequence of the step grow, else the new one would soon be preempted again.
         """

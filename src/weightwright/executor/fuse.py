@@ -290,7 +290,9 @@ class FusedDecoder:
         rows = {"tokens": bank.rows, "wanted": bank.wanted_rows, "head": bank.head_rows}[of]
         return rows if rows is not None and rows.active else None
 
-    def _unquantized(self, product: Product, n: int, width: int, adapters: "BatchRows | None") -> "Tensor | None":
+    def _unquantized(
+        self, product: Product, n: int, width: int, adapters: "BatchRows | None"
+    ) -> "Tensor | None":
         """Where the rows go unquantised, if adapters of this step need them."""
         import torch
 

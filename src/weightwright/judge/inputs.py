@@ -29,7 +29,7 @@ class Line(BaseModel):
         return given | {"documents": (named,)} if isinstance(named, str) else given
 
 
-class Row(Line):
+class AnswerRow(Line):
     """One answer to judge."""
 
     answer: str | None = Field(description="null: the model failed to answer")
@@ -50,14 +50,14 @@ class Row(Line):
         return {**rest, "references": tuple(known)} if known else rest
 
 
-def read_rows(file: Path) -> list[Row]:
+def read_rows(file: Path) -> list[AnswerRow]:
     """All rows of a JSONL file. Raises DataError with the line number, what is wrong and what is expected."""
     rows = []
     for number, values in json_lines(file):
         if values.get("id") is None:
             values["id"] = str(number)
         try:
-            rows.append(Row.model_validate(values))
+            rows.append(AnswerRow.model_validate(values))
         except ValidationError as error:
             raise DataError(Place(str(file), line=number), explain_row(error)) from error
     return rows

@@ -6,7 +6,7 @@ from typing import Any
 
 from weightwright.errors import SettingsError
 from weightwright.judge.copies import clusters_of
-from weightwright.judge.inputs import Row, read_rows
+from weightwright.judge.inputs import AnswerRow, read_rows
 from weightwright.judge.metrics import score
 from weightwright.judge.settings import JudgeSettings
 from weightwright.stats.intervals import Interval, mean_interval
@@ -16,7 +16,7 @@ from weightwright.stats.intervals import Interval, mean_interval
 class Judgement:
     """Scores of every row, their means with intervals, how many answers had failed, and what to keep in mind."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[AnswerRow, ...]
     scores: tuple[Mapping[str, float], ...]
     means: Mapping[str, Interval]
     failed: int
@@ -46,7 +46,7 @@ def judge(settings: JudgeSettings) -> Judgement:
     return judge_rows(read_rows(settings.rows), settings)
 
 
-def judge_rows(rows: Sequence[Row], settings: JudgeSettings) -> Judgement:
+def judge_rows(rows: Sequence[AnswerRow], settings: JudgeSettings) -> Judgement:
     """Score rows at hand."""
     scores = tuple(
         score(row.question, row.answer, row.references, settings.metrics, no_answer=settings.no_answer)

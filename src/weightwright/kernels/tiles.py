@@ -172,7 +172,7 @@ def products(
 
 
 def _accumulate(b: Any, form: int, at: Any, vectors: list[Any], places: list[Any]) -> None:
-    """Add the number or pair at an address times the vectors `found` to the sums at `places`."""
+    """Add the number or pair at an address times `vectors` to the sums at `places`."""
     first = _splat(b, _scalar(b, at, 0))
     if form != HALVES:
         for vector, place in zip(vectors, places, strict=True):

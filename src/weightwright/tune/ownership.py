@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _RUN_FILE = "run.json"
 
 
-def claim(settings: TuneSettings, identity: dict[str, Any]) -> None:
+def claim_folder(settings: TuneSettings, identity: dict[str, Any]) -> None:
     """Make `out` this run's folder, or find that it is.
 
     Raises TuneError when it is another run's: runs are never mixed.

@@ -28,7 +28,7 @@ from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.memory import check_rows, decide_checkpointing
 from weightwright.tune.objectives import OBJECTIVES
 from weightwright.tune.optimizer import optimizer_of
-from weightwright.tune.ownership import claim, identity_of, require_same
+from weightwright.tune.ownership import claim_folder, identity_of, require_same
 from weightwright.tune.ranks import ProcessGroup, SingleProcess
 from weightwright.tune.settings import TuneSettings
 from weightwright.tune.shard import ShardedLoss, shard
@@ -127,7 +127,7 @@ def _tune(
 
 
 def _claimed(settings: TuneSettings, identity: dict[str, Any]) -> TuneResult | None:
-    claim(settings, identity)
+    claim_folder(settings, identity)
     return read_result(settings.out)
 
 
