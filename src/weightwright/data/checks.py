@@ -1,4 +1,4 @@
-"""What stands in a data file, before anything is learnt from it: pure findings about rows, for `data check`."""
+"""Checks of a data file before training, for `data check`: pure functions of its rows."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from weightwright.ports import Message
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A row that cannot be learnt from, and why."""
+    """A row that cannot be trained on, and why."""
 
     place: Place
     problem: str
@@ -67,9 +67,9 @@ class Lengths:
 
 
 def read_all(path: Path, prompt: PromptSettings | None = None) -> Checked:
-    """Every row that can be read, and every one that cannot, by its place.
+    """Read every row; those that cannot be read, or have nothing to learn, become problems.
 
-    Raises DataError where there is no file, or not one row that can be read.
+    Raises DataError where there is no file, or no row is left.
     """
     problems: list[Problem] = []
 
@@ -94,12 +94,12 @@ def read_all(path: Path, prompt: PromptSettings | None = None) -> Checked:
 
 
 def in_order(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """Problems as their rows stand in the files."""
+    """Problems in the order of their rows in the files."""
     return tuple(sorted(problems, key=lambda problem: problem.place))
 
 
 def _nothing_to_learn(row: Built) -> str:
-    """Why a row that can be read teaches nothing; "" where it does."""
+    """Why a readable row has nothing to train on; "" where it has."""
     if not isinstance(row, Sample):
         return ""  # the answers of the others are checked where they are read
     answers = [message for message, answer in zip(row.messages, row.answers, strict=True) if answer]
@@ -114,7 +114,7 @@ _PLACEHOLDER = re.compile(r"\{\{\w+\}\}")
 
 
 def unfilled(rows: Sequence[Built]) -> list[Problem]:
-    """Rows whose answers hold a placeholder such as {{name}} that nobody asked for; `problem` is the placeholders."""
+    """Rows whose answers hold a placeholder such as {{name}} that no prompt holds; `problem` lists them."""
     problems = []
     for row in rows:
         messages = () if isinstance(row, Text) else _messages(row)
@@ -131,9 +131,9 @@ def unfilled(rows: Sequence[Built]) -> list[Problem]:
 def encode_each(
     rows: Sequence[Built], encode: Callable[[Built], tuple[Encoded, ...]]
 ) -> tuple[list[Encoded], list[Problem]]:
-    """Rows as tokens, and those that the model's chat template does not take.
+    """Encode rows; those that the model's chat template refuses become problems.
 
-    Raises what is wrong with the first where no row is taken.
+    Raises the first error where no row can be encoded.
     """
     encoded: list[Encoded] = []
     first: DataError | ModelError | None = None
@@ -182,7 +182,7 @@ def task_of(row: Built) -> str:
 
 
 def words_of(row: Built) -> str:
-    """All that a row says, without what many rows share: system texts, and passages to answer from."""
+    """The text of a row without the parts that many rows share: system prompts and grounding passages."""
     if isinstance(row, Text):
         return row.text
     if isinstance(row, Sample) and row.question:
@@ -192,7 +192,7 @@ def words_of(row: Built) -> str:
 
 
 def duplicates(rows: Sequence[Built]) -> list[Alike]:
-    """Rows that an earlier row equals in every word, each with the first such row."""
+    """Rows identical to an earlier row, each with the first such row."""
     first: dict[Hashable, Built] = {}
     pairs = []
     for row in rows:
@@ -203,9 +203,9 @@ def duplicates(rows: Sequence[Built]) -> list[Alike]:
 
 
 def same_question(rows: Sequence[Built]) -> list[Alike]:
-    """Conversations that ask what an earlier one asks, and are answered otherwise.
+    """Conversations with the question of an earlier one but another answer.
 
-    Pairs and judged answers are meant to share a question.
+    Pairs and judged answers are left out: they are meant to share a question.
     """
     first: dict[str, Built] = {}
     answers: defaultdict[str, set[Hashable]] = defaultdict(set)
@@ -222,16 +222,16 @@ def same_question(rows: Sequence[Built]) -> list[Alike]:
 
 
 def near(rows: Sequence[Built]) -> list[Alike]:
-    """Rows that are nearly, not fully, an earlier row; each with one that it is like."""
+    """Near-duplicates: rows similar, not identical, to an earlier row; each with one such row."""
     distinct = list({_identity(row): row for row in reversed(rows)}.values())[::-1]
     matches = near_duplicates([words_of(row) for row in distinct])
     return [_alike(distinct[one.row], distinct[one.like], one.similarity) for one in matches]
 
 
 def leaked(rows: Sequence[Built], held_out: Sequence[Built]) -> tuple[list[Alike], list[Alike], list[Alike]]:
-    """Held-out rows that stand among `rows`: equal ones, those with the same question, and nearly equal ones.
+    """Held-out rows that also occur in `rows`: identical, with the same question, and near-duplicates.
 
-    Each held-out row is named once, in the first of these that it fits.
+    Each held-out row is listed once, under the first of these that applies.
     """
     identities = {_identity(row): row for row in reversed(rows)}
     questions = {question_of(row).strip(): row for row in reversed(rows)}
@@ -268,7 +268,7 @@ def _words(messages: Sequence[Message]) -> str:
 
 
 def _identity(row: Built) -> Hashable:
-    """What two equal rows have in common, wherever they stand."""
+    """A key that is equal for identical rows, wherever they stand in the files."""
     if isinstance(row, Text):
         return row.text.strip()
     if isinstance(row, Pair):
@@ -282,6 +282,6 @@ def _identity(row: Built) -> Hashable:
 
 
 def languages(rows: Sequence[Built]) -> dict[str, int]:
-    """How many rows seem to be in each language, the commonest first."""
+    """Rows per detected language, the most frequent first."""
     counts = Counter(tongue_of(words_of(row)) for row in rows)
     return dict(counts.most_common())

@@ -119,7 +119,7 @@ def _without_experts(model: Any, wanted: Precision, plain: Precision) -> Precisi
 
 
 def _steady_tokens(model: Any) -> int:
-    """Up to how many tokens the rotary embedding is the same whatever stands beside a sequence in a batch.
+    """The length in tokens up to which a sequence's rotary embedding does not depend on the rest of the batch.
 
     `dynamic` and `longrope` change it for the whole batch once one sequence is longer than the original context.
     """
@@ -154,7 +154,7 @@ def cache_blocks(
     settings: EngineSettings,
     device: str = "cpu",
 ) -> int:
-    """How many blocks the cache has: all that can be of use, within the memory given or a share of what is free.
+    """Blocks of the cache: enough for max_sequences at full context, within kv_memory or a share of free memory.
 
     Raises SettingsError where not even one sequence of 16 tokens fits.
     """

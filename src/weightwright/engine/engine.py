@@ -170,7 +170,7 @@ class Engine:
         atexit.unregister(self.close)
 
     def _post(self, job: abc.Callable[[], None]) -> bool:
-        """Have the engine's thread do something between two steps; False when it is closed."""
+        """Run `job` on the engine's thread between two steps; False when the engine is closed."""
         with self._changed:
             if self._closed:
                 return False
@@ -179,7 +179,7 @@ class Engine:
             return True
 
     def _done(self, work: abc.Callable[[], T]) -> T:
-        """Have the engine's thread do something and wait for what comes of it."""
+        """Run `work` on the engine's thread between two steps and wait for its result."""
         future: Future[T] = Future()
 
         def job() -> None:
@@ -193,7 +193,7 @@ class Engine:
         return future.result()
 
     def _between_steps(self, parts: abc.Iterator[None]) -> None:
-        """Have the engine's thread go through all of these, one part between two steps."""
+        """Run `parts` on the engine's thread, one between each two steps; blocks until all are done."""
         while self._done(lambda: next(parts, _OVER)) is not _OVER:
             pass
 
@@ -255,7 +255,7 @@ class Engine:
 
     @contextmanager
     def _failing(self, shares: abc.Mapping[Owner, abc.Sequence[Share]]) -> abc.Iterator[None]:
-        """What is raised fails these owners' sequences: the thread must outlive one bad step."""
+        """Fail the sequences of these owners with whatever is raised: the thread must outlive one bad step."""
         try:
             yield
         except Exception as error:

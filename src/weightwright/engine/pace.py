@@ -1,32 +1,32 @@
-"""How much background work a step bears beside sequences that decode, from the times of the steps so far."""
+"""How many background tokens a step may carry beside decoding sequences, learnt from the times of past steps."""
 
 from collections import deque
 
 from weightwright.engine.schedule import Batch
 
-_SLOWDOWN = 3.0  # so many times as long as a step that only decodes may one be that does background work too
-_FIRST_TOKENS = 8  # before anything is known of the speed
-_GROWTH = 2  # at most so many times the tokens of the last such step
-_STALE_STEPS = 16  # after so many steps with background work, one without measures decoding again
-_REMEMBERED = 5  # steps that only decoded, of which the quickest counts
-_KEPT = 0.9  # of what a token took; more than that is believed at once, less only by and by
+_SLOWDOWN = 3.0  # longest step with background work, as a multiple of one that only decodes
+_FIRST_TOKENS = 8  # background tokens while their speed is unknown
+_GROWTH = 2  # at most so many times the background tokens of the last such step
+_STALE_STEPS = 16  # after so many steps with background work, a step without it measures decoding again
+_REMEMBERED = 5  # decode-only steps kept; the fastest counts
+_KEPT = 0.9  # weight of the old time of a token in the average; a slower time replaces it at once
 
 
 class Pace:
-    """Learns how long decoding takes and how long each token beside it.
+    """Learns the time of a decode-only step, and the time that each background token adds to it.
 
-    Streams then wait for at most about `_SLOWDOWN` of their usual steps, whatever the model and the machine.
+    A step then takes at most about `_SLOWDOWN` times a decode-only one, whatever the model and the machine.
     """
 
     def __init__(self) -> None:
-        self._decoding = 0  # sequences, when decoding was measured last
+        self._decoding = 0  # sequences in the last decode-only step
         self._decode_s: deque[float] = deque(maxlen=_REMEMBERED)
-        self._token_s = 0.0  # of one more background token; 0: not known
+        self._token_s = 0.0  # time that one background token adds; 0: not known
         self._last_tokens = 0
-        self._since = 0  # steps with background work since decoding was measured
+        self._since = 0  # steps with background work since the last decode-only step
 
     def background_tokens(self, decoding: int) -> int:
-        """How many tokens of background work go beside so many sequences that decode; 0: measure these alone."""
+        """Background tokens allowed beside `decoding` sequences; 0: run a decode-only step, to measure it."""
         if not self._decode_s or decoding < self._decoding or self._since >= _STALE_STEPS:
             return 0
         most = _GROWTH * self._last_tokens or _FIRST_TOKENS
@@ -36,14 +36,14 @@ class Pace:
         return max(1, min(most, int(extra_s / self._token_s)))
 
     def learn(self, batch: Batch, seconds: float) -> None:
-        """A step took so long."""
+        """Record that the step `batch` took `seconds`."""
         decoding = background = 0
         for work in batch.works:
             if work.sequence.background:
                 background += len(work.tokens)
             elif work.start >= work.sequence.prompt_tokens - 1:
                 decoding += 1
-            else:  # a prompt is read: such a step tells nothing of the others
+            else:  # a step that reads a prompt says nothing about the other kinds
                 return
         if not decoding:
             return

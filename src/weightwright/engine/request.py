@@ -142,7 +142,7 @@ class Request:
         return text, ids
 
     def _fit(self, model: Model) -> int:
-        """How many tokens may come."""
+        """The limit of new tokens. Raises RequestError for an unknown token id, or beyond the context."""
         length = len(self.prompt_ids)
         bad = next((t for t in self.prompt_ids if not 0 <= t < model.vocab_tokens), None)
         if bad is not None:
@@ -234,7 +234,7 @@ def cancel(candidate: Candidate) -> None:
 
 
 def _as_written(candidate: Candidate, one: TokenLogprob, *, hidden: bool) -> TokenLogprob:
-    """With the bytes that the text has of the token: none of what is left out, no space in front of the first."""
+    """The token with its bytes in the text: none where it is left out, no leading space for the first."""
     spelling, spelt = candidate.request.spelling, one.bytes or b""
     if hidden or (candidate.params.skip_special_tokens and one.token_id in spelling.special):
         spelt = b""
@@ -244,12 +244,12 @@ def _as_written(candidate: Candidate, one: TokenLogprob, *, hidden: bool) -> Tok
 
 
 def _shown(candidate: Candidate, token: int) -> bool:
-    """A stop token that is left in the text, as vLLM does for `include_stop_str_in_output`."""
+    """Whether a stop token stays in the text (vLLM's `include_stop_str_in_output`)."""
     return candidate.params.include_stop_str_in_output and token in candidate.params.stop_token_ids
 
 
 def push(candidate: Candidate, text: str, ids: tuple[int, ...], logprobs: tuple[TokenLogprob, ...]) -> None:
-    """Give out what a candidate has written, its thoughts apart."""
+    """Emit a piece of a candidate's text, reasoning and answer apart."""
     reasoning = ""
     if candidate.thought is not None:
         reasoning, text = candidate.thought.push(text)

@@ -39,7 +39,9 @@ class Batch:
 
 _Plan = list[tuple[Sequence, int]]  # with how many of its token_ids each computes
 _rank = attrgetter("rank")
-_KEPT_FOR_BACKGROUND = 8  # of so many tokens that prompts leave no room for, one is for background sequences
+_KEPT_FOR_BACKGROUND = (
+    8  # one of so many tokens goes to background sequences, even while prompts would take all
+)
 
 
 class Schedule:
@@ -280,7 +282,7 @@ class Schedule:
         return budget
 
     def _is_full(self, sequence: Sequence) -> bool:
-        """Whether so many run that this one must wait; background ones do not count, but give way to who waits."""
+        """Whether this one must wait. Background sequences do not count, and yield to foreground ones that wait."""
         foreground = bisect_left(self._running, (True,), key=_rank)
         if sequence.background:
             return (
@@ -379,7 +381,7 @@ class Schedule:
         return digests[place]
 
     def _preempt(self, sequence: Sequence) -> None:
-        """Back to waiting without blocks, all at once and to be recomputed (§4.5 of the paper)."""
+        """Free all blocks of a sequence and queue it again, to be recomputed (§4.5 of the paper)."""
         self._remove(self._running, sequence)
         self.preemptions += 1
         idle = sequence.computed == len(sequence.token_ids)

@@ -34,9 +34,7 @@ class Sequence:
     share_prefix: bool = True  # False: compute every position of the prompt anew
     logits_from: int | None = None  # first position whose logits are wanted, not to be shared; None: the last
     states_from: int | None = None  # first position whose hidden state is wanted; then no logits are
-    background: bool = (
-        False  # it decodes nothing: goes behind those that do, and only so fast that they are not held up
-    )
+    background: bool = False  # decodes nothing; runs behind those that decode, without holding them up
     keep: bool = True  # its blocks may serve others
     adapter: str | None = None  # by name
     owner: "Owner | None" = None  # who takes what a step computes for it

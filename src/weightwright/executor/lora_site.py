@@ -1,10 +1,10 @@
-"""Where LoRA adapters act: the products of a batch whose rows have different adapters.
+"""The LoRA products of a batch whose rows have different adapters.
 
-As in S-LoRA (arXiv 2311.03285) and Punica (arXiv 2310.18547), each row meets the matrices of its own adapter,
-all rows in one operation, straight from the stacked matrices of all adapters, without gathering them first and
-with the same arithmetic for a row whatever stands beside it: on a CPU one kernel for both products, elsewhere
-`embedding_bag`, which computes weighted sums of table rows, and plain matrix products for a long run of rows with
-one adapter (a prefill).
+As in S-LoRA (arXiv 2311.03285) and Punica (arXiv 2310.18547), one operation multiplies each row with the matrices of
+its own adapter. It reads them straight from the stacked matrices of all adapters; nothing is gathered first. The
+arithmetic of a row does not depend on the rows beside it. On a CPU one kernel computes both products. Elsewhere
+`embedding_bag` does (weighted sums of table rows), and plain matrix products serve a long run of rows with one
+adapter (a prefill).
 """
 
 import functools
@@ -20,7 +20,9 @@ from weightwright.executor import dora
 from weightwright.kernels import lora, pool
 from weightwright.weights.adapter import LoraWeights
 
-_MANY_ROWS = 32  # of one adapter in a run: from here its own matrix products beat bags (measured)
+_MANY_ROWS = (
+    32  # rows of one adapter in a run, from which plain matrix products beat embedding_bag (measured)
+)
 _KERNEL_FORMS = ((torch.float32, 1), (torch.bfloat16, 2))  # and how many numbers lie beside each other
 _CHUNK = 256  # widest piece of a row of B: pieces of one adapter lie together, so memory is read in order
 
@@ -39,7 +41,7 @@ class BatchRows:
 
     @classmethod
     def of(cls, slots: tuple[int, ...], device: torch.device | str) -> "BatchRows":
-        """Part a batch's rows, given the slot of each, into long runs of one adapter and the rest."""
+        """Split the rows of a batch, given the slot of each, into long runs of one adapter and the rest."""
         many, few, first = [], list[int](), 0
         for slot, run in groupby(slots):
             rows = range(first, first := first + len(list(run)))
@@ -168,7 +170,7 @@ class LoraSite:
         return sum(tensor.nbytes for tensor in (self.a, self.b, self.bias, self.gain) if tensor is not None)
 
     def lengths(self, weights: Sequence[LoraWeights | None]) -> dict[str, Tensor]:
-        """The row lengths [out] f32 of the modules that have a magnitude, by path; takes as long as many steps."""
+        """The row lengths [out] f32 of the modules that have a magnitude, by path; as slow as many engine steps."""
         stretched = [
             (part, one) for part, one in zip(self.parts, weights, strict=True)
             if one is not None and one.magnitude is not None
@@ -187,7 +189,7 @@ class LoraSite:
     def prepare(self, weights: Sequence[LoraWeights | None], lengths: Mapping[str, Tensor]) -> "SiteWeights":
         """Lay out one adapter's matrices, those of each part, as `put` takes them; any thread may call this.
 
-        `lengths` has those of the rows of modules with a magnitude, by path.
+        `lengths`: the row lengths of the modules that have a magnitude, by path.
         """
         t = self._together
         ranks = [0 if adapter is None else adapter.rank for adapter in weights]
@@ -347,7 +349,7 @@ class LoraSite:
 
 
 def _bags(table: Tensor, bags: tuple[Tensor, Tensor], weights: Tensor) -> Tensor:
-    """Each bag's table rows, weighted and summed: [rows, width], a weight per index -> [bags, width]."""
+    """Weighted sums of table rows [rows, width], one per bag: a weight per index -> [bags, width]."""
     index, starts = bags
     sums: Tensor = torch.embedding_bag(table, index, starts, False, 0, False, weights.reshape(-1))[0]
     return sums

@@ -1,4 +1,4 @@
-"""What the layers of a model keep of a token from the forward to the backward pass, as `tune` computes them."""
+"""Activation memory: the bytes per token that each layer keeps for the backward pass, as `tune` computes it."""
 
 from weightwright.plan import measured
 from weightwright.plan.params import targeted
@@ -8,7 +8,7 @@ from weightwright.plan.spec import ModelSpec
 
 
 def kept_bytes(spec: ModelSpec, settings: PlanSettings, layer: Layer, size: int) -> int:
-    """Bytes of one token in one layer; `size` is that of a number that is computed with."""
+    """Bytes of one token in one layer; `size` is that of a number in the compute dtype."""
     if settings.task == "full":
         return _trained(spec, layer, size)
     names = {linear.name for _, linear in targeted(spec, settings.targets)}
@@ -27,7 +27,7 @@ def _frozen(spec: ModelSpec, settings: PlanSettings, layer: Layer, size: int) ->
 
 
 def _adapters(spec: ModelSpec, settings: PlanSettings, layer: Layer, adapted: list[Linear], size: int) -> int:
-    """What adapters keep beside the layer itself."""
+    """Bytes that adapters keep in addition to the layer's own."""
     inputs, outputs = sum(one.inputs for one in adapted), sum(one.outputs for one in adapted)
     kept = size * settings.rank * len(adapted)
     if settings.dropout:  # each layer's own input, instead of what they share

@@ -144,7 +144,7 @@ def _pass(run: _Run, held: Mapping[str, int]) -> tuple[Phase, Phase]:
 
 
 def _with_holes(run: _Run, parts: dict[str, int]) -> dict[str, int]:
-    """On a CPU, what lies in holes of the allocator's heap.
+    """`parts`, and on a CPU the memory lost to fragmentation of the allocator's heap.
 
     Where activations are recomputed, each layer leaves a hole of the MLP's width, behind which little is kept.
     """
@@ -158,7 +158,7 @@ def _with_holes(run: _Run, parts: dict[str, int]) -> dict[str, int]:
 
 
 def _working_bytes(run: _Run) -> int:
-    """What the backward pass of a layer makes for a while."""
+    """Temporary memory in the backward pass of a layer."""
     spec, settings = run.spec, run.settings
     widest = max(measured.WORKING_INNER * one.inner for one in spec.kinds)
     working = run.tokens * run.size * (widest + measured.WORKING_HIDDEN * spec.hidden)

@@ -1,8 +1,8 @@
-"""Causal attention in training: rows packed one behind the other never see each other, short ones on a CPU are fast.
+"""Causal attention for training: packed rows never attend to each other; short rows on a CPU have a faster path.
 
-The bounds of packed rows come as the keyword `packed_bounds`, which transformers' models hand down to the attention
-function (and again when activations are recomputed). torch's flash kernel is made for long sequences; in bf16 on a
-CPU, forward and backward together, it takes longer than plain products with a fused softmax (measured with 9 heads
+The bounds of packed rows arrive as the keyword `packed_bounds`: transformers' models pass it to the attention
+function, also when activations are recomputed. torch's flash kernel is made for long sequences. In bf16 on a CPU,
+forward and backward together, it takes longer than plain products with a fused softmax (measured with 9 heads
 x 64 over 3 keys: 7.1 times at 40 tokens, 2.1 at 128, 2.2 at 256, 1.3 at 512).
 """
 
@@ -20,8 +20,8 @@ from weightwright.kernels.elementwise import padded_rows
 from weightwright.plan.measured import SHORT_ROWS
 
 NAME = "weightwright-rows"
-# what bf16 makes of another order of sums, and of another kernel (4-bit ones round most); another row in sight, or
-# positions that go on, change far more
+# relative differences in bf16: from another order of sums, and from another kernel (4-bit kernels round most);
+# attending to another row, or positions that do not restart, differ far more
 _ROUNDING, _KERNELS = 0.02, 0.2
 LONGEST = SHORT_ROWS  # tokens; longer rows are left to the flash kernel
 
@@ -47,7 +47,7 @@ def row_attention(model: Any) -> Iterator[None]:
 
 
 def packs_rightly(model: Any) -> bool:
-    """Whether packed rows are computed as if each stood alone: seen by trying, not by a list of models."""
+    """Whether packed rows get the hidden states of rows alone: found by running the model, not by a list."""
     from weightwright.data.template import Encoded
     from weightwright.errors import Place
     from weightwright.tune.batch import Batch, Example, pack
@@ -81,7 +81,7 @@ def packs_rightly(model: Any) -> bool:
     def far(one: Tensor, other: Tensor) -> float:
         return float((one - other).norm() / other.norm())
 
-    # not equal bit for bit: experts add up in another order, products of other sizes take other kernels
+    # not bit for bit: experts sum in another order, and products of other sizes use other kernels
     return far(after, changed) < _ROUNDING and far(after, alone) < _KERNELS
 
 
@@ -120,13 +120,13 @@ def forward(
 
 
 def _is_short(query: Tensor, tokens: int, rules: Any) -> bool:
-    """Whether rows of so many tokens are taken by plain products."""
+    """Whether rows of up to `tokens` tokens use plain products instead of the flash kernel."""
     plain = not rules.cap and rules.sinks is None and not 0 < rules.window < tokens
     return plain and query.device.type == "cpu" and tokens <= LONGEST
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, rules: Any, dropout: float) -> Tensor:
-    """Rows that begin with these tokens, each token seeing those before it: [lines, heads, tokens, value width]."""
+    """Causal attention among the tokens of one row: [lines, heads, tokens, value width]."""
     tokens = query.shape[2]
     windowed = 0 < rules.window < tokens
     if rules.cap or rules.sinks is not None or windowed:
@@ -149,9 +149,9 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, rules: Any, dropout: floa
 class _Causal(torch.autograd.Function):  # type: ignore[misc]
     """softmax(scale·q·kᵀ, causal)·v of each row between the bounds: [lines, tokens, heads, value width].
 
-    The heads that share keys are rows of one product. Weights are made again in the backward pass: kept, they would
-    be of other sizes in each pass, between which the allocator's heap falls into holes. Rows are lengthened to few
-    different lengths: oneDNN keeps 0.7 MB for each that it has met.
+    Heads that share keys are batched into one product. The backward pass recomputes the weights: if kept, their sizes
+    would differ from pass to pass and fragment the allocator's heap. Rows are padded to few distinct lengths: oneDNN
+    keeps 0.7 MB for each length that it has met.
     """
 
     @staticmethod
@@ -188,7 +188,7 @@ class _Causal(torch.autograd.Function):  # type: ignore[misc]
 
 
 def _rows(x: Tensor, a: int, b: int, heads: int) -> Tensor:
-    """Tokens a to b of [lines, all heads, tokens, width] with zeros behind: [lines · heads, .., width]."""
+    """Tokens a to b of x [lines, all heads, tokens, width], padded with zeros: [lines · heads, .., width]."""
     size = padded_rows(b - a)
     if size == b - a:
         padded = x[:, :, a:b].contiguous()
@@ -199,20 +199,20 @@ def _rows(x: Tensor, a: int, b: int, heads: int) -> Tensor:
 
 
 def _put(out: Tensor, a: int, b: int, rows: Tensor) -> None:
-    """What `_rows` has taken apart, into tokens a to b of out [lines, tokens, all heads, width]."""
+    """Write rows laid out by `_rows` into tokens a to b of out [lines, tokens, all heads, width]."""
     lines, _, heads, width = out.shape
     out[:, a:b] = rows.view(lines, heads, -1, width)[:, :, : b - a].transpose(1, 2)
 
 
 def _weights(q: Tensor, k: Tensor, scale: float) -> Tensor:
-    """Causal weights [n, rows, tokens] for q [n, rows, width] and k [n, tokens, width]."""
+    """Causal attention weights [n, rows, tokens] for q [n, rows, width] and k [n, tokens, width]."""
     weights = torch.bmm(q, k.transpose(1, 2))
     _softmax(weights.view(-1, k.shape[1]), scale)
     return weights
 
 
 def _softmax(scores: Tensor, scale: float) -> None:
-    """Causal weights in place of scores [n, tokens]."""
+    """Overwrite scores [n, tokens] with their causal softmax."""
     if kernels.runs_on(scores):
         kernels.causal_softmax(scores, scale)
         return
@@ -223,7 +223,7 @@ def _softmax(scores: Tensor, scale: float) -> None:
 
 
 def _softmax_gradient(weights: Tensor, grad: Tensor, scale: float) -> None:
-    """The scores' gradient in place of the weights' [n, tokens]."""
+    """Overwrite `grad`, the gradient of the weights [n, tokens], with the gradient of the scores."""
     if kernels.runs_on(weights):
         kernels.causal_softmax_gradient(weights, grad, scale)
         return

@@ -1,7 +1,8 @@
-"""The output head and what comes of its logits, which are made a bounded number at a time and never held whole.
+"""The loss and the log-probabilities after the output head, over bounded chunks of logits.
 
-The gradient of the cross-entropy is made in the forward pass, that of log-probabilities from logits made again; none
-for a frozen head. On the CPU softmax and its gradient are one pass over logits that stay in the same place.
+The logits [tokens, vocab] are never held whole. `head_loss` computes its gradients in the forward pass;
+`head_logprobs` recomputes the logits in the backward pass. A frozen head gets no gradient. On the CPU softmax and its
+gradient are one pass, in place, over one buffer that all chunks share.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from weightwright.kernels import train as kernels
 from weightwright.kernels.elementwise import padded_rows
 from weightwright.plan.measured import LOSS_CHUNK_BYTES as CHUNK_BYTES
 
-_UNKNOWN_VOCABULARY = 128_000  # of a head that does not tell its outputs
+_UNKNOWN_VOCABULARY = 128_000  # assumed for a head without `out_features`
 
 
 def head_loss(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
@@ -40,9 +41,9 @@ def _is_linear(head: nn.Module) -> bool:
 
 
 def _computed(hidden: Tensor, head: Any, targets: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    """Hidden states in what is computed with, the head's weight and bias, the targets.
+    """The hidden states in the dtype to compute in, the head's weight and bias, the targets.
 
-    On a CPU rows are padded to few numbers of them (see `batch.pack`), with -1 for a target.
+    On a CPU the rows are padded to one of few counts (see `batch.pack`); the target of a padding row is -1.
     """
     weight, bias = head.weight, head.bias
     if torch.is_autocast_enabled(hidden.device.type):
@@ -54,7 +55,7 @@ def _computed(hidden: Tensor, head: Any, targets: Tensor) -> tuple[Tensor, Tenso
 
 
 def _by_parts(hidden: Tensor, head: nn.Module, targets: Tensor, reduction: str) -> Tensor:
-    """Cross-entropies through a head of any kind; its logits are made again in the backward pass."""
+    """Cross-entropies through a head of any kind, in chunks; the backward pass recomputes the logits."""
     vocabulary = int(getattr(head, "out_features", 0)) or _UNKNOWN_VOCABULARY
     rows = chunk_rows(vocabulary, 2 * hidden.element_size() + 4)
 
@@ -67,13 +68,13 @@ def _by_parts(hidden: Tensor, head: nn.Module, targets: Tensor, reduction: str) 
 
 
 def chunk_rows(vocabulary: int, number_bytes: int) -> int:
-    """Rows of logits held at once; whole sixteens where there are so many, which products like."""
+    """Rows of logits held at once: those that fit CHUNK_BYTES, a multiple of 16 (faster products) from 16 on."""
     rows = max(1, CHUNK_BYTES // (vocabulary * number_bytes))
     return rows if rows < 16 else rows // 16 * 16
 
 
 class _Chunks:
-    """Logits of some rows at a time, and their softmax, in the same place each time."""
+    """Computes the logits chunk by chunk in one buffer, and their softmax in place there."""
 
     def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> None:
         self._hidden, self._targets = hidden, targets
@@ -85,7 +86,7 @@ class _Chunks:
         self._logits = hidden.new_empty(min(rows, len(hidden)), weight.shape[0])
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Which rows, their targets, and their logits [rows, vocab], to be overwritten."""
+        """The rows, targets and logits [rows, vocab] of each chunk; the next one overwrites the logits."""
         for start in range(0, len(self._hidden), max(1, len(self._logits))):
             where = slice(start, start + len(self._logits))
             part = self._hidden[where]
@@ -95,7 +96,7 @@ class _Chunks:
             yield where, self._targets[where], logits
 
     def softmax(self, logits: Tensor, targets: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor]:
-        """Log-probabilities f32 [rows] of the targets, and softmax - one-hot [rows, vocab] where asked for."""
+        """Log-probabilities f32 [rows] of the targets; with `gradient`, `logits` become softmax - one-hot."""
         behind, targets = targets < 0, targets.clamp(min=0)
         if self._in_place:
             logprobs = logits.gather(1, targets[:, None])[:, 0].float()
@@ -111,7 +112,7 @@ class _Chunks:
 
 
 class _HeadLoss(torch.autograd.Function):  # type: ignore[misc]
-    """Summed cross-entropy after a linear head; gradients of hidden, weight and bias made on the way."""
+    """Summed cross-entropy after a linear head; the forward pass computes the gradients too."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
@@ -134,7 +135,7 @@ class _HeadLoss(torch.autograd.Function):  # type: ignore[misc]
 
 
 class _HeadLogprobs(torch.autograd.Function):  # type: ignore[misc]
-    """Log-probabilities of targets after a linear head, whose logits are made again in the backward pass."""
+    """Log-probabilities of targets after a linear head; the backward pass recomputes the logits."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
@@ -168,11 +169,11 @@ class _Gradients:
 
     @property
     def tensors(self) -> tuple[Tensor | None, ...]:
-        """Of the input, the weight and the bias."""
+        """The gradients of the input, the weight and the bias; None where not needed."""
         return self._hidden, self._weight, self._bias
 
     def add(self, where: slice, grad: Tensor, hidden: Tensor, weight: Tensor) -> None:
-        """Take in the gradients [rows, vocab] of the logits of some rows."""
+        """Accumulate from the gradients [rows, vocab] of one chunk of logits, the rows `where`."""
         if self._hidden is not None:
             torch.mm(grad, weight, out=self._hidden[where])
         if self._weight is not None:

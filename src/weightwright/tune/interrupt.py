@@ -1,4 +1,4 @@
-"""Ctrl-C at a place where the run is whole: the signal is noted, and the loop asks for it."""
+"""Ctrl-C between two steps: the signal only sets a flag, which the loop reads where the run can stop."""
 
 import signal
 import threading

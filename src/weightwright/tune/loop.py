@@ -147,7 +147,7 @@ def accumulate_gradients(run: Run, interruption: Interruption) -> tuple[float, i
 
 
 def check_loss(run: Run, loss: float) -> None:
-    """Raise TuneError where the run has gone astray: the step is not taken, the last checkpoint stays."""
+    """Raise TuneError where the loss spiked or diverged: the step is not taken, the last checkpoint stays."""
     losses = [*run.notes.losses, loss]
     if spiked(losses) or diverged(losses, times=3.0, rise=1.0):  # noise is left to the diagnosis
         what = "has jumped to" if spiked(losses) else "has risen to"

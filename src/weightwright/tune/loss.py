@@ -15,7 +15,7 @@ from weightwright.tune.head import head_logprobs, head_loss
 
 
 class VocabularyLoss:
-    """What a causal model makes of the tokens of a batch: their cross-entropy, or their log-probabilities."""
+    """Cross-entropy or log-probabilities of the tokens of a batch under a causal model."""
 
     def __init__(self, model: Any) -> None:
         """Choose the path: the head alone where it is all that stands after the backbone, else the model."""

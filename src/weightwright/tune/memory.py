@@ -50,14 +50,14 @@ def check_before_loading(path: Path, settings: TuneSettings, ranks: SingleProces
 def check_rows(path: Path, settings: TuneSettings, longest: int, ranks: SingleProcess) -> None:
     """Refuse rows that are too long for the memory, before the first step. Raises MemoryLimitError."""
     if longest > _AT_LEAST:
-        require_room(path, plan_settings(settings, longest=longest), _room_bytes(settings, ranks))
+        require_room(path, plan_settings(settings, longest=longest), _available_bytes(settings, ranks))
 
 
 def decide_checkpointing(
     path: Path, settings: TuneSettings, longest: int, ranks: SingleProcess
 ) -> tuple[TuneSettings, tuple[str, ...]]:
     """The settings with `gradient_checkpointing` true or false, alike in all processes; a note where `auto` chose."""
-    available_bytes, processes = _room_bytes(settings, ranks), int(ranks.all_sum(1))
+    available_bytes, processes = _available_bytes(settings, ranks), int(ranks.all_sum(1))
     planned = plan_settings(settings, longest=longest)
     decision = ranks.broadcast(lambda: _decision(path, planned, available_bytes, processes))
     on = decision.settings.gradient_checkpointing
@@ -75,8 +75,8 @@ def _decision(path: Path, planned: PlanSettings, room_bytes: int, processes: int
     return decide(spec, planned, room_bytes, processes=processes)
 
 
-def _room_bytes(settings: TuneSettings, ranks: SingleProcess) -> int:
-    """What is free, and what this run holds already, in all processes."""
+def _available_bytes(settings: TuneSettings, ranks: SingleProcess) -> int:
+    """The free bytes and those that this run holds already, over all processes."""
     import psutil
 
     from weightwright.machine.device import pick_device

@@ -1,7 +1,7 @@
-"""What the processes of a run tell each other.
+"""Collective operations between the processes of a run.
 
-Every process reads the same rows and takes its share of each step; only the first one writes, logs and shows. What a
-run asks of its processes is `SingleProcess`, which one process answers by itself, and `ProcessGroup`.
+Every process reads the same rows and takes its share of each step; only the first one writes, logs and shows. The
+operations are the methods of `SingleProcess`, for a run of one process, and of `ProcessGroup`.
 """
 
 import os
@@ -43,24 +43,24 @@ class Rank:
 
 
 class SingleProcess:
-    """One process, which agrees with itself."""
+    """The operations in a run of one process: each returns its own value."""
 
     is_first = True
 
     def memories(self, device: str) -> int:
-        """How many memories the processes fill together: of the GPUs, or of the hosts."""
+        """The number of separate memories that the processes use: of GPUs, or of hosts."""
         return 1
 
     def share_of(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """The examples of a step that are this process's: about as many tokens as each other has."""
+        """The share of a step's examples for this process: about as many tokens as each other process has."""
         return examples
 
     def in_lockstep(
         self, batches: Sequence[Batch], idle: Callable[[], None], stop: Callable[[], bool] | None
     ) -> Iterator[Batch]:
-        """The passes one by one, until `stop` is true anywhere.
+        """The passes one by one, until `stop` is true in any process.
 
-        All processes make the same number of them: where others have more, `idle` is called in between.
+        All processes make the same number of passes: one that has fewer calls `idle` in their place.
         """
         for batch in batches:
             yield batch
@@ -68,42 +68,42 @@ class SingleProcess:
                 return
 
     def any_rank(self, flag: bool) -> bool:
-        """Whether it is true in any process."""
+        """Whether `flag` is true in any process."""
         return flag
 
     def all_sum(self, value: float) -> float:
-        """The sum over all processes."""
+        """The sum of `value` over all processes."""
         return value
 
     def all_gather(self, values: Sequence[T]) -> list[T]:
-        """The values of all processes, behind each other."""
+        """The lists of all processes, concatenated in the order of their ranks."""
         return list(values)
 
     def broadcast(self, make: Callable[[], T]) -> T:
-        """What the first process makes, in all of them."""
+        """The value that `make` gives in the first process, in all processes."""
         return make()
 
     def barrier(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes are here."""
 
     def reseed(self, seed: int, step: int) -> None:
-        """Other dropout in each process, the same after a resumption; one process goes on with its generator."""
+        """Seed dropout anew per process and step, so that a resumed run repeats it; nothing for one process."""
 
     @contextmanager
     def local_first(self) -> Iterator[None]:
-        """The first process of each host runs the block, then the others do, and find what it left."""
+        """Run the block in the first process of each host, then in the others, which find what it left."""
         yield
 
     def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights and states of all processes put together, in the first process; empty in the others."""
+        """The whole weights and states, assembled in the first process; empty in the others."""
         return {name: tensor.detach() for name, tensor in tensors.items()}
 
     def distribute(self, read: Callable[[str], Tensor], name: str, like: Tensor | None) -> Tensor:
-        """What the first process reads by that name, divided over the processes as `like` is."""
+        """The tensor that the first process reads by `name`, divided over the processes as `like` is."""
         return read(name)
 
     def scalar(self, value: Tensor) -> float:
-        """A scalar, whatever it is spread over."""
+        """The number in a scalar tensor, also one divided over processes."""
         return float(value)
 
 

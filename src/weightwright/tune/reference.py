@@ -1,7 +1,7 @@
-"""How likely the base model finds each row, for objectives that compare with it (DPO, KTO).
+"""Log-probabilities of each row under the base model, for objectives that compare with it (DPO, KTO).
 
-An adapter begins as nothing, so the model before the first step is the base: one pass over all rows, kept in the
-run's folder, and no second model is ever in memory.
+A new adapter changes nothing, so the model before the first step is the base. One pass over all rows computes them;
+they are kept in the run's folder, and no second model is ever in memory.
 """
 
 import json

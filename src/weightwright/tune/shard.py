@@ -24,20 +24,20 @@ T = TypeVar("T")
 
 
 class Root(nn.Module):  # type: ignore[misc]
-    """What holds the whole model; calling it runs something inside the model while its outer weights are whole."""
+    """The model's root module; calling it runs `compute` while the weights outside the layers are gathered."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, compute: Callable[[], Any]) -> Any:
-        """What `compute` returns; a tensor of it is where the backward pass begins."""
+        """The result of `compute`; the backward pass begins at it where it is a tensor."""
         output = compute()
         return output.clone() if isinstance(output, Tensor) else output  # FSDP2 hooks no views
 
 
 class ShardedLoss(VocabularyLoss):
-    """The loss of a model that is divided."""
+    """`VocabularyLoss` of a sharded model."""
 
     def __init__(self, root: Root, model: Any) -> None:
         self._root = root
@@ -54,7 +54,7 @@ class ShardedLoss(VocabularyLoss):
         return gathered
 
     def idle(self, device: torch.device) -> None:
-        """A pass that changes nothing: other processes have one more, and each needs all to put weights together."""
+        """A pass that changes nothing, while other processes have one more: gathering weights needs all of them."""
         row = Encoded((0, 0), (False, True), Place())
         loss = self(pad([Example((row,))], device))
         if torch.is_grad_enabled():
@@ -85,7 +85,7 @@ def shard(model: Any, ranks: ProcessGroup, *, half: bool) -> Root:
 
 
 def layers(model: nn.Module) -> Iterator[nn.Module]:
-    """The layers that stand one behind the other: the members of the outermost lists of modules."""
+    """The model's consecutive layers: the members of its outermost ModuleLists that have parameters."""
     for child in model.children():
         if isinstance(child, nn.ModuleList):
             yield from (member for member in child if any(True for _ in member.parameters()))

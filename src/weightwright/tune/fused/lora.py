@@ -88,7 +88,7 @@ class Parts:
         return result, Kept(inner, result, factor)
 
     def unscaled(self, grad: Tensor, kept: Kept) -> tuple[Tensor, Tensor | None]:
-        """What `grad` [n, outputs] means for the outcome before the magnitude, and for the magnitude itself."""
+        """The gradients of the output before the magnitude scaled it, and of the magnitude; grad [n, outputs]."""
         if self.magnitude is None or kept.out is None or kept.factor is None:
             return grad, None
         projected = (grad * kept.out).sum(0, dtype=torch.float32)
@@ -97,7 +97,7 @@ class Parts:
         return grad * kept.factor.to(grad.dtype), projected / self.magnitude
 
     def input_gradient(self, grad: Tensor, grad_inner: Tensor | None, into: Tensor | None = None) -> Tensor:
-        """What `grad` [n, outputs] means for the layer's input [n, inputs], added to `into` where given."""
+        """The gradient of the input [n, inputs] from grad [n, outputs], added to `into` where given."""
         weight = self.matrix(grad.dtype)
         result = grad @ weight if into is None else into.addmm_(grad, weight)
         if grad_inner is not None and self.down is not None:
@@ -105,7 +105,7 @@ class Parts:
         return result
 
     def inner_gradient(self, grad: Tensor) -> Tensor | None:
-        """What `grad` [n, outputs] means for dropped·downᵀ: [n, rank]."""
+        """The gradient of dropped·downᵀ [n, rank] from grad [n, outputs]."""
         return None if self.up is None else grad @ (self.up * self.scale).to(grad.dtype)
 
     def adapter_gradients(
