@@ -312,8 +312,8 @@ def test_a_bf16_bank_takes_f32_rows(saved: Callable[[str], Path], rows: int) -> 
 def int8_error() -> float:
     """What a product of int8 weights and int8 rows is off by, as a share of its size.
 
-    Rounding to levels 0 ... L moves a number by a step / sqrt(12) (in the mean over a step); the step is the largest of a
-    row's numbers over L, and of 64 Gaussian ones the largest is about 3 standard deviations. Rows have 127 levels, the
+    Rounding to levels 0 ... L moves a number by a step / sqrt(12) in the mean; the step is the largest of a row's
+    numbers over L, and of 64 Gaussian ones the largest is about 3 standard deviations. Rows have 127 levels, the
     weights as many as the CPU's kernel is exact with (63 without VNNI).
     """
     levels = int8_kernel().levels
