@@ -3,9 +3,9 @@
     git worktree add ../before COMMIT
     python bench/before_after.py --before ../before --model DIR --data ../shared/data/tune [--rounds 3]
 
-Each version runs its own `bench/engines/ours.py`, `ours_load.py` and `bench/trainers/ours.py` with its own source, after
-one run that compiles its kernels. Decode: 64-token prompts, 64 new tokens. Serving: requests from instruction data, all
-at once. Tuning: LoRA of rank 8 on all linear layers, bf16, three steps of 16 Alpaca rows. Writes
+Each version runs its own `bench/engines/ours.py`, `ours_load.py` and `bench/trainers/ours.py` with its own source,
+after one run that compiles its kernels. Decode: 64-token prompts, 64 new tokens. Serving: requests from instruction
+data, all at once. Tuning: LoRA of rank 8 on all linear layers, bf16, three steps of 16 Alpaca rows. Writes
 bench/results/before_after.md.
 """
 
