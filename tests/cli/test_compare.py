@@ -41,7 +41,7 @@ def test_errors_are_one_clear_line(folder: Path, capsys: pytest.CaptureFixture[s
         (["judge", str(folder / "absent.jsonl")], 1, "No such file"),
         (["compare", "--config", str(folder / "absent.yaml")], 1, "cannot read settings"),
         (["compare"], 2, "model is required"),
-        (["compare", "--config", config, "--arms", "bas", "--arms", "rag"], 1, "did you mean base?"),
+        (["compare", "--config", config, "--arms", "bas", "--arms", "rag"], 2, "did you mean base?"),
         (["compare", "--config", config, "--out", str(folder / "o")], 1, "absent does not exist"),
     ]
     for arguments, status, message in cases:

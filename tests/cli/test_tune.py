@@ -1,5 +1,6 @@
 """The verbs plan, tune and data show: results, exit statuses, one clear line for what is wrong."""
 
+import io
 import json
 import os
 import signal
@@ -173,6 +174,7 @@ def test_what_cannot_fit_is_refused_before_it_is_loaded(capsys, tiny_model, rows
     assert "error: lora needs" in err
     assert "0.0 GB are free" in err
     assert not (tmp_path / "run").exists()
+    monkeypatch.setattr("sys.stdin", io.StringIO("hello"))
     status, _, err = run(capsys, "chat", f"{tiny_model}:int8")
     assert status == 1
     assert "serve needs" in err

@@ -307,7 +307,7 @@ def test_gradient_checkpointing_gives_the_same_losses_and_weights_bit_for_bit(ma
 @pytest.fixture
 def room(make, monkeypatch):
     """Sets the memory between what a run of these settings needs with activations recomputed and without."""
-    from weightwright.machine import device
+    from weightwright.machine import memory
     from weightwright.plan.memory import estimate
     from weightwright.plan.spec import from_file
     from weightwright.tune import dataset
@@ -326,7 +326,7 @@ def room(make, monkeypatch):
             )
         ]
         own = psutil.Process().memory_info().rss
-        monkeypatch.setattr(device, "free_bytes", lambda _: sum(needed) // 2 - own)
+        monkeypatch.setattr(memory, "free_bytes", lambda _: sum(needed) // 2 - own)
 
     return between
 
@@ -366,12 +366,12 @@ def test_auto_recomputes_activations_where_only_so_the_run_fits(make, room, tiny
 
 
 def test_a_run_goes_on_where_there_is_other_room(make, room, tiny_model, tmp_path, monkeypatch):
-    from weightwright.machine import device
+    from weightwright.machine import memory
     from weightwright.weights.load import load
 
     options = {"micro_batch": 256, "epochs": 2, "save_every": 1, "dropout": 0.1}
     tune(make(out=tmp_path / "whole", **options))
-    settings, enough = make(out=tmp_path / "parts", **options), device.free_bytes
+    settings, enough = make(out=tmp_path / "parts", **options), memory.free_bytes
     loaded = load(str(tiny_model), precision="f32", device="cpu")
 
     def stop(done, total, note=""):
@@ -381,7 +381,7 @@ def test_a_run_goes_on_where_there_is_other_room(make, room, tiny_model, tmp_pat
     room(settings, loaded)
     with pytest.raises(OSError, match="stopped"):
         tune(settings, loaded=loaded, progress=stop)
-    monkeypatch.setattr(device, "free_bytes", enough)
+    monkeypatch.setattr(memory, "free_bytes", enough)
     assert tune(settings, loaded=loaded).notes == ()
     assert_same(tmp_path / "whole", tmp_path / "parts")
     tune(settings.model_copy(update={"gradient_checkpointing": True}))  # no other run

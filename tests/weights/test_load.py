@@ -284,7 +284,7 @@ def test_smollm2_knows_the_capital_of_france() -> None:
 def test_the_tokenizer_kept_beside_a_gguf_file_is_the_one_inside() -> None:
     from transformers import AutoTokenizer
 
-    file = load._files(parse_model("smollm2-135m"), lambda *told: None)
+    file = load.files_of(parse_model("smollm2-135m"))
     inside = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
     kept = load.load_tokenizer("smollm2-135m")
     for text in ("Hello  world\n\nfoo 12345", "中文 テスト é́ 🙂", "<|im_start|>user\nhi<|im_end|>"):
@@ -295,7 +295,7 @@ def test_the_tokenizer_kept_beside_a_gguf_file_is_the_one_inside() -> None:
 
 
 def test_metadata_of_the_package() -> None:
-    file = load._files(parse_model("smollm2-135m"), lambda *told: None)
+    file = load.files_of(parse_model("smollm2-135m"))
     values = gguf_header.metadata(file)
     assert values["general.license"] == "apache-2.0"
     assert values["llama.context_length"] == 8192
