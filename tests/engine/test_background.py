@@ -138,8 +138,8 @@ def batch(decoding: int, background: int = 0) -> Batch:
     ("decode_s", "step_s", "token_s"),
     [(0.004, 0.0, 0.0004), (0.020, 0.005, 0.001), (0.1, 0.0, 0.0001), (0.01, 0.02, 0.5)],
 )
-def test_a_step_with_background_work_takes_about_three_times_one_without(decode_s, step_s, token_s) -> None:
-    """Work takes `step_s` a step and `token_s` a token: the largest size that fits into two more decodes is found."""
+def test_a_step_with_background_work_takes_about_twice_one_without(decode_s, step_s, token_s) -> None:
+    """Work takes `step_s` a step and `token_s` a token: the largest size that fits into another decode is found."""
     pace = Pace()
     assert pace.background_tokens(1) == 0, "decoding is measured first"
     pace.learn(batch(1), decode_s)
@@ -154,8 +154,8 @@ def test_a_step_with_background_work_takes_about_three_times_one_without(decode_
     sizes = {tokens for tokens, _ in steps[40:] if tokens}
     assert len(sizes) <= 2, "few sizes, so that few products are prepared"
     for tokens, ratio in steps[40:]:
-        assert ratio <= 3.0 or tokens == 1
-        assert tokens <= 1 or ratio > 2.0
+        assert ratio <= 2.0 or tokens == 1
+        assert tokens <= 1 or ratio > 1.5
 
 
 def test_a_slow_step_now_and_then_changes_nothing() -> None:
@@ -165,7 +165,7 @@ def test_a_slow_step_now_and_then_changes_nothing() -> None:
         chosen.append(tokens)
         hindered = 4 if number % 7 == 3 else 1
         pace.learn(batch(1, tokens), (0.01 + tokens * 0.0003) * hindered)
-    assert chosen[100:].count(64) > 90
+    assert chosen[100:].count(32) > 90
 
 
 def test_what_took_too_long_once_is_tried_again() -> None:
@@ -176,8 +176,8 @@ def test_what_took_too_long_once_is_tried_again() -> None:
         chosen.append(tokens)
         hindered = 10 if number < 100 and tokens >= 16 else 1
         pace.learn(batch(1, tokens), 0.01 + tokens * 0.0001 * hindered)
-    assert set(chosen[60:100]) <= {0, 16}
-    assert max(chosen[-50:]) == 192
+    assert set(chosen[60:100]) <= {0, 12}
+    assert max(chosen[-50:]) == 96
 
 
 def test_when_streams_end_decoding_is_measured_anew() -> None:

@@ -5,10 +5,10 @@ from collections import deque
 
 from weightwright.engine.schedule import Batch
 
-_SLOWDOWN = 3.0  # a step with background work takes at most about so many times as long as one without
+_SLOWDOWN = 2.0  # a step with background work takes at most about so many times as long as one without
 # Background tokens of a step: few sizes, since products of a number of rows that is new cost milliseconds to prepare.
 _SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096)
-_TRYING = 4.0  # the same of a size that nothing is known of; what it takes may be far less than in proportion
+_TRYING = 3.0  # the same of a size that nothing is known of; what it takes may be far less than in proportion
 _FIRST = _SIZES.index(8)  # before anything is known of the speed
 _TRIED = 3  # times that a size must have taken too long before it counts as too large
 _REMEMBERED = 5  # times of a size, and of steps that only decoded; the quickest counts
