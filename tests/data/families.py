@@ -4,6 +4,8 @@ Written from the families' documented prompt formats, because the real files can
 Qwen2.5 and SmolLM2 are tried where they are at hand.
 """
 
+import re
+
 _RAISE_UNLESS_ALTERNATE = (
     "{% for m in turns %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('roles must alternate user/assistant') }}{% endif %}{% endfor %}"
@@ -101,3 +103,20 @@ SMOLLM_2 = (
     "{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+
+
+_MARKS = re.compile(
+    r"<[|｜][^|｜<>\s]{1,40}[|｜]>|<[a-z_|]+\|>|<\|[a-z_\"]+>|</?s>|\[/?[A-Z_]{3,}\]|<(?:start|end)_of_(?:turn|utterance)>|"
+    r"\[gMASK\]|<sop>|</?think>"
+)
+
+
+def marked_tokenizer(template: str, *, eos: str = "<eos>"):
+    """A byte tokenizer that has each mark of a chat template as a special token, with that template."""
+    from weightwright.testing.models import _byte_tokenizer
+
+    tokenizer = _byte_tokenizer(4096)
+    tokenizer.add_special_tokens({"additional_special_tokens": sorted(set(_MARKS.findall(template)))})
+    tokenizer.add_special_tokens({"bos_token": "<bos>", "eos_token": eos})
+    tokenizer.chat_template = template
+    return tokenizer

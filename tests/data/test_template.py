@@ -3,7 +3,8 @@
 import pytest
 
 from weightwright.data.formats import Judged, Pair, Sample, Text
-from weightwright.data.template import encode, encode_row, encode_text, render
+from weightwright.data.render import render
+from weightwright.data.template import encode, encode_row, encode_text
 from weightwright.errors import DataError, ModelError, Place
 from weightwright.ports import Message, ToolCall
 
@@ -102,7 +103,7 @@ def test_calls_of_tools_as_mistral_shows_them(tokenizer):
         " It rains.</s>",
     ]
     # with a second question the tools stand before that one: the call's prompt was another than the row shows
-    with pytest.raises(ModelError, match=r"message 2 otherwise inside a conversation .* --train-on last"):
+    with pytest.raises(ModelError, match=r"message 2 otherwise inside a conversation .*--train-on last"):
         encode(sample(*TOOL_TALK, tools=(WEATHER,)), tokenizer)
     last = encode(sample(*TOOL_TALK, tools=(WEATHER,)), tokenizer, "last")
     assert labelled(last, tokenizer) == [" Bye.</s>"]

@@ -118,7 +118,7 @@ def test_a_template_gets_arguments_as_it_takes_them() -> None:
 
     import jinja2
 
-    from weightwright.data.template import render_request
+    from weightwright.data.render import render_request
 
     def shown(source: str) -> str:
         template = jinja2.Template(

@@ -7,6 +7,7 @@ __all__ = [
     "grounded",
     "language",
     "pack",
+    "render",
     "sample",
     "settings",
     "show",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from weightwright.data.template import render_request
+from weightwright.data.render import render_request
 from weightwright.engine.owner import Owner
 from weightwright.engine.sampling.constrain import Grammars
 from weightwright.engine.sampling.sample import Choice, bad_word_ids, check_ids

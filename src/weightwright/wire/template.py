@@ -13,6 +13,9 @@ OWN_OPTIONS = frozenset({
     "tokenizer_kwargs", "tools", "truncation",
 })  # fmt: skip
 
+# what templates call a thought: most the first, LFM2.5 and gpt-oss the second
+_THOUGHT_NAMES = ("reasoning_content", "thinking", "reasoning")
+
 
 def turn(message: Message, *, arguments_as_text: bool = False) -> dict[str, Any]:
     """A message as chat templates expect it: what it does not carry is left out.
@@ -24,7 +27,7 @@ def turn(message: Message, *, arguments_as_text: bool = False) -> dict[str, Any]
     if message.name:
         values["name"] = message.name
     if message.reasoning:
-        values["reasoning_content"] = message.reasoning
+        values |= dict.fromkeys(_THOUGHT_NAMES, message.reasoning)
     if message.tool_calls:
         values["tool_calls"] = [_call(call, arguments_as_text) for call in message.tool_calls]
     if message.tool_call_id:
@@ -32,7 +35,8 @@ def turn(message: Message, *, arguments_as_text: bool = False) -> dict[str, Any]
     return values
 
 
-def _call(call: ToolCall, as_text: bool) -> dict[str, Any]:
+def call_arguments(call: ToolCall) -> dict[str, Any]:
+    """The arguments of a call as an object. Raises RequestError where they are none."""
     try:
         arguments = json.loads(call.arguments) if call.arguments.strip() else {}
     except ValueError:
@@ -41,5 +45,10 @@ def _call(call: ToolCall, as_text: bool) -> dict[str, Any]:
         raise RequestError(
             f"the arguments of the call of {call.name!r} must be a JSON object, found {call.arguments!r}"
         )
+    return arguments
+
+
+def _call(call: ToolCall, as_text: bool) -> dict[str, Any]:
+    arguments = call_arguments(call)
     given = json.dumps(arguments, ensure_ascii=False) if as_text else arguments
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": given}}
