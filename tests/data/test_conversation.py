@@ -104,10 +104,11 @@ def test_given_ids_stay(tmp_path):
     assert sample.messages[2].tool_call_id == "abc"
 
 
-def test_a_thought_stays_beside_the_answer(tmp_path):
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
+def test_a_thought_stays_beside_the_answer(tmp_path, name):
     turns = [
         {"role": "user", "content": "a"},
-        {"role": "assistant", "content": "b", "reasoning_content": "hm"},
+        {"role": "assistant", "content": "b", name: "hm"},
     ]
     (sample,) = read_samples(lines(tmp_path, {"messages": turns}))
     assert sample.messages[1] == Message("assistant", "b", reasoning="hm")

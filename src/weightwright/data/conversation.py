@@ -25,6 +25,7 @@ _TAG_ROLES: dict[str, str] = {
 }  # fmt: skip
 # parts of a turn that would change what it says, and that are not read
 _UNREAD = ("images", "videos", "audios", "audio", "refusal")
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 _CALL_FORM = 'JSON {"name", "arguments"} or a list of them'
 
 
@@ -95,7 +96,7 @@ def _turn(turn: Row, tags: Mapping[str, str]) -> Message:
         _content(turn, content_key, empty=bool(calls)),
         calls,
         turn.text("tool_call_id", default=""),
-        turn.text("reasoning_content", default="") or turn.text("reasoning", default=""),
+        next((thought for name in _THOUGHTS if (thought := turn.text(name, default=""))), ""),
         turn.text("name", default="") if role_key == "role" else "",
     )
 
