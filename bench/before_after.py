@@ -44,12 +44,20 @@ def main() -> None:
                     print(turn, tree.name, name, f"{value:.1f}", flush=True)
                     if turn:  # the first compiles
                         figures[name][tree].append(value)
+            if turn:
+                report(figures, args)
+
+
+def report(figures: dict[str, dict[Path, list[float]]], args: Namespace) -> None:
+    """Write what was measured so far; a figure that only one version has yet is left out."""
     table = Table("what", "before: min / median / max", "after", "after / before")
     for name, of in figures.items():
         before, after = of[args.before.resolve()], of[HERE]
-        ratio = statistics.median(after) / statistics.median(before)
-        table.row(name, spread(before), spread(after), f"{ratio:.2f}")
-    about = f"{args.rounds} rounds in turn, each figure in a process of its own. {Path(args.model).name}."
+        if before and after:
+            ratio = statistics.median(after) / statistics.median(before)
+            table.row(name, spread(before), spread(after), f"{ratio:.2f}")
+    taken = sorted(len(values) for of in figures.values() for values in of.values())
+    about = f"{taken[0]} to {taken[-1]} rounds in turn, a process for each. {Path(args.model).name}."
     write_results("before_after", "# Before and after", about, f"{machine()}; {versions()}", table)
 
 
