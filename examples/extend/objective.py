@@ -5,6 +5,7 @@ Run its contract with `pytest examples/extend/objective.py`. A row of `tune.obje
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from weightwright.testing.objective import ObjectiveContract, Score, labelled, pairs
@@ -21,10 +22,11 @@ class Ipo:
     def __init__(self, model: VocabularyLoss) -> None:
         self._model, self._pairs = model, 0
         self.rewards: list[tuple[float, float]] = []
+        self.losses: list[float] = []
 
     def begin(self, examples: Sequence[Example], layout: Layout) -> None:
         """How many pairs the step has."""
-        self._pairs, self.rewards = len(examples), []
+        self._pairs, self.rewards, self.losses = len(examples), [], []
 
     def loss(self, batch: Batch) -> Tensor:
         """The part of the mean that these pairs have."""
@@ -33,7 +35,10 @@ class Ipo:
         ratios = sums - sums.new_tensor([value for one in batch.examples for value in one.reference])
         chosen, rejected = ratios[0::2], ratios[1::2]
         self.rewards += zip(chosen.tolist(), rejected.tolist(), strict=True)
-        return ((chosen - rejected - 1 / (2 * BETA)) ** 2).sum() / self._pairs
+        losses = (chosen - rejected - 1 / (2 * BETA)) ** 2
+        if not torch.is_grad_enabled():
+            self.losses += losses.tolist()
+        return losses.sum() / self._pairs
 
     def size(self, example: Example) -> int:
         """Every pair weighs the same."""

@@ -134,13 +134,19 @@ def _parameters(leaves: list[config.Leaf], positional: Sequence[str]) -> list[in
                         help=_help(leaf),
                         show_default=False,
                         negative_iterable="",
-                        consume_multiple=not positional,  # else a list would take the subject after it
+                        consume_multiple=not positional or _takes_several(leaf),
                         group=_group(leaf),
                     ),
                 ],
             )
         )
     return parameters
+
+
+def _takes_several(leaf: config.Leaf) -> bool:
+    """Whether words after the flag are all its values; elsewhere the next one may be the subject."""
+    extra = leaf.field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("several"))
 
 
 def _positional(leaf: config.Leaf, *, last: bool) -> inspect.Parameter:

@@ -40,6 +40,8 @@ def tune(settings: TuneSettings) -> Outcome | None:
     from weightwright.tune import preview, run
     from weightwright.tune.distributed import is_first
 
+    if settings.search:
+        return _search(settings)
     if not is_first():  # one of several processes: the first one shows and answers
         run.tune(settings)
         return None
@@ -48,6 +50,36 @@ def tune(settings: TuneSettings) -> Outcome | None:
     shown = [] if result.finished_before else preview.before_and_after(result, settings, open_chat)
     data = {**result.to_json(), "shown": [one.data() for one in shown]}
     return Outcome(data, _view(result, settings, shown))
+
+
+def _search(settings: TuneSettings) -> Outcome:
+    from rich.console import Group
+    from rich.table import Table
+
+    from weightwright.tune import trials
+
+    with bar("search") as progress:
+        found = trials.search(settings, progress)
+    table = Table(
+        "settings",
+        "steps",
+        "held-out loss",
+        "behind the best (95%)",
+        "minutes",
+        "peak GB",
+        title_justify="left",
+    )
+    for one in found.trials:
+        behind = "-"
+        if one.behind is not None:
+            more, low, high = one.behind
+            behind = f"{more:+.3f} ({low:+.3f} to {high:+.3f}) at {one.share:.0%} of the steps"
+        table.add_row(
+            one.name, str(one.steps), f"{one.eval_loss:.3f}", behind, f"{one.train_s / 60:.1f}",
+            f"{one.peak_bytes / 1e9:.1f}",
+        )  # fmt: skip
+    text = f"best: {found.trials[0].name}\n{_view(found.best, settings, [])}"
+    return Outcome({**found.best.to_json(), "search": found.data()}, Group(table, text))
 
 
 def _view(result: "TuneResult", settings: TuneSettings, shown: "list[Preview]") -> str:
@@ -65,7 +97,7 @@ def _view(result: "TuneResult", settings: TuneSettings, shown: "list[Preview]") 
         lines.insert(
             1, f"held-out pairs in the right order: {p['share']:.0%} ({p['low']:.0%} to {p['high']:.0%})"
         )
-    if result.finished_before:
+    if result.finished_before and not settings.search:
         lines.insert(0, "this run had already finished; to train again choose another --out")
     if result.adapter:
         lines.append(f"try it: weightwright chat {settings.model}+{as_path(result.adapter)}")

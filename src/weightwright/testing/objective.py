@@ -173,6 +173,18 @@ class ObjectiveContract:
             assert found == pytest.approx(self.expected(some, score), rel=_LOSS, abs=_LOSS)
             assert len(one.rewards) in (0, len(some))  # one (chosen, rejected) a pair, where there are pairs
 
+    @pytest.mark.parametrize("passes", [1, 3])
+    def test_the_losses_of_examples_weighted_by_size_make_the_loss(self, policy: Any, passes: int) -> None:
+        examples = self.examples()
+        one = self.make(VocabularyLoss(policy))
+        one.begin(examples, lambda given: [pack([each], "cpu") for each in given])
+        parts = [examples[n::passes] for n in range(passes)]
+        with torch.no_grad():
+            total = sum(one.loss(pack(part, "cpu")).item() for part in parts)
+        sizes = [one.size(example) for part in parts for example in part]
+        whole = sum(size * loss for size, loss in zip(sizes, one.losses, strict=True))
+        assert whole / sum(sizes) == pytest.approx(total, rel=_LOSS, abs=_LOSS)
+
     def test_every_example_weighs_something(self, policy: Any) -> None:
         one = self.make(VocabularyLoss(policy))
         assert all(one.size(example) > 0 for example in self.examples())

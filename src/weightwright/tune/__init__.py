@@ -10,5 +10,6 @@ __all__ = [
     "preview",
     "run",
     "settings",
+    "trials",
     "watch",
 ]

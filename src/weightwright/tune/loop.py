@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from weightwright.data.pack import rows_of_step
 from weightwright.errors import TuneError
 from weightwright.ports import Progress, silent
-from weightwright.tune import checkpoint
+from weightwright.tune import checkpoint, held_out
 from weightwright.tune.batch import Batch, Example, to_batches
 from weightwright.tune.diagnose import diverged, spiked
 from weightwright.tune.interrupt import Interruption
@@ -99,17 +99,18 @@ class Run:
         return half if self.autocast else nullcontext()
 
 
-def train(run: Run) -> None:
-    """Take all steps that remain; saves, evaluates and logs on the way.
+def train(run: Run, until: int | None = None) -> None:
+    """Take all steps that remain, or those to step `until`; saves, evaluates and logs on the way.
 
     Raises TuneError when the loss is no longer a number (the last good checkpoint stays), and
     KeyboardInterrupt after a checkpoint when the user interrupts.
     """
     plan, settings = run.plan, run.plan.settings
+    end = plan.steps if until is None else min(until, plan.steps)
     with Interruption() as interruption, Log(run.folder, run.done, settings, on=run.ranks.is_first) as log:
         if not run.notes.evals:
             _evaluate_and_note(run, log)
-        while run.done < plan.steps:
+        while run.done < end:
             started_s = time.perf_counter()
             run.ranks.reseed(settings.seed, run.done)
             random = checkpoint.random_state(run.device)
@@ -121,9 +122,9 @@ def train(run: Run) -> None:
             rate, norm = update_weights(run, loss)
             _note_step(run, loss, tokens, time.perf_counter() - started_s)
             log.write(_line(run, rate, norm))
-            if run.done % plan.eval_every == 0 or run.done == plan.steps:
+            if run.done % plan.eval_every == 0 or run.done == end:
                 _evaluate_and_note(run, log)
-            if run.done % settings.save_every == 0 or run.done == plan.steps:
+            if run.done % settings.save_every == 0 or run.done == end:
                 save(run, checkpoint.random_state(run.device))
             run.say(_note(run))
 
@@ -181,8 +182,13 @@ def rate_share(step: int, steps: int, warmup: int, schedule: Schedule) -> float:
 
 
 def evaluate(run: Run) -> float:
-    """Mean loss over the held-out examples, per labelled token or per pair; needs no more memory than training."""
+    """Mean loss over the held-out examples, per labelled token or per pair; needs no more memory than training.
+
+    Each one's loss goes into the run's folder (see `held_out`).
+    """
     examples, total, rewards = run.plan.eval_examples, 0.0, []
+    numbers = {id(example): n for n, example in enumerate(examples)}
+    losses: list[tuple[int, float]] = []
     whole = sum(run.objective.size(example) for example in examples)
     run.model.eval()
     with torch.no_grad(), run.computing():
@@ -190,11 +196,19 @@ def evaluate(run: Run) -> float:
             part = examples[start : start + _EVAL_EXAMPLES]
             share = sum(run.objective.size(example) for example in part) / whole
             run.objective.begin(part, run.layout)
-            total += share * sum(run.objective.loss(batch).item() for batch in run.layout(part))
+            read = []
+            for batch in run.layout(part):
+                total += share * run.objective.loss(batch).item()
+                read += [numbers[id(example)] for example in batch.examples]
+            losses += zip(read, run.objective.losses, strict=True)
             rewards += run.objective.rewards
             run.say(f"{start + len(part):,} of {len(examples):,} held-out rows read")
     run.model.train()
     total, rewards = run.ranks.all_sum(total), run.ranks.all_gather(rewards)
+    by_number = dict(run.ranks.all_gather(losses))
+    if run.ranks.is_first:
+        sizes = [run.objective.size(example) for example in examples]
+        held_out.write(run.folder, examples, sizes, [by_number[n] for n in range(len(examples))], run.done)
     if rewards:
         run.notes.preferred = sum(chosen > rejected for chosen, rejected in rewards), len(rewards)
     return total

@@ -29,6 +29,9 @@ class Objective(Protocol):
     """A loss over the passes of a step."""
 
     rewards: list[tuple[float, float]]  # of each chosen and rejected answer since `begin`
+    losses: list[
+        float
+    ]  # of each example since `begin`, without gradients; its mean, weighted by `size`, is the loss
 
     def begin(self, examples: Sequence[Example], layout: Layout) -> None:
         """Prepare for a step over all of these; `layout` lays examples into passes."""
@@ -50,14 +53,20 @@ class Likelihood:
         self._model = model
         self._labelled = 0
         self.rewards: list[tuple[float, float]] = []
+        self.losses: list[float] = []
 
     def begin(self, examples: Sequence[Example], layout: Layout) -> None:
         """See `Objective`."""
-        self._labelled = sum(row.labelled_tokens for example in examples for row in example.rows)
+        self._labelled = sum(map(self.size, examples))
+        self.losses = []
 
     def loss(self, batch: Batch) -> Tensor:
         """See `Objective`."""
-        return self._model(batch) / self._labelled
+        if torch.is_grad_enabled():
+            return self._model(batch) / self._labelled
+        sums = row_sums(self._model, batch)
+        self.losses += [-own / self.size(example) for own, example in zip(sums, batch.examples, strict=True)]
+        return torch.tensor(-sum(sums) / self._labelled)
 
     def size(self, example: Example) -> int:
         """See `Objective`."""
@@ -71,12 +80,13 @@ class Preference:
         self._model, self._settings = model, settings
         self._pairs = self._chosen_tokens = 0
         self.rewards: list[tuple[float, float]] = []
+        self.losses: list[float] = []
 
     def begin(self, examples: Sequence[Example], layout: Layout) -> None:
         """See `Objective`."""
         self._pairs = len(examples)
         self._chosen_tokens = sum(len(example.rows[0]) - 1 for example in examples)
-        self.rewards = []
+        self.rewards, self.losses = [], []
 
     def loss(self, batch: Batch) -> Tensor:
         """See `Objective`."""
@@ -96,10 +106,13 @@ class Preference:
             values = sums / counts
         chosen, rejected = values[0::2], values[1::2]
         self.rewards += zip(chosen.tolist(), rejected.tolist(), strict=True)
-        total = _OF_PAIRS[name](chosen, rejected, settings).sum() / self._pairs
+        losses = _OF_PAIRS[name](chosen, rejected, settings)
         if name == "orpo":
-            total = total - logprobs[owners % 2 == 0].sum() / self._chosen_tokens
-        return total
+            learnt = per_row(logprobs, owners, batch.rows)[0::2]
+            losses = losses - learnt * (self._pairs / self._chosen_tokens)
+        if not torch.is_grad_enabled():
+            self.losses += losses.tolist()
+        return losses.sum() / self._pairs
 
     def size(self, example: Example) -> int:
         """See `Objective`."""
@@ -147,10 +160,11 @@ class Judged:
         self._model, self._settings, self._all_gather = model, settings, all_gather
         self._units, self._kl = 0, 0.0
         self.rewards: list[tuple[float, float]] = []
+        self.losses: list[float] = []
 
     def begin(self, examples: Sequence[Example], layout: Layout) -> None:
         """See `Objective`."""
-        self._units = len(examples)
+        self._units, self.losses = len(examples), []
         partners = [example.partner for example in examples if example.partner is not None]
         with torch.no_grad():
             own = [ratio for batch in layout(partners) for ratio in self._ratios(batch).tolist()]
@@ -163,9 +177,10 @@ class Judged:
         good = torch.tensor([example.good for example in batch.examples], device=ratios.device)
         way = torch.where(good, 1.0, -1.0)
         weights = torch.where(good, settings.desirable_weight, settings.undesirable_weight)
-        return (
-            weights * (1 - torch.sigmoid(settings.pair_beta * way * (ratios - self._kl)))
-        ).sum() / self._units
+        losses = weights * (1 - torch.sigmoid(settings.pair_beta * way * (ratios - self._kl)))
+        if not torch.is_grad_enabled():
+            self.losses += losses.tolist()
+        return losses.sum() / self._units
 
     def size(self, example: Example) -> int:
         """See `Objective`."""

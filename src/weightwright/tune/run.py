@@ -2,8 +2,9 @@
 
 import json
 import logging
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from weightwright.data.pack import step_count
 from weightwright.files import write_whole
+from weightwright.machine import peak
 from weightwright.machine.device import pick_device
 from weightwright.machine.heap import give_back
 from weightwright.plan import advice
@@ -59,6 +61,14 @@ class TuneResult:
     preferred: dict[str, float] | None = None
     notes: tuple[str, ...] = ()  # rows dropped or cut, settings that were bounded
     finished_before: bool = False
+    train_s: float = 0.0  # of its steps, without loading and evaluation
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "TuneResult":
+        """The result of a run that has ended, as `to_json` gave it."""
+        folders = {name: Path(values[name]) if values[name] else None for name in ("adapter", "model")}
+        texts = {name: tuple(values[name]) for name in ("diagnosis", "notes")}
+        return cls(**{**values, **folders, **texts}, finished_before=True)
 
     def to_json(self) -> dict[str, Any]:
         """The result as the command line prints it."""
@@ -73,31 +83,37 @@ class TuneResult:
             "diagnosis": list(self.diagnosis),
             "preferred": self.preferred,
             "notes": list(self.notes),
+            "train_s": self.train_s,
         }
 
 
 def tune(
-    settings: TuneSettings, *, loaded: "Loaded | None" = None, progress: Progress = silent
+    settings: TuneSettings,
+    *,
+    loaded: "Loaded | None" = None,
+    share: float = 1.0,
+    progress: Progress = silent,
 ) -> TuneResult:
     """Train as `settings` say, or go on where an earlier run of the same settings stopped.
 
-    `loaded` is the base model where it is already in memory; LoRA layers are taken out of it again.
+    `loaded` is the base model where it is already in memory; LoRA layers are taken out of it again. With a `share`
+    below 1 the run pauses after that share of its steps: neither adapter nor model is written, and it can go on.
     Under torchrun, with `fsdp`, every process calls it and gets the same result. Raises DataError for rows, TuneError
     where a run cannot start or go on, MissingExtraError, KeyboardInterrupt after a checkpoint when interrupted.
     """
     if settings.tensorboard:
         events.require_package()
     with joined(settings) as ranks:
-        return _tune(settings, loaded, ranks, progress)
+        return _tune(settings, loaded, share, ranks, progress)
 
 
 def _tune(
-    settings: TuneSettings, loaded: "Loaded | None", ranks: SingleProcess, progress: Progress
+    settings: TuneSettings, loaded: "Loaded | None", share: float, ranks: SingleProcess, progress: Progress
 ) -> TuneResult:
     samples = dataset.read(settings, settings.data)
     held_out = dataset.read(settings, settings.eval_data) if settings.eval_data else []
     if loaded is None or settings.method == "qlora" or settings.fsdp:  # held in 4 bits, or divided
-        loaded = _base(settings, ranks)
+        loaded = base_model(settings, ranks)
         give_back()  # what matrices took on their way
     plan = plan_run(settings, samples, held_out, loaded)
     longest = max(len(row) for example in plan.examples for row in example.rows)
@@ -116,13 +132,15 @@ def _tune(
         run = prepare(plan, ready, settings.out, ranks, progress)
         loop.resume(run)
         try:
-            loop.train(run)
+            loop.train(run, math.ceil(share * plan.steps))
         finally:
             if ranks.is_first:
                 draw(run)
             ready.model.eval()
             if decided.gradient_checkpointing:
                 ready.model.activation_checkpointing_disable()
+        if run.done < plan.steps:
+            return _result(run, adapter=None, model=None)
         return _finish(run, ready.whole, loaded)
 
 
@@ -131,7 +149,8 @@ def _claimed(settings: TuneSettings, identity: dict[str, Any]) -> TuneResult | N
     return read_result(settings.out)
 
 
-def _base(settings: TuneSettings, ranks: SingleProcess) -> "Loaded":
+def base_model(settings: TuneSettings, ranks: SingleProcess | None = None) -> "Loaded":
+    """Load the base as the run holds it. Raises ModelError, and TuneError where it does not fit into memory."""
     from weightwright.address.models import parse_model
     from weightwright.hub.pull import pull
     from weightwright.hub.store import locate
@@ -139,6 +158,7 @@ def _base(settings: TuneSettings, ranks: SingleProcess) -> "Loaded":
     from weightwright.tune.memory import check_before_loading
     from weightwright.weights.load import load
 
+    ranks = ranks or SingleProcess()
     address = parse_model(settings.model)
     with ranks.local_first():
         path = locate(address) or (pull(address) if address.hub_id else None)
@@ -234,13 +254,7 @@ def read_result(folder: Path) -> TuneResult | None:
     file = folder / _RESULT_FILE
     if not file.is_file():
         return None
-    values = json.loads(file.read_text(encoding="utf-8"))
-    for name in ("adapter", "model"):
-        values[name] = Path(values[name]) if values[name] else None
-    return TuneResult(
-        **{**values, "diagnosis": tuple(values["diagnosis"]), "notes": tuple(values["notes"])},
-        finished_before=True,
-    )
+    return TuneResult.from_json(json.loads(file.read_text(encoding="utf-8")))
 
 
 def draw(run: loop.Run) -> None:
@@ -254,8 +268,15 @@ def draw(run: loop.Run) -> None:
 
 def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
     adapter, model = _save(run, whole, loaded)
+    result = _result(run, adapter=adapter, model=model)
+    if run.ranks.is_first:
+        write_whole(run.folder / _RESULT_FILE, json.dumps(result.to_json(), indent=2).encode())
+    return result
+
+
+def _result(run: loop.Run, *, adapter: Path | None, model: Path | None) -> TuneResult:
     last = run.notes.losses[-max(1, len(run.notes.losses) // 10) :]
-    result = TuneResult(
+    return TuneResult(
         adapter=adapter,
         model=model,
         steps=run.done,
@@ -271,10 +292,8 @@ def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
         ),
         preferred=_preferred(run.notes.preferred),
         notes=run.plan.notes,
+        train_s=round(run.notes.train_s, 1),
     )
-    if run.ranks.is_first:
-        write_whole(run.folder / _RESULT_FILE, json.dumps(result.to_json(), indent=2).encode())
-    return result
 
 
 def _save(run: loop.Run, whole: Any, loaded: "Loaded") -> tuple[Path | None, Path | None]:
@@ -301,9 +320,11 @@ def _preferred(counts: tuple[int, int] | None) -> dict[str, float] | None:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most memory held so far: of the GPU's allocator, or of this process."""
+    """The most memory held so far: of the GPU's allocator, or of this process (since `reset_peak`, on Linux)."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    if (since_reset := peak.peak_bytes()) is not None:
+        return since_reset
     try:
         import resource
     except ImportError:  # Windows, whose own count psutil reads

@@ -21,7 +21,7 @@ DEFAULT_BETA: dict[Objective, float] = {"dpo": 0.1, "kto": 0.1, "orpo": 0.1, "si
 
 # What may differ between a run and its resumption: none of it changes the weights that come out.
 FREE_FIELDS = frozenset(
-    {"save_every", "keep", "device", "fsdp", "show", "tensorboard", "gradient_checkpointing"}
+    {"save_every", "keep", "device", "fsdp", "show", "tensorboard", "gradient_checkpointing", "search"}
 )
 
 
@@ -82,6 +82,11 @@ class TuneSettings(Settings):
     save_every: int = Field(100, ge=1, description="steps between checkpoints")
     keep: int = Field(2, ge=1, description="checkpoints kept")
     show: int = Field(3, ge=0, description="held-out rows answered before and after, where there are some")
+    search: tuple[str, ...] = Field(
+        (),
+        description="settings to try, OPTION=VALUE,VALUE each; the best by held-out loss is kept",
+        json_schema_extra={"several": True},
+    )
     tensorboard: bool = Field(False, description="curves for TensorBoard, in the folder tensorboard of `out`")
     seed: int = Field(0, ge=0, description="order of rows, first adapter weights, dropout")
     prompt: PromptSettings = Field(default_factory=PromptSettings)
