@@ -33,6 +33,7 @@ DIFFERENT = {
     "paths": "to be read, or to be removed",
     "precision": "training holds fewer, and each part says what its auto is",
     "rows": "how many to plan for, or the file that is judged",
+    "search": "plan looks for the largest value that fits, tuning for the best of those given",
     "seed": "of training, of resampling, or of an answer, which has none unless it is asked for",
     "temperature": "an answer from passages is greedy; a talk is as its model's makers advise",
 }
