@@ -8,6 +8,7 @@ import pytest
 
 from weightwright.data.catalogue import fingerprint, read_tables
 from weightwright.data.formats import read_judged, read_pairs, read_samples, read_texts
+from weightwright.data.sample import Text
 from weightwright.errors import DataError, Place
 from weightwright.ports import Message
 
@@ -135,14 +136,14 @@ def test_pairs_kto_and_texts(tmp_path):
     assert (judged.good, said(judged.sample)) == (False, [("user", "q"), ("assistant", "a")])
 
     place = folder(tmp_path / "d", {"columns": {"prompt": "text"}}, [{"text": "once"}])
-    assert read_texts(Path(f"{place}:mine")) == [("once", Place(f"{place}/rows.json", row=1, line=1))]
+    assert read_texts(Path(f"{place}:mine")) == [Text("once", Place(f"{place}/rows.json", row=1, line=1))]
 
 
 def test_kto_needs_a_truth_value(tmp_path):
     """T8: a text there counts as true in LLaMA-Factory."""
     row = {"instruction": "a", "output": "b", "kto_tag": "false"}
     columns = {"prompt": "instruction", "response": "output", "kto_tag": "kto_tag"}
-    with pytest.raises(DataError, match="'kto_tag' must be true or false, found a text"):
+    with pytest.raises(DataError, match=r"'kto_tag' must be true or false \(or 1 or 0\), found a text"):
         read_judged(Path(f"{folder(tmp_path / 'd', {'columns': columns}, [row])}:mine"))
 
 
@@ -154,7 +155,7 @@ def test_several_data_sets_and_a_text_file(tmp_path):
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "x.jsonl").write_text('{"text": "c"}\n')
     (tmp_path / "two" / "y.jsonl").write_text('{"text": "d"}\n')
-    assert [text for text, _ in read_texts(Path(f"{tmp_path}:two,one"))] == ["c", "d", "a", "b"]
+    assert [row.text for row in read_texts(Path(f"{tmp_path}:two,one"))] == ["c", "d", "a", "b"]
     assert fingerprint(Path(f"{tmp_path}:one")) != fingerprint(Path(f"{tmp_path}:one,two"))
 
 

@@ -8,6 +8,7 @@ import pytest
 from weightwright.data import grounded
 from weightwright.data.formats import read_judged, read_pairs, read_parts, read_samples, read_texts
 from weightwright.data.grounded import PromptSettings
+from weightwright.data.sample import Text
 from weightwright.errors import DataError, Place
 from weightwright.ports import Message
 
@@ -190,7 +191,7 @@ def test_preference_pairs_in_every_form(tmp_path, row):
         ),
         (
             {"chosen": [GOOD_TURN], "rejected": [BAD_TURN]},
-            "nothing before the answer in 'chosen'; give a 'prompt'",
+            "nothing is asked before the answer in 'chosen'; a question stands in one of instruction, prompt",
         ),
         (
             {"prompt": "q", "chosen": [USER], "rejected": [USER]},
@@ -235,9 +236,12 @@ def test_prompt_and_completion_are_a_conversation(tmp_path):
 
 def test_texts(tmp_path):
     file = lines(tmp_path, {"text": "one"}, {"text": "two", "id": 3})
-    assert read_texts(file) == [("one", Place(str(file), line=1)), ("two", Place(str(file), line=2))]
+    assert read_texts(file) == [
+        Text("one", Place(str(file), line=1)),
+        Text("two", Place(str(file), line=2), unread=("id",)),
+    ]
     (tmp_path / "book.txt").write_text("a\n\nb")
-    assert read_texts(tmp_path / "book.txt") == [("a\n\nb", Place(str(tmp_path / "book.txt")))]
+    assert read_texts(tmp_path / "book.txt") == [Text("a\n\nb", Place(str(tmp_path / "book.txt")))]
     with pytest.raises(DataError, match="line 2: 'text' is empty"):
         read_texts(lines(tmp_path, {"text": "one"}, {"text": ""}))
 

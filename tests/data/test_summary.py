@@ -184,7 +184,7 @@ def test_rows_that_the_template_refuses_are_listed_and_a_useless_model_is_an_err
     found = check(file, encode=lambda row: encode_row(row, tokenizer))
     problems = dict(zip(numbers([one.place for one in found.broken], file), found.broken, strict=True))
     assert "does not show the calls of tools" in problems[2].problem
-    assert "weight of 0" in problems[3].problem
+    assert "marked as not to be learnt" in problems[3].problem
     tokenizer.chat_template = None
     with pytest.raises(ModelError, match="no chat template"):
         check(file, encode=lambda row: encode_row(row, tokenizer))
@@ -250,7 +250,7 @@ def test_the_json_is_plain(faulty):
     found = json.loads(json.dumps(check(faulty, eval_path=faulty).to_json()))
     assert set(found) == {
         "formats", "objectives", "rows", "broken", "lengths", "duplicates", "near_duplicates", "same_question",
-        "placeholders", "eval", "languages", "kinds_of_task",
+        "placeholders", "eval", "languages", "kinds_of_task", "unread",
     }  # fmt: skip
     assert set(found["lengths"]) == {
         "unit", "min", "median", "p95", "max", "total", "max_length", "over_max_length", "labelled_tokens",

@@ -33,12 +33,13 @@ def test_batch_grows_only_while_100_steps_remain(rows: int, epochs: int, batch: 
     assert batch == 1 or rows * epochs // batch >= 100
 
 
-def test_warmup_is_at_most_a_tenth():
+def test_warmup_is_a_tenth_or_what_is_asked_for():
     assert warmup_steps(1000) == 100
     assert warmup_steps(1000, asked=40) == 40
-    assert warmup_steps(1000, asked=400) == 100
+    assert warmup_steps(1000, asked=400) == 400
     assert warmup_steps(1000, share=0.03) == 30
-    assert warmup_steps(1000, share=0.5) == 100
+    assert warmup_steps(1000, share=0.5) == 500
+    assert warmup_steps(10, share=0.03) == 1  # rounded up, as transformers does
     assert warmup_steps(9) == 0
 
 

@@ -154,8 +154,30 @@ def test_a_folder_that_is_no_run_is_left_alone(make, tmp_path):
 def test_rows_without_a_labelled_token_are_refused(make, rows):
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]
     rows.write_text(json.dumps({"messages": turns}) + "\n")
-    with pytest.raises(TuneError, match=r"1 of 1 rows have no labelled token.*line 1"):
+    with pytest.raises(DataError, match=r"line 1: no answer to learn"):
         tune(make())
+
+
+def test_fields_that_are_not_read_are_told(make, rows, caplog):
+    lines = [json.loads(line) for line in rows.read_text().splitlines()]
+    rows.write_text("".join(json.dumps(line | {"context": "c"}) + "\n" for line in lines[:6]))
+    result = tune(make(max_steps=1))
+    said = f"{rows}: filled fields that are not read: context (6 rows); "
+    assert result.notes[0].startswith(said)
+    assert any(record.getMessage().startswith(said) for record in caplog.records)
+
+
+def test_a_pair_that_is_cut_to_equal_rows_is_dropped_and_said(make, rows):
+    long = "x " * 200
+    pairs = [{"prompt": f"q{n}", "chosen": f"a{n}", "rejected": f"b{n}"} for n in range(3)]
+    pairs.append({"prompt": "q", "chosen": f"{long} yes", "rejected": f"{long} no"})
+    rows.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    result = tune(make(objective="dpo", max_length=60, too_long="truncate", max_steps=1, batch=1))
+    dropped = f"{rows}: 1 of 4 pairs dropped, whose answers are the same within 60 tokens"
+    assert [note.startswith(dropped) for note in result.notes] == [False, True]
+    rows.write_text(json.dumps(pairs[-1]) + "\n")
+    with pytest.raises(TuneError, match=r"no row of .* is left within 60 tokens"):
+        tune(make(objective="dpo", max_length=60, too_long="truncate", out=make().out / "other"))
 
 
 def test_rows_that_answer_with_a_placeholder_are_told_before_and_after(make, rows, caplog):
@@ -173,9 +195,9 @@ def test_too_long_rows_need_a_choice(make):
 
 def test_what_was_dropped_cut_or_bounded_is_said(make, caplog):
     result = tune(make(max_length=80, too_long="drop", warmup_steps=5, max_steps=1))
-    dropped, bounded = result.notes
+    dropped, long_warmup = result.notes
     assert re.search(r"rows.jsonl: \d+ of 12 rows dropped at 80 tokens", dropped)
-    assert bounded == "warm-up is 0 steps, a tenth of all, not the 5 asked for"
+    assert long_warmup == "warm-up is 5 of 1 steps, as asked; at most a tenth (0) is usual"
     assert set(result.notes) <= {record.message for record in caplog.records}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from weightwright.data import grounded
 from weightwright.data.conversation import read_tools, read_turn, read_turns
 from weightwright.data.grounded import PromptSettings
-from weightwright.data.row import INFO_FILE, Row
+from weightwright.data.row import INFO_FILE, Row, is_filled
 from weightwright.data.sample import Built, Judged, Kind, Pair, Sample, Text
 from weightwright.errors import DataError
 from weightwright.ports import Message
@@ -21,21 +21,26 @@ class Format:
     fields: tuple[str, ...]
     build: Callable[[Row, PromptSettings], Built]
 
-    def fits(self, row: Row) -> bool:
-        """Whether a row has the format's fields; a `label` is one only where it is true or false."""
-        return all(name in row.values for name in self.fields) and (
-            "label" not in self.fields or isinstance(row.values["label"], bool)
-        )
+    def fits(self, row: Row, *, judged: bool) -> bool:
+        """Whether a row has the format's fields; a `label` is one where it is true or false, or with `judged`."""
+        if "label" in self.fields and not (judged or isinstance(row.values.get("label"), bool)):
+            return False
+        return all(name in row.values for name in self.fields)
+
+    def is_filled(self, row: Row) -> bool:
+        """Whether all its fields but a judgement hold something."""
+        return all(row.values.get(name) is not None for name in self.fields if name != "label")
 
 
-def format_of(row: Row) -> Format:
+def format_of(row: Row, *, judged: bool = False) -> Format:
     """The format of a row: as `dataset_info.json` says, else as its fields do.
 
-    Raises DataError listing the formats that can be read.
+    `judged` takes any `label` for a judgement. Raises DataError listing the formats that can be read.
     """
     if row.layout.formatting is not None:
         return _laid_out(row)
-    layout = next((one for one in FORMATS if one.fits(row)), None)
+    fitting = [one for one in FORMATS if one.fits(row, judged=judged)]
+    layout = next((one for one in fitting if one.is_filled(row)), None) or next(iter(fitting), None)
     if layout is None:
         known = "; ".join(dict.fromkeys(f"{one.name}: {', '.join(one.fields)}" for one in FORMATS))
         raise DataError(
@@ -61,26 +66,40 @@ def _laid_out(row: Row) -> Format:
     return _BY_NAME["text" if layout.columns is None and "text" in columns else "alpaca"]
 
 
+# where the question of a row stands, by format; the first that is filled is it
+_ALPACA = ("instruction", "input")
+_ANYWHERE = ("instruction", "prompt", "question", "query", "input")
+_SYSTEM = ("system", "system_prompt", "system_message")
+_COMPLETION = ("completion", "response", "output")
+
+
 def _alpaca(row: Row, _prompt: PromptSettings) -> Sample:
-    turns = [*_asked(row), Message("assistant", row.filled("output"))]
+    turns = [*_asked(row, _ALPACA), Message("assistant", row.filled("output"))]
     has_input = bool(row.text("input", default="").strip())
     return replace(_sample(turns, row), task=row.text("instruction", default="") if has_input else "")
 
 
-def _asked(row: Row) -> list[Message]:
-    """System, history and question of an Alpaca row; `input` stands on a line of its own below the instruction."""
-    extra = row.text("input", default="")
-    question = row.text("instruction", default="") if extra.strip() else row.filled("instruction")
-    parts = [part for part in (question, extra) if part.strip()]
-    between = "" if parts[0].endswith("\n") else "\n"
+def _asked(row: Row, fields: Sequence[str]) -> list[Message]:
+    """System text, history and question of a row; the question, a text or turns, stands in one of `fields`.
+
+    The `input` of an `instruction` stands on a line of its own below it.
+    """
+    field = row.first(fields)
+    asked = row.get(field)
+    if isinstance(asked, list):
+        return [*_system(row), *read_turns(row, field)[0]]
+    question = row.filled(field)
+    extra = row.text("input", default="") if field == "instruction" else ""
+    if extra.strip():
+        question += extra if question.endswith("\n") else f"\n{extra}"
     turns = _system(row)
     for past_question, past_answer in _history(row):
         turns += [Message("user", past_question), Message("assistant", past_answer)]
-    return [*turns, Message("user", between.join(parts))]
+    return [*turns, Message("user", question)]
 
 
 def _system(row: Row) -> list[Message]:
-    system = row.text("system", default="")
+    system = row.text(row.first(_SYSTEM), default="")
     return [Message("system", system)] if system else []
 
 
@@ -95,11 +114,11 @@ def _history(row: Row) -> Iterator[tuple[str, str]]:
 
 
 def _messages(row: Row, _prompt: PromptSettings) -> Sample:
-    return _conversation(row, "messages")
+    return _learnable(_conversation(row, "messages"))
 
 
 def _sharegpt(row: Row, _prompt: PromptSettings) -> Sample:
-    return _conversation(row, "conversations")
+    return _learnable(_conversation(row, "conversations"))
 
 
 def _conversation(row: Row, field: str) -> Sample:
@@ -115,8 +134,33 @@ def _conversation(row: Row, field: str) -> Sample:
     return Sample((*system, *turns), (*[False] * len(system), *learnt), row.place, read_tools(row))
 
 
+def _learnable(sample: Sample) -> Sample:
+    """The sample. Raises DataError where it has no answer to learn, or an empty one."""
+    if not any(sample.answers):
+        raise DataError(
+            sample.place, "no answer to learn: no assistant's turn, or each is marked as not to be learnt"
+        )
+    for number, (message, learn) in enumerate(zip(sample.messages, sample.answers, strict=True), 1):
+        if learn and _is_empty(message):
+            raise DataError(
+                sample.place.within(f"message {number}"),
+                "the answer is empty; fill it, mark it with a weight of 0, or remove the row",
+            )
+    return sample
+
+
+def _is_empty(answer: Message) -> bool:
+    return not (answer.content.strip() or answer.tool_calls or answer.reasoning.strip())
+
+
 def _completion(row: Row, _prompt: PromptSettings) -> Sample:
-    return _sample([*_prompt_turns(row), _answer(row, "completion")], row)
+    """A question and its answer in TRL's, ms-swift's and others' names; of turns only the completion's are learnt."""
+    _refuse_media(row)
+    field = row.first(_COMPLETION)
+    before = _asked(row, ("prompt", *_ANYWHERE))
+    answer, learnt = _answer(row, field)
+    answers = (*[False] * len(before), *learnt)
+    return _learnable(Sample((*before, *answer), answers, row.place, read_tools(row)))
 
 
 def _grounded(row: Row, prompt: PromptSettings) -> Sample:
@@ -130,9 +174,16 @@ def _grounded(row: Row, prompt: PromptSettings) -> Sample:
 
 
 def _pair(row: Row, _prompt: PromptSettings) -> Pair:
+    """A question with two answers; their fields may be called as Argilla and ms-swift call them."""
     _refuse_media(row)
-    before = _before_answers(row)
-    chosen, rejected = (_with_answer(row, name, before) for name in ("chosen", "rejected"))
+    names = (row.first(("chosen", "chosen_response")), row.first(("rejected", "rejected_response")))
+    before = _before_answers(row, names[0])
+    if not row.has(names[0]) and before and before[-1].role == "assistant":  # the messages end with it
+        chosen = _judged_sample(before, row, "messages")
+        before = before[:-1]
+    else:
+        chosen = _with_answer(row, names[0], before)
+    rejected = _with_answer(row, names[1], before)
     if chosen.messages[:-1] != rejected.messages[:-1]:
         raise DataError(
             row.place, "'chosen' and 'rejected' differ before their last message; only it may differ"
@@ -142,59 +193,56 @@ def _pair(row: Row, _prompt: PromptSettings) -> Pair:
     return Pair(chosen, rejected, row.place)
 
 
-def _before_answers(row: Row) -> list[Message]:
+def _before_answers(row: Row, chosen: str) -> list[Message]:
     """The messages before the answers of a pair, in whichever field they stand; none where the answers hold them."""
-    chosen = row.get("chosen")
-    whole = isinstance(chosen, list) and len(chosen) > 1  # "messages" may then hold the answer as well
+    answer = row.get(chosen)
+    whole = isinstance(answer, list) and len(answer) > 1  # "messages" may then hold the answer as well
     for field in ("conversations", "messages"):
-        if row.has(field) and not whole:
+        if row.has(field) and not whole and is_filled(row.get(field)):
             return list(_conversation(row, field).messages)
-    if row.has("instruction"):
-        return _asked(row)
-    return _prompt_turns(row) if row.has("prompt") else _system(row)
+    return _asked(row, _ANYWHERE) if is_filled(row.get(row.first(_ANYWHERE))) else _system(row)
 
 
 def _with_answer(row: Row, field: str, before: list[Message]) -> Sample:
     """A conversation that ends with the answer in `field`, which may be the conversation's other messages too."""
-    if not isinstance(row.get(field), list):
-        return _judged_sample([*before, _answer(row, field)], row, field)
-    turns, _ = read_turns(row, field)
+    turns, learnt = _answer(row, field)
     if turns[0].role != "assistant" and before:  # the whole conversation stands in the answer's field, too
-        if turns[: len(before)] != before:
+        own_system, given_system = turns[0].role == "system", before[0].role == "system"
+        if given_system and not own_system:
+            turns = [before[0], *turns]
+        begin = int(own_system and not given_system)
+        if turns[begin : begin + len(before)] != before:
             raise DataError(row.place, f"{field!r} does not begin with the messages of 'prompt'")
         before = []
-    if turns[0].role == "assistant" and not before:
-        raise DataError(row.place, f"there is nothing before the answer in {field!r}; give a 'prompt'")
-    return _judged_sample([*before, *turns], row, field)
+    return _judged_sample([*before, *turns], row, field, learn=learnt[-1])
 
 
-def _prompt_turns(row: Row) -> list[Message]:
-    """TRL's `prompt`: a question as text, or messages."""
-    if isinstance(row.get("prompt"), list):
-        return [*_system(row), *read_turns(row, "prompt")[0]]
-    return [*_system(row), Message("user", row.filled("prompt"))]
-
-
-def _answer(row: Row, field: str) -> Message:
-    """The answer in a field: a text, one message, or a list of one message."""
+def _answer(row: Row, field: str) -> tuple[list[Message], list[bool]]:
+    """The messages in a field that holds a text, one message or several, and which of them are to be learnt."""
     value = row.get(field)
     if isinstance(value, dict):
-        return read_turn(row, field)
+        turn, learn = read_turn(row, field)
+        return [turn], [learn]
     if isinstance(value, list):
-        turns, _ = read_turns(row, field)
-        if len(turns) != 1:
-            raise row.wrong(field, f"one answer (it has {len(turns)} messages)", value)
-        return turns[0]
-    return Message("assistant", row.filled(field))
+        return read_turns(row, field)
+    return [Message("assistant", row.filled(field))], [True]
 
 
-def _judged_sample(turns: Sequence[Message], row: Row, field: str) -> Sample:
-    """A conversation whose last message alone is learnt from. Raises DataError where that is no answer."""
+def _judged_sample(turns: Sequence[Message], row: Row, field: str, *, learn: bool = True) -> Sample:
+    """A conversation whose last message alone is learnt. Raises DataError where that is no answer to anything."""
     last = turns[-1]
     if last.role != "assistant":
         raise DataError(row.place, f"{field!r} must end with an assistant's answer, found {last.role!r}")
-    if not last.content.strip() and not last.tool_calls:
+    if not learn:
+        raise DataError(row.place, f"the answer in {field!r} is marked as not to be learnt; remove the row")
+    if _is_empty(last):
         raise DataError(row.place, f"the answer in {field!r} is empty; fill it or remove the row")
+    if not any(turn.role in ("user", "tool") for turn in turns):
+        raise DataError(
+            row.place,
+            f"nothing is asked before the answer in {field!r}; a question stands in one of {', '.join(_ANYWHERE)}, "
+            f"messages or conversations, the row has: {', '.join(map(str, row.values))}",
+        )
     answers = (*[False] * (len(turns) - 1), True)
     return Sample(tuple(turns), answers, row.place.within(field), read_tools(row))
 
@@ -203,13 +251,13 @@ def _kto(row: Row, _prompt: PromptSettings) -> Judged:
     """LLaMA-Factory's `kto_tag` beside a conversation, or `label` with TRL's fields or messages."""
     _refuse_media(row)
     good = row.truth("kto_tag" if row.has("kto_tag") else "label")
-    if row.has("completion"):
-        sample = _judged_sample([*_prompt_turns(row), _answer(row, "completion")], row, "completion")
-    elif field := next((name for name in ("conversations", "messages") if row.has(name)), None):
+    if field := next((name for name in ("conversations", "messages") if row.get(name)), None):
         whole = _conversation(row, field)
-        sample = _judged_sample(whole.messages, row, field)
+        sample = _judged_sample(whole.messages, row, field, learn=whole.answers[-1])
     else:
-        sample = _judged_sample([*_asked(row), _answer(row, "output")], row, "output")
+        field = "completion" if row.has("completion") else "output"
+        answer, learnt = _answer(row, field)
+        sample = _judged_sample([*_asked(row, _ANYWHERE), *answer], row, field, learn=learnt[-1])
     return Judged(Sample(sample.messages, sample.answers, row.place, sample.tools), good, row.place)
 
 
@@ -230,18 +278,28 @@ def _refuse_media(row: Row) -> None:
             )
 
 
-# the first that fits is taken: what has more fields stands before what has fewer
-FORMATS: tuple[Format, ...] = (
-    Format("pairs", "pairs", ("chosen", "rejected"), _pair),
-    Format("kto", "judged", ("kto_tag",), _kto),
-    Format("kto", "judged", ("prompt", "completion", "label"), _kto),
-    Format("kto", "judged", ("messages", "label"), _kto),
-    Format("kto", "judged", ("conversations", "label"), _kto),
-    Format("messages", "conversations", ("messages",), _messages),
-    Format("sharegpt", "conversations", ("conversations",), _sharegpt),
-    Format("alpaca", "conversations", ("instruction", "output"), _alpaca),
-    Format("grounded", "conversations", ("question", "answer"), _grounded),
-    Format("completion", "conversations", ("prompt", "completion"), _completion),
-    Format("text", "texts", ("text",), lambda row, _prompt: _text(row)),
-)
-_BY_NAME: dict[str, Format] = {one.name: one for one in FORMATS}
+def _formats() -> Iterator[Format]:
+    """All formats; the first that fits is taken, so what has more fields stands before what has fewer."""
+    yield Format("pairs", "pairs", ("chosen", "rejected"), _pair)
+    yield Format("pairs", "pairs", ("chosen_response", "rejected_response"), _pair)
+    yield Format("pairs", "pairs", ("messages", "rejected_response"), _pair)
+    yield Format("kto", "judged", ("kto_tag",), _kto)
+    for question in _ANYWHERE:
+        yield Format("kto", "judged", (question, "completion", "label"), _kto)
+    yield Format("kto", "judged", ("instruction", "output", "label"), _kto)
+    yield Format("kto", "judged", ("messages", "label"), _kto)
+    yield Format("kto", "judged", ("conversations", "label"), _kto)
+    yield Format("messages", "conversations", ("messages",), _messages)
+    yield Format("sharegpt", "conversations", ("conversations",), _sharegpt)
+    yield Format("alpaca", "conversations", ("instruction", "output"), _alpaca)
+    yield Format("grounded", "conversations", ("question", "answer"), _grounded)
+    yield Format("completion", "conversations", ("prompt", "completion"), _completion)
+    for question in _ANYWHERE:
+        yield Format("completion", "conversations", (question, "response"), _completion)
+    for question in ("question", "query", "input"):
+        yield Format("completion", "conversations", (question, "output"), _completion)
+    yield Format("text", "texts", ("text",), lambda row, _prompt: _text(row))
+
+
+FORMATS: tuple[Format, ...] = tuple(_formats())
+_BY_NAME: dict[str, Format] = {one.name: one for one in reversed(FORMATS)}

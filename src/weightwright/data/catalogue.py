@@ -17,6 +17,7 @@ from typing import Any, get_args
 import numpy as np
 
 from weightwright.config import nearest
+from weightwright.data.compressed import suffix_of
 from weightwright.data.files import files_in, read_file
 from weightwright.data.files import fingerprint as _fingerprint
 from weightwright.data.row import INFO_FILE, Formatting, Layout, OnBroken, Row, kind_of, stop
@@ -76,7 +77,7 @@ def read_tables(path: Path, broken: OnBroken = stop) -> list[Table]:
         rows = [
             row
             for file in entry.files
-            for row in read_file(file, entry.layout, broken, text_lines=file.suffix.lower() == ".txt")
+            for row in read_file(file, entry.layout, broken, text_lines=suffix_of(file) == ".txt")
         ]
         read = [row for row in rows if _reads_all(row, broken)]
         tables.append(Table(entry.name, tuple(_chosen(read, entry))))

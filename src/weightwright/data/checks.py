@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +67,7 @@ class Lengths:
 
 
 def read_all(path: Path, prompt: PromptSettings | None = None) -> Checked:
-    """Read every row; those that cannot be read, or have nothing to learn, become problems.
+    """Read every row; those that cannot be learnt from become problems.
 
     Raises DataError where there is no file, or no row is left.
     """
@@ -77,14 +77,7 @@ def read_all(path: Path, prompt: PromptSettings | None = None) -> Checked:
         problems.append(Problem(error.place or Place(str(path)), error.problem))
 
     parts = read_parts(path, prompt, note)
-    rows: list[Built] = []
-    for part in parts:
-        for row in part.rows:
-            why = _nothing_to_learn(row)
-            if why:
-                problems.append(Problem(row.place, why))
-            else:
-                rows.append(row)
+    rows = [row for part in parts for row in part.rows]
     if not rows:
         first = f", the first: {problems[0].place}: {problems[0].problem}" if problems else ""
         raise DataError(
@@ -98,16 +91,17 @@ def in_order(problems: Sequence[Problem]) -> tuple[Problem, ...]:
     return tuple(sorted(problems, key=lambda problem: problem.place))
 
 
-def _nothing_to_learn(row: Built) -> str:
-    """Why a readable row has nothing to train on; "" where it has."""
-    if not isinstance(row, Sample):
-        return ""  # the answers of the others are checked where they are read
-    answers = [message for message, answer in zip(row.messages, row.answers, strict=True) if answer]
-    if not answers:
-        return "no answer to learn: no assistant's turn, or each has a weight of 0"
-    if not any(message.content.strip() or message.tool_calls for message in answers):
-        return "each answer is empty"
-    return ""
+def unread(rows: Sequence[Built]) -> dict[str, int]:
+    """The fields that nothing read, with the number of rows in which they are filled, the most frequent first."""
+    return dict(Counter(name for row in rows for name in row.unread).most_common())
+
+
+def say_unread(fields: Mapping[str, int]) -> str:
+    """Those fields as a line."""
+    listed = ", ".join(
+        f"{name} ({count} {'row' if count == 1 else 'rows'})" for name, count in fields.items()
+    )
+    return f"filled fields that are not read: {listed}; rename what is to be learnt (the guide, Rows, has the names)"
 
 
 _PLACEHOLDER = re.compile(r"\{\{\w+\}\}")

@@ -7,18 +7,15 @@ own (`function_call`, JSON with name and arguments), in OpenAI's a part of an as
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
-from weightwright.data.row import Row, kind_of
+from weightwright.data.jsontext import ROLES, json_problem
+from weightwright.data.row import Row, is_truth, kind_of
 from weightwright.data.sample import Tools
 from weightwright.errors import DataError
 from weightwright.ports import Message, Role, ToolCall
 
 _CALL = "function_call"
-_ROLES: dict[str, Role] = {
-    "system": "system", "user": "user", "assistant": "assistant", "tool": "tool",
-    "human": "user", "gpt": "assistant", "observation": "tool", _CALL: "assistant",
-}  # fmt: skip
 _TAG_ROLES: dict[str, str] = {
     "user_tag": "user", "assistant_tag": "assistant", "observation_tag": "tool", "function_tag": _CALL,
     "system_tag": "system",
@@ -26,11 +23,16 @@ _TAG_ROLES: dict[str, str] = {
 # parts of a turn that would change what it says, and that are not read
 _UNREAD = ("images", "videos", "audios", "audio", "refusal")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+# OpenAI's, ms-swift's, axolotl's, verl's and LLaMA-Factory's marks of a turn that is to be learnt or not
+_LEARN_MARKS = ("weight", "loss", "train", "training", "trainable", "loss_mask", "loss_weight")
+_MASKED_MARK = "masked"  # torchtune's: true where nothing is to be learnt
+_MARKED_PARTS = ("train_detail", "training_detail")  # axolotl's: parts of a turn
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 _CALL_FORM = 'JSON {"name", "arguments"} or a list of them'
 
 
 def read_turns(row: Row, wanted: str) -> tuple[list[Message], list[bool]]:
-    """The messages in a field, and which of them are answers to learn (an assistant's whose `weight` is not 0)."""
+    """The messages in a field, and which of them are answers to learn: an assistant's that no mark takes out."""
     turns = row.get(wanted)
     if not isinstance(turns, list) or not turns:
         raise row.wrong(wanted, "a list of at least one {role, content} or {from, value}", turns)
@@ -40,18 +42,47 @@ def read_turns(row: Row, wanted: str) -> tuple[list[Message], list[bool]]:
             raise row.wrong(
                 f"{row.name(wanted)}[{number}]", "an object {role, content} or {from, value}", turn
             )
-        message = _turn(Row(turn, row.place.within(f"message {number}")), row.layout.tags)
+        message, learn = _read_turn(turn, row, wanted, f"message {number}")
         messages.append(message)
-        learnt.append(message.role == "assistant" and turn.get("weight", 1) != 0)
+        learnt.append(learn)
     return _numbered(messages), learnt
 
 
-def read_turn(row: Row, wanted: str) -> Message:
-    """The one message in a field."""
+def read_turn(row: Row, wanted: str) -> tuple[Message, bool]:
+    """The one message in a field, and whether it is an answer to learn."""
     value = row.get(wanted)
     if not isinstance(value, dict):
         raise row.wrong(wanted, "an object {role, content} or {from, value}", value)
-    return _turn(Row(value, row.place.within(row.name(wanted) or wanted)), row.layout.tags)
+    return _read_turn(value, row, wanted, row.name(wanted) or wanted)
+
+
+def _read_turn(values: Mapping[str, Any], row: Row, field: str, part: str) -> tuple[Message, bool]:
+    turn = Row(values, row.place.within(part))
+    message = _turn(turn, row.layout.tags)
+    marks = _marks(turn)
+    answer = message.role == "assistant"
+    unread = {*turn.unread(), *(name for name, learn in marks.items() if learn and not answer)}
+    row.inner_unread.update(f"{row.name(field)}.{name}" for name in unread)
+    return message, answer and all(marks.values())
+
+
+def _marks(turn: Row) -> dict[str, bool]:
+    """The marks of a turn, each with whether it is to be learnt. Raises DataError for one that is no yes or no."""
+    for name in _MARKED_PARTS:
+        if turn.get(name):
+            raise DataError(
+                turn.place, f"{name!r} marks parts of a turn, only whole turns are read; use train: false"
+            )
+    marks = {}
+    for name in (*_LEARN_MARKS, _MASKED_MARK):
+        value = turn.get(name)
+        if value is None or value == "":
+            continue
+        truth = value if is_truth(value) else _TRUTHS.get(str(value).strip().lower())
+        if truth is None:
+            raise DataError(turn.place, f"{name!r} must be 1 or 0, or true or false, found {value!r}")
+        marks[name] = bool(truth) is not (name == _MASKED_MARK)
+    return marks
 
 
 def read_tools(row: Row) -> Tools:
@@ -82,17 +113,17 @@ def _turn(turn: Row, tags: Mapping[str, str]) -> Message:
     content_key = tags.get("content_tag") or ("value" if role_key == "from" else "content")
     role_name = turn.text(role_key)
     called = {tags[tag]: role for tag, role in _TAG_ROLES.items() if tag in tags}
-    role = _ROLES.get(called.get(role_name, role_name))
+    role = ROLES.get(called.get(role_name, role_name))
     if role is None:
-        known = ", ".join(dict.fromkeys([*called, *_ROLES]))
+        known = ", ".join(dict.fromkeys([*called, *ROLES]))
         raise DataError(turn.place, f"role {role_name!r} is not one of {known}")
-    if called.get(role_name, role_name) == _CALL:
+    if role == _CALL:
         return Message("assistant", "", _calls_of_text(turn, content_key))
     calls = _calls(turn)
     if calls and role != "assistant":
         raise DataError(turn.place, f"only an assistant can call tools, this is {role_name!r}")
     return Message(
-        role,
+        cast(Role, role),
         _content(turn, content_key, empty=bool(calls)),
         calls,
         turn.text("tool_call_id", default=""),
@@ -160,6 +191,8 @@ def _opened(text: str, row: Row, key: str, expected: str) -> Any:
             row.place,
             f"{key!r} must be {expected}, found text that is not JSON ({error.msg} at character {error.pos})",
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(row.place, f"{key!r}: {json_problem(error)}") from error
 
 
 def _numbered(messages: Sequence[Message]) -> list[Message]:

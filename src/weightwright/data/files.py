@@ -1,4 +1,4 @@
-"""Data files as rows: JSON, JSON lines, CSV, Parquet, plain text, and the files of a folder.
+"""Data files as rows: JSON, JSON lines, CSV, Parquet, plain text, these compressed, and the files of a folder.
 
 What cannot be read is an error with its place: by default it is raised; a caller that wants all of them
 (`data check`) hands in its own `broken`.
@@ -10,17 +10,18 @@ import io
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from weightwright.data.compressed import open_data, suffix_of
+from weightwright.data.jsontext import TOO_DEEP, json_problem
 from weightwright.data.row import INFO_FILE, PLAIN, Layout, OnBroken, Row, kind_of, stop
 from weightwright.errors import DataError, Place
 from weightwright.extras import require
 
-SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".txt")
-# in these fields a CSV file, which knows only texts, may hold JSON
-_NESTED = frozenset({"messages", "conversations", "history", "passages", "tools"})
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt")
+_LABELS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
 def read_file(
@@ -60,13 +61,15 @@ def _wrong(value: Any) -> str:
     except UnicodeEncodeError as error:
         half = error.object[error.start]
         return f"the text holds {half!r}, half of a surrogate pair; write the whole character"
+    except RecursionError:
+        return TOO_DEEP
     return ""
 
 
 def files_in(folder: Path) -> list[Path]:
     """The data files of a folder, by name. Raises DataError where there is none, or there are several kinds."""
     files = [one for one in sorted(folder.iterdir()) if one.is_file() and not _beside(one)]
-    kinds = sorted({one.suffix.lower() for one in files})
+    kinds = sorted({suffix_of(one) for one in files})
     if len(kinds) != 1 or kinds[0] not in SUFFIXES:
         listed = ", ".join(kind or "(no suffix)" for kind in kinds) or "no file"
         raise DataError(
@@ -92,7 +95,7 @@ def _beside(path: Path) -> bool:
 
 
 def _values(path: Path, broken: OnBroken, text_lines: bool) -> Iterator[tuple[Place, Any]]:
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path)
     if suffix == ".parquet":
         yield from _parquet(path)
         return
@@ -111,16 +114,13 @@ def _values(path: Path, broken: OnBroken, text_lines: bool) -> Iterator[tuple[Pl
 
 def _read_text(path: Path) -> str:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_data(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
             return file.read()
-    except FileNotFoundError as error:
-        raise DataError(path, "does not exist") from error
     except UnicodeDecodeError as error:
+        known = "" if suffix_of(path) in SUFFIXES else f" (files are read that are {', '.join(SUFFIXES)})"
         raise DataError(
-            path, f"is not UTF-8 text (byte {error.start}); save it as UTF-8 and try again"
+            path, f"is not UTF-8 text (byte {error.start}){known}; save it as UTF-8 and try again"
         ) from error
-    except OSError as error:
-        raise DataError(path, f"cannot be read: {error.strerror}") from error
 
 
 def _json_list(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
@@ -128,7 +128,7 @@ def _json_list(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
     decoder = json.JSONDecoder()
     position, line, counted, number = text.index("[") + 1, 1, 0, 0
     try:
-        json.loads(text)  # what is wrong with the file as a whole is said first, with its line
+        _check_list(text)
         while True:
             while text[position] in " \t\r\n,":
                 position += 1
@@ -138,9 +138,20 @@ def _json_list(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
             value, position = decoder.raw_decode(text, position)
             yield Place(str(path), row=number, line=line), value
     except json.JSONDecodeError as error:
-        raise DataError(
-            Place(str(path), line=error.lineno, column=error.colno), f"not valid JSON ({error.msg})"
-        ) from error
+        place = Place(str(path), line=error.lineno, column=error.colno)
+        raise DataError(place, json_problem(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(Place(str(path), row=number, line=line), json_problem(error)) from error
+
+
+def _check_list(text: str) -> None:
+    """Raise JSONDecodeError for what is wrong with the list as a whole; what Python does not read, its row shows."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError):
+        return
 
 
 def _json_lines(path: Path, text: str, broken: OnBroken) -> Iterator[tuple[Place, Any]]:
@@ -151,13 +162,10 @@ def _json_lines(path: Path, text: str, broken: OnBroken) -> Iterator[tuple[Place
         try:
             value = json.loads(line)
         except json.JSONDecodeError as error:
-            broken(
-                DataError(
-                    place,
-                    f"not valid JSON ({error.msg}); expected one object a line, "
-                    "or a file that is one list [...] of objects",
-                )
-            )
+            expected = "expected one object a line, or a file that is one list [...] of objects"
+            broken(DataError(place, f"{json_problem(error)}; {expected}"))
+        except (ValueError, RecursionError) as error:
+            broken(DataError(place, json_problem(error)))
         else:
             yield place, value
 
@@ -193,13 +201,8 @@ def _header(cells: list[str], path: Path) -> list[str]:
 
 
 def _cell(name: str, cell: str) -> Any:
-    """A cell as JSON would have it: nested fields opened where they can be, truth values known."""
-    if name in ("label", "kto_tag") and cell.strip().lower() in ("true", "false"):
-        return cell.strip().lower() == "true"
-    if name in _NESTED and cell.lstrip().startswith("["):
-        with suppress(json.JSONDecodeError):  # left a text, which the field's reader refuses by its name
-            return json.loads(cell)
-    return cell
+    """A cell as JSON would have it: truth values known; turns and lists are opened where their field is read."""
+    return _LABELS.get(cell.strip().lower(), cell) if name in ("label", "kto_tag") else cell
 
 
 @contextmanager
@@ -220,11 +223,18 @@ def _parquet(path: Path) -> Iterator[tuple[Place, Any]]:
     try:
         with parquet.ParquetFile(str(path)) as file:
             for batch in file.iter_batches():
-                for value in batch.to_pylist():
+                for value in batch.to_pylist(maps_as_pydicts="strict"):
                     number += 1
-                    yield Place(str(path), row=number), value
+                    yield Place(str(path), row=number), {key: _own(one) for key, one in value.items()}
     except (arrow.ArrowException, OSError) as error:
         raise DataError(path, f"is not a Parquet file that can be read: {error}") from error
+
+
+def _own(value: Any) -> Any:
+    """A value without the nulls of structs, to which Arrow gives every field that any row has."""
+    if isinstance(value, dict):
+        return {key: _own(one) for key, one in value.items() if one is not None}
+    return [_own(one) for one in value] if isinstance(value, list) else value
 
 
 def _text(path: Path, text: str, text_lines: bool) -> Iterator[tuple[Place, Any]]:

@@ -5,21 +5,22 @@ with its file, its line and the field that was expected: nothing is skipped in s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from weightwright.data.build import Format, format_of
 from weightwright.data.catalogue import Table, read_tables
 from weightwright.data.grounded import PromptSettings
-from weightwright.data.row import OnBroken, stop
+from weightwright.data.jsontext import TOO_DEEP
+from weightwright.data.row import OnBroken, is_truth, stop
 from weightwright.data.sample import Built as Built  # noqa: PLC0414 - handed on, with those below
 from weightwright.data.sample import Judged as Judged  # noqa: PLC0414
 from weightwright.data.sample import Kind as Kind  # noqa: PLC0414
 from weightwright.data.sample import Pair as Pair  # noqa: PLC0414
 from weightwright.data.sample import Sample as Sample  # noqa: PLC0414
 from weightwright.data.sample import Text as Text  # noqa: PLC0414
-from weightwright.errors import DataError, Place
+from weightwright.errors import DataError
 
 B = TypeVar("B", Sample, Pair, Judged, Text)
 
@@ -65,21 +66,26 @@ def read_judged(path: Path, prompt: PromptSettings | None = None) -> list[Judged
     return _read(path, prompt, "judged", Judged)
 
 
-def read_texts(path: Path) -> list[tuple[str, Place]]:
-    """All rows at a data address as (text, place). Raises DataError as `read_samples` does."""
-    return [(row.text, row.place) for row in _read(path, None, "texts", Text)]
+def read_texts(path: Path) -> list[Text]:
+    """All rows at a data address as texts. Raises DataError as `read_samples` does."""
+    return _read(path, None, "texts", Text)
 
 
 def read_parts(path: Path, prompt: PromptSettings | None = None, broken: OnBroken = stop) -> list[Part]:
     """What stands at a data address, whatever it is; rows that cannot be read are handed to `broken`."""
     tables = [table for table in read_tables(path, broken) if table.rows]
-    return [_built(table, format_of(table.rows[0]), prompt, broken) for table in tables]
+    return [_built(table, _format_of(table), prompt, broken) for table in tables]
+
+
+def _format_of(table: Table) -> Format:
+    """The format of rows of which it is not known what they are for; labels that are all 1 or 0 are judgements."""
+    return format_of(table.rows[0], judged=all(is_truth(row.values.get("label")) for row in table.rows))
 
 
 def _read(path: Path, prompt: PromptSettings | None, kind: Kind, wanted: type[B]) -> list[B]:
     matching: list[B] = []
     for table in read_tables(path):
-        known = format_of(table.rows[0])
+        known = format_of(table.rows[0], judged=kind == "judged")
         if known.kind != kind:
             raise DataError(
                 Path(table.name),
@@ -99,7 +105,12 @@ def _built(table: Table, known: Format, prompt: PromptSettings | None, broken: O
     rows: list[Built] = []
     for row in table.rows:
         try:
-            rows.append(known.build(row, prompt or PromptSettings()))
+            built = known.build(row, prompt or PromptSettings())
         except DataError as error:
             broken(error)
+        except RecursionError:
+            broken(DataError(row.place, TOO_DEEP))
+        else:
+            unread = row.unread()
+            rows.append(replace(built, unread=unread) if unread else built)
     return Part(table.name, known, tuple(rows))

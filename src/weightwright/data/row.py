@@ -1,10 +1,11 @@
 """A row as it stands in a file: its fields by their names there, and its place (`rows.jsonl, line 3`)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn
 
+from weightwright.data.jsontext import opened
 from weightwright.errors import DataError, Place
 
 OnBroken = Callable[[DataError], None]
@@ -37,20 +38,46 @@ PLAIN = Layout()
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row as it stands in the file, with its place; fields are asked for by their usual names."""
+    """One row as it stands in the file, with its place; fields are asked for by their usual names.
+
+    `asked` gathers the fields that were asked for, by their names in the file, and `inner_unread` those that nothing
+    asked for in the turns.
+    """
 
     values: Mapping[str, Any]
     place: Place
     layout: Layout = PLAIN
+    asked: set[str] = field(default_factory=set, compare=False, repr=False)
+    inner_unread: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def name(self, wanted: str) -> str | None:
         """What the field is called in this file; None where the layout does not read it."""
         return wanted if self.layout.columns is None else self.layout.columns.get(wanted)
 
     def get(self, wanted: str) -> Any:
-        """The value of a field, None where it is absent or not read."""
+        """The value of a field, None where it is absent or not read; turns that stand there as text are opened."""
         name = self.name(wanted)
-        return None if name is None else self.values.get(name)
+        if name is None:
+            return None
+        self.asked.add(name)
+        value = self.values.get(name)
+        if not isinstance(value, str):
+            return value
+        try:
+            return opened(value, wanted)
+        except ValueError as error:
+            raise DataError(self.place, f"{name!r} {error}") from error
+
+    def unread(self) -> tuple[str, ...]:
+        """The filled fields that nothing has asked for, those of its turns as `messages.NAME`."""
+        own = {
+            str(name) for name, value in self.values.items() if name not in self.asked and is_filled(value)
+        }
+        return tuple(sorted(own | self.inner_unread))
+
+    def first(self, names: Sequence[str]) -> str:
+        """The first of these fields that is filled, else the first of all."""
+        return next((name for name in names if is_filled(self.values.get(self.name(name) or ""))), names[0])
 
     def has(self, wanted: str) -> bool:
         """Whether the row has the field."""
@@ -73,11 +100,11 @@ class Row:
         return text
 
     def truth(self, wanted: str) -> bool:
-        """A field that must be true or false."""
+        """A field that must be true or false; 1 and 0 are taken for them."""
         value = self.get(wanted)
-        if not isinstance(value, bool):
-            raise self.wrong(wanted, "true or false", value)
-        return value
+        if not is_truth(value):
+            raise self.wrong(wanted, "true or false (or 1 or 0)", value)
+        return bool(value)
 
     def wrong(self, wanted: str, expected: str, value: Any) -> DataError:
         """The error that says what was expected in a field."""
@@ -90,6 +117,16 @@ class Row:
 
     def _shown(self, wanted: str) -> str:
         return repr(self.name(wanted) or wanted)
+
+
+def is_filled(value: Any) -> bool:
+    """Whether anything stands in a field: not null, blank, or an empty list or object."""
+    return bool(value.strip()) if isinstance(value, str) else value is not None and value not in ([], {}, ())
+
+
+def is_truth(value: Any) -> bool:
+    """Whether a value is true or false, or 1 or 0."""
+    return isinstance(value, bool | int | float) and value in (0, 1)
 
 
 def kind_of(value: Any) -> str:

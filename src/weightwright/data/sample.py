@@ -15,10 +15,11 @@ Tools = tuple[Mapping[str, Any], ...]
 class Sample:
     """One conversation to learn from.
 
-    `answers[i]` says whether message i is an answer that may carry loss (an assistant turn whose `weight` is not 0);
+    `answers[i]` says whether message i is an answer that may carry loss (an assistant's, if no mark takes it out);
     `place` is where the row stands, for messages to the user; `tools` are the functions that may be called;
     `question` is what is asked, where the last user message holds more than that (passages); `task` is what the row
-    has the model do, where that stands by itself (an instruction with an input).
+    has the model do, where that stands by itself (an instruction with an input); `unread` are the filled fields of
+    the row that nothing has read, here and in the other kinds.
     """
 
     messages: tuple[Message, ...]
@@ -27,6 +28,7 @@ class Sample:
     tools: Tools = ()
     question: str = ""
     task: str = ""
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Pair:
     chosen: Sample
     rejected: Sample
     place: Place
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Judged:
     sample: Sample
     good: bool
     place: Place
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Text:
 
     text: str
     place: Place
+    unread: tuple[str, ...] = ()
 
 
 Built = Sample | Pair | Judged | Text

@@ -47,6 +47,7 @@ class FileSummary:
     objectives: tuple[str, ...]
     rows: int
     broken: tuple[Problem, ...]
+    unread: dict[str, int]  # filled fields that nothing reads, with the number of rows
     lengths: Lengths
     max_length: int
     over_max_length: int | None
@@ -79,6 +80,7 @@ class FileSummary:
             "objectives": list(self.objectives),
             "rows": self.rows,
             "broken": [one.to_json() for one in self.broken],
+            "unread": self.unread,
             "lengths": tokens,
             "duplicates": [one.to_json() for one in self.duplicates],
             "near_duplicates": [one.to_json() for one in self.near_duplicates],
@@ -119,6 +121,8 @@ class FileSummary:
                 "rows are of several kinds, which no --objective reads together: divide them into files"
             )
         lines += [f"rows {what}: {len(rows)}; {then}" for rows, what, then in said if rows]
+        if self.unread:
+            lines.append(checks.say_unread(self.unread))
         if self.over_max_length:
             lines.append(
                 f"rows longer than {self.max_length} tokens: {self.over_max_length}; choose --too-long, or raise "
@@ -160,6 +164,7 @@ def check(
         objectives=OBJECTIVES[read.formats[0].kind] if len({one.kind for one in read.formats}) == 1 else (),
         rows=len(rows),
         broken=checks.in_order(broken),
+        unread=checks.unread(rows),
         lengths=checks.lengths(sizes, "tokens" if encode else "characters"),
         max_length=max_length,
         over_max_length=sum(len(one) > max_length for one in encoded) if encode else None,

@@ -4,6 +4,7 @@ Where each rule comes from stands in the guide (docs/plan.md): mostly LoRA (arXi
 2305.14314) and the long comparison of settings in "Practical tips for finetuning LLMs using LoRA" (S. Raschka, 2023).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -46,10 +47,10 @@ def batch_rows(rows: int, epochs: int, wanted: int = WANTED_BATCH, min_steps: in
 
 
 def warmup_steps(steps: int, *, asked: int | None = None, share: float | None = None) -> int:
-    """Steps of warm-up: what is asked for, but at most 10% of all steps."""
-    if asked is None:
-        asked = round(steps * (MAX_WARMUP_SHARE if share is None else share))
-    return min(asked, int(steps * MAX_WARMUP_SHARE))
+    """Steps of warm-up: what is asked for, as steps or as a share of all, else 10% of all steps."""
+    if asked is not None:
+        return asked
+    return int(steps * MAX_WARMUP_SHARE) if share is None else math.ceil(steps * share)
 
 
 def lora_rank(task_kinds: int) -> int:

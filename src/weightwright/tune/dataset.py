@@ -1,12 +1,12 @@
 """From a data file to the examples of a run: read by objective, encoded, held to the length limit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightwright.data import formats
-from weightwright.data.checks import unfilled
+from weightwright.data.checks import say_unread, unfilled, unread
 from weightwright.data.formats import Sample
 from weightwright.data.pack import fit
 from weightwright.data.template import Encoded, encode, encode_text
@@ -53,17 +53,28 @@ def to_examples(
         )
     limit = min(settings.max_length, loaded.context_tokens)
     kept, counts = _within(examples, limit, settings)
+    kept, equal = _told_apart(kept)
     if not kept:
         raise TuneError(f"no row of {file} is left within {limit} tokens; raise --max-length")
-    notes = tuple(
-        f"{file}: {n} of {len(examples)} rows {what} at {limit} tokens" for what, n in counts.items() if n
-    )
-    if settings.objective != "pretrain" and (placeholders := unfilled(rows)):
-        notes += (
-            f"{file}: {len(placeholders)} of {len(examples)} rows answer with a placeholder "
-            f"({placeholders[0].problem}), which the model learns to say; put what it stands for in its place",
+    total = len(examples)
+    notes = [f"{n} of {total} rows {what} at {limit} tokens" for what, n in counts.items() if n]
+    if equal:
+        notes.append(
+            f"{equal} of {total} pairs dropped, whose answers are the same within {limit} tokens: "
+            "nothing would be learnt; raise --max-length"
         )
-    return kept, notes
+    return kept, tuple(f"{file}: {note}" for note in (*notes, *_about(rows, settings)))
+
+
+def _about(rows: Sequence[Any], settings: TuneSettings) -> Iterator[str]:
+    """What the user should know of the rows as they stand in their file."""
+    if fields := unread(rows):
+        yield say_unread(fields)
+    if settings.objective != "pretrain" and (placeholders := unfilled(rows)):
+        yield (
+            f"{len(placeholders)} of {len(rows)} rows answer with a placeholder ({placeholders[0].problem}), "
+            "which the model learns to say; put what it stands for in its place"
+        )
 
 
 def _encoded(rows: Sequence[Any], tokenizer: Tokenizer, settings: TuneSettings) -> list[Example]:
@@ -72,7 +83,7 @@ def _encoded(rows: Sequence[Any], tokenizer: Tokenizer, settings: TuneSettings) 
 
     kind = OBJECTIVES[settings.objective].rows
     if kind == "texts":
-        return [Example((encode_text(text, place, tokenizer),)) for text, place in rows]
+        return [Example((encode_text(row.text, row.place, tokenizer),)) for row in rows]
     if kind == "pairs":  # what is compared is the last answer
         return [Example((one(pair.chosen, "last"), one(pair.rejected, "last"))) for pair in rows]
     if kind == "judged":
@@ -110,6 +121,14 @@ def _within(
             kept.append(_short_partner(replace(example, rows=fitted.rows), limit))
             counts["cut"] += bool(fitted.truncated)
     return tuple(kept), counts
+
+
+def _told_apart(examples: Sequence[Example]) -> tuple[tuple[Example, ...], int]:
+    """The examples without pairs of equal rows, which have a constant loss of ln 2 (DPO) and no gradient, counted."""
+    kept = tuple(
+        one for one in examples if len(one.rows) < 2 or one.rows[0].token_ids != one.rows[1].token_ids
+    )
+    return kept, len(examples) - len(kept)
 
 
 def _short_partner(example: Example, limit: int) -> Example:

@@ -36,6 +36,7 @@ class RunPlan:
     batch: int
     warmup: int
     eval_every: int
+    save_every: int
     pass_tokens: int
     settings: TuneSettings
     packed: bool
@@ -124,7 +125,7 @@ def train(run: Run, until: int | None = None) -> None:
             log.write(_line(run, rate, norm))
             if run.done % plan.eval_every == 0 or run.done == end:
                 _evaluate_and_note(run, log)
-            if run.done % settings.save_every == 0 or run.done == end:
+            if run.done % plan.save_every == 0 or run.done == end:
                 save(run, checkpoint.random_state(run.device))
             run.say(_note(run))
 

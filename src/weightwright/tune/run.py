@@ -189,8 +189,8 @@ def plan_run(
     steps = step_count(len(examples), settings.epochs, batch)
     steps = min(steps, settings.max_steps or steps)
     warmup = advice.warmup_steps(steps, asked=settings.warmup_steps, share=settings.warmup_ratio)
-    if settings.warmup_steps is not None and warmup < settings.warmup_steps:
-        notes += (f"warm-up is {warmup} steps, a tenth of all, not the {settings.warmup_steps} asked for",)
+    if warmup > (usual := advice.warmup_steps(steps)) and warmup > 1:
+        notes += (f"warm-up is {warmup} of {steps} steps, as asked; at most a tenth ({usual}) is usual",)
     kind = pick_device(settings.device) if settings.fsdp else loaded.model.device.type
     return loop.RunPlan(
         examples=examples,
@@ -198,7 +198,8 @@ def plan_run(
         steps=steps,
         batch=batch,
         warmup=warmup,
-        eval_every=settings.eval_every or max(1, -(-steps // 4)),
+        eval_every=settings.steps_between(settings.eval_every or 0.25, steps),
+        save_every=settings.steps_between(settings.save_every, steps),
         pass_tokens=PASS_TOKENS["cpu" if kind == "cpu" else "gpu"],
         settings=settings,
         packed=settings.packing,

@@ -1,9 +1,10 @@
 """The options of a training run: the one definition behind flags, YAML, environment and forms."""
 
+import math
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from weightwright import options
 from weightwright.config import Settings
@@ -12,6 +13,15 @@ from weightwright.options import AutoOrFlag, Device, Objective, Optimizer, Train
 
 Method = Literal["lora", "qlora", "full"]
 Schedule = Literal["cosine", "linear", "constant"]
+
+
+def _steps_or_share(every: float) -> int | float:
+    if every <= 0 or (every > 1 and every != int(every)):
+        raise ValueError("must be a whole number of at least 1, or a share of the run between 0 and 1")
+    return int(every) if every >= 1 else every
+
+
+Every = Annotated[float, AfterValidator(_steps_or_share)]
 
 DEFAULT_LEARNING_RATE: dict[Method, float] = {"lora": 3e-4, "qlora": 3e-4, "full": 2e-5}
 PREFERENCE_SHARE = 0.1  # of it where answers are compared: larger steps leave the model that is compared with
@@ -58,7 +68,7 @@ class TuneSettings(Settings):
     momentum: float = options.MOMENTUM
     learning_rate: float | None = options.LEARNING_RATE
     schedule: Schedule = Field("cosine", description="how the learning rate falls after warm-up")
-    warmup_steps: int | None = Field(None, ge=0, description="steps of warm-up, at most 10% of all")
+    warmup_steps: int | None = Field(None, ge=0, description="steps of warm-up; default: 10% of all")
     warmup_ratio: float | None = Field(None, ge=0, le=1, description="the same as a share of the steps")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
@@ -78,8 +88,10 @@ class TuneSettings(Settings):
     fsdp: bool = Field(False, description="share weights between GPUs, started under torchrun")
     device: Device = Field("auto", description="where to compute")
 
-    eval_every: int | None = Field(None, ge=1, description="steps between evaluations; default: a quarter")
-    save_every: int = Field(100, ge=1, description="steps between checkpoints")
+    eval_every: Every | None = Field(
+        None, description="steps between evaluations, or a share of all below 1; default: a quarter"
+    )
+    save_every: Every = Field(100, description="steps between checkpoints, or a share of all below 1")
     keep: int = Field(2, ge=1, description="checkpoints kept")
     show: int = Field(3, ge=0, description="held-out rows answered before and after, where there are some")
     search: tuple[str, ...] = Field(
@@ -96,6 +108,11 @@ class TuneSettings(Settings):
         if self.warmup_steps is not None and self.warmup_ratio is not None:
             raise ValueError("give warmup_steps or warmup_ratio, not both")
         return self
+
+    @staticmethod
+    def steps_between(every: float, steps: int) -> int:
+        """`save_every` or `eval_every` in steps of a run of `steps`; shares are rounded up, as transformers does."""
+        return int(every) if every >= 1 else math.ceil(every * steps)
 
     @property
     def lora_alpha(self) -> float:
