@@ -7,10 +7,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from weightwright.cli.flags import Outcome, verb
-from weightwright.config import Settings
+from weightwright.config import Settings, nearest
 from weightwright.errors import SettingsError, UsageError
 from weightwright.files import write_whole
 from weightwright.settings_file import template
+from weightwright.tune.recipes import recipe, recipes
 
 # what each file configures: where its settings stand, and the command that reads it
 TEMPLATES: dict[str, str] = {
@@ -28,6 +29,7 @@ class InitSettings(Settings):
         description="tune, compare or serve; `schema NAME` prints the JSON Schema of one of them; empty: a list",
     )
     name: Literal["", "tune", "compare", "serve"] = Field("", description="whose schema, after `schema`")
+    recipe: str = Field("", description="for tune: chat, domain, style, classification, tools or dpo")
     out: Path | None = Field(None, description="file to write [default: tune.yaml and so on]")
 
 
@@ -44,7 +46,7 @@ def init(settings: InitSettings) -> Outcome:
     if settings.name:
         raise UsageError(f"init {settings.what} takes no second word, got {settings.name!r}")
     file = settings.out or Path(f"{settings.what}.yaml")
-    text = template(settings_type(settings.what), settings.what)
+    text = _recipe(settings) if settings.recipe else template(settings_type(settings.what), settings.what)
     if file.exists():
         raise SettingsError(f"{file} exists already; choose another name with --out")
     write_whole(file, text)
@@ -53,14 +55,25 @@ def init(settings: InitSettings) -> Outcome:
     )
 
 
+def _recipe(settings: InitSettings) -> str:
+    known = recipes()
+    if settings.what != "tune":
+        raise UsageError(f"--recipe is for init tune, not for init {settings.what}")
+    if settings.recipe not in known:
+        raise UsageError(
+            f"--recipe {settings.recipe}: unknown{nearest(settings.recipe, known)}; there are {', '.join(known)}"
+        )
+    return recipe(settings.recipe)
+
+
 def _choice() -> Outcome:
     made = {name: f"weightwright init {name}" for name in TEMPLATES}
     lines = [
         f"{command:26}  settings of weightwright {name}, in {name}.yaml" for name, command in made.items()
     ]
-    return Outcome(
-        {"files": made}, "\n".join([*lines, "weightwright init schema NAME   the JSON Schema of one of them"])
-    )
+    lines += [f"  --recipe {name:17}{about}" for name, about in recipes().items()]
+    lines.append("weightwright init schema NAME   the JSON Schema of one of them")
+    return Outcome({"files": made, "recipes": recipes()}, "\n".join(lines))
 
 
 def settings_type(name: str) -> type[BaseModel]:

@@ -8,6 +8,7 @@ __all__ = [
     "loss",
     "objectives",
     "preview",
+    "recipes",
     "run",
     "settings",
     "trials",
