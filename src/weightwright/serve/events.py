@@ -1,7 +1,7 @@
 """From a Reply, which speaks from the engine's thread, to the server's event loop, and on to the client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -33,7 +33,7 @@ async def pieces(reply: Reply) -> AsyncIterator[Piece]:
     queue: asyncio.Queue[Piece | BaseException | None] = asyncio.Queue()
 
     def hand_over(item: Piece | BaseException | None) -> None:
-        loop.call_soon_threadsafe(queue.put_nowait, item)
+        _tell(loop, queue.put_nowait, item)
 
     reply.on_piece(hand_over)
     reply.on_end(hand_over)
@@ -65,7 +65,7 @@ async def whole(replies: Sequence[Reply], request: Request) -> list[ChatResult] 
             over.set()
 
     def end(error: BaseException | None) -> None:
-        loop.call_soon_threadsafe(count, error)
+        _tell(loop, count, error)
 
     for reply in replies:
         reply.on_end(end)
@@ -112,6 +112,15 @@ async def streamed(events: AsyncIterator[dict[str, Any]], request: Request) -> R
         yield protocol.stream_end
 
     return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+
+def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[[T], None], item: T) -> None:
+    """Call back in the event loop, from another thread; once the loop is closed nobody is there to be told."""
+    try:
+        loop.call_soon_threadsafe(callback, item)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
 
 
 async def _gone(request: Request) -> None:

@@ -1,5 +1,6 @@
 """The server from its settings: listen, load, answer until it is stopped."""
 
+import asyncio
 import signal
 import socket
 import sys
@@ -14,8 +15,12 @@ from weightwright.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
     import uvicorn
+    from fastapi import FastAPI
 
     from weightwright.serve.offers import Offers
+
+_GRACE_S = 5  # for answers under way once a signal has come
+_SENDING_S = 5  # for clients to take the rest of those that were ended then
 
 
 def serve(settings: ServeSettings, bar: Callable[[str], AbstractContextManager[Progress]]) -> None:
@@ -34,12 +39,9 @@ def serve(settings: ServeSettings, bar: Callable[[str], AbstractContextManager[P
 
 
 def _run(offers: "Offers", settings: ServeSettings, listening: socket.socket) -> None:
-    import uvicorn
-
     from weightwright.serve.app import create_app
 
-    config = uvicorn.Config(create_app(offers, settings), log_level="warning", timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
+    server = _server(create_app(offers, settings), offers)
     stopped = _stop_by_signal(server)
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -51,6 +53,24 @@ def _run(offers: "Offers", settings: ServeSettings, listening: socket.socket) ->
     server.run(sockets=[listening])
     if stopped:
         raise KeyboardInterrupt
+
+
+def _server(app: "FastAPI", offers: "Offers") -> "uvicorn.Server":
+    """A server that ends in order: answers under way have _GRACE_S, then those that are left end as cancelled."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            ending = asyncio.create_task(_end_late(offers))
+            await super().shutdown(sockets)
+            ending.cancel()
+
+    return Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_GRACE_S + _SENDING_S))
+
+
+async def _end_late(offers: "Offers") -> None:
+    await asyncio.sleep(_GRACE_S)
+    await asyncio.to_thread(offers.close)
 
 
 def _stop_by_signal(server: "uvicorn.Server") -> list[int]:
