@@ -1,7 +1,8 @@
 """Shared fixtures: where the shared data is, tiny models, and no network."""
 
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,29 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("WEIGHTWRIGHT_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def sealable(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """A folder, and what makes it one in which nothing can be written."""
+    folder = tmp_path / "sealable"
+    folder.mkdir()
+    if os.name != "posix":
+        pytest.skip("rights of POSIX")
+    if os.geteuid() != 0:
+        yield folder, lambda: folder.chmod(0o500)
+        folder.chmod(0o700)
+        return
+
+    def mount(*options: str) -> int:  # root may write everywhere else
+        return subprocess.run(["mount", *options, str(folder)], check=False).returncode
+
+    if mount("-t", "tmpfs", "tmpfs"):
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        yield folder, lambda: mount("-o", "remount,ro")
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture

@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from weightwright.files import remove_whole, whole_file, whole_folder, write_whole
+
+Sealable = tuple[Path, Callable[[], None]]
 
 # One child for each step: opening, renaming, removing, making a folder (Python tells of each before it is done).
 KILLED = """
@@ -176,3 +178,14 @@ def test_a_full_disk_is_one_error_whoever_meets_it_and_nothing_is_left(
     with pytest.raises(OSError, match="No space left"), whole_file(small_disk / "one.gguf") as beside:
         fill_by(library, beside)
     assert list(small_disk.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "write", [lambda path: write_whole(path, "x"), lambda path: whole_folder(path).__enter__()]
+)
+def test_an_error_names_what_was_to_be_written(sealable: Sealable, write: Callable[[Path], object]) -> None:
+    folder, seal = sealable
+    seal()
+    with pytest.raises(OSError, match=r"[dD]enied|[rR]ead-only") as caught:
+        write(folder / "out")
+    assert caught.value.filename == str(folder / "out")

@@ -9,7 +9,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # how Rust's libraries (safetensors, tokenizers), C's and numpy (`9 requested and 4 written`) word a full disk
@@ -31,12 +31,13 @@ def whole_file(path: Path, *, shared: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = _beside(path, shared)
     try:
-        with full_disk(path):
+        with full_disk(path), _named_for(path, beside):
             yield beside
             sync_file(beside)
-        beside.replace(path)
+            beside.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that only reads says so of a file that is not there, too
+            beside.unlink()
         raise
     sync_folder(path.parent)
 
@@ -52,9 +53,10 @@ def whole_folder(path: Path, *, shared: bool = False) -> Iterator[Path]:
     if former.is_dir() and not path.exists():
         former.rename(path)  # whoever was replacing it was killed in between
     shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    with _named_for(path, beside):
+        beside.mkdir(parents=True)
     try:
-        with full_disk(path):
+        with full_disk(path), _named_for(path, beside):
             yield beside
             _give_usual_rights(beside)
             sync_tree(beside)
@@ -118,6 +120,17 @@ def full_disk(out: Path) -> Iterator[None]:
         if is_known or not any(words in str(error) for words in _FULL_DISK):
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
+
+
+@contextmanager
+def _named_for(path: Path, beside: Path) -> Iterator[None]:
+    """Let an OSError name what is to be written, not what stands beside it for a while."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and str(error.filename).startswith(str(beside)):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def sync_file(path: Path) -> None:

@@ -154,6 +154,36 @@ def test_a_read_only_file_is_one_clear_line(path):
         open_at(str(path)).replace(*document_of("a", "text"))
 
 
+def test_a_knowledge_base_that_cannot_be_written_is_read(sealable):
+    folder, seal = sealable
+    path = folder / "kb.db"
+    with closing(open_at(str(path))) as store:
+        store.replace(*document_of("a", "one\ntwo"))
+    seal()
+    before = sorted(folder.iterdir())
+    with closing(open_store(parse_store(str(path)))) as store:
+        assert [hit.chunk.text for hit in store.search_terms("two", 5)] == ["two"]
+        assert store.search_vector(vector_of("one"), 1)[0].chunk.text == "one"
+        assert [chunk.text for chunk, _ in store.scan()] == ["one", "two"]
+        assert [info.id for info in store.documents()] == ["a"]
+        for write in (lambda: store.delete("a"), lambda: store.replace(*document_of("b", "three"))):
+            with pytest.raises(StoreError, match="cannot be opened for writing; check the rights"):
+                write()
+    with pytest.raises(StoreError, match="cannot be opened for writing"):
+        open_at(str(path))
+    assert sorted(folder.iterdir()) == before
+
+
+def test_what_a_writer_has_just_put_there_is_read_from_where_nothing_can_be_written(path, monkeypatch):
+    with closing(open_at(str(path))) as writer:
+        writer.replace(*document_of("a", "old"))
+        monkeypatch.setattr("os.access", lambda *_: False)
+        with closing(open_store(parse_store(str(path)))) as store:
+            assert [hit.chunk.text for hit in store.search_terms("old", 5)] == ["old"]
+            writer.replace(*document_of("a", "new"))
+            assert [hit.chunk.text for hit in store.search_terms("new", 5)] == ["new"]
+
+
 def test_deleting_a_document_leaves_no_rows(path):
     store = open_at(str(path))
     store.replace(*document_of("a", "one\ntwo"))

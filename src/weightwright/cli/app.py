@@ -1,5 +1,6 @@
 """`weightwright VERB …`: the table of verbs, and how errors become exit statuses."""
 
+import errno
 import signal
 import sys
 import traceback
@@ -192,7 +193,15 @@ def _help_of(tokens: Sequence[str]) -> str:
     return " ".join(["weightwright", *verbs, "--help"])
 
 
+_OS_REMEDIES = {
+    errno.ENOSPC: "; free some space and run the same command again",
+    errno.EACCES: "; check its rights and its folder's, or choose another place",
+    errno.EPERM: "; check its rights and its folder's, or choose another place",
+    errno.EROFS: "; choose a place that can be written",
+    errno.ENOTDIR: "; a part of this path is a file, choose another place",
+}
+
+
 def _of_os(error: OSError) -> str:
     place = f"{error.filename}: " if error.filename else ""
-    remedy = "; free some space and run the same command again" if error.errno == 28 else ""
-    return f"{place}{error.strerror or error}{remedy}"
+    return f"{place}{error.strerror or error}{_OS_REMEDIES.get(error.errno or 0, '')}"

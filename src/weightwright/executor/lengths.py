@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from weightwright.files import write_whole
-from weightwright.home import home
+from weightwright.home import cache
 from weightwright.weights.adapter import Adapter
 
 log = logging.getLogger(__name__)
@@ -55,4 +55,4 @@ def write_lengths(adapter: Adapter, base: str, lengths: Mapping[str, Tensor]) ->
 def _places(adapter: Adapter, base: str) -> tuple[Path, Path]:
     key = hashlib.blake2b(base.encode() + b"\0" + adapter.digest, digest_size=8).hexdigest()
     name = f"row_lengths.{key}.safetensors"
-    return adapter.folder / name, home() / "row_lengths" / name
+    return adapter.folder / name, cache() / "row_lengths" / name

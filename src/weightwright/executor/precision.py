@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from weightwright.errors import SettingsError
 from weightwright.files import write_whole
-from weightwright.home import home
+from weightwright.home import cache
 from weightwright.machine import cpu
 from weightwright.machine import device as devices
 
@@ -289,7 +289,7 @@ def _note(shapes: Sequence[tuple[int, int, float]], forms: Sequence[str]) -> Pat
 
     key = [cpu.name(), cpu.features(), str(torch.__version__), torch.get_num_threads(),
            os.environ.get("ONEDNN_MAX_CPU_ISA"), shapes, list(forms), _KEPT]  # fmt: skip
-    return home() / "precision" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
+    return cache() / "precision" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
 
 
 def _read(note: Path, forms: Sequence[str]) -> dict[str, dict[int, float]] | None:

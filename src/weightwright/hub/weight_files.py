@@ -9,7 +9,7 @@ from typing import Any
 
 from weightwright.errors import ModelError
 from weightwright.files import write_whole
-from weightwright.home import home
+from weightwright.home import cache
 
 GGUF_MAGIC = b"GGUF"
 GGUF_VERSIONS = (2, 3)
@@ -118,7 +118,7 @@ def sha256_kept(file: Path) -> str:
     """The file's sha256, from the note of an earlier run while size and time are the same."""
     stat = file.stat()
     key = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:32]
-    note = home() / "fingerprints" / f"{key}.json"
+    note = cache() / "fingerprints" / f"{key}.json"
     state = [stat.st_size, stat.st_mtime_ns]
     try:
         kept = json.loads(note.read_text(encoding="utf-8"))

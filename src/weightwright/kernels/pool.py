@@ -60,11 +60,11 @@ def kept() -> Iterator[None]:
     """
     from numba import config
 
-    from weightwright.home import home
+    from weightwright.home import cache
     from weightwright.kernels.compiling import told
 
     sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    base = Path(os.environ.get("NUMBA_CACHE_DIR") or home() / "kernels")
+    base = Path(os.environ.get("NUMBA_CACHE_DIR") or cache() / "kernels")
     before = config.CACHE_DIR
     config.CACHE_DIR = str(base / hashlib.sha256(sources).hexdigest()[:16])
     try:

@@ -15,7 +15,7 @@ from typing import Any
 
 from weightwright.errors import ModelError
 from weightwright.files import whole_folder
-from weightwright.home import home
+from weightwright.home import cache
 from weightwright.hub import weight_files
 from weightwright.weights.quiet import quiet
 
@@ -24,7 +24,7 @@ _swapping = threading.Lock()
 
 def side_folder(file: Path) -> Path:
     """A folder with the tokenizer and config that are inside a GGUF file, made at the first call."""
-    folder = home() / "gguf" / weight_files.sha256_kept(file)[:32]
+    folder = cache() / "gguf" / weight_files.sha256_kept(file)[:32]
     if folder.is_dir():
         return folder
     from transformers import AutoConfig, AutoTokenizer

@@ -1,5 +1,6 @@
 """The file under the SQLite store: its tables, how it is opened, and what can be wrong with it."""
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -49,12 +50,13 @@ def open_file(path: Path, new: StoreMeta | None) -> tuple[sqlite3.Connection, St
     shown = str(path)
     if _is_absent(path) and new is None:
         raise _absent(path)
+    write = new is not None or _is_writable(path)
     try:
-        connection = _connect(path)
+        connection = _connect(path, write=write)
     except sqlite3.Error as error:
         raise explain(error, shown) from error
     try:
-        return connection, _read_or_create(connection, new, shown)
+        return connection, _read_or_create(connection, new, shown, write=write)
     except sqlite3.Error as error:
         connection.close()
         raise explain(error, shown) from error
@@ -65,7 +67,13 @@ def open_file(path: Path, new: StoreMeta | None) -> tuple[sqlite3.Connection, St
 
 def reader(shown: str) -> sqlite3.Connection:
     """A second connection, for reading a long time without holding up the first."""
-    return sqlite3.connect(Path(shown), isolation_level=None, check_same_thread=False)
+    path = Path(shown)
+    return _connect(path, write=_is_writable(path))
+
+
+def _is_writable(path: Path) -> bool:
+    """Whether the file can be written here, and what SQLite puts beside it."""
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
 def explain(error: sqlite3.Error, shown: str) -> StoreError:
@@ -117,13 +125,24 @@ def _is_absent(path: Path) -> bool:
     return not start
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
+    """Without `write` the file is only read; with no writer's log beside it, as one that nobody changes.
+
+    SQLite would else make files beside it (https://sqlite.org/wal.html, "Read-Only Databases").
+    """
+    place = path.absolute().as_uri()
+    if not write:
+        place += "?mode=ro" if path.with_name(f"{path.name}-wal").exists() else "?immutable=1"
+    connection = sqlite3.connect(
+        place, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+    )
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
 
 
-def _read_or_create(connection: sqlite3.Connection, new: StoreMeta | None, shown: str) -> StoreMeta:
+def _read_or_create(
+    connection: sqlite3.Connection, new: StoreMeta | None, shown: str, *, write: bool
+) -> StoreMeta:
     _check_owner(connection, shown)
     if not _has_tables(connection):
         if new is None:
@@ -136,7 +155,8 @@ def _read_or_create(connection: sqlite3.Connection, new: StoreMeta | None, shown
             f"up to {SCHEMA_VERSION}); "
             "run: pip install --upgrade weightwright"
         )
-    _use_wal(connection)
+    if write:
+        _use_wal(connection)
     values = dict(connection.execute("SELECT key, value FROM meta"))
     return StoreMeta(
         embedder=values["embedder"],
