@@ -13,4 +13,5 @@ __all__ = [
     "show",
     "summary",
     "template",
+    "turn_end",
 ]

@@ -19,9 +19,8 @@ from weightwright.engine.embed import Call as EmbedCall
 from weightwright.engine.embed import Embeddings, texts_of
 from weightwright.engine.owner import Owner, Share, closed, shares_of
 from weightwright.engine.pace import Pace
-from weightwright.engine.request import Model, Request
+from weightwright.engine.request import Model, Request, chat_format
 from weightwright.engine.runner import Runner
-from weightwright.engine.sampling.constrain import Grammars
 from weightwright.engine.schedule import Schedule
 from weightwright.engine.score import Call as ScoreCall
 from weightwright.engine.score import Scores, items_of
@@ -72,11 +71,10 @@ class Engine:
         self.context_tokens = self.parts.context_tokens
         self._default_adapter = default_adapter
         self._bank = self.parts.bank
-        end_ids = _end_ids(self.parts.generation_config, loaded.tokenizer)
+        self._end_ids = (*_configured(self.parts.generation_config), *loaded.end_ids)
         self._model = Model(
-            loaded.tokenizer, self.parts.vocab_tokens, self.context_tokens, end_ids,
-            Grammars(loaded.tokenizer, end_ids),
-        )  # fmt: skip
+            self.parts.vocab_tokens, self.context_tokens, chat_format(loaded.tokenizer, self._end_ids)
+        )
         for name, folder in (adapters or {}).items():
             for _ in self._bank.placing(self._prepared(name, folder)):
                 pass
@@ -160,6 +158,7 @@ class Engine:
         with self._changing:
             self._bank.slot(name)
             self._between_steps(self._dropping(name))
+            self._model.formats.pop(name, None)
 
     def close(self) -> None:
         """End everything under way as cancelled and stop the thread."""
@@ -208,11 +207,18 @@ class Engine:
         """Read an adapter and lay it out. Raises ModelError when it does not fit."""
         from weightwright.executor.lora import read_adapter
         from weightwright.weights.origin import differences
+        from weightwright.weights.templates import read_template, with_template
 
         base = f"{self._fingerprint} {self.parts.held}"
         prepared = self._bank.prepare(read_adapter(name, folder), base)
-        for line in differences(folder, self._fingerprint, self._model.tokenizer.chat_template or ""):
+        template = read_template(folder)
+        tokenizer = with_template(self.tokenizer, template) if template else self.tokenizer
+        for line in differences(folder, self._fingerprint, tokenizer.chat_template):
             log.warning("adapter %s: %s", name, line)
+        self._model.formats.pop(name, None)
+        if tokenizer is not self.tokenizer:
+            log.info("adapter %s: conversations are written in its own chat template", name)
+            self._model.formats[name] = chat_format(tokenizer, self._end_ids)
         return prepared
 
     # -- the engine's own thread -----------------------------------------------------------------
@@ -276,8 +282,8 @@ class Engine:
             owner.stop()
 
 
-def _end_ids(generation_config: Any, tokenizer: Any) -> tuple[int, ...]:
-    """The tokens that end an answer: the generation config's and the tokenizer's own."""
+def _configured(generation_config: Any) -> tuple[int, ...]:
+    """The tokens that end a text by the generation config in memory."""
     configured = getattr(generation_config, "eos_token_id", None)
     ids = configured if isinstance(configured, list) else [configured]
-    return tuple(sorted({int(i) for i in (*ids, tokenizer.eos_token_id) if i is not None}))
+    return tuple(int(i) for i in ids if i is not None)

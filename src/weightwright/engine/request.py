@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from weightwright.data.render import render_request
+from weightwright.data.turn_end import turn_ends
 from weightwright.engine.owner import Owner
 from weightwright.engine.sampling.constrain import Grammars
 from weightwright.engine.sampling.sample import Choice, bad_word_ids, check_ids
@@ -18,14 +19,40 @@ from weightwright.ports import ChatRequest, FinishReason, Piece, Reply, Sampling
 
 
 @dataclass(frozen=True)
-class Model:
-    """What requests need to know of the model."""
+class ChatFormat:
+    """How conversations are written: a tokenizer with its chat template, and the tokens and texts that end a turn."""
 
     tokenizer: Any
+    end_ids: tuple[int, ...]
+    end_texts: tuple[str, ...]
+    grammars: Grammars
+
+
+def chat_format(tokenizer: Any, end_ids: abc.Iterable[int]) -> ChatFormat:
+    """The format of a tokenizer's chat template; `end_ids` end a text, whatever the template says."""
+    ends = turn_ends(tokenizer)
+    own = () if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),)
+    ids = tuple(sorted({*end_ids, *own, *ends.token_ids}))
+    return ChatFormat(tokenizer, ids, ends.texts, Grammars(tokenizer, ids))
+
+
+@dataclass(frozen=True)
+class Model:
+    """What requests need to know of the model; `formats` are those of adapters with a chat template of their own."""
+
     vocab_tokens: int
     context_tokens: int
-    end_ids: tuple[int, ...]
-    grammars: Grammars
+    format: ChatFormat
+    formats: dict[str, ChatFormat] = field(default_factory=dict)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The base model's tokenizer."""
+        return self.format.tokenizer
+
+    def format_of(self, adapter: str | None) -> ChatFormat:
+        """How conversations through an adapter are written; the base model's for None."""
+        return self.formats.get(adapter or "", self.format)
 
     @cached_property
     def spelling(self) -> TokenBytes:
@@ -86,15 +113,16 @@ class Request:
 
     def prepare(self, model: Model) -> None:
         """Make the prompt's tokens and the candidates; check that everything fits. Raises RequestError."""
-        params = self.params
-        text, self.prompt_ids = self._prompt(model.tokenizer)
+        params, chat = self.params, model.format_of(self.adapter)
+        text, self.prompt_ids = self._prompt(chat.tokenizer)
         self.max_tokens = self._fit(model)
         self.spelling = model.spelling
         self.reply.begin(tuple(self.prompt_ids))
         check_ids(params, model.vocab_tokens)
         bad_words = bad_word_ids(model.tokenizer, params.bad_words)
         is_open = opens_thought(text)
-        thinks = self.asked.messages is not None and (is_open or _has_thoughts(model.tokenizer))
+        thinks = self.asked.messages is not None and (is_open or _has_thoughts(chat.tokenizer))
+        stops = (*params.stop, *chat.end_texts) if self.asked.messages is not None else params.stop
         for index in range(params.width):
             self.candidates.append(
                 Candidate(
@@ -104,13 +132,13 @@ class Request:
                         params,
                         index,
                         self.prompt_ids,
-                        model.end_ids,
-                        self._constraint(model, is_open),
+                        chat.end_ids,
+                        self._constraint(chat, is_open),
                         bad_words,
                     ),
                     text=TextStream(
                         model.tokenizer,
-                        params.stop,
+                        stops,
                         include_stop=params.include_stop_str_in_output,
                         skip_special_tokens=params.skip_special_tokens,
                         min_tokens=params.min_tokens,
@@ -158,14 +186,14 @@ class Request:
             )
         return max_tokens
 
-    def _constraint(self, model: Model, in_thought: bool) -> Any:
+    def _constraint(self, chat: ChatFormat, in_thought: bool) -> Any:
         wanted = self.params.structured_outputs
         if wanted is None:
             return None
         after: abc.Sequence[int] = ()
         if in_thought:
-            after = model.tokenizer.encode("</think>", add_special_tokens=False)
-        return model.grammars.constraint(wanted, after)
+            after = chat.tokenizer.encode("</think>", add_special_tokens=False)
+        return chat.grammars.constraint(wanted, after)
 
     def sequence(self, salt: bytes, owner: Owner, *, share_prefix: bool) -> Sequence:
         """The prompt, as the schedule takes it."""
@@ -210,7 +238,7 @@ def take(candidate: Candidate, token: int, logprob: TokenLogprob | None, *, last
         candidate.finish_reason = "stop"
         candidate.stop_reason = token if token in params.stop_token_ids else None
     elif text.stopped:
-        candidate.finish_reason, candidate.stop_reason = "stop", text.stop_reason
+        candidate.finish_reason, candidate.stop_reason = "stop", _asked_stop(candidate)
     elif last and choice.finished:
         candidate.finish_reason = "stop"
     elif candidate.given >= candidate.request.max_tokens:
@@ -218,12 +246,18 @@ def take(candidate: Candidate, token: int, logprob: TokenLogprob | None, *, last
     if candidate.finish_reason is not None:
         fresh += text.flush()
         if text.stopped and not ends:
-            candidate.finish_reason, candidate.stop_reason = "stop", text.stop_reason
+            candidate.finish_reason, candidate.stop_reason = "stop", _asked_stop(candidate)
     if logprob is not None:
         candidate.log_likelihood += logprob.logprob
         logprob = _as_written(candidate, logprob, hidden=hidden)
     shown = () if logprob is None or params.logprobs is None else (logprob,)
     push(candidate, fresh, (token,), shown)
+
+
+def _asked_stop(candidate: Candidate) -> str | None:
+    """The stop string that was met, where the request named it; the template's own end of turn is none."""
+    reason = candidate.text.stop_reason
+    return reason if reason in candidate.params.stop else None
 
 
 def cancel(candidate: Candidate) -> None:

@@ -9,13 +9,15 @@ from weightwright.export.merge import Whole
 from weightwright.files import whole_folder
 from weightwright.hub.store import TOKENIZER_FILES
 from weightwright.ports import Progress, silent
+from weightwright.weights.ends import write_turn_ends
 from weightwright.weights.quiet import quiet
+from weightwright.weights.templates import name_known_class
 
 # a base model's own files, copied as they are where nothing in them changed
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "tiktoken.model", "chat_template.jinja",
-    "chat_template.json",
+    "chat_template.json", "additional_chat_templates/*.jinja",
 )  # fmt: skip
 _TERMS = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
 _SPARE_BYTES = 20_000_000  # tokenizer, config, headers
@@ -32,7 +34,7 @@ def write_folder(model: Whole, out: Path, *, progress: Progress = silent) -> int
     progress(3, 3, "writing")
     with whole_folder(out) as beside:
         _write(model, beside)
-    return sum(file.stat().st_size for file in out.iterdir())
+    return sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
 
 
 def refuse_existing(out: Path) -> None:
@@ -70,9 +72,13 @@ def _write(model: Whole, folder: Path) -> None:
         model.model.save_pretrained(str(folder))
         if not kept:
             model.tokenizer.save_pretrained(str(folder))
-    files = [own / name for name in _TOKENIZER_FILES] if own and kept else []
+    files = [file for name in _TOKENIZER_FILES for file in own.glob(name)] if own and kept else []
     files += [generation] if copied and generation else []
     files += [file for pattern in _TERMS for file in own.glob(pattern)] if own else []
     for file in files:
-        if file.is_file():
-            shutil.copyfile(file, folder / file.name)
+        if own and file.is_file():
+            copy = folder / file.relative_to(own)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, copy)
+    write_turn_ends(folder, model.tokenizer)
+    name_known_class(folder)

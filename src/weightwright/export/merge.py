@@ -17,7 +17,8 @@ from weightwright.errors import ModelError
 from weightwright.hub import weight_files
 from weightwright.ports import Progress, silent
 from weightwright.weights import gguf_header, quantized
-from weightwright.weights.origin import TEMPLATE_FILE, differences
+from weightwright.weights.origin import differences
+from weightwright.weights.templates import read_template
 
 if TYPE_CHECKING:
     from weightwright.weights.load import Loaded
@@ -85,7 +86,7 @@ def whole(
     if asked.adapter is not None:
         progress(2, 3, "merging")
         tokenizer, changed = _tokenizer(loaded, asked.adapter, notes)
-        notes += differences(asked.adapter, loaded.fingerprint, tokenizer.chat_template or "")
+        notes += differences(asked.adapter, loaded.fingerprint, tokenizer.chat_template)
         model = _merged(loaded, asked.adapter, notes)
     rows = len(model.get_input_embeddings().weight)
     if tokenizer is not loaded.tokenizer and len(tokenizer) > rows:
@@ -204,9 +205,8 @@ def _tokenizer(loaded: "Loaded", folder: Path, notes: list[str]) -> tuple[Any, b
             notes.append(f"the adapter brings {len(added)} tokens of its own; its tokenizer is written")
             own.chat_template = own.chat_template or tokenizer.chat_template
             tokenizer, changed = own, True
-    file = folder / TEMPLATE_FILE
-    template = file.read_text(encoding="utf-8") if file.is_file() else ""
-    if template and template != (tokenizer.chat_template or ""):
+    template = read_template(folder)
+    if template and template != tokenizer.chat_template:
         notes.append("the adapter was trained with another chat template than the base model's; the adapter's "
                      "is written")  # fmt: skip
         tokenizer.chat_template, changed = template, True

@@ -10,9 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
-from weightwright.export.gguf.vocabulary import adds_token, chat_template, turn_end
+from weightwright.data.render import render
+from weightwright.data.turn_end import turn_ends
+from weightwright.errors import DataError, Place
+from weightwright.export.gguf.vocabulary import adds_token
+from weightwright.ports import Message, Role
 
-Turns = Sequence[tuple[str, str]]  # role, content
+Turns = Sequence[tuple[Role, str]]  # role, content
 _Render = Callable[[Turns, bool], str | None]
 
 _SYSTEM, _USER, _ANSWER, _SECOND = (f"\u2e28{word}\u2e29" for word in ("zero", "one", "two", "three"))
@@ -63,7 +67,7 @@ def modelfile(tokenizer: Any, file_name: str) -> str:
 
 def shape_of(tokenizer: Any) -> Shape | str:
     """The shape of the tokenizer's chat template, or why it has none that a Go template can follow."""
-    if not chat_template(tokenizer):
+    if not tokenizer.chat_template:
         return "the model has no chat template"
     render, bos = _renderer(tokenizer), str(tokenizer.bos_token or "")
     shape = _read_off(render, bos, str(tokenizer.eos_token or ""))
@@ -133,8 +137,11 @@ def go_template(shape: Shape) -> str:
 
 def _stops(tokenizer: Any) -> list[str]:
     """The tokens that end an answer, as text."""
-    ids = (turn_end(tokenizer), tokenizer.eos_token_id)
-    return list(dict.fromkeys(tokenizer.convert_ids_to_tokens(i) for i in ids if i is not None))
+    ends = turn_ends(tokenizer)
+    ids = (*ends.token_ids, tokenizer.eos_token_id)
+    return list(
+        dict.fromkeys((*(tokenizer.convert_ids_to_tokens(i) for i in ids if i is not None), *ends.texts))
+    )
 
 
 # -- reading off -------------------------------------------------------------------------------------
@@ -142,16 +149,15 @@ def _stops(tokenizer: Any) -> list[str]:
 
 def _renderer(tokenizer: Any) -> _Render:
     """Renders a conversation, asked to go on or not; None where the template refuses it."""
-    from jinja2 import TemplateError
 
-    def render(turns: Turns, go_on: bool) -> str | None:
-        messages = [{"role": role, "content": content} for role, content in turns]
+    def rendered(turns: Turns, go_on: bool) -> str | None:
+        messages = [Message(role, content) for role, content in turns]
         try:
-            return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=go_on))
-        except TemplateError:
+            return render(messages, tokenizer, Place(), generation_prompt=go_on)
+        except DataError:
             return None
 
-    return render
+    return rendered
 
 
 def _read_off(render: _Render, bos: str, eos: str) -> Shape | str:

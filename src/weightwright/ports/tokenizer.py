@@ -23,8 +23,8 @@ class Tokenizer(Protocol):
         ...
 
     @property
-    def chat_template(self) -> str | None:
-        """The chat template in Jinja; None where there is none."""
+    def chat_template(self) -> str | Mapping[str, str] | None:
+        """The chat template in Jinja, or several by name; None where there is none."""
         ...
 
     def __call__(

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from weightwright.files import whole_folder
 from weightwright.ports import Tokenizer
-from weightwright.weights.origin import ORIGIN_FILE, TEMPLATE_FILE, template_hash
+from weightwright.weights.ends import write_turn_ends
+from weightwright.weights.origin import ORIGIN_FILE
+from weightwright.weights.templates import name_known_class, template_hash, write_template
 
 
 def save_adapter(
@@ -26,12 +28,12 @@ def save_adapter(
     `weightwright.json` beside it holds the template's hash and the base model's fingerprint, so that
     whoever loads the adapter can see whether it stands on the same ground.
     """
-    template = tokenizer.chat_template or ""
+    template = tokenizer.chat_template
     origin = {"template_sha256": template_hash(template), "base_fingerprint": base_fingerprint}
     with whole_folder(target) as beside:
         whole.save_pretrained(str(beside), save_embedding_layers=False, state_dict=weights)
         (beside / "README.md").unlink(missing_ok=True)
-        (beside / TEMPLATE_FILE).write_text(template, encoding="utf-8")
+        write_template(beside, template)
         (beside / ORIGIN_FILE).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
     return target
 
@@ -43,4 +45,6 @@ def save_model(
     with whole_folder(target) as beside:
         model.save_pretrained(str(beside), state_dict=weights)
         tokenizer.save_pretrained(str(beside))
+        write_turn_ends(beside, tokenizer)
+        name_known_class(beside)
     return target

@@ -4,6 +4,7 @@ __all__ = [
     "adapter",
     "advised",
     "describe",
+    "ends",
     "gguf_header",
     "load",
     "origin",
@@ -11,4 +12,5 @@ __all__ = [
     "quantized",
     "quiet",
     "source",
+    "templates",
 ]

@@ -19,6 +19,7 @@ from weightwright.home import cache
 from weightwright.hub import weight_files
 from weightwright.weights.quiet import quiet
 
+_NAMED_TEMPLATE = "tokenizer.chat_template."
 _swapping = threading.Lock()
 
 
@@ -39,6 +40,12 @@ def side_folder(file: Path) -> Path:
 def metadata(file: Path) -> dict[str, Any]:
     """The single values in a GGUF file's header, without its arrays, and `parameters`. Raises ModelError."""
     weight_files.check_whole(file)
+    return dict(_metadata(file, file.stat().st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=2)  # loading asks several times, and a read takes up to seconds
+def _metadata(file: Path, mtime_ns: int) -> dict[str, Any]:
+    del mtime_ns
     from gguf import GGUFValueType
 
     opened = reader(file)
@@ -49,6 +56,13 @@ def metadata(file: Path) -> dict[str, Any]:
     }
     values["parameters"] = sum(int(tensor.n_elements) for tensor in opened.tensors)
     return values
+
+
+def named_templates(file: Path) -> dict[str, str]:
+    """The chat templates beside the default one, by name."""
+    named = {name.removeprefix(_NAMED_TEMPLATE): text for name, text in metadata(file).items()
+             if name.startswith(_NAMED_TEMPLATE)}  # fmt: skip
+    return {name: str(text) for name, text in named.items()}
 
 
 def reader(file: Path) -> Any:

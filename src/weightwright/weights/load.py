@@ -17,6 +17,7 @@ from weightwright.machine.device import default_precision, pick_device
 from weightwright.options import Precision
 from weightwright.ports import Progress, silent
 from weightwright.weights import gguf_header, quantized, support
+from weightwright.weights.ends import end_ids
 from weightwright.weights.quiet import quiet
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Loaded:
     `name` is the address without its adapter, `path` its folder or GGUF file, `fingerprint` changes when its
     weights, config or tokenizer do, `context_tokens` is how many tokens it can attend to. `precision` is what was
     asked for: the weights here are bf16 or f32, the engine packs them into int8 or int4. Where there is a `source`,
-    the model's linear layers have no weights yet (they are on the meta device) and take them from it.
+    the model's linear layers have no weights yet (they are on the meta device) and take them from it. `end_ids` are
+    the tokens that end a text, as the files say.
     """
 
     model: "PreTrainedModel"
@@ -50,6 +52,7 @@ class Loaded:
     context_tokens: int
     precision: Precision = "auto"
     source: "WeightSource | None" = None
+    end_ids: tuple[int, ...] = ()
 
 
 def load(
@@ -93,6 +96,7 @@ def load(
         context_tokens=context_tokens(model.config),
         precision=wanted,
         source=source,
+        end_ids=end_ids(path),
     )
 
 
@@ -166,12 +170,16 @@ def _tokenizer(path: Path, trust_remote_code: bool) -> "PreTrainedTokenizerBase"
     try:
         folder = gguf_header.side_folder(path) if path.is_file() else path
         with quiet():
-            return AutoTokenizer.from_pretrained(
+            tokenizer = AutoTokenizer.from_pretrained(
                 str(folder), local_files_only=True, trust_remote_code=trust_remote_code
             )
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
         raise ModelError(f"the tokenizer of {path} cannot be loaded: {_first_line(error)}; the folder needs "
                          "tokenizer.json or tokenizer.model") from error  # fmt: skip
+    named = gguf_header.named_templates(path) if path.is_file() else {}
+    if named:
+        tokenizer.chat_template = {"default": tokenizer.chat_template} | named
+    return tokenizer
 
 
 def _dtype(name: str) -> "torch.dtype":

@@ -1,20 +1,14 @@
 """What an adapter was trained on, kept in its folder, and whether the model that it is put on is the same."""
 
-import hashlib
 from pathlib import Path
 
 from weightwright.hub import weight_files
+from weightwright.weights.templates import TEMPLATE_FILE, Template, template_hash
 
 ORIGIN_FILE = "weightwright.json"
-TEMPLATE_FILE = "chat_template.jinja"
 
 
-def template_hash(template: str) -> str:
-    """By which a chat template is known."""
-    return hashlib.sha256(template.encode()).hexdigest()
-
-
-def differences(folder: Path, fingerprint: str, template: str) -> list[str]:
+def differences(folder: Path, fingerprint: str, template: Template | None) -> list[str]:
     """What an adapter's folder says about its base model that does not hold for this one; nothing where it says none.
 
     `fingerprint` is that of the weights (`Loaded.fingerprint`), `template` the chat template that will be used.

@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from weightwright.errors import ModelError
+from weightwright.data.render import render
+from weightwright.data.turn_end import turn_ends
+from weightwright.errors import DataError, ModelError, Place
 from weightwright.export.merge import Whole
+from weightwright.ports import Message
 from weightwright.weights import gguf_header
 
 # transformers' table of cutting rules has several names for some: those of llama.cpp's own files
@@ -43,8 +46,10 @@ def add_vocabulary(writer: Any, model: Whole) -> list[str]:
         notes.append("llama.cpp puts a space before text behind a special token, too, where this tokenizer puts one "
                      "only before the first word; in conversations some tokens differ")  # fmt: skip
     notes += _special_tokens(writer, tokenizer, model.model.config, rows)
-    template = chat_template(tokenizer)
-    if template:
+    template = tokenizer.chat_template
+    if isinstance(template, Mapping):
+        writer.add_chat_template([{"name": name, "template": text} for name, text in template.items()])
+    elif template:
         writer.add_chat_template(template)
     return notes
 
@@ -56,38 +61,6 @@ def adds_token(tokenizer: Any, *, at_end: bool = False) -> bool:
     if wanted is None or len(ids) == len(bare):
         return False
     return bool(ids[-1 if at_end else 0] == wanted and (bare[-1:] if at_end else bare[:1]) != [wanted])
-
-
-def chat_template(tokenizer: Any) -> str:
-    """The chat template, the default one of several; "" where there is none."""
-    template = tokenizer.chat_template or ""
-    if isinstance(template, Mapping):
-        template = template.get("default") or next(iter(template.values()))
-    return str(template)
-
-
-def turn_end(tokenizer: Any) -> int | None:
-    """The special token that the chat template writes after an answer; None where it writes none."""
-    from jinja2 import TemplateError
-
-    if not tokenizer.chat_template:
-        return None
-    answer = "\u2e28answer\u2e29"
-    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": answer}]
-    try:
-        text = str(tokenizer.apply_chat_template(turns, tokenize=False))
-    except TemplateError:
-        return None
-    _, separator, tail = text.rpartition(answer)
-    if not separator or not tail.strip():
-        return None
-    first = tokenizer(tail.strip(), add_special_tokens=False)["input_ids"][0]
-    return int(first) if first in tokenizer.all_special_ids or _is_special(tokenizer, first) else None
-
-
-def _is_special(tokenizer: Any, token: int) -> bool:
-    added = tokenizer.added_tokens_decoder.get(token)
-    return bool(added is not None and added.special)
 
 
 def _copied(writer: Any, file: Path, rows: int) -> bool:
@@ -238,7 +211,7 @@ def _special_tokens(writer: Any, tokenizer: Any, config: Any, rows: int) -> list
     configured = config.eos_token_id
     first = configured[0] if isinstance(configured, list) and configured else configured
     end = tokenizer.eos_token_id if held(tokenizer.eos_token_id) else first
-    turn = turn_end(tokenizer)
+    turn, call = (*(i for i in turn_ends(tokenizer).token_ids if held(i)), None, None)[:2]
     notes = []
     if end is None:
         end = turn
@@ -252,6 +225,8 @@ def _special_tokens(writer: Any, tokenizer: Any, config: Any, rows: int) -> list
         writer.add_eos_token_id(end)
     if turn is not None and turn != end:
         writer.add_eot_token_id(turn)
+    if call is not None and call != end:
+        writer.add_eom_token_id(call)
     if held(tokenizer.unk_token_id):
         writer.add_unk_token_id(tokenizer.unk_token_id)
     if held(tokenizer.pad_token_id):
@@ -266,10 +241,8 @@ def _special_tokens(writer: Any, tokenizer: Any, config: Any, rows: int) -> list
 
 
 def _begins_with_bos(tokenizer: Any) -> bool:
-    from jinja2 import TemplateError
-
     try:
-        text = str(tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False))
-    except TemplateError:
+        text = render((Message("user", "a"),), tokenizer, Place())
+    except DataError:
         return True  # nothing is known, so nothing is said
     return text.startswith(str(tokenizer.bos_token))
