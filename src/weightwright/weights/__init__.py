@@ -2,6 +2,7 @@
 
 __all__ = [
     "adapter",
+    "adapter_config",
     "advised",
     "describe",
     "ends",

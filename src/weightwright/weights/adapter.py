@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from weightwright.errors import ModelError
+from weightwright.weights.adapter_config import PLAIN, WEIGHTS_FILE, read_config, start_of
 
 _BASE = "__base__"  # peft's name for "no adapter" in a mixed batch
 _PREFIX = "base_model.model."  # what peft puts before the model's own names
@@ -26,19 +27,17 @@ _TENSOR = re.compile(
     r"(?P<path>.+)\.lora_((?P<which>[AB])\.(?P<kind>weight|bias)|(?P<magnitude>magnitude_vector)(\.weight)?)"
 )
 _SAVED_BASE = ".base_layer.weight"  # peft saves a targeted lm_head's own matrix too
-_MERGE = "merge it into its base model (peft's merge_and_unload) and give the merged folder as the model"
-_REFUSED = {
+_MERGE = (
+    "merge it into its base model (weightwright merge MODEL+ADAPTER) and give the merged folder as the model"
+)
+_MERGED = {
     "modules_to_save": "whole copies of modules beside its low-rank matrices",
     "trainable_token_indices": "trained embeddings of single tokens",
-    "layer_replication": "layers of the base model repeated",
-    "alora_invocation_tokens": "activated LoRA begins in the middle of a prompt",
-    "use_qalora": "QA-LoRA pools its input",
     "use_bdlora": "block-diagonal LoRA",
-    "arrow_config": "Arrow routes tokens between adapters",
     "kasa_config": "KaSA truncates the base weights",
     "monteclora_config": "MonteCLoRA samples around its matrices",
 }  # fields of peft 0.21's LoraConfig that change what the forward pass computes
-_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # these starts subtract from the base weights
+_CHANGES_BASE = ("pissa", "olora")  # these starts subtract from the base weights, the same each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def refuse_experts(name: str, what: str) -> NoReturn:
 def read_adapter(name: str, folder: Path) -> Adapter:
     """Read a LoRA adapter in PEFT's format. Raises ModelError when it is another kind or cannot be used."""
     config = _read_config(name, folder)
-    tensors = _read_tensors(name, folder / "adapter_model.safetensors")
+    tensors = _read_tensors(name, folder / WEIGHTS_FILE)
     pairs: dict[str, dict[str, Tensor]] = {}
     saved_base: dict[str, tuple[int, ...]] = {}
     for key, tensor in sorted(tensors.items()):
@@ -107,26 +106,12 @@ def read_adapter(name: str, folder: Path) -> Adapter:
 
 def _read_config(name: str, folder: Path) -> dict[str, Any]:
     """The adapter's configuration, after looking at what would fail later with a worse message."""
-    file = folder / "adapter_config.json"
-    if not file.is_file():
-        raise ModelError(f"adapter {name!r}: {folder} holds no adapter_config.json (PEFT's format)")
+    config = read_config(f"adapter {name!r}", folder)
     if not name or "." in name or name == _BASE:
         raise ModelError(f"adapter name {name!r} cannot be used; choose one without dots")
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise ModelError(
-            f"adapter {name!r}: {folder} holds no adapter_model.safetensors; "
-            "pickled weights are not read, save it with safe_serialization=True"
-        )
-    try:
-        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        kind = str(config["peft_type"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"adapter {name!r}: {file} is not PEFT's adapter_config.json") from error
-    if kind != "LORA":
-        raise ModelError(f"adapter {name!r} is of kind {kind}; this engine applies LoRA adapters")
     if config.get("target_parameters"):
         refuse_experts(name, "target_parameters=" + json.dumps(config["target_parameters"]))
-    for field, meaning in _REFUSED.items():
+    for field, meaning in _MERGED.items():
         if config.get(field):
             value = json.dumps(config[field])
             raise ModelError(
@@ -136,11 +121,10 @@ def _read_config(name: str, folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"adapter {name!r} has bias={config['bias']!r}: it changes the base model's own biases; {_MERGE}"
         )
-    start = str(config.get("init_lora_weights", True)).lower()
-    if start.startswith(_CHANGES_BASE):
+    if start_of(config).startswith(_CHANGES_BASE):
         raise ModelError(
-            f"adapter {name!r} has init_lora_weights={start!r}, which changes the base weights; save it as "
-            "plain LoRA (peft's save_pretrained with path_initial_model_for_weight_conversion)"
+            f"adapter {name!r} has init_lora_weights={start_of(config)!r}, which changes the base weights; {PLAIN}, "
+            f"or {_MERGE}"
         )
     return config
 
@@ -164,6 +148,10 @@ def _refuse_tensor(name: str, key: str) -> NoReturn:
         )
     if ".experts." in key:
         refuse_experts(name, key)
+    if key.endswith(".weight") and "lora_" not in key:
+        raise ModelError(
+            f"adapter {name!r} holds a whole matrix ({key}), as those with added tokens do; {_MERGE}"
+        )
     raise ModelError(f"adapter {name!r} holds a tensor that is no part of LoRA or DoRA: {key}; {_MERGE}")
 
 
