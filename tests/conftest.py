@@ -9,6 +9,8 @@ import pytest
 
 import weightwright  # noqa: F401 - before torch: WEIGHTWRIGHT_CPU holds it to another CPU's features
 
+from .watch import pytest_timeout_set_timer  # noqa: F401 - a hook
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

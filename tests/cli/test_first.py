@@ -26,9 +26,7 @@ def suggested(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 def run(*arguments: str, cwd: Path | None = None, **kwargs: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "weightwright", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=240, cwd=cwd, **kwargs
-    )
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, **kwargs)
 
 
 @pytest.mark.model

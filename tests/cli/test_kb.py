@@ -221,7 +221,7 @@ def test_ctrl_c_exits_130_and_leaves_whole_documents(home, run):
     )
     assert "indexing" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     assert process.returncode == 130
     assert "Traceback" not in err
     before = run("kb", "list", "kb.db", "--json")["documents"]

@@ -72,7 +72,7 @@ def test_rows_of_different_adapters_in_one_batch_are_each_their_own(tiny_model, 
         replies = [
             engine.submit(ChatRequest(prompt_token_ids=PROMPT, params=GREEDY, adapter=name)) for name in names
         ]
-        got = [reply.result(60).completions[0].token_ids for reply in replies]
+        got = [reply.result().completions[0].token_ids for reply in replies]
         wanted = {name: expected(tiny_model, adapters.get(name)) for name in set(names)}
         assert got == [wanted[name] for name in names]
         assert len(set(got)) == 5  # no adapter read another's blocks
@@ -87,12 +87,12 @@ def test_loaded_and_dropped_while_others_answer(tiny_model, adapters) -> None:
         first = engine.submit(ChatRequest(prompt_token_ids=PROMPT, params=long, adapter="a0"))
         engine.load_adapter("a1", adapters["a1"])
         second = engine.submit(ChatRequest(prompt_token_ids=PROMPT, params=GREEDY, adapter="a1"))
-        assert second.result(60).completions[0].token_ids == expected(tiny_model, adapters["a1"])
+        assert second.result().completions[0].token_ids == expected(tiny_model, adapters["a1"])
         engine.drop_adapter("a1")
         assert engine.adapters == ("a0",)
         with pytest.raises(RequestError, match="there is no adapter 'a1'; adapters: a0"):
-            engine.submit(ChatRequest(prompt_token_ids=PROMPT, params=GREEDY, adapter="a1")).result(60)
-        assert first.result(60).completions[0].token_ids[:16] == expected(tiny_model, adapters["a0"])
+            engine.submit(ChatRequest(prompt_token_ids=PROMPT, params=GREEDY, adapter="a1")).result()
+        assert first.result().completions[0].token_ids[:16] == expected(tiny_model, adapters["a0"])
         with pytest.raises(ModelError, match="holds no adapter_config"):
             engine.load_adapter("nothing", tiny_model / "absent")
     finally:
@@ -106,7 +106,7 @@ def test_dropping_an_adapter_fails_the_requests_that_use_it(tiny_model, adapters
         reply = engine.submit(ChatRequest(prompt_token_ids=PROMPT, params=long, adapter="a0"))
         engine.drop_adapter("a0")
         with pytest.raises(RequestError, match="'a0' was dropped while the request ran"):
-            reply.result(60)
+            reply.result()
         assert engine.stats.free_blocks == engine.stats.blocks
     finally:
         engine.close()
@@ -177,7 +177,7 @@ def test_row_lengths_are_worked_out_aside_and_kept_beside_the_adapter(
 
     def answer(engine: Engine) -> tuple[int, ...]:
         asked = ChatRequest(prompt_token_ids=PROMPT, params=GREEDY, adapter="dora")
-        return engine.submit(asked).result(60).completions[0].token_ids
+        return engine.submit(asked).result().completions[0].token_ids
 
     for times in range(3):
         engine = opened(tiny_model, {})
@@ -245,11 +245,9 @@ def test_an_adapter_goes_in_between_the_steps_of_others(tiny_model, adapters, mo
         puts = [at for at, what in enumerate(order) if what == "put"]
         assert len(puts) > 8
         assert all(order[at + 1] == "step" for at in puts[:-1])
-        free = tuple(reply.result(60).completions[0].token_ids)
+        free = tuple(reply.result().completions[0].token_ids)
         asked = ChatRequest(prompt_token_ids=PROMPT, params=GREEDY, adapter="a1")
-        assert engine.submit(asked).result(60).completions[0].token_ids == expected(
-            tiny_model, adapters["a1"]
-        )
+        assert engine.submit(asked).result().completions[0].token_ids == expected(tiny_model, adapters["a1"])
         assert free[:16] == expected(tiny_model, adapters["a0"])
     finally:
         engine.close()
@@ -275,7 +273,7 @@ def test_an_adapter_that_fails_half_way_leaves_nothing(tiny_model, adapters, mon
             if name == "a2":
                 engine.load_adapter(name, adapters[name])  # fewer modules, into the same slot
             asked = ChatRequest(prompt_token_ids=PROMPT, params=GREEDY, adapter=name)
-            assert engine.submit(asked).result(60).completions[0].token_ids == expected(
+            assert engine.submit(asked).result().completions[0].token_ids == expected(
                 tiny_model, adapters[name]
             )
     finally:

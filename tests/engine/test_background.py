@@ -204,11 +204,11 @@ def states(tiny_model: Path, text: str) -> torch.Tensor:
 @pytest.mark.parametrize("pooling", ["mean", "last"])
 def test_embeddings_are_transformers_states_pooled_whatever_runs_beside(engine, tiny_model, pooling) -> None:
     long = SamplingParams(temperature=0, max_tokens=300, ignore_eos=True)
-    free = engine.submit(ChatRequest(prompt="Hello", params=long)).result(60).completions[0].token_ids
+    free = engine.submit(ChatRequest(prompt="Hello", params=long)).result().completions[0].token_ids
     replies = [engine.submit(ChatRequest(prompt="Hello", params=long)) for _ in range(2)]
     found = engine.embed(TEXTS * 4, pooling=pooling)
     for reply in replies:
-        assert reply.result(60).completions[0].token_ids == free
+        assert reply.result().completions[0].token_ids == free
     for number, text in enumerate(TEXTS * 4):
         known = states(tiny_model, text)
         wanted = (known.mean(0) if pooling == "mean" else known[-1]).numpy()
@@ -250,7 +250,7 @@ def test_an_owner_that_fails_fails_alone(engine, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(EngineError, match="the model failed: division by zero"):
             engine.embed(["Hello"])
     assert engine.embed(["Hello"]).shape == (1, 64)
-    assert reply.result(60).usage.completion_tokens == 200
+    assert reply.result().usage.completion_tokens == 200
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The engine against transformers' own generation, and what many requests at once must not change."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_batched_greedy_equals_transformers_one_by_one(engine: Engine, tiny_mode
     requests = [ChatRequest(prompt=p, params=GREEDY) for p in PROMPTS]
     requests += [ChatRequest(prompt=p, adapter="one", params=GREEDY) for p in PROMPTS]
     replies = [engine.submit(request) for request in requests]
-    got = [list(reply.result(60).completions[0].token_ids) for reply in replies]
+    got = [list(reply.result().completions[0].token_ids) for reply in replies]
     expected = [reference(tiny_model, p) for p in PROMPTS] + [reference(tiny_model, p, lora) for p in PROMPTS]
     assert got == expected
     assert got[: len(PROMPTS)] != got[len(PROMPTS) :]
@@ -75,22 +76,22 @@ def test_rows_that_leave_at_different_times_leave_the_others_as_they_are(
         for p, n in lengths.items()
     }
     for prompt, n in lengths.items():
-        assert list(replies[prompt].result(60).completions[0].token_ids) == reference(tiny_model, prompt)[:n]
+        assert list(replies[prompt].result().completions[0].token_ids) == reference(tiny_model, prompt)[:n]
 
 
 def test_a_seeded_sample_does_not_depend_on_what_runs_beside_it(engine: Engine) -> None:
     params = SamplingParams(max_tokens=20, temperature=1.0, top_p=0.9, top_k=50, seed=7, ignore_eos=True)
-    alone = engine.submit(ChatRequest(prompt="Hello", params=params)).result(60)
+    alone = engine.submit(ChatRequest(prompt="Hello", params=params)).result()
     others = [engine.submit(ChatRequest(prompt=p, params=SamplingParams(max_tokens=30))) for p in PROMPTS]
-    beside = engine.submit(ChatRequest(prompt="Hello", params=params)).result(60)
+    beside = engine.submit(ChatRequest(prompt="Hello", params=params)).result()
     assert beside.completions[0].token_ids == alone.completions[0].token_ids
     for other in others:
-        other.result(60)
+        other.result()
 
 
 def test_n_completions_have_their_own_indices_and_differ(engine: Engine) -> None:
     params = SamplingParams(max_tokens=12, n=3, seed=1, ignore_eos=True)
-    result = engine.submit(ChatRequest(prompt="Hello", params=params)).result(60)
+    result = engine.submit(ChatRequest(prompt="Hello", params=params)).result()
     assert [c.index for c in result.completions] == [0, 1, 2]
     assert len({c.token_ids for c in result.completions}) == 3
     assert result.usage.completion_tokens == 36
@@ -103,19 +104,20 @@ def test_the_last_stream_begins_before_the_first_ends(engine: Engine) -> None:
     for number, reply in enumerate(replies):
         reply.on_piece(lambda piece, n=number: order.append((n, piece.finish_reason or "")))
     for reply in replies:
-        reply.result(60)
+        reply.result()
     first_end = next(i for i, (_, reason) in enumerate(order) if reason)
     assert {n for n, _ in order[:first_end]} == {0, 1, 2, 3}
 
 
 def test_cancelling_ends_one_request_and_frees_its_row(engine: Engine) -> None:
     long = SamplingParams(max_tokens=400, temperature=0, ignore_eos=True)
-    begun = threading.Event()
+    begun, go_on = threading.Event(), threading.Event()
     reply = engine.submit(ChatRequest(prompt="Hello", params=long))
-    reply.on_piece(lambda _: begun.set())
-    assert begun.wait(60)
+    reply.on_piece(lambda _: (begun.set(), go_on.wait()))  # the engine's thread waits at the first token
+    begun.wait()
     reply.cancel()
-    result = reply.result(60)
+    go_on.set()
+    result = reply.result()
     assert result.completions[0].finish_reason == "cancelled"
     assert 0 < len(result.completions[0].token_ids) < 400
     engine.score("a", ["b"])  # runs in the engine's thread, after the row was dropped
@@ -142,8 +144,8 @@ def test_cancelling_ends_one_request_and_frees_its_row(engine: Engine) -> None:
 def test_a_wrong_request_fails_alone(engine: Engine, request_: ChatRequest, message: str) -> None:
     good = engine.submit(ChatRequest(prompt="Hello", params=GREEDY))
     with pytest.raises(RequestError, match=message):
-        engine.submit(request_).result(60)
-    assert len(good.result(60).completions[0].token_ids) == 24
+        engine.submit(request_).result()
+    assert len(good.result().completions[0].token_ids) == 24
 
 
 def test_a_row_that_breaks_breaks_alone(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,22 +160,22 @@ def test_a_row_that_breaks_breaks_alone(engine: Engine, monkeypatch: pytest.Monk
     bad = engine.submit(ChatRequest(prompt="Hello", params=GREEDY.model_copy(update={"stop": ("break",)})))
     good = engine.submit(ChatRequest(prompt="Hello", params=GREEDY))
     with pytest.raises(EngineError, match="the request failed: broken"):
-        bad.result(60)
-    assert len(good.result(60).completions[0].token_ids) == 24
+        bad.result()
+    assert len(good.result().completions[0].token_ids) == 24
     engine.score("a", ["b"])
     assert engine.stats.free_blocks == engine.stats.blocks
 
 
 def test_beams_do_not_end_before_min_tokens(engine: Engine) -> None:
     beams = SamplingParams(use_beam_search=True, best_of=3, n=3, temperature=0, max_tokens=9)
-    free = engine.submit(ChatRequest(prompt="Hello", params=beams)).result(60)
+    free = engine.submit(ChatRequest(prompt="Hello", params=beams)).result()
     end = free.completions[0].token_ids[1]
     stopping = beams.model_copy(update={"stop_token_ids": (end,)})
-    early = engine.submit(ChatRequest(prompt="Hello", params=stopping)).result(60)
+    early = engine.submit(ChatRequest(prompt="Hello", params=stopping)).result()
     assert any(len(completion.token_ids) < 6 for completion in early.completions)
     held = engine.submit(
         ChatRequest(prompt="Hello", params=stopping.model_copy(update={"min_tokens": 6}))
-    ).result(60)
+    ).result()
     assert all(
         len(completion.token_ids) > 6 or completion.finish_reason == "length"
         for completion in held.completions
@@ -183,27 +185,27 @@ def test_beams_do_not_end_before_min_tokens(engine: Engine) -> None:
 
 def test_messages_go_through_the_template(engine: Engine) -> None:
     turns = (Message("user", "Hello"),)
-    by_template = engine.submit(ChatRequest(messages=turns, params=GREEDY)).result(60)
+    by_template = engine.submit(ChatRequest(messages=turns, params=GREEDY)).result()
     written = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
-    by_hand = engine.submit(ChatRequest(prompt=written, params=GREEDY)).result(60)
+    by_hand = engine.submit(ChatRequest(prompt=written, params=GREEDY)).result()
     assert by_template.completions == by_hand.completions
     assert by_template.usage.prompt_tokens == by_hand.usage.prompt_tokens
     assert by_hand.usage.cached_tokens == 16  # the block that both begin with
 
 
 def test_stop_token_and_stop_text_end_a_completion(engine: Engine) -> None:
-    free = engine.submit(ChatRequest(prompt="Hello", params=GREEDY)).result(60).completions[0]
+    free = engine.submit(ChatRequest(prompt="Hello", params=GREEDY)).result().completions[0]
     token = free.token_ids[5]
     first = free.token_ids.index(token)
     params = GREEDY.model_copy(update={"stop_token_ids": (token,)})
-    ended = engine.submit(ChatRequest(prompt="Hello", params=params)).result(60).completions[0]
+    ended = engine.submit(ChatRequest(prompt="Hello", params=params)).result().completions[0]
     assert ended.finish_reason == "stop"
     assert ended.token_ids == free.token_ids[: first + 1]
 
 
 def test_logprobs_are_those_of_the_model(engine: Engine, tiny_model: Path) -> None:
     params = GREEDY.model_copy(update={"logprobs": 2, "max_tokens": 4})
-    shown = engine.submit(ChatRequest(prompt="Hello", params=params)).result(60).completions[0]
+    shown = engine.submit(ChatRequest(prompt="Hello", params=params)).result().completions[0]
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     ids = AutoTokenizer.from_pretrained(tiny_model)("Hello")["input_ids"]
     with torch.inference_mode():
@@ -220,7 +222,7 @@ def test_logprobs_of_parts_of_characters_have_their_bytes(engine: Engine) -> Non
     params = SamplingParams(
         temperature=0, max_tokens=20, logprobs=5, prompt_logprobs=5, structured_outputs=form
     )
-    result = engine.submit(ChatRequest(prompt=text, params=params)).result(60)
+    result = engine.submit(ChatRequest(prompt=text, params=params)).result()
     (completion,) = result.completions
     assert completion.text == text
     spelt = b"".join(one.bytes for one in completion.logprobs)
@@ -286,7 +288,7 @@ def test_tokens_across_the_join_are_scored(words: Engine, prompt, completions, t
     for completion, score in zip(completions, scores, strict=True):
         ids = tuple(words.tokenizer.encode(prompt + completion))
         asked = ChatRequest(prompt_token_ids=ids, params=SamplingParams(max_tokens=1, prompt_logprobs=0))
-        known = words.submit(asked).result(60).prompt_logprobs
+        known = words.submit(asked).result().prompt_logprobs
         expected = sum(one.logprob for one in known[-score.tokens :])
         assert score.log_likelihood == pytest.approx(expected, abs=1e-4)
 
@@ -313,22 +315,27 @@ def test_a_model_that_fails_in_a_step_fails_its_requests_and_serves_the_next(
     run = engine._runner.run
     monkeypatch.setattr(engine._runner, "run", lambda *_: 1 / 0)
     with pytest.raises(EngineError, match="the model failed: division by zero"):
-        engine.submit(ChatRequest(prompt="Hello", params=GREEDY)).result(60)
+        engine.submit(ChatRequest(prompt="Hello", params=GREEDY)).result()
     monkeypatch.setattr(engine._runner, "run", run)
-    assert engine.submit(ChatRequest(prompt="Hello", params=GREEDY)).result(60).usage.completion_tokens == 24
+    assert engine.submit(ChatRequest(prompt="Hello", params=GREEDY)).result().usage.completion_tokens == 24
 
 
 def test_closing_ends_what_is_under_way(tiny_model: Path) -> None:
     engine = Engine(load(str(tiny_model), precision="f32"))
     begun = threading.Event()
-    pieces: list[Piece] = []
+
+    def held(_: Piece) -> None:
+        begun.set()
+        while not engine._closed:  # the engine's thread waits at its first token
+            os.sched_yield()
+
     reply = engine.submit(ChatRequest(prompt="x", params=SamplingParams(max_tokens=480, ignore_eos=True)))
-    reply.on_piece(lambda piece: (pieces.append(piece), begun.set()))
-    assert begun.wait(60)
+    reply.on_piece(held)
+    begun.wait()
     engine.close()
-    assert reply.result(1).completions[0].finish_reason == "cancelled"
+    assert reply.result().completions[0].finish_reason == "cancelled"
     with pytest.raises(RequestError, match="closed"):
-        engine.submit(ChatRequest(prompt="x")).result(1)
+        engine.submit(ChatRequest(prompt="x")).result()
 
 
 @pytest.mark.parametrize(

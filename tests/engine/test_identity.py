@@ -41,7 +41,7 @@ def expected(tiny_model: Path, prompts: list[tuple[int, ...]]) -> list[tuple[int
 def answers(engine: Engine, prompts, **params) -> list[tuple[int, ...]]:
     wanted = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True, **params)
     replies = [engine.submit(ChatRequest(prompt_token_ids=p, params=wanted)) for p in prompts]
-    return [reply.result(120).completions[0].token_ids for reply in replies]
+    return [reply.result().completions[0].token_ids for reply in replies]
 
 
 def test_alone_batched_chunked_and_through_a_shared_prefix(tiny_model, prompts, expected) -> None:
@@ -76,12 +76,12 @@ def test_speculation_changes_nothing(tiny_model, prompts, expected) -> None:
             temperature=0.8, seed=3, max_tokens=40, ignore_eos=True, repetition_penalty=1.2
         )
         request = ChatRequest(prompt_token_ids=prompts[1], params=sampled)
-        with_guesses = engine.submit(request).result(60).completions[0].token_ids
+        with_guesses = engine.submit(request).result().completions[0].token_ids
     finally:
         engine.close()
     plain = opened(tiny_model, speculate=0)
     try:
-        assert plain.submit(request).result(60).completions[0].token_ids == with_guesses
+        assert plain.submit(request).result().completions[0].token_ids == with_guesses
     finally:
         plain.close()
 
@@ -103,7 +103,7 @@ def test_beams_are_those_of_transformers(tiny_model: Path, prompts, penalty, ear
             use_beam_search=True, best_of=4, n=3, temperature=0, max_tokens=12, length_penalty=penalty,
             early_stopping=early_stopping,
         )  # fmt: skip
-        result = engine.submit(ChatRequest(prompt_token_ids=prompts[1], params=params)).result(60)
+        result = engine.submit(ChatRequest(prompt_token_ids=prompts[1], params=params)).result()
         assert [_until(list(c.token_ids), end) for c in result.completions] == theirs
         assert engine.stats.free_blocks == engine.stats.blocks
     finally:
@@ -124,7 +124,7 @@ def test_prompt_logprobs_are_those_of_transformers(tiny_model: Path, prompts) ->
     try:
         params = SamplingParams(max_tokens=2, temperature=0, prompt_logprobs=2)
         for _ in range(2):  # the second time its blocks are there, but the logits are wanted all the same
-            result = engine.submit(ChatRequest(prompt_token_ids=prompt, params=params)).result(60)
+            result = engine.submit(ChatRequest(prompt_token_ids=prompt, params=params)).result()
             found = result.prompt_logprobs
             assert found is not None
             assert len(found) == len(prompt)
@@ -141,20 +141,18 @@ def test_completions_of_one_prompt_branch_and_best_of_keeps_the_likeliest(tiny_m
     engine = opened(tiny_model)
     try:
         params = SamplingParams(n=5, seed=1, temperature=1.0, max_tokens=10, ignore_eos=True, logprobs=0)
-        all_five = (
-            engine.submit(ChatRequest(prompt_token_ids=prompts[1], params=params)).result(60).completions
-        )
+        all_five = engine.submit(ChatRequest(prompt_token_ids=prompts[1], params=params)).result().completions
         assert len({c.token_ids for c in all_five}) > 1
         alone = [
             engine.submit(
                 ChatRequest(prompt_token_ids=prompts[1], params=params.model_copy(update={"n": 1, "seed": 1 + i}))
-            ).result(60).completions[0].token_ids
+            ).result().completions[0].token_ids
             for i in range(5)
         ]  # fmt: skip
         assert [c.token_ids for c in all_five] == alone
         best = engine.submit(
             ChatRequest(prompt_token_ids=prompts[1], params=params.model_copy(update={"n": 2, "best_of": 5}))
-        ).result(60).completions  # fmt: skip
+        ).result().completions  # fmt: skip
         ranked = sorted(all_five, key=lambda c: -c.cumulative_logprob)
         assert [c.token_ids for c in best] == [c.token_ids for c in ranked[:2]]
         assert engine.stats.free_blocks == engine.stats.blocks
@@ -183,7 +181,7 @@ def test_cancelled_at_random_moments_nothing_is_left(tiny_model: Path, prompts) 
                     reply.cancel()
                 else:
                     reply.on_piece(lambda _, r=reply: r.cancel())
-        reasons = [c.finish_reason for reply in replies for c in reply.result(120).completions]
+        reasons = [c.finish_reason for reply in replies for c in reply.result().completions]
         assert "length" in reasons
         assert "cancelled" in reasons
         engine.score("a", ["b"])  # after everything that the cancellations set going

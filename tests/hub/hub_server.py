@@ -157,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[: self.hub.hold_after.pop(file)])
             self.wfile.flush()
             self.hub.held.set()
-            self.hub.release.wait(60)
+            self.hub.release.wait()
             self.close_connection = True
         else:
             self.wfile.write(body)

@@ -115,7 +115,7 @@ def test_a_knowledge_chat_answers_the_last_message_with_the_turns_before(knowled
         Message("user", QUESTION),
     )
     reply = chat.submit(ChatRequest(messages=turns, params=SamplingParams(max_tokens=9)))
-    [answer] = reply.result(timeout_s=30).completions
+    [answer] = reply.result().completions
     assert (answer.text, len(answer.citations)) == ("27 days [1].", 1)
     [request] = inner.requests
     assert [message.role for message in request.messages] == ["system", "user", "assistant", "user"]
@@ -130,8 +130,8 @@ def test_a_knowledge_chat_answers_the_last_message_with_the_turns_before(knowled
 def test_a_wrong_request_fails_alone(knowledge, request_):
     chat = KnowledgeChat(knowledge, Says("27 days [1]."))
     with pytest.raises(RequestError, match="user's question"):
-        chat.submit(request_).result(timeout_s=30)
-    assert chat.submit(grounded(QUESTION)).result(timeout_s=30).text == "27 days [1]."
+        chat.submit(request_).result()
+    assert chat.submit(grounded(QUESTION)).result().text == "27 days [1]."
     chat.close()
 
 
@@ -139,7 +139,7 @@ def test_a_failing_search_fails_the_reply(knowledge):
     chat = KnowledgeChat(knowledge, Says("x"))
     knowledge.store.close()
     with pytest.raises(StoreError, match="closed"):
-        chat.submit(grounded(QUESTION)).result(timeout_s=30)
+        chat.submit(grounded(QUESTION)).result()
     chat.close()
 
 
@@ -148,7 +148,7 @@ def test_a_failing_model_fails_the_reply(knowledge):
     reply = knowledge.submit(inner, grounded(QUESTION))
     inner.replies[0].fail(RequestError("too long"))
     with pytest.raises(RequestError, match="too long"):
-        reply.result(timeout_s=30)
+        reply.result()
 
 
 def test_cancelling_frees_the_model(knowledge):
@@ -156,19 +156,19 @@ def test_cancelling_frees_the_model(knowledge):
     reply = knowledge.submit(inner, grounded(QUESTION))
     inner.replies[0].push(Piece(0, "Everybody has"))
     reply.cancel()
-    [completion] = reply.result(timeout_s=30).completions
+    [completion] = reply.result().completions
     assert (completion.finish_reason, completion.text) == ("cancelled", "Everybody has")
 
 
 def test_cancelling_before_the_search_is_done_asks_nobody(knowledge):
     inner, gate = Says("27 days [1]."), threading.Event()
     found = knowledge.passages
-    knowledge.passages = lambda question, where: (gate.wait(30), found(question, where))[1]
+    knowledge.passages = lambda question, where: (gate.wait(), found(question, where))[1]
     chat = KnowledgeChat(knowledge, inner)
     reply = chat.submit(grounded(QUESTION))
     reply.cancel()
     gate.set()
-    assert reply.result(timeout_s=30).completions[0].finish_reason == "cancelled"
+    assert reply.result().completions[0].finish_reason == "cancelled"
     assert inner.requests == []
     chat.close()
 
@@ -176,9 +176,7 @@ def test_cancelling_before_the_search_is_done_asks_nobody(knowledge):
 def test_many_questions_at_once(knowledge):
     chat = KnowledgeChat(knowledge, Extract())
     replies = [chat.submit(grounded(QUESTION)) for _ in range(40)]
-    assert {reply.result(timeout_s=30).text for reply in replies} == {
-        "Everybody has 27 days of annual leave [1]."
-    }
+    assert {reply.result().text for reply in replies} == {"Everybody has 27 days of annual leave [1]."}
     chat.close()
 
 

@@ -55,7 +55,7 @@ def test_there_is_here(both: tuple, name: str) -> None:
         ChatRequest(prompt="Hello", params=params),
         ChatRequest(prompt_token_ids=(72, 105), params=params),
     ):
-        there, here = chat.submit(request).result(60), engine.submit(request).result(60)
+        there, here = chat.submit(request).result(), engine.submit(request).result()
         for ours, theirs in zip(here.completions, there.completions, strict=True):
             assert theirs.text == ours.text
             assert theirs.finish_reason == ours.finish_reason
@@ -73,4 +73,4 @@ def _tops(logprobs: tuple | None) -> list | None:
 def test_a_refusal_there_is_an_error_here(both: tuple) -> None:
     chat, _ = both
     with pytest.raises(RemoteError, match=r"400: .*outside the vocabulary"):
-        chat.submit(ChatRequest(prompt="x", params=SamplingParams(logit_bias={9999: 1.0}))).result(60)
+        chat.submit(ChatRequest(prompt="x", params=SamplingParams(logit_bias={9999: 1.0}))).result()

@@ -43,7 +43,7 @@ def sent(chat: RemoteChat, stub, request: ChatRequest) -> dict:
     """What the server was sent for a request."""
     stub.answers |= dict.fromkeys(("/v1/chat/completions", "/v1/completions"), (200, answer))
     stub.answers.setdefault("/v1/models", (200, {"data": [{"id": "m", "owned_by": "us"}]}))
-    chat.submit(request).result(30)
+    chat.submit(request).result()
     return stub.asked[-1][1]
 
 
@@ -151,9 +151,9 @@ def test_a_refusal_says_what_was_sent_beyond_openais_api(chat: RemoteChat, stub)
     stub.answers["/v1/chat/completions"] = 400, refused
     said = "400: Unrecognized request argument; sent beyond OpenAI's API: top_k, min_p; leave out"
     with pytest.raises(RemoteError, match=said):
-        chat.submit(chats(top_k=3, min_p=0.5, seed=1)).result(30)
+        chat.submit(chats(top_k=3, min_p=0.5, seed=1)).result()
     with pytest.raises(RemoteError, match=r"argument$"):
-        chat.submit(chats(seed=1)).result(30)
+        chat.submit(chats(seed=1)).result()
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_an_answer_without_what_was_asked_for_fails(
     stub.answers["/v1/models"] = 200, {"data": []}
     stub.answers["/v1/chat/completions"] = 200, events(*chunks)
     with pytest.raises(RemoteError, match=message):
-        chat.submit(request_).result(30)
+        chat.submit(request_).result()
 
 
 def test_prompt_logprobs_that_do_not_come_are_missed(chat: RemoteChat, stub) -> None:
@@ -186,7 +186,7 @@ def test_prompt_logprobs_that_do_not_come_are_missed(chat: RemoteChat, stub) -> 
     whole = {"choices": [{"index": 0, "text": "x", "finish_reason": "stop"}]}
     stub.answers["/v1/completions"] = 200, whole
     with pytest.raises(RemoteError, match="gave no prompt_logprobs"):
-        chat.submit(completes(prompt_logprobs=1)).result(30)
+        chat.submit(completes(prompt_logprobs=1)).result()
 
 
 DELTA = {"index": 0, "delta": {"content": "a\u2028b"}, "finish_reason": "stop"}
@@ -205,7 +205,7 @@ DELTA = {"index": 0, "delta": {"content": "a\u2028b"}, "finish_reason": "stop"}
 )
 def test_what_servers_stream_is_read(chat: RemoteChat, stub, answer: bytes) -> None:
     stub.answers["/v1/chat/completions"] = 200, answer
-    assert chat.submit(chats()).result(30).text == "a\u2028b"
+    assert chat.submit(chats()).result().text == "a\u2028b"
 
 
 def test_a_call_of_a_tool_that_cannot_be_read_is_not_passed_over(chat: RemoteChat, stub) -> None:
@@ -215,7 +215,7 @@ def test_a_call_of_a_tool_that_cannot_be_read_is_not_passed_over(chat: RemoteCha
         events({"choices": [DELTA | {"delta": {"tool_calls": [call]}}]}),
     )
     with pytest.raises(RemoteError, match=r"calls of tools \(weather\), which are not read; leave out tools"):
-        chat.submit(chats()).result(30)
+        chat.submit(chats()).result()
 
 
 def test_messages_go_out_with_all_that_they_carry(chat: RemoteChat, stub) -> None:
@@ -256,7 +256,7 @@ def test_thoughts_cached_tokens_and_stop_reasons_are_read(chat: RemoteChat, stub
             },
         ),
     )
-    result = chat.submit(chats()).result(30)
+    result = chat.submit(chats()).result()
     completion = result.completions[0]
     assert (completion.reasoning, completion.text, completion.stop_reason) == ("well, well", "Yes", 7)
     assert (result.usage.prompt_tokens, result.usage.cached_tokens) == (9, 8)
@@ -274,7 +274,7 @@ def test_logprobs_of_both_routes_are_read(chat: RemoteChat, stub) -> None:
     legacy = {"tokens": ["x"], "token_logprobs": [-1.0], "top_logprobs": [{"x": -1.0, "y": -0.5}]}
     choice = {"index": 0, "text": "x", "logprobs": legacy, "finish_reason": "stop"}
     stub.answers["/v1/completions"] = 200, events({"choices": [choice]})
-    chatted = chat.submit(chats(logprobs=1)).result(30).completions[0]
+    chatted = chat.submit(chats(logprobs=1)).result().completions[0]
     assert chatted.logprobs == (TokenLogprob(-1, "x", -1.0, ((-1, "y", -0.5),)),)
-    completed = chat.submit(completes(logprobs=1)).result(30).completions[0]
+    completed = chat.submit(completes(logprobs=1)).result().completions[0]
     assert completed.logprobs == (TokenLogprob(-1, "x", -1.0, ((-1, "y", -0.5), (-1, "x", -1.0))),)

@@ -54,7 +54,7 @@ def test_a_wrong_value_is_refused_with_value_limit_and_remedy(
     url: str, fields: dict, message: str, param: str | None
 ) -> None:
     body = {"model": "tiny", "messages": TURNS, "max_tokens": 12, **fields}
-    response = httpx.post(f"{url}/v1/chat/completions", content=json.dumps(body), headers=JSON)
+    response = httpx.post(f"{url}/v1/chat/completions", content=json.dumps(body), headers=JSON, timeout=None)
     error = response.json()["error"]
     assert (response.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
     assert message in error["message"]
@@ -62,7 +62,7 @@ def test_a_wrong_value_is_refused_with_value_limit_and_remedy(
 
 def test_a_body_that_is_no_json_object_says_so(url: str) -> None:
     def said(**body) -> str:
-        return httpx.post(f"{url}/v1/completions", **body).json()["error"]["message"]
+        return httpx.post(f"{url}/v1/completions", **body, timeout=None).json()["error"]["message"]
 
     assert said(json=[1]) == "the body is not a JSON object; send one, with Content-Type: application/json"
     assert said(content=b"{", headers={"content-type": "application/json"}).startswith(
@@ -76,18 +76,18 @@ def test_a_body_that_is_no_json_object_says_so(url: str) -> None:
 def test_a_request_that_fails_fails_alone(url: str, engine) -> None:
     """Beside one that breaks in the middle of its grammar another goes on undisturbed."""
     body = {"model": "tiny", "prompt": "Hello", "temperature": 0, "max_tokens": 60, "ignore_eos": True}
-    with httpx.stream("POST", f"{url}/v1/completions", json={**body, "stream": True}, timeout=60) as stream:
+    with httpx.stream("POST", f"{url}/v1/completions", json={**body, "stream": True}, timeout=None) as stream:
         lines = stream.iter_lines()
         first = next(line for line in lines if line)
         stuck = {"allowed_token_ids": [65], "bad_words": ["b"]}
-        failed = httpx.post(f"{url}/v1/completions", json=body | stuck, timeout=60)
+        failed = httpx.post(f"{url}/v1/completions", json=body | stuck, timeout=None)
         events = [first, *(line for line in lines if line)]
     assert failed.status_code == 400
     assert "no token is allowed" in failed.json()["error"]["message"]
     assert events[-1] == "data: [DONE]"
     texts = (json.loads(line.removeprefix("data: "))["choices"][0]["text"] for line in events[:-1])
     params = SamplingParams(temperature=0, max_tokens=60, ignore_eos=True)
-    alone = engine.submit(ChatRequest(prompt="Hello", params=params)).result(60)
+    alone = engine.submit(ChatRequest(prompt="Hello", params=params)).result()
     assert "".join(texts) == alone.text
 
 
@@ -111,7 +111,7 @@ def test_a_failed_prompt_ends_the_others_of_its_request(serving, stream: bool) -
     half = Half()
     url = serving([Offer("half", half)])
     body = {"model": "half", "prompt": ["good", "bad"], "stream": stream}
-    response = httpx.post(f"{url}/v1/completions", json=body, timeout=30)
+    response = httpx.post(f"{url}/v1/completions", json=body, timeout=None)
     assert (response.status_code, response.json()["error"]["message"]) == (400, "a bad prompt")
     assert "good" in half.cancelled
 
@@ -137,16 +137,17 @@ def test_a_client_that_goes_away_before_the_first_event_ends_its_request(serving
     head = f"POST /v1/{route} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     with socket.create_connection((url.host, url.port)) as connection:
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-        assert late.arrived.wait(30)
+        late.arrived.wait()
         assert not late.cancelled.is_set()
-    ended = late.cancelled.wait(30)
-    late.reply.fail(RequestError("over"))  # else a server that did not notice would never stop
-    assert ended
+    try:
+        late.cancelled.wait()
+    finally:
+        late.reply.fail(RequestError("over"))  # else a server that did not notice would never stop
 
 
 def test_a_fault_of_ours_has_openais_shape_too(serving) -> None:
     url = serving([Offer("half", Half())])
-    response = httpx.post(f"{url}/v1/completions", json={"model": "half", "prompt": "worse"}, timeout=30)
+    response = httpx.post(f"{url}/v1/completions", json={"model": "half", "prompt": "worse"}, timeout=None)
     assert response.status_code == 500
     assert response.json()["error"] == {
         "message": "the server failed (ZeroDivisionError); its log says more",
@@ -160,7 +161,7 @@ def test_a_request_that_breaks_the_engine_is_the_servers_fault(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TextStream, "push", lambda *_: 1 / 0)
-    response = httpx.post(f"{url}/v1/completions", json={"model": "tiny", "prompt": "worse"}, timeout=30)
+    response = httpx.post(f"{url}/v1/completions", json={"model": "tiny", "prompt": "worse"}, timeout=None)
     assert response.status_code == 500
     assert response.json()["error"]["message"] == "the request failed: division by zero"
     assert response.json()["error"]["type"] == "server_error"

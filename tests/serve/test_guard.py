@@ -28,13 +28,16 @@ class Slow:
 
 def test_every_route_but_health_needs_the_key(serving) -> None:
     url = serving([Offer("slow", Slow())], api_key="secret")
-    assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+    assert httpx.get(f"{url}/health", timeout=None).json() == {"status": "ok"}
     for path in ("/v1/models", "/docs", "/openapi.json", "/nope"):
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}):
-            refused = httpx.get(url + path, headers=headers)
+            refused = httpx.get(url + path, headers=headers, timeout=None)
             assert refused.status_code == 401
             assert refused.json()["error"]["code"] == "invalid_api_key"
-    assert httpx.get(f"{url}/v1/models", headers={"Authorization": "Bearer secret"}).status_code == 200
+    assert (
+        httpx.get(f"{url}/v1/models", headers={"Authorization": "Bearer secret"}, timeout=None).status_code
+        == 200
+    )
 
 
 def test_more_requests_than_the_limit_get_503(serving) -> None:
@@ -42,25 +45,27 @@ def test_more_requests_than_the_limit_get_503(serving) -> None:
     url = serving([Offer("slow", slow)], max_waiting=1)
     answers: list[httpx.Response] = []
     first = threading.Thread(
-        target=lambda: answers.append(httpx.post(f"{url}/v1/chat/completions", json=BODY))
+        target=lambda: answers.append(httpx.post(f"{url}/v1/chat/completions", json=BODY, timeout=None))
     )
     first.start()
-    assert slow.arrived.acquire(timeout=30)
-    refused = httpx.post(f"{url}/v1/chat/completions", json=BODY)
+    slow.arrived.acquire()
+    refused = httpx.post(f"{url}/v1/chat/completions", json=BODY, timeout=None)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     slow.replies[0].push(Piece(0, "done", finish_reason="stop"))
     slow.replies[0].finish(Usage(1, 1))
     first.join()
     assert answers[0].json()["choices"][0]["message"]["content"] == "done"
-    assert httpx.get(f"{url}/v1/models").status_code == 200
+    assert httpx.get(f"{url}/v1/models", timeout=None).status_code == 200
 
 
 def test_a_body_that_is_too_large_is_refused_declared_or_not(serving, monkeypatch) -> None:
     monkeypatch.setattr("weightwright.serve.guard.MAX_BODY_BYTES", 1000)
     url = serving([Offer("slow", Slow())])
     large = {"model": "slow", "messages": [{"role": "user", "content": "x" * 2000}]}
-    assert httpx.post(f"{url}/v1/chat/completions", json=large).status_code == 413
-    undeclared = httpx.post(f"{url}/v1/chat/completions", content=iter([b"x" * 600, b"y" * 600]))
+    assert httpx.post(f"{url}/v1/chat/completions", json=large, timeout=None).status_code == 413
+    undeclared = httpx.post(
+        f"{url}/v1/chat/completions", content=iter([b"x" * 600, b"y" * 600]), timeout=None
+    )
     assert undeclared.status_code == 413
 
 

@@ -58,7 +58,7 @@ def client(url: str):
 def asked(route: str, url: str, body: dict) -> list[str]:
     """The texts of the choices; by chat the conversation asks, by completions the prompt."""
     question = {"messages": TURNS} if route == "chat/completions" else {"prompt": "Hello"}
-    response = httpx.post(f"{url}/v1/{route}", json={"model": "tiny", **question, **body}, timeout=60)
+    response = httpx.post(f"{url}/v1/{route}", json={"model": "tiny", **question, **body}, timeout=None)
     assert response.status_code == 200, response.text
     choices = response.json()["choices"]
     return [choice["message"]["content"] if "message" in choice else choice["text"] for choice in choices]
@@ -72,7 +72,7 @@ def direct(route: str, engine: Engine, fields: dict) -> list[str]:
         if chat
         else ChatRequest(prompt="Hello", params=params)
     )
-    return [completion.text for completion in engine.submit(request).result(60).completions]
+    return [completion.text for completion in engine.submit(request).result().completions]
 
 
 FIELDS = [

@@ -23,7 +23,6 @@ from weightwright.tune.run import tune
 from weightwright.tune.settings import DEFAULT_BETA, TuneSettings
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-TIMEOUT_S = 60
 
 # one run after the other in the same two processes, as starting them takes most of the time
 MANY = """
@@ -102,7 +101,7 @@ def start(environment, tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
     for child in started:
         if child.poll() is None:
             child.terminate()
-            child.communicate(timeout=TIMEOUT_S)
+            child.communicate()
 
 
 def flags(settings: TuneSettings) -> list[str]:
@@ -180,7 +179,7 @@ def test_two_processes_do_what_one_does(make, rows, start, tmp_path):
     both = start(*(json.dumps(flags(settings(name, "two", fsdp=True))) for name in CASES), script=MANY)
     for name in CASES:
         tune(settings(name, "one", fsdp=False))
-    out, said = both.communicate(timeout=TIMEOUT_S)
+    out, said = both.communicate()
     assert both.returncode == 0, said
     assert out.count("loss curve:") == len(CASES)  # the first process answers, and no other
     for name in CASES:
@@ -194,18 +193,18 @@ def test_interrupted_and_killed_the_same_command_goes_on(make, start, tmp_path):
     """With dropout: each process's generator stands where it stood."""
     options = {"fsdp": True, "epochs": 2, "dropout": 0.2, "save_every": 2, "learning_rate": 1e-3}
     whole, parts = make(out=tmp_path / "whole", **options), make(out=tmp_path / "parts", **options)
-    _, said = start("interrupt", "2", *flags(parts), script=MISHAP).communicate(timeout=TIMEOUT_S)
+    _, said = start("interrupt", "2", *flags(parts), script=MISHAP).communicate()
     assert lines(said) == ["interrupted"]
     # the signal came to one process, while both were in their third step: it is taken, and the next is not
     assert checkpoint.checkpoints(parts.out / "checkpoints")[-1].name == "step-00000003"
 
-    _, said = start("both", "5", *flags(parts), script=MISHAP).communicate(timeout=TIMEOUT_S)
+    _, said = start("both", "5", *flags(parts), script=MISHAP).communicate()
     assert lines(said) == []
     assert checkpoint.checkpoints(parts.out / "checkpoints")[-1].name == "step-00000004"
     assert not (parts.out / "result.json").exists()
 
     again = start(*(json.dumps(flags(settings)) for settings in (parts, whole)), script=MANY)
-    _, said = again.communicate(timeout=TIMEOUT_S)
+    _, said = again.communicate()
     assert again.returncode == 0, said
     first, second = weights(whole.out), weights(parts.out)
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -218,7 +217,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_one_process_takes_up(make, start):
     while "tokens/s" not in (line := child.stderr.readline()):
         assert line, "it ended before its first step"
     child.send_signal(signal.SIGINT)
-    _, said = child.communicate(timeout=TIMEOUT_S)
+    _, said = child.communicate()
     assert lines(said) == ["interrupted"]
     (saved,) = checkpoint.checkpoints(make().out / "checkpoints")
     step = int(saved.name[-8:])
@@ -241,7 +240,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_one_process_takes_up(make, start):
 )
 def test_when_one_process_fails_all_end_with_one_message(make, start, what, message):
     child = start(what, "2", *flags(make(fsdp=True)), script=MISHAP)
-    out, said = child.communicate(timeout=TIMEOUT_S)
+    out, said = child.communicate()
     assert child.returncode != 0
     assert out == ""
     (line,) = lines(said)

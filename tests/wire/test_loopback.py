@@ -104,7 +104,7 @@ def test_a_chat_behind_a_server_is_the_chat(client, replays, exchange) -> None:
     request, replays.pieces, reply = exchange
     replays.ended = reply.result()
     there = client.submit(request)
-    assert there.result(30) == replays.ended
+    assert there.result() == replays.ended
     assert replays.asked == replace(request, grounding=None)
     if request.params.prompt_logprobs is None:  # else it is not streamed
         assert list(there) == replays.pieces
@@ -136,9 +136,9 @@ def test_a_knowledge_base_behind_a_server_is_the_knowledge_base(client, knowledg
     )
     replays.ended = reply.result()
     own = replace(request, adapter=None, grounding=None)
-    here = knowledge.submit(own).result(30)
+    here = knowledge.submit(own).result()
     asked_here = replays.asked
-    there = client.submit(request).result(30)
+    there = client.submit(request).result()
     assert without_what_json_has_not(there) == without_what_json_has_not(here)
     assert replays.asked == asked_here
     assert all(each.trace["passages"] for each in there.completions)
