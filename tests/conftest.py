@@ -1,7 +1,10 @@
 """Shared fixtures: where the shared data is, tiny models, and no network."""
 
 import os
+import shlex
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,6 +64,25 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("WEIGHTWRIGHT_HOME", str(home))
     return home
+
+
+@pytest.fixture(scope="session")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The program to start in the place of Python where a test is not of the start (`tests/preloaded.py`)."""
+    if not sys.platform.startswith(
+        "linux"
+    ):  # elsewhere a process may not be forked with these libraries in it
+        yield Path(sys.executable)
+        return
+    with tempfile.TemporaryDirectory(prefix="weightwright") as folder:  # a socket's path must be short
+        forking = [str(REPOSITORY / "tests" / "preloaded.py"), f"{folder}/socket"]
+        started = Path(folder) / "python"
+        started.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-I", "-S", *forking])} "$@"\n')
+        started.chmod(0o755)
+        with subprocess.Popen([sys.executable, *forking], stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout.readline() == "ready\n"
+            yield started
+            server.terminate()
 
 
 @pytest.fixture

@@ -46,14 +46,20 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def environment() -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def environment(preloaded: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Where `weightwright` is one that has imported torch already; tests/test_wheel.py starts an installed one."""
+    ours = tmp_path_factory.mktemp("bin")
+    (ours / "weightwright").write_text(f'#!/bin/sh\nexec {preloaded} -m weightwright "$@"\n')
+    (ours / "weightwright").chmod(0o755)
+    path = os.pathsep.join([str(ours), str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"}
 
 
 @pytest.mark.model
 @pytest.mark.parametrize("page", PAGES_WITH_STEPS, ids=lambda page: page.name)
-def test_what_the_page_says_runs(page: Path, checkout: Path, environment: dict[str, str]) -> None:
+def test_what_the_page_says_runs(
+    page: Path, checkout: Path, environment: dict[str, str], preloaded: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
     with ExitStack() as stack:
@@ -62,7 +68,7 @@ def test_what_the_page_says_runs(page: Path, checkout: Path, environment: dict[s
             if text.startswith("weightwright serve"):
                 stack.enter_context(served(text, checkout, environment))
                 continue
-            command = ["bash", "-ec", text] if kind == "console" else [sys.executable, "-c", text]
+            command = ["bash", "-ec", text] if kind == "console" else [str(preloaded), "-c", text]
             shown = subprocess.run(
                 command, cwd=checkout, env=environment, capture_output=True, text=True, check=False
             )
