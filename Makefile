@@ -38,7 +38,7 @@ demo: $(INSTALLED) ## compare base, RAG, LoRA and LoRA+RAG on the example handbo
 	$(BIN)/python examples/demo.py
 
 test: lint ## linters, types, import rules and all tests but the long loops
-	$(BIN)/pytest --durations=15 --numprocesses=$(WORKERS) --dist=loadfile
+	$(BIN)/pytest --durations=15 --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 test-slow: $(INSTALLED) ## the long loops
 	$(BIN)/pytest -m slow --timeout=3600

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 import weightwright  # noqa: F401 - before torch: WEIGHTWRIGHT_CPU holds it to another CPU's features
 
@@ -25,6 +27,12 @@ if WORKER:  # one of several processes: its share of the cores, and a cache that
     count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     os.environ["NUMBA_CACHE_DIR"] = str(Path(os.environ["NUMBA_CACHE_DIR"]) / WORKER)
+# begun first, so that no process is left alone with them at the end
+LONG = (
+    "tests/docs/test_docs.py::test_what_the_page_says_runs[loop.md]",
+    "tests/docs/test_docs.py::test_what_the_page_says_runs",
+    "tests/tune/test_distributed.py",
+)
 SHARED = REPOSITORY.parent / "shared"
 
 
@@ -35,8 +43,22 @@ def pytest_report_header() -> str:
     return f"CPU: {cpu.name()}, used: {' '.join(cpu.features())}"
 
 
+class LongestFirst(LoadFileScheduling):
+    """A file at a time to each process, what is in LONG test by test."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(LONG) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LongestFirst | None:
+    """With --dist=loadfile; --no-loadscope-reorder keeps the order of collection."""
+    return LongestFirst(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, visibly, the tests whose real data is not here."""
+    """Longest first; skip, visibly, the tests whose real data is not here."""
+    items.sort(key=lambda item: [not item.nodeid.startswith(name) for name in LONG])
     if not SHARED.is_dir():
         mark = pytest.mark.skip(reason="the folder of shared data is not beside the repository")
         for item in items:

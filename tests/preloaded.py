@@ -36,7 +36,7 @@ def ask(place: str, arguments: tuple[str, ...]) -> int:
     """Have a program forked with our arguments, variables, folder and files; its exit status."""
     with socket.socket(socket.AF_UNIX) as asked:
         asked.connect(place)
-        told = json.dumps([arguments, dict(os.environ), os.getcwd()]).encode()
+        told = json.dumps([arguments, dict(os.environ), os.getcwd()]).encode()  # noqa: PTH109 - a short start
         socket.send_fds(asked, [b"x"], [0, 1, 2])
         signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
         asked.sendall(told)
@@ -134,6 +134,7 @@ def end(status: int) -> NoReturn:
 def run(files: list[int], arguments: list[str], variables: dict[str, str], folder: str) -> None:
     """Be the program: as `python -m`, `python -c` or `python FILE`."""
     import runpy
+    from pathlib import Path
 
     for number, file in enumerate(files):
         os.dup2(file, number)
@@ -152,7 +153,7 @@ def run(files: list[int], arguments: list[str], variables: dict[str, str], folde
         sys.argv, sys.path[0] = ["-c", *rest[1:]], ""
         exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
     else:
-        sys.argv, sys.path[0] = arguments, os.path.dirname(os.path.abspath(first))
+        sys.argv, sys.path[0] = arguments, str(Path(first).resolve().parent)
         runpy.run_path(first, run_name="__main__")
 
 

@@ -22,9 +22,9 @@ from weightwright.tune.ranks import ProcessGroup, Rank
 from weightwright.tune.run import tune
 from weightwright.tune.settings import DEFAULT_BETA, TuneSettings
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
-# one run after the other in the same two processes, as starting them takes most of the time
+# one run after the other in the same two processes
 MANY = """
 import json, sys
 from weightwright.cli.app import main
@@ -83,16 +83,22 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 @pytest.fixture
-def start(environment, tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
-    """Start a script, or the program itself, under torchrun."""
+def start(environment, preloaded, tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start a script under torchrun in Pythons that have imported torch, or the program itself as a user does."""
     started = []
 
     def popen(*arguments: str, script: str = "") -> subprocess.Popen:
         file = tmp_path / "script.py"
         file.write_text(script)
-        command = [*TORCHRUN, *([str(file)] if script else ["-m", "weightwright", "tune"]), *arguments]
+        python, what = (
+            (preloaded, [str(file)]) if script else (sys.executable, ["-m", "weightwright", "tune"])
+        )
         child = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [str(python), *TORCHRUN, *what, *arguments],
+            env={**environment, "PYTHON_EXEC": str(python)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         started.append(child)
         return child
