@@ -89,6 +89,19 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 
 
 @pytest.fixture(scope="session")
+def first_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `kept_home`."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def kept_home(own_home: Path, first_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A WEIGHTWRIGHT_HOME for all who ask for it: the times of a real model's products are measured once."""
+    monkeypatch.setenv("WEIGHTWRIGHT_HOME", str(first_home))
+    return first_home
+
+
+@pytest.fixture(scope="session")
 def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The program to start in the place of Python where a test is not of the start (`tests/preloaded.py`)."""
     if not sys.platform.startswith(

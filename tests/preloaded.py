@@ -39,8 +39,7 @@ def ask(place: str, arguments: tuple[str, ...]) -> int:
         told = json.dumps([arguments, dict(os.environ), os.getcwd()]).encode()  # noqa: PTH109 - a short start
         socket.send_fds(asked, [b"x"], [0, 1, 2])
         signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
-        asked.sendall(told)
-        asked.shutdown(socket.SHUT_WR)
+        asked.sendall(len(told).to_bytes(4, "big") + told)
         answers = asked.makefile("r")
         process = int(answers.readline())
         for each in PASSED_ON:
@@ -94,7 +93,8 @@ def attend(asked: socket.socket) -> None:
     """Fork the program; say its number, and its exit status when it has ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _, files, *_ = socket.recv_fds(asked, 1, 3)
-    told = json.loads(asked.makefile("rb").read())
+    with asked.makefile("rb") as said:
+        told = json.loads(said.read(int.from_bytes(said.read(4), "big")))
     process = os.fork()
     if process == 0:
         asked.close()

@@ -5,12 +5,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
 HANDBOOK = Path(__file__).resolve().parents[2] / "examples" / "handbook"
 
 
@@ -28,9 +28,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "weightwright", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def run(preloaded: Path) -> Run:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [str(preloaded), "-m", "weightwright", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return run
 
 
 def check_full(shown: subprocess.CompletedProcess[str]) -> None:
@@ -56,7 +60,7 @@ def rows(folder: Path) -> Path:
     return file
 
 
-def test_tune(small_disk: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_tune(run: Run, small_disk: Path, tiny_model: Path, tmp_path: Path) -> None:
     ballast = fill(small_disk, 100_000)
     command = ["tune", "--model", tiny_model, "--data", rows(tmp_path), "--out", small_disk / "run"]
     command += ["--rank", "1", "--batch", "2", "--save-every", "1"]
@@ -78,7 +82,7 @@ def test_a_whole_model_that_finds_no_room(small_disk: Path, tiny_model: Path) ->
     assert not (small_disk / "model").exists()
 
 
-def test_init(small_disk: Path) -> None:
+def test_init(run: Run, small_disk: Path) -> None:
     ballast = fill(small_disk, 0)
     check_full(run("init", "compare", "--out", small_disk / "compare.yaml"))
     assert not (small_disk / "compare.yaml").exists()
@@ -87,7 +91,7 @@ def test_init(small_disk: Path) -> None:
 
 
 @pytest.mark.model
-def test_kb_add(small_disk: Path, tmp_path: Path) -> None:
+def test_kb_add(run: Run, small_disk: Path, tmp_path: Path) -> None:
     ballast = fill(small_disk, 200_000)
     check_full(run("kb", "add", small_disk / "kb.db", HANDBOOK / "en"))
     shown = run("kb", "list", small_disk / "kb.db", "--json")
@@ -101,7 +105,7 @@ def test_kb_add(small_disk: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.model
-def test_compare(small_disk: Path, tmp_path: Path) -> None:
+def test_compare(run: Run, small_disk: Path, tmp_path: Path) -> None:
     fill(small_disk, 120_000)
     config = tmp_path / "compare.yaml"
     questions, documents = HANDBOOK / "questions.zh.jsonl", HANDBOOK / "zh"

@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,10 +148,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("verb", ["merge", "export"])
 def test_a_full_disk_is_said_before_anything_is_written(
-    small_disk: Path, model: Path, adapter: Path, verb: str
+    preloaded: Path, small_disk: Path, model: Path, adapter: Path, verb: str
 ) -> None:
     out = small_disk / ("merged" if verb == "merge" else "model.gguf")
-    command = [sys.executable, "-m", "weightwright", verb, f"{model}+{adapter}", "--out", str(out)]
+    command = [str(preloaded), "-m", "weightwright", verb, f"{model}+{adapter}", "--out", str(out)]
     shown = subprocess.run(command, capture_output=True, text=True, check=False)
     assert shown.returncode == 1, shown.stderr
     last = shown.stderr.strip().splitlines()[-1]

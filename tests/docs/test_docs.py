@@ -46,7 +46,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def environment(preloaded: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(kept_home: Path, preloaded: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Where `weightwright` is one that has imported torch already; tests/test_wheel.py starts an installed one."""
     ours = tmp_path_factory.mktemp("bin")
     (ours / "weightwright").write_text(f'#!/bin/sh\nexec {preloaded} -m weightwright "$@"\n')
@@ -137,7 +137,7 @@ def test_links_between_pages_exist() -> None:
 
 @pytest.mark.model
 @pytest.mark.parametrize("precision", ["f32", "bf16", "int8", "int4"])
-def test_what_the_guide_asks_the_small_model_has_one_answer(precision: str) -> None:
+def test_what_the_guide_asks_the_small_model_has_one_answer(kept_home: Path, precision: str) -> None:
     """The likeliest token leads by far until the answer is said: no rounding of a precision changes it."""
     from weightwright import LLM, SamplingParams
 

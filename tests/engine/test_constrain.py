@@ -4,6 +4,7 @@ import ipaddress
 import json
 import re
 import uuid
+from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Any
 
@@ -272,14 +273,19 @@ def test_json_as_it_is_usually_printed_is_allowed(grammars: Grammars, tokenizer,
         assert constraint.accepting
 
 
+@pytest.fixture(scope="module")
+def real() -> Iterator[LLM]:
+    with LLM(model="smollm2-135m", precision="int8", max_num_seqs=50) as llm:
+        yield llm
+
+
 @pytest.mark.model
 @pytest.mark.parametrize("schema", SMALL)
-def test_answers_of_a_real_model_end(schema) -> None:
+def test_answers_of_a_real_model_end(real: LLM, schema) -> None:
     params = SamplingParams(
         max_tokens=200, n=50, seed=1, structured_outputs=StructuredOutputs(json=schema), temperature=1
     )
-    with LLM(model="smollm2-135m", max_num_seqs=50) as llm:
-        (answer,) = llm.chat([{"role": "user", "content": "Answer in JSON, any value."}], params)
+    (answer,) = real.chat([{"role": "user", "content": "Answer in JSON, any value."}], params)
     assert [one.finish_reason for one in answer.outputs] == ["stop"] * 50
     for one in answer.outputs:
         jsonschema.validate(json.loads(one.text), schema)

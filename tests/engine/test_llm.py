@@ -168,7 +168,7 @@ def test_two_parameters_for_three_prompts_are_refused(llm: LLM) -> None:
 
 @pytest.mark.model
 @pytest.mark.parametrize("precision", ["f32", "auto"])
-def test_a_real_model_knows_the_capital_of_france(precision: Precision) -> None:
+def test_a_real_model_knows_the_capital_of_france(kept_home: Path, precision: Precision) -> None:
     """What rounding changes is far below the margins of this answer, which are looked at."""
     params = SamplingParams(temperature=0, max_tokens=8, stop=["."], logprobs=2)
     with LLM(model="smollm2-135m", precision=precision) as llm:
