@@ -97,6 +97,9 @@ def _view(result: "TuneResult", settings: TuneSettings, shown: "list[Preview]") 
         lines.insert(
             1, f"held-out pairs in the right order: {p['share']:.0%} ({p['low']:.0%} to {p['high']:.0%})"
         )
+    if result.general is not None:
+        before, after = result.general["before"], result.general["after"]
+        lines.append(f"general questions: loss {before:.3f} before, {after:.3f} after")
     if result.finished_before and not settings.search:
         lines.insert(0, "this run had already finished; to train again choose another --out")
     if result.adapter:

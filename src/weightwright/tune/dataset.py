@@ -1,5 +1,6 @@
 """From a data file to the examples of a run: read by objective, encoded, held to the length limit."""
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,20 @@ def read(settings: TuneSettings, file: Path) -> list[Any]:
     if kind == "texts":
         return list(formats.read_texts(file))
     return list(formats.read_samples(file, settings.prompt))
+
+
+def to_learn(settings: TuneSettings) -> tuple[list[Any], tuple[str, ...]]:
+    """The rows of `data` with those of `mix_data` that the share asks for, and what the user should know of these."""
+    rows = read(settings, settings.data)
+    if settings.mix_data is None:
+        return rows, ()
+    general = read(settings, settings.mix_data)
+    wanted = round(len(rows) * settings.mix_share / (1 - settings.mix_share))
+    drawn = sorted(random.Random(settings.seed).sample(range(len(general)), min(wanted, len(general))))
+    note = f"{settings.mix_data}: {len(drawn)} of {len(general)} rows mixed in"
+    if len(drawn) < wanted:
+        note += f", {len(drawn) / (len(rows) + len(drawn)):.1%} of all, where {settings.mix_share:.1%} were asked for"
+    return [*rows, *(general[n] for n in drawn)], (note,)
 
 
 def to_examples(

@@ -41,6 +41,7 @@ class RunPlan:
     settings: TuneSettings
     packed: bool
     notes: tuple[str, ...] = ()  # what the user should know before it starts
+    general: tuple[Example, ...] = ()  # questions of no kind that it learns (see `general`)
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Notes:
     preferred: tuple[int, int] | None = None  # held-out pairs whose chosen answer was preferred last, and all
     tokens: int = 0
     train_s: float = 0.0
+    general: list[list[float]] = field(default_factory=list)  # of each general question: before, after
 
     @property
     def tokens_per_s(self) -> float:
@@ -68,6 +70,7 @@ class Run:
     trainable: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
     objective: Objective
+    likelihood: Objective  # of the answers to general questions
     folder: Path
     autocast: bool = False  # f32 weights computed in bf16 (full tuning)
     done: int = 0
@@ -111,6 +114,8 @@ def train(run: Run, until: int | None = None) -> None:
     with Interruption() as interruption, Log(run.folder, run.done, settings, on=run.ranks.is_first) as log:
         if not run.notes.evals:
             _evaluate_and_note(run, log)
+        if not run.done:
+            _ask_general_questions(run)
         while run.done < end:
             started_s = time.perf_counter()
             run.ranks.reseed(settings.seed, run.done)
@@ -128,6 +133,8 @@ def train(run: Run, until: int | None = None) -> None:
             if run.done % plan.save_every == 0 or run.done == end:
                 save(run, checkpoint.random_state(run.device))
             run.say(_note(run))
+        if run.done == plan.steps and len(run.notes.general) == 1:
+            _ask_general_questions(run)
 
 
 def accumulate_gradients(run: Run, interruption: Interruption) -> tuple[float, int]:
@@ -187,32 +194,36 @@ def evaluate(run: Run) -> float:
 
     Each one's loss goes into the run's folder (see `held_out`).
     """
-    examples, total, rewards = run.plan.eval_examples, 0.0, []
+    examples = run.plan.eval_examples
+    losses, rewards = losses_of(run, run.objective, examples)
+    if rewards:
+        run.notes.preferred = sum(chosen > rejected for chosen, rejected in rewards), len(rewards)
+    sizes = [run.objective.size(example) for example in examples]
+    if run.ranks.is_first:
+        held_out.write(run.folder, examples, sizes, losses, run.done)
+    return sum(size * loss for size, loss in zip(sizes, losses, strict=True)) / sum(sizes)
+
+
+def losses_of(
+    run: Run, objective: Objective, examples: Sequence[Example]
+) -> tuple[list[float], list[tuple[float, float]]]:
+    """An objective's loss of each example, in their order, and the rewards of all pairs, without gradients."""
     numbers = {id(example): n for n, example in enumerate(examples)}
     losses: list[tuple[int, float]] = []
-    whole = sum(run.objective.size(example) for example in examples)
+    rewards: list[tuple[float, float]] = []
     run.model.eval()
     with torch.no_grad(), run.computing():
         for start in range(0, len(examples), _EVAL_EXAMPLES):
-            part = examples[start : start + _EVAL_EXAMPLES]
-            share = sum(run.objective.size(example) for example in part) / whole
-            run.objective.begin(part, run.layout)
-            read = []
+            part, read = examples[start : start + _EVAL_EXAMPLES], []
+            objective.begin(part, run.layout)
             for batch in run.layout(part):
-                total += share * run.objective.loss(batch).item()
+                objective.loss(batch)
                 read += [numbers[id(example)] for example in batch.examples]
-            losses += zip(read, run.objective.losses, strict=True)
-            rewards += run.objective.rewards
+            losses += zip(read, objective.losses, strict=True)
+            rewards += objective.rewards
             run.say(f"{start + len(part):,} of {len(examples):,} held-out rows read")
     run.model.train()
-    total, rewards = run.ranks.all_sum(total), run.ranks.all_gather(rewards)
-    by_number = dict(run.ranks.all_gather(losses))
-    if run.ranks.is_first:
-        sizes = [run.objective.size(example) for example in examples]
-        held_out.write(run.folder, examples, sizes, [by_number[n] for n in range(len(examples))], run.done)
-    if rewards:
-        run.notes.preferred = sum(chosen > rejected for chosen, rejected in rewards), len(rewards)
-    return total
+    return [loss for _, loss in sorted(run.ranks.all_gather(losses))], run.ranks.all_gather(rewards)
 
 
 def save(run: Run, random: dict[str, Tensor]) -> None:
@@ -223,6 +234,7 @@ def save(run: Run, random: dict[str, Tensor]) -> None:
         "tokens": run.notes.tokens,
         "train_s": run.notes.train_s,
         "preferred": run.notes.preferred,
+        "general": run.notes.general,
     }
     tensors = run.ranks.gather(checkpoint.state_of(run.trainable, run.optimizer, random))
     if run.ranks.is_first:
@@ -247,6 +259,7 @@ def resume(run: Run) -> None:
         tuple(preferred) if preferred else None,
         int(notes["tokens"]),
         float(notes["train_s"]),
+        notes.get("general", []),
     )
 
 
@@ -260,6 +273,11 @@ def _evaluate_and_note(run: Run, log: Log) -> None:
         right, pairs = run.notes.preferred
         line["eval_preference_accuracy"] = right / pairs
     log.write(line)
+
+
+def _ask_general_questions(run: Run) -> None:
+    if run.plan.general:
+        run.notes.general.append(losses_of(run, run.likelihood, run.plan.general)[0])
 
 
 def _note_step(run: Run, loss: float, tokens: int, seconds: float) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from weightwright.tune.loop import RunPlan
 
 _RUN_FILE = "run.json"
+_FILES = ("data", "eval_data", "mix_data")  # known by their content, wherever they stand
 
 
 def claim_folder(settings: TuneSettings, identity: dict[str, Any]) -> None:
@@ -46,7 +47,7 @@ def _with_later_options(before: dict[str, Any]) -> dict[str, Any]:
 
 def _options(settings: TuneSettings) -> dict[str, Any]:
     """The options that change the weights which come out."""
-    return settings.model_dump(mode="json", exclude={"out", "data", "eval_data", *FREE_FIELDS})
+    return settings.model_dump(mode="json", exclude={*_FILES, "out", *FREE_FIELDS})
 
 
 def _holds_other_files(folder: Path) -> bool:
@@ -72,10 +73,17 @@ def require_same(first: dict[str, Any], mine: dict[str, Any]) -> None:
         )
 
 
+def asked_of(settings: TuneSettings) -> dict[str, Any]:
+    """The options that change the weights which come out, and the content of the files."""
+    values = _options(settings)
+    for name in _FILES:
+        file = getattr(settings, name)
+        if file is not None:
+            values[f"{name}_sha256"] = fingerprint(file)
+    return values
+
+
 def identity_of(settings: TuneSettings, plan: "RunPlan", model_fingerprint: str) -> dict[str, Any]:
     """All that the weights which come out depend on."""
-    values = _options(settings)
-    values["data_sha256"] = fingerprint(settings.data)
-    if settings.eval_data is not None:
-        values["eval_data_sha256"] = fingerprint(settings.eval_data)
-    return values | {"model_fingerprint": model_fingerprint, "steps": plan.steps, "rows": len(plan.examples)}
+    found = {"model_fingerprint": model_fingerprint, "steps": plan.steps, "rows": len(plan.examples)}
+    return asked_of(settings) | found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from weightwright.data.checks import words_of
 from weightwright.data.pack import step_count
 from weightwright.files import write_whole
 from weightwright.machine import peak
@@ -20,7 +21,7 @@ from weightwright.machine.heap import give_back
 from weightwright.plan import advice
 from weightwright.plan.measured import PASS_TOKENS
 from weightwright.ports import Progress, silent
-from weightwright.tune import dataset, events, loop, reference, save
+from weightwright.tune import dataset, events, general, loop, reference, save
 from weightwright.tune.adapt import Adapted, adapted
 from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import Example
@@ -28,7 +29,7 @@ from weightwright.tune.diagnose import diagnose, seen_before
 from weightwright.tune.distributed import joined
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.memory import check_rows, decide_checkpointing
-from weightwright.tune.objectives import OBJECTIVES
+from weightwright.tune.objectives import OBJECTIVES, Likelihood
 from weightwright.tune.optimizer import optimizer_of
 from weightwright.tune.ownership import claim_folder, identity_of, require_same
 from weightwright.tune.ranks import ProcessGroup, SingleProcess
@@ -62,6 +63,7 @@ class TuneResult:
     notes: tuple[str, ...] = ()  # rows dropped or cut, settings that were bounded
     finished_before: bool = False
     train_s: float = 0.0  # of its steps, without loading and evaluation
+    general: dict[str, float] | None = None  # see `general.General`
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "TuneResult":
@@ -84,6 +86,7 @@ class TuneResult:
             "preferred": self.preferred,
             "notes": list(self.notes),
             "train_s": self.train_s,
+            "general": self.general,
         }
 
 
@@ -110,7 +113,7 @@ def tune(
 def _tune(
     settings: TuneSettings, loaded: "Loaded | None", share: float, ranks: SingleProcess, progress: Progress
 ) -> TuneResult:
-    samples = dataset.read(settings, settings.data)
+    samples, mixed = dataset.to_learn(settings)
     held_out = dataset.read(settings, settings.eval_data) if settings.eval_data else []
     if loaded is None or settings.method == "qlora" or settings.fsdp:  # held in 4 bits, or divided
         loaded = base_model(settings, ranks)
@@ -119,7 +122,8 @@ def _tune(
     longest = max(len(row) for example in plan.examples for row in example.rows)
     check_rows(loaded.path, settings, longest, ranks)
     decided, notes = decide_checkpointing(loaded.path, settings, longest, ranks)
-    plan = replace(plan, settings=decided, notes=(*plan.notes, *notes))
+    asked = general.examples(loaded, map(words_of, samples)) if settings.general else ()
+    plan = replace(plan, settings=decided, notes=(*mixed, *plan.notes, *notes), general=asked)
     identity = ranks.broadcast(lambda: identity_of(settings, plan, loaded.fingerprint))
     require_same(identity, identity_of(settings, plan, loaded.fingerprint))
     finished = ranks.broadcast(lambda: _claimed(settings, identity))
@@ -232,6 +236,7 @@ def prepare(
         trainable=trainable,
         optimizer=optimizer_of(settings, trainable.values(), model.device),
         objective=OBJECTIVES[settings.objective].make(loss, settings, ranks.all_gather),
+        likelihood=Likelihood(loss),
         folder=folder,
         autocast=half and root is None,
         ranks=ranks,
@@ -277,6 +282,13 @@ def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
 
 def _result(run: loop.Run, *, adapter: Path | None, model: Path | None) -> TuneResult:
     last = run.notes.losses[-max(1, len(run.notes.losses) // 10) :]
+    told = diagnose(
+        run.notes.losses,
+        run.notes.evals,
+        seen_before=seen_before(run.plan.examples, run.plan.eval_examples),
+        held_out=len(run.plan.eval_examples),
+    )
+    asked = general.compared(run.plan.general, *run.notes.general) if len(run.notes.general) == 2 else None
     return TuneResult(
         adapter=adapter,
         model=model,
@@ -285,15 +297,11 @@ def _result(run: loop.Run, *, adapter: Path | None, model: Path | None) -> TuneR
         eval_loss=run.notes.evals[-1][1] if run.notes.evals else None,
         tokens_per_s=round(run.notes.tokens_per_s, 1),
         peak_bytes=max(run.ranks.all_gather([peak_bytes(run.device)])),
-        diagnosis=diagnose(
-            run.notes.losses,
-            run.notes.evals,
-            seen_before=seen_before(run.plan.examples, run.plan.eval_examples),
-            held_out=len(run.plan.eval_examples),
-        ),
+        diagnosis=(*told, *(asked.sentences if asked else ())),
         preferred=_preferred(run.notes.preferred),
         notes=run.plan.notes,
         train_s=round(run.notes.train_s, 1),
+        general=asked.data() if asked else None,
     )
 
 

@@ -31,7 +31,17 @@ DEFAULT_BETA: dict[Objective, float] = {"dpo": 0.1, "kto": 0.1, "orpo": 0.1, "si
 
 # What may differ between a run and its resumption: none of it changes the weights that come out.
 FREE_FIELDS = frozenset(
-    {"save_every", "keep", "device", "fsdp", "show", "tensorboard", "gradient_checkpointing", "search"}
+    {
+        "save_every",
+        "keep",
+        "device",
+        "fsdp",
+        "show",
+        "tensorboard",
+        "gradient_checkpointing",
+        "search",
+        "general",
+    }
 )
 
 
@@ -42,6 +52,10 @@ class TuneSettings(Settings):
     data: Path = Field(description="rows to learn from: a file, a folder, or FOLDER:NAME")
     out: Path = Field(description="folder of the run: adapter, checkpoints, log, loss curve")
     eval_data: Path | None = Field(None, description="rows held out, to measure the loss on")
+    mix_data: Path | None = Field(
+        None, description="general rows to mix in, so that less is forgotten; drawn by seed"
+    )
+    mix_share: float = Field(0.1, gt=0, lt=1, description="their share of all rows learnt from")
     method: Method = Field("lora", description="lora trains an adapter, full every weight")
     objective: Objective = options.OBJECTIVE
     beta: float | None = Field(
@@ -94,6 +108,9 @@ class TuneSettings(Settings):
     save_every: Every = Field(100, description="steps between checkpoints, or a share of all below 1")
     keep: int = Field(2, ge=1, description="checkpoints kept")
     show: int = Field(3, ge=0, description="held-out rows answered before and after, where there are some")
+    general: bool = Field(
+        True, description="measure the loss on general questions before and after: what was forgotten"
+    )
     search: tuple[str, ...] = Field(
         (),
         description="settings to try, OPTION=VALUE,VALUE each; the best by held-out loss is kept",

@@ -18,15 +18,15 @@ import yaml
 from pydantic import ValidationError
 
 from weightwright import config
-from weightwright.data.catalogue import fingerprint
 from weightwright.errors import SettingsError, TuneError
 from weightwright.files import remove_whole, write_whole
 from weightwright.machine.peak import reset_peak
 from weightwright.ports import Progress, silent
 from weightwright.stats.intervals import difference_interval
 from weightwright.tune import held_out
+from weightwright.tune.ownership import asked_of
 from weightwright.tune.run import TuneResult, base_model, tune
-from weightwright.tune.settings import FREE_FIELDS, TuneSettings
+from weightwright.tune.settings import TuneSettings
 
 FILE, FOLDER = "search.json", "search"
 MOST = 64  # settings tried in one search
@@ -171,11 +171,8 @@ def _shown(value: Any) -> str:
 
 def _claimed(settings: TuneSettings, candidates: Sequence[Candidate]) -> _State:
     """The state of this search in its folder, or a new one there. Raises TuneError where it is another's folder."""
-    assert settings.eval_data is not None
     file = settings.out / FILE
-    options = settings.model_dump(mode="json", exclude={"out", "data", "eval_data", *FREE_FIELDS})
-    hashes = [fingerprint(settings.data), fingerprint(settings.eval_data)]
-    identity = options | {"sha256": hashes, "search": [one.name for one in candidates]}
+    identity = asked_of(settings) | {"search": [one.name for one in candidates]}
     if file.is_file():
         kept = json.loads(file.read_text(encoding="utf-8"))
         changed = sorted(
