@@ -82,9 +82,11 @@ def load(
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
     flags: Mapping[tuple[str, ...], Any] | None = None,
-    foreign: Mapping[Path, Mapping[str, Any]] | None = None,
+    foreign: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> S:
-    """Settings of `section` (`tune`, `kb_add`, ...) from all sources; `foreign` has those of other programs' files.
+    """Settings of `section` (`tune`, `kb_add`, ...) from all sources.
+
+    `foreign` has those of other programs, by where they stand.
 
     Raises SettingsError naming the key, where it came from and what was expected, and UsageError
     when a required value is given nowhere.
@@ -92,7 +94,7 @@ def load(
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for other, values in (foreign or {}).items():
-        _lay(merged, origin, _flatten(dict(values)), lambda _, name=str(other): name)  # type: ignore[misc]
+        _lay(merged, origin, _flatten(dict(values)), lambda _, name=other: name)  # type: ignore[misc]
     if file is not None:
         _lay(merged, origin, _flatten(read_yaml(file)), lambda _: str(file))
     variables = os.environ if environment is None else environment

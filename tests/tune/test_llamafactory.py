@@ -126,6 +126,10 @@ def test_what_a_file_leaves_out_has_their_default(tmp_path: Path) -> None:
         ({"lr_scheduler_type": "constant_with_warmup"}, {"schedule": "constant"}),
         ({"optim": "paged_adamw_8bit"}, {"optimizer": "adamw8bit"}),
         ({"optim": "sgd"}, {"optimizer": "sgd"}),
+        ({"optim": "paged_adamw_32bit"}, {"optimizer": "adamw"}),
+        ({"save_steps": 0.1}, {"save_every": 0.1}),
+        ({"eval_strategy": "steps", "eval_steps": 0.25}, {"eval_every": 0.25}),
+        ({"eval_strategy": "steps", "eval_steps": 50.0}, {"eval_every": 50}),
         ({"disable_gradient_checkpointing": True}, {"gradient_checkpointing": False}),
         ({"disable_gradient_checkpointing": False}, {"gradient_checkpointing": True}),
         ({"disable_gradient_checkpointing": None}, {"gradient_checkpointing": "auto"}),
@@ -175,7 +179,10 @@ def test_keys_that_map(tmp_path: Path, given: dict[str, Any], expected: dict[str
         ({"fp16": True}, "fp16: half precision is bf16 here"),
         ({"dataset_dir": "ONLINE"}, "dataset: dataset_dir=ONLINE takes rows from a hub"),
         ({"export_dir": "x"}, "export_dir: weightwright merge"),
-        ({"temperature": 0.7}, "temperature: a setting of chat and serving"),
+        (
+            {"temperature": 0.7},
+            "temperature: not of tuning: weightwright chat and weightwright serve read it with --llamafactory FILE",
+        ),
         ({"lora_rnk": 8}, "lora_rnk: unknown key; did you mean lora_rank?"),
         ({"zzzz": 8}, "zzzz: unknown key"),
     ],
@@ -246,6 +253,15 @@ def test_every_key_of_theirs_is_known(tmp_path: Path, key: str) -> None:
     assert not any("unknown key" in line for line in unmapped), unmapped
 
 
+def test_states_that_are_not_paged_are_said(tmp_path: Path) -> None:
+    _, notes, _ = read(tmp_path, "model_name_or_path: a/b\noptim: paged_adamw_32bit\n")
+    assert any(
+        note.startswith("optim=paged_adamw_32bit became optimizer=adamw: the same steps") for note in notes
+    )
+    _, notes, _ = read(tmp_path, "model_name_or_path: a/b\noptim: adamw_torch\n")
+    assert not any("paged" in note for note in notes)
+
+
 def test_packing_alone_is_explained(tmp_path: Path) -> None:
     _, notes, _ = read(tmp_path, "model_name_or_path: a/b\npacking: true\n")
     assert any("packed rows do not see each other here; there they do" in note for note in notes)
@@ -273,6 +289,9 @@ def test_json_is_read_too(tmp_path: Path) -> None:
         ("run.yaml", "model_name_or_path: a/b\nlora_rank: 8.5\n", "line 2: lora_rank=8.5 must be a whole number"),
         ("run.yaml", "model_name_or_path: a/b\nlora_dropout: true\n", "line 2: lora_dropout=True must be a number"),
         ("run.yaml", "model_name_or_path: a/b\nbf16: perhaps\n", "line 2: bf16='perhaps' must be true or false"),
+        ("run.yaml", "train_on_prompt: true\nmask_history: true\n",
+         "line 2: mask_history=True cannot stand beside train_on_prompt=True"),
+        ("run.yaml", "save_steps: 1.5\n", "line 1: save_steps=1.5 must be a whole number, or below 1 a share"),
         ("run.yaml", "model_name_or_path: 7\n", "line 1: model_name_or_path=7 must be a name"),
         ("run.yaml", "lora_rank: 8\nstage: sft\nlora_rank: 9\n", "line 3: lora_rank stands twice, first in line 1"),
         ("run.yaml", "- a\n- b\n", "run.yaml, line 1: expected `key: value` lines, found list"),

@@ -3,9 +3,11 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from weightwright.address.models import parse_model
-from weightwright.cli.flags import Outcome, verb
+from weightwright.cli.flags import Outcome, Reader, said, verb
 from weightwright.cli.progress import bar
 from weightwright.conversation import ChatSettings, Conversation, Ended, opened
 from weightwright.errors import RequestError
@@ -20,7 +22,16 @@ _ENDED: dict[Ended, str] = {
 }
 
 
-@verb(ChatSettings, section="chat", positional=("model",))
+def _llamafactory(file: Path) -> dict[str, Any]:
+    from weightwright.tune.llamafactory_asking import read_llamafactory_chat
+
+    return said(str(file), read_llamafactory_chat(file))
+
+
+_READERS = {"llamafactory": Reader(_llamafactory, "read settings from LLaMA-Factory's file for chat")}
+
+
+@verb(ChatSettings, section="chat", positional=("model",), readers=_READERS)
 def chat(settings: ChatSettings) -> Outcome | None:
     """Talk with a model in the terminal; a question on stdin is answered and that is all."""
     parse_model(settings.model)  # what is wrong with it is said before a question is waited for

@@ -3,6 +3,7 @@
 import inspect
 import json as json_module
 import keyword
+import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from weightwright.cli import logs
 from weightwright.options import Device
 
 S = TypeVar("S", bound=BaseModel)
+_logger = logging.getLogger(__name__)
 
 ARGUMENTS = Group("Subject", sort_key=1)
 OPTIONS = Group("Options", sort_key=2)
@@ -35,7 +37,21 @@ class Outcome:
     view: Any = ""
 
 
-Reader = Callable[[Path], Mapping[str, Any]]
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A flag that takes another program's settings: how they are read, the help, and whether it is a file or text."""
+
+    read: Callable[[Any], Mapping[str, Any]]
+    help: str
+    kind: type[Path] | type[str] = Path
+
+
+def said(where: str, read: tuple[dict[str, Any], Sequence[str], Sequence[str]]) -> dict[str, Any]:
+    """The settings that were read, once what differs here and what has no counterpart is logged."""
+    values, notes, unknown = read
+    for line in (*notes, *unknown):
+        _logger.warning("%s: %s", where, line)
+    return values
 
 
 def verb(
@@ -43,12 +59,12 @@ def verb(
     *,
     section: str,
     positional: Sequence[str] = (),
-    readers: Mapping[str, tuple[Reader, str]] | None = None,
+    readers: Mapping[str, Reader] | None = None,
 ) -> Callable[[Callable[[S], Outcome | None]], Callable[..., None]]:
     """Make a command whose flags are the fields of `settings_type`.
 
     `positional` names fields that may stand without a flag; a last one that is a tuple takes all the rest. `readers`
-    are flags that take another program's file of settings: how it is read, and what the help says.
+    are flags that take another program's settings.
     """
     readers = readers or {}
 
@@ -59,8 +75,12 @@ def verb(
         def command(*rest: Any, **given: Any) -> None:
             common = {p.name: given.pop(p.name, p.default) for p in _common_parameters()}
             logs.configure(common["log_level"])
-            files = {name: given.pop(name, None) for name in readers}
-            foreign = {file: readers[name][0](file) for name, file in files.items() if file is not None}
+            told = {name: given.pop(name, None) for name in readers}
+            foreign = {
+                str(what) if readers[name].kind is Path else f"--{name}": readers[name].read(what)
+                for name, what in told.items()
+                if what is not None
+            }
             flags = {names[name].path: value for name, value in given.items() if value is not None}
             flags |= _positional_values(rest, positional, settings_type)
             if common["device"] is not None:
@@ -165,15 +185,23 @@ def _positional(leaf: config.Leaf, *, last: bool) -> inspect.Parameter:
     )
 
 
-def _file_parameters(readers: Mapping[str, tuple[Reader, str]]) -> list[inspect.Parameter]:
+def _file_parameters(readers: Mapping[str, Reader]) -> list[inspect.Parameter]:
     return [
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[Optional[Path], Parameter(help=text, show_default=False, group=EVERYWHERE)],
+            annotation=Annotated[
+                Optional[reader.kind],
+                Parameter(
+                    help=reader.help,
+                    show_default=False,
+                    group=EVERYWHERE,
+                    allow_leading_hyphen=reader.kind is str,
+                ),
+            ],
         )
-        for name, (_, text) in readers.items()
+        for name, reader in readers.items()
     ]
 
 

@@ -1,10 +1,9 @@
 """`weightwright tune`: train an adapter, or every weight, on your rows."""
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weightwright.cli.flags import Outcome, verb
+from weightwright.cli.flags import Outcome, Reader, said, verb
 from weightwright.cli.progress import bar
 from weightwright.files import as_path
 from weightwright.tune.settings import TuneSettings
@@ -13,20 +12,25 @@ if TYPE_CHECKING:
     from weightwright.tune.preview import Preview
     from weightwright.tune.run import TuneResult
 
-_logger = logging.getLogger(__name__)
-
 
 def _llamafactory(file: Path) -> dict[str, Any]:
     """The settings in LLaMA-Factory's file; what differs or is unknown is said."""
     from weightwright.tune.llamafactory import read_llamafactory
 
-    values, notes, unknown = read_llamafactory(file)
-    for line in (*notes, *unknown):
-        _logger.warning("%s: %s", file, line)
-    return values
+    return said(str(file), read_llamafactory(file))
 
 
-_READERS = {"llamafactory": (_llamafactory, "read settings from LLaMA-Factory's YAML or JSON file")}
+def _fastchat(text: str) -> dict[str, Any]:
+    """The settings in the flags of FastChat's trainer; what differs or is unknown is said."""
+    from weightwright.tune.fastchat import WHERE, read_fastchat
+
+    return said(WHERE, read_fastchat(text))
+
+
+_READERS = {
+    "llamafactory": Reader(_llamafactory, "read settings from LLaMA-Factory's YAML or JSON file"),
+    "fastchat": Reader(_fastchat, "read settings from FastChat's flags, in quotes, or from its script", str),
+}
 
 
 @verb(TuneSettings, section="tune", positional=("model",), readers=_READERS)

@@ -4,12 +4,12 @@ The keys are those of LLaMA-Factory 0.9 (August 2026), whose training part is tr
 What a file leaves out has LLaMA-Factory's default here, not ours, so that the run is the one that was meant.
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
 from weightwright.tune import llamafactory_keys as keys
 from weightwright.tune.llamafactory_values import Reading, parsed
+from weightwright.tune.trainer_arguments import read_trainer_arguments
 
 
 def read_llamafactory(path: Path) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
@@ -18,36 +18,14 @@ def read_llamafactory(path: Path) -> tuple[dict[str, Any], tuple[str, ...], tupl
     With them notes on what works differently here, and the keys that are unknown or have no counterpart, each with
     why (`key: why`). Raises SettingsError with file and line where the file cannot be read or a value makes no sense.
     """
-    reading = Reading(path, *parsed(path))
-    for part in (
-        _model,
-        _data,
-        _method,
-        _objective,
-        _length,
-        _steps,
-        _precision,
-        _saving,
-        _curves,
-        _evaluation,
-    ):
+    reading = Reading(str(path), *parsed(path), keys.LLAMAFACTORY)
+    for part in (_data, _method, _objective, _length, read_trainer_arguments, _recomputing, _held_out):
         part(reading)
     reading.list_rest()
     return reading.settings, tuple(reading.notes), tuple(reading.unmapped)
 
 
 # -- the parts -------------------------------------------------------------------------------------
-
-
-def _model(reading: Reading) -> None:
-    name = reading.text("model_name_or_path")
-    if name is not None:
-        here = Path(name).expanduser()
-        local = here.exists() and not name.startswith((".", "/", "~"))
-        reading.settings["model"] = f"./{name}" if local else name
-    out = reading.text("output_dir")
-    if out is not None:
-        reading.settings["out"] = out
 
 
 def _data(reading: Reading) -> None:
@@ -116,6 +94,10 @@ def _objective(reading: Reading) -> None:
              "kto": ("beta", "desirable_weight", "undesirable_weight")}  # fmt: skip
     settings.update({name: numbers[name] for name in taken.get(objective, ())})
     prompt, last = reading.flag("train_on_prompt"), reading.flag("mask_history")
+    if prompt and last:
+        raise reading.wrong(
+            "mask_history", last, "cannot stand beside train_on_prompt=True, there neither; choose one"
+        )
     if objective == "sft":
         settings["train_on"] = "all" if prompt else "last" if last else "answers"
 
@@ -137,94 +119,16 @@ def _length(reading: Reading) -> None:
         )
 
 
-def _steps(reading: Reading) -> None:
-    settings = reading.settings
-    rows, times = (
-        reading.whole("per_device_train_batch_size", 8),
-        reading.whole("gradient_accumulation_steps", 1),
-    )
-    assert rows is not None
-    assert times is not None
-    settings |= {"batch": rows * times, "micro_batch": rows}
-    _length_of_run(reading)
-    settings["learning_rate"] = reading.number("learning_rate", 5e-5)
-    schedule = reading.choice("lr_scheduler_type", keys.SCHEDULES, "linear")
-    if schedule is not None:
-        settings["schedule"] = schedule
-    warmup, share = reading.number("warmup_steps"), reading.number("warmup_ratio")
-    if warmup is not None and warmup >= 1:
-        settings["warmup_steps"] = int(warmup)
-    elif warmup or share:  # transformers 5 takes a share as warmup_steps, too
-        settings["warmup_ratio"] = warmup or share
-    else:
-        settings["warmup_steps"] = 0
-    settings["weight_decay"] = reading.number("weight_decay", 0.0)
-    settings["max_grad_norm"] = reading.number("max_grad_norm", 1.0)
-    settings["seed"] = reading.whole("seed", 42)
-    optimizer = reading.choice("optim", keys.OPTIMIZERS, "adamw_torch")
-    if optimizer is not None:
-        settings["optimizer"] = optimizer
+def _held_out(reading: Reading) -> None:
+    share = reading.number("val_size", 0.0)
+    if share:
+        reading.list_key("val_size", f"{share:g} of the rows are not set aside by themselves; put them into a file "
+                         "of their own and name it as eval_data")  # fmt: skip
 
 
-def _length_of_run(reading: Reading) -> None:
-    epochs, steps = reading.number("num_train_epochs", 3.0), reading.whole("max_steps")
-    assert epochs is not None
-    if steps is not None and steps > 0:  # there, too, it counts alone, however many epochs it takes
-        reading.settings |= {"max_steps": steps, "epochs": steps}
-        return
-    whole = max(1, math.ceil(epochs))
-    reading.settings["epochs"] = whole
-    if epochs != whole:
-        reading.notes.append(f"num_train_epochs={epochs:g} became epochs={whole}: whole ones are counted here; "
-                             "max_steps stops earlier")  # fmt: skip
-
-
-def _precision(reading: Reading) -> None:
-    pure = reading.flag("pure_bf16")
-    if reading.flag("bf16") or pure:
-        reading.settings["precision"] = "bf16"
-    if pure:
-        reading.notes.append("pure_bf16: the base model is bf16, what is trained is kept in f32")
-    if reading.flag("tf32"):
-        reading.settings["tf32"] = True
-    if reading.flag("use_cpu"):
-        reading.settings["device"] = "cpu"
+def _recomputing(reading: Reading) -> None:
     said, off = (look("disable_gradient_checkpointing") for look in (reading.holds, reading.flag))
     reading.settings["gradient_checkpointing"] = not off if said else "auto"
     if not said:
         reading.notes.append("activations are recomputed where the memory asks for it, there by default always: the "
                              "same weights; --gradient-checkpointing does so here")  # fmt: skip
-
-
-def _saving(reading: Reading) -> None:
-    every = reading.number("save_steps")
-    if every is not None and every >= 1:
-        reading.settings["save_every"] = int(every)
-    keep = reading.whole("save_total_limit")
-    if keep is not None and keep >= 1:
-        reading.settings["keep"] = keep
-    if reading.text("resume_from_checkpoint") is not None:
-        reading.notes.append("a run goes on from its last checkpoint by itself: the same command again")
-
-
-def _curves(reading: Reading) -> None:
-    programs = {name.strip() for name in (reading.text("report_to") or "none").split(",")} - {"none"}
-    if "tensorboard" in programs:
-        reading.settings["tensorboard"] = True
-    others = ", ".join(sorted(programs - {"tensorboard"}))
-    if others:
-        reading.list_key("report_to", f"nothing is written for {others}; {keys.CURVES}")
-
-
-def _evaluation(reading: Reading) -> None:
-    strategy, every = reading.text("eval_strategy"), reading.number("eval_steps")
-    if strategy == "steps" and every is not None and every >= 1:
-        reading.settings["eval_every"] = int(every)
-    elif strategy == "epoch":
-        reading.notes.append(
-            "evaluation is every quarter of the run, not every epoch; eval_every sets its steps"
-        )
-    share = reading.number("val_size", 0.0)
-    if share:
-        reading.list_key("val_size", f"{share:g} of the rows are not set aside by themselves; put them into a file "
-                         "of their own and name it as eval_data")  # fmt: skip

@@ -1,6 +1,7 @@
 """LLaMA-Factory's keys that do not become settings, each with why, and names that map one to one."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 OLD_NAMES = {"evaluation_strategy": "eval_strategy", "new_special_tokens": "add_special_tokens"}
 
@@ -12,14 +13,14 @@ SCHEDULES = {
 }
 OPTIMIZERS = {
     "adamw_torch": "adamw", "adamw_torch_fused": "adamw", "adamw_hf": "adamw", "sgd": "sgd",
+    "adamw_apex_fused": "adamw", "paged_adamw": "adamw", "paged_adamw_32bit": "adamw",
     "adamw_8bit": "adamw8bit", "adamw_bnb_8bit": "adamw8bit", "paged_adamw_8bit": "adamw8bit",
 }  # fmt: skip
 
 # keys that say what happens here anyway, or that our loop has no use for
 NEEDLESS = frozenset({
     "do_train", "do_eval", "overwrite_cache", "preprocessing_num_workers", "preprocessing_batch_size",
-    "dataloader_num_workers",
-    "dataloader_pin_memory", "ddp_timeout", "ddp_find_unused_parameters", "flash_attn", "enable_liger_kernel",
+    "dataloader_num_workers", "dataloader_pin_memory", "ddp_timeout", "ddp_find_unused_parameters", "flash_attn", "enable_liger_kernel",
     "use_unsloth", "use_unsloth_gc", "use_reentrant_gc", "logging_steps", "logging_strategy", "logging_first_step",
     "plot_loss", "run_name", "save_strategy", "save_safetensors", "include_num_input_tokens_seen",
     "per_device_eval_batch_size", "eval_accumulation_steps", "remove_unused_columns", "group_by_length",
@@ -28,7 +29,7 @@ NEEDLESS = frozenset({
 })  # fmt: skip
 
 _PREFERENCE = "there is no reward model here; preferences are learnt by dpo, orpo, simpo or kto"
-_CHAT = "a setting of chat and serving, not of tuning: weightwright chat and weightwright serve have it"
+_CHAT = "not of tuning: weightwright chat and weightwright serve read it with --llamafactory FILE"
 _EXPORT = "weightwright merge and weightwright export write models"
 _GPUS = "several GPUs: start the same command under torchrun with --fsdp"
 _FREEZE = "parts of the weights cannot be trained alone; method is lora, qlora or full"
@@ -40,8 +41,28 @@ _STACK = (
     "continue from an adapter: merge it first (weightwright merge MODEL+ADAPTER) and tune the merged folder"
 )
 
-# key: (values that change nothing here, why any other has no counterpart)
-NONE_HERE: Mapping[str, tuple[tuple[object, ...], str]] = {
+Absent = Mapping[str, tuple[tuple[object, ...], str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What is known of a trainer's keys: other names, those without need or counterpart here, and those read.
+
+    `none_here` has for each key the values that change nothing here, and why any other has no counterpart.
+    """
+
+    old_names: Mapping[str, str]
+    needless: frozenset[str]
+    none_here: Absent
+    mapped: frozenset[str]
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Every known key."""
+        return self.mapped | self.needless | self.none_here.keys() | self.old_names.keys()
+
+
+NONE_HERE: Absent = {
     "adapter_name_or_path": ((), _STACK),
     "create_new_adapter": ((False,), _STACK),
     "trust_remote_code": ((False,), "code that comes with a model is not run in tuning"),
@@ -83,6 +104,7 @@ NONE_HERE: Mapping[str, tuple[tuple[object, ...], str]] = {
     "upcast_lmhead_output": ((False,), "the loss is computed in f32 anyway"),
     "neftune_noise_alpha": ((), "no noise is added to embeddings here"),
     "label_smoothing_factor": ((0, 0.0), "labels are not smoothed in sft"),
+    "dataloader_drop_last": ((False,), "no row is left out: the last step of all may have fewer"),
     "save_only_model": ((False,), "checkpoints always hold all that a run needs to go on"),
     "logging_dir": ((), "TensorBoard's files are in the folder tensorboard of the run's"),
     "overwrite_output_dir": ((False,), "a folder with another run is refused, never overwritten; choose another out"),
@@ -148,15 +170,18 @@ NONE_HERE: Mapping[str, tuple[tuple[object, ...], str]] = {
     "length_penalty": ((), _CHAT),
 }  # fmt: skip
 
-_MAPPED = frozenset({
-    "model_name_or_path", "output_dir", "dataset", "eval_dataset", "dataset_dir", "template", "finetuning_type",
+# transformers' training arguments that become settings
+TRAINER = frozenset({
+    "model_name_or_path", "output_dir", "per_device_train_batch_size", "gradient_accumulation_steps",
+    "num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "warmup_steps", "warmup_ratio",
+    "weight_decay", "max_grad_norm", "seed", "optim", "pure_bf16", "bf16", "tf32", "use_cpu", "save_steps",
+    "save_total_limit", "resume_from_checkpoint", "eval_strategy", "eval_steps", "report_to",
+})  # fmt: skip
+_MAPPED = TRAINER | {
+    "dataset", "eval_dataset", "dataset_dir", "template", "finetuning_type",
     "quantization_bit", "lora_rank", "lora_alpha", "lora_dropout", "lora_target", "use_dora", "use_rslora", "stage",
     "pref_loss", "pref_beta", "simpo_gamma", "dpo_label_smoothing", "kto_chosen_weight", "kto_rejected_weight",
-    "train_on_prompt", "mask_history", "cutoff_len", "packing", "neat_packing", "per_device_train_batch_size",
-    "gradient_accumulation_steps", "num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type",
-    "warmup_steps", "warmup_ratio", "weight_decay", "max_grad_norm", "seed", "optim", "pure_bf16", "bf16", "tf32",
-    "use_cpu",
-    "disable_gradient_checkpointing", "save_steps", "save_total_limit", "resume_from_checkpoint", "eval_strategy",
-    "eval_steps", "val_size", "report_to",
-})  # fmt: skip
-ALL = _MAPPED | NEEDLESS | NONE_HERE.keys() | OLD_NAMES.keys()
+    "train_on_prompt", "mask_history", "cutoff_len", "packing", "neat_packing", "disable_gradient_checkpointing",
+    "val_size",
+}  # fmt: skip
+LLAMAFACTORY = Tables(OLD_NAMES, NEEDLESS, NONE_HERE, _MAPPED)

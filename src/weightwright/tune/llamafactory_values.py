@@ -1,4 +1,4 @@
-"""The values of a LLaMA-Factory file with the line of each, taken one by one as what they must be."""
+"""Another trainer's values with the line of each, taken one by one as what they must be; LLaMA-Factory's file."""
 
 import json
 import math
@@ -28,15 +28,27 @@ _NOTHING = (None, "", "null", "none", "None")
 
 
 class Reading:
-    """A file's values while they are taken one by one; what is left at the end is unknown."""
+    """Another trainer's values while they are taken one by one; what is left at the end is unknown.
 
-    def __init__(self, path: Path, values: Mapping[str, Any], lines: Mapping[str, int]) -> None:
+    `where` they stand and the `lines` of the keys are for errors; `tables` know the keys that become no settings.
+    `processes` is on how many GPUs the values were meant to run.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        values: Mapping[str, Any],
+        lines: Mapping[str, int],
+        tables: keys.Tables,
+        processes: int = 1,
+    ) -> None:
         self.settings: dict[str, Any] = {}
         self.notes: list[str] = []
         self.unmapped: list[str] = []
-        self._path, self._lines = path, lines
-        self._values = {keys.OLD_NAMES.get(key, key): value for key, value in values.items()}
-        self._lines = {keys.OLD_NAMES.get(key, key): line for key, line in lines.items()}
+        self.processes = processes
+        self._where, self._tables = where, tables
+        self._values = {tables.old_names.get(key, key): value for key, value in values.items()}
+        self._lines = {tables.old_names.get(key, key): line for key, line in lines.items()}
 
     def holds(self, key: str) -> bool:
         """Whether the file says anything of it."""
@@ -77,6 +89,19 @@ class Reading:
             raise self.wrong(key, number, "must be a whole number")
         return int(number)
 
+    def steps_or_share(self, key: str) -> float | None:
+        """A number of steps, or below 1 a share of the run; None for 0 and less."""
+        number = self.number(key)
+        if number is None or number <= 0:
+            return None
+        if number > 1 and not number.is_integer():
+            raise self.wrong(key, number, "must be a whole number, or below 1 a share of the steps")
+        return int(number) if number >= 1 else number
+
+    def said(self, key: str) -> str:
+        """What stands there, as text, without taking it."""
+        return str(self._values.get(key, ""))
+
     def flag(self, key: str, *, default: bool = False) -> bool:
         """A truth value."""
         value = self._take(key)
@@ -106,7 +131,7 @@ class Reading:
     def wrong(self, key: str, value: Any, expected: str) -> SettingsError:
         """The error that names file, line, value and what was expected."""
         line = self._lines.get(key)
-        place = f"{self._path}, line {line}" if line else str(self._path)
+        place = f"{self._where}, line {line}" if line else self._where
         return SettingsError(f"{place}: {key}={value!r} {expected}")
 
     def _take(self, key: str) -> Any:
@@ -114,20 +139,21 @@ class Reading:
 
     def list_rest(self) -> None:
         """What no part has taken: without need here, without counterpart, or unknown."""
-        needless = [key for key in self._values if key in keys.NEEDLESS]
+        tables = self._tables
+        needless = [key for key in self._values if key in tables.needless]
         if needless:
             self.notes.append(f"not needed here: {', '.join(needless)}")
         for key, value in self._values.items():
-            harmless, why = keys.NONE_HERE.get(key, ((), ""))
-            if key in keys.NEEDLESS or (why and (value in _NOTHING or value in harmless)):
+            harmless, why = tables.none_here.get(key, ((), ""))
+            if key in tables.needless or (why and (value in _NOTHING or value in harmless)):
                 continue
-            self.unmapped.append(f"{key}: {why}" if why else f"{key}: unknown key{nearest_short(key)}")
+            self.unmapped.append(f"{key}: {why}" if why else f"{key}: unknown key{_nearest(key, tables)}")
         self._values.clear()
 
 
-def nearest_short(key: str) -> str:
+def _nearest(key: str, tables: keys.Tables) -> str:
     """`; did you mean ...?`, or nothing: a list of all their keys helps nobody."""
-    hint = nearest(key, keys.ALL)
+    hint = nearest(key, tables.all)
     return hint if "did you mean" in hint else ""
 
 
