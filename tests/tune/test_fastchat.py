@@ -128,9 +128,8 @@ def test_flags_without_a_counterpart_are_said(flags: str, line: str) -> None:
 
 @pytest.mark.parametrize(
     "flags",
-    ["--lora_bias none", "--fp16 False", "--num_data -1",
-     "--adam_beta1 0.9", "--flash_attn True",
-     "--padding_side right", "--label_smoothing_factor 0", "--cache_dir x", "--evaluation_strategy no", "--lora_weight_path ''"],
+    ["--lora_bias none", "--fp16 False", "--num_data -1", "--adam_beta1 0.9", "--flash_attn True", "--cache_dir x",
+     "--padding_side right", "--label_smoothing_factor 0", "--evaluation_strategy no", "--lora_weight_path ''"],
 )  # fmt: skip
 def test_values_that_change_nothing_are_not_listed(flags: str) -> None:
     assert read_fastchat(f"{BASE} {flags}")[2] == ()

@@ -20,9 +20,10 @@ OPTIMIZERS = {
 # keys that say what happens here anyway, or that our loop has no use for
 NEEDLESS = frozenset({
     "do_train", "do_eval", "overwrite_cache", "preprocessing_num_workers", "preprocessing_batch_size",
-    "dataloader_num_workers", "dataloader_pin_memory", "ddp_timeout", "ddp_find_unused_parameters", "flash_attn", "enable_liger_kernel",
-    "use_unsloth", "use_unsloth_gc", "use_reentrant_gc", "logging_steps", "logging_strategy", "logging_first_step",
-    "plot_loss", "run_name", "save_strategy", "save_safetensors", "include_num_input_tokens_seen",
+    "dataloader_num_workers", "dataloader_pin_memory", "ddp_timeout", "ddp_find_unused_parameters", "flash_attn",
+    "enable_liger_kernel", "use_unsloth", "use_unsloth_gc", "use_reentrant_gc", "logging_steps", "logging_strategy",
+    "logging_first_step", "plot_loss", "run_name", "save_strategy", "save_safetensors",
+    "include_num_input_tokens_seen",
     "per_device_eval_batch_size", "eval_accumulation_steps", "remove_unused_columns", "group_by_length",
     "low_cpu_mem_usage", "cache_dir", "use_fast_tokenizer", "split_special_tokens", "print_param_status",
     "trust_remote_code_datasets", "log_level", "disable_tqdm", "use_cache",
