@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weightwright.engine.assemble import Parts, assemble
 from weightwright.engine.beam import Beams
 from weightwright.engine.blocks import BlockPool
+from weightwright.engine.call_owner import Call
 from weightwright.engine.completions import Completions
-from weightwright.engine.embed import Call as EmbedCall
 from weightwright.engine.embed import Embeddings, texts_of
 from weightwright.engine.owner import Owner, Share, closed, shares_of
 from weightwright.engine.pace import Pace
 from weightwright.engine.request import Model, Request, chat_format
 from weightwright.engine.runner import Runner
 from weightwright.engine.schedule import Schedule
-from weightwright.engine.score import Call as ScoreCall
 from weightwright.engine.score import Scores, items_of
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import EngineError, RequestError, WeightwrightError
@@ -130,7 +129,7 @@ class Engine:
         self._bank.slot(chosen)
         items = items_of(self.tokenizer, prompt, completions, self.context_tokens)
         future: Future[list[Score]] = Future()
-        self._done(lambda: self._scores.start(ScoreCall(items, chosen, future), self._bank.digest(chosen)))
+        self._done(lambda: self._scores.start(Call(items, future, chosen), self._bank.digest(chosen)))
         return future.result()
 
     def embed(self, texts: abc.Sequence[str], *, pooling: str = "mean") -> "Vectors":
@@ -145,7 +144,7 @@ class Engine:
         if not inputs:
             return np.zeros((0, 0), np.float32)
         future: Future[Vectors] = Future()
-        self._between_steps(self._embeddings.starting(EmbedCall(inputs, pooling, future)))
+        self._between_steps(self._embeddings.starting(Call(inputs, future)))
         return future.result()
 
     def load_adapter(self, name: str, folder: Path) -> None:

@@ -4,12 +4,11 @@ Completions of one prompt share its blocks, so its tokens are read once.
 """
 
 from collections import abc
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from weightwright.engine.owner import Output, Share, closed, dropped
-from weightwright.engine.schedule import Schedule
+from weightwright.engine.call_owner import Call, CallOwner
+from weightwright.engine.owner import Output, Share
 from weightwright.engine.sequence import Sequence
 from weightwright.errors import RequestError
 from weightwright.ports import Score
@@ -29,16 +28,6 @@ class Item:
     def done(self) -> bool:
         """All of its tokens are scored."""
         return self.scored == len(self.token_ids) - self.start
-
-
-@dataclass(eq=False)
-class Call:
-    """The completions of one call; `future` gets their scores, in order, or the error."""
-
-    items: list[Item]
-    adapter: str | None
-    future: "Future[list[Score]]"
-    sequences: list[Sequence] = field(default_factory=list)
 
 
 def items_of(tokenizer: Any, prompt: str, completions: abc.Sequence[str], context_tokens: int) -> list[Item]:
@@ -64,35 +53,26 @@ def items_of(tokenizer: Any, prompt: str, completions: abc.Sequence[str], contex
     return items
 
 
-class Scores:
+class Scores(CallOwner[Item]):
     """Owns the sequences that are scored."""
 
-    def __init__(self, schedule: Schedule) -> None:
-        self._schedule = schedule
-        self._items: dict[Sequence, tuple[Call, Item]] = {}
-
-    def start(self, call: Call, salt: bytes) -> None:
+    def start(self, call: Call[Item], salt: bytes) -> None:
         """Queue the completions."""
-        if not call.items:
+        if not call.parts:
             call.future.set_result([])
-        for item in call.items:
+        for item in call.parts:
             # the last token is only a target; the model need not read it
             sequence = Sequence(
                 item.token_ids[:-1], len(item.token_ids) - 1, 1, salt=salt, logits_from=item.start - 1,
                 background=True, adapter=call.adapter, owner=self,
             )  # fmt: skip
-            try:
-                self._schedule.add(sequence)
-            except RequestError as error:
-                self._end(call, error)
+            if not self._queue(call, item, sequence):
                 return
-            call.sequences.append(sequence)
-            self._items[sequence] = (call, item)
 
     def take(self, shares: abc.Sequence[Share], output: Output) -> None:
         """See `Owner`: logits of the last positions of each work."""
         for work, at in shares:
-            known = self._items.get(work.sequence)
+            known = self._parts.get(work.sequence)
             if known is None:  # its call failed in this step
                 continue
             call, item = known
@@ -107,35 +87,8 @@ class Scores:
                 item.is_greedy = item.is_greedy and bool((chosen >= logprobs.amax(dim=-1)).all())
                 item.scored += len(ids)
             self._schedule.commit(work)
-            if not item.done:
-                continue
-            self._schedule.finish(work.sequence)
-            del self._items[work.sequence]
-            if all(one.done for one in call.items):
-                call.future.set_result([Score(i.log_likelihood, i.scored, i.is_greedy) for i in call.items])
-
-    def fail(self, sequence: Sequence, error: Exception) -> None:
-        """See `Owner`."""
-        if sequence in self._items:
-            self._end(self._items[sequence][0], error)
-
-    def drop_adapter(self, name: str) -> None:
-        """See `Owner`."""
-        for call, _ in list(self._items.values()):
-            if call.adapter == name:
-                self._end(call, dropped(name))
-
-    def stop(self) -> None:
-        """See `Owner`."""
-        for call, _ in list(self._items.values()):
-            self._end(call, closed())
-
-    def _end(self, call: Call, error: Exception) -> None:
-        for sequence in call.sequences:
-            self._items.pop(sequence, None)
-            self._schedule.finish(sequence)
-        if not call.future.done():
-            call.future.set_exception(error)
+            if item.done and self._finish(call, work.sequence):
+                call.future.set_result([Score(i.log_likelihood, i.scored, i.is_greedy) for i in call.parts])
 
 
 def _common(some: abc.Sequence[int], others: abc.Sequence[int]) -> int:
