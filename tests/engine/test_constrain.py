@@ -15,8 +15,9 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from weightwright import LLM
+from weightwright.engine.sampling.choice import Choice
 from weightwright.engine.sampling.constrain import Constraint, Grammars, allowed
-from weightwright.engine.sampling.sample import NOTHING, Choice, choose, choose_drafted
+from weightwright.engine.sampling.sample import NOTHING, choose, choose_drafted
 from weightwright.errors import RequestError
 from weightwright.ports.sampling import SamplingParams, StructuredOutputs
 from weightwright.testing.models import tiny_llama

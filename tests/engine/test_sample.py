@@ -14,17 +14,10 @@ from transformers.generation.logits_process import (
 )
 
 from weightwright.engine.sampling import draw as drawing
+from weightwright.engine.sampling.choice import Choice, bad_word_ids, check_ids
 from weightwright.engine.sampling.draw import likeliest, log_mass, top
 from weightwright.engine.sampling.logits import shape
-from weightwright.engine.sampling.sample import (
-    NOTHING,
-    Choice,
-    bad_word_ids,
-    check_ids,
-    choose,
-    choose_drafted,
-    logprobs_of,
-)
+from weightwright.engine.sampling.sample import NOTHING, choose, choose_drafted, logprobs_of
 from weightwright.errors import RequestError
 from weightwright.ports.sampling import SamplingParams
 

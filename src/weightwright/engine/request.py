@@ -8,8 +8,8 @@ from typing import Any
 from weightwright.data.render import render_request
 from weightwright.data.turn_end import turn_ends
 from weightwright.engine.owner import Owner
+from weightwright.engine.sampling.choice import Choice, bad_word_ids, check_ids
 from weightwright.engine.sampling.constrain import Grammars
-from weightwright.engine.sampling.sample import Choice, bad_word_ids, check_ids
 from weightwright.engine.sequence import Sequence
 from weightwright.engine.speculate import Lookup
 from weightwright.engine.text import TextStream, TokenBytes

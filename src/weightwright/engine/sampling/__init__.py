@@ -1,3 +1,3 @@
 """From logits to tokens: forms, penalties, draws."""
 
-__all__ = ["constrain", "draw", "sample"]
+__all__ = ["choice", "constrain", "draw", "sample"]

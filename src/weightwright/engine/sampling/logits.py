@@ -5,16 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weightwright.engine.sampling.choice import Choice
 from weightwright.engine.sampling.constrain import allowed
 from weightwright.engine.sampling.draw import pick
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from weightwright.engine.sampling.sample import Choice
 
-
-def shape(logits: "Tensor", rows: Sequence[int], choices: Sequence["Choice"]) -> "Tensor":
+def shape(logits: "Tensor", rows: Sequence[int], choices: Sequence[Choice]) -> "Tensor":
     """A copy of these rows [len(rows), vocab] with bias, masks and penalties of their choices."""
     x = pick(logits, rows)
     x = x.clone() if x is logits else x
@@ -33,7 +32,7 @@ def shape(logits: "Tensor", rows: Sequence[int], choices: Sequence["Choice"]) ->
     return x
 
 
-def _constrain(x: "Tensor", choices: Sequence["Choice"]) -> None:
+def _constrain(x: "Tensor", choices: Sequence[Choice]) -> None:
     constrained = [
         (row, c.constraint) for row, c in enumerate(choices) if c.constraint and c.constraint.begun
     ]
@@ -56,7 +55,7 @@ def _keep_only(x: "Tensor", row: int, ids: Any) -> None:
     x[at] = kept
 
 
-def _penalise(x: "Tensor", choices: Sequence["Choice"]) -> None:
+def _penalise(x: "Tensor", choices: Sequence[Choice]) -> None:
     """Repetition (arXiv 1909.05858, §4.1), then frequency and presence, on tokens that occurred."""
     import torch
 
