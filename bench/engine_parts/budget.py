@@ -27,7 +27,7 @@ from engine_parts.harness import (
 
 if TYPE_CHECKING:
     from weightwright.engine.engine import Engine
-    from weightwright.engine.schedule import Batch
+    from weightwright.engine.schedule import Batch, Schedule
 
 COUNTS = (1, 8, 32)
 KINDS = ("qkv", "out", "gate_up", "down", "head")
@@ -164,7 +164,6 @@ def wrap_all(clock: Clock, engine: "Engine") -> None:
     from weightwright.engine import completions as engine_rows
     from weightwright.engine.engine import Engine
     from weightwright.engine.runner import Runner
-    from weightwright.engine.schedule import Schedule
     from weightwright.executor import fuse
     from weightwright.kernels import elementwise
 

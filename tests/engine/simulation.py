@@ -11,8 +11,8 @@ from random import Random
 import pytest
 
 from weightwright.engine.blocks import BlockPool, chain
-from weightwright.engine.schedule import Batch, Schedule, Work
-from weightwright.engine.sequence import Sequence, Status
+from weightwright.engine.schedule import Batch, Schedule
+from weightwright.engine.sequence import Sequence, Status, Work
 from weightwright.errors import RequestError
 
 VOCABULARY = 3  # few tokens: prefixes coincide and guesses are right now and then

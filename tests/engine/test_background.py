@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from weightwright.engine.blocks import BlockPool
 from weightwright.engine.engine import Engine
 from weightwright.engine.pace import Pace
-from weightwright.engine.schedule import Batch, Schedule, Work
-from weightwright.engine.sequence import Sequence, Status
+from weightwright.engine.schedule import Batch, Schedule
+from weightwright.engine.sequence import Sequence, Status, Work
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import EngineError, RequestError
 from weightwright.ports import ChatRequest, SamplingParams

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from weightwright.engine.blocks import BlockPool, chain
-from weightwright.engine.schedule import Batch, Schedule, Work
-from weightwright.engine.sequence import Sequence, Status
+from weightwright.engine.schedule import Batch, Schedule
+from weightwright.engine.sequence import Sequence, Status, Work
 from weightwright.errors import RequestError, SettingsError
 
 from .simulation import VOCABULARY, Simulation

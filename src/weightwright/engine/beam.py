@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from weightwright.engine.owner import Output, Share
 from weightwright.engine.request import Candidate, Model, Request, push
 from weightwright.engine.request_owner import RequestOwner
 from weightwright.engine.schedule import Schedule
-from weightwright.engine.sequence import Sequence
+from weightwright.engine.sequence import Output, Sequence, Share
 from weightwright.engine.settings import EngineSettings
 
 if TYPE_CHECKING:

@@ -4,12 +4,11 @@ from collections import abc
 from functools import partial
 from typing import TYPE_CHECKING
 
-from weightwright.engine.owner import Output, Share
 from weightwright.engine.request import Candidate, Request, take
 from weightwright.engine.request_owner import RequestOwner
 from weightwright.engine.sampling.draw import NOTHING
 from weightwright.engine.sampling.sample import choose, choose_drafted
-from weightwright.engine.schedule import Work
+from weightwright.engine.sequence import Output, Share, Work
 from weightwright.engine.speculate import Lookup
 from weightwright.ports import TokenLogprob
 

@@ -17,12 +17,13 @@ from weightwright.engine.blocks import BlockPool
 from weightwright.engine.call_owner import Call
 from weightwright.engine.completions import Completions
 from weightwright.engine.embed import Embeddings, texts_of
-from weightwright.engine.owner import Owner, Share, closed, shares_of
+from weightwright.engine.owner import closed, shares_of
 from weightwright.engine.pace import Pace
 from weightwright.engine.request import Model, Request, chat_format
 from weightwright.engine.runner import Runner
 from weightwright.engine.schedule import Schedule
 from weightwright.engine.score import Scores, items_of
+from weightwright.engine.sequence import Owner, Share
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import EngineError, RequestError, WeightwrightError
 from weightwright.kernels.pool import aside, release_threads

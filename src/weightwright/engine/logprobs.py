@@ -3,10 +3,9 @@
 from collections import abc
 from typing import TYPE_CHECKING, Any
 
-from weightwright.engine.owner import Output
 from weightwright.engine.request import Request
 from weightwright.engine.sampling.sample import Logprobs, logprobs_of
-from weightwright.engine.schedule import Work
+from weightwright.engine.sequence import Output, Work
 from weightwright.engine.text import TokenBytes
 from weightwright.ports import TokenLogprob
 

@@ -1,50 +1,12 @@
-"""Whom scheduled sequences belong to: completions, beams, scores and embeddings, all alike to the engine's loop."""
+"""What a step computed, told apart by whom it is for, and how an owner's work ends early."""
 
 from collections import abc
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
 
+from weightwright.engine.sequence import Owner, Share, Work
 from weightwright.errors import RequestError
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
-    from weightwright.engine.schedule import Work
-    from weightwright.engine.sequence import Sequence
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What a step computed, in the order of its works: logits [rows, vocab] and hidden states [rows, hidden], f32."""
-
-    logits: "Tensor"
-    states: "Tensor | None" = None
-
-
-Share = tuple["Work", int]  # a work, and the row of the logits (or the hidden states) where its own begin
-
-
-class Owner(Protocol):
-    """Takes what a step computes for its sequences. The engine's thread alone calls it."""
-
-    def take(self, shares: abc.Sequence[Share], output: Output) -> None:
-        """A step has computed these works: use their rows of the output and commit them to the schedule."""
-        ...
-
-    def fail(self, sequence: "Sequence", error: Exception) -> None:
-        """End what this sequence belongs to with an error, and free what that holds."""
-        ...
-
-    def drop_adapter(self, name: str) -> None:
-        """End what uses an adapter, with `dropped(name)`."""
-        ...
-
-    def stop(self) -> None:
-        """End everything: the engine closes."""
-        ...
-
-
-def shares_of(works: abc.Sequence["Work"]) -> dict[Owner, list[Share]]:
+def shares_of(works: abc.Sequence[Work]) -> dict[Owner, list[Share]]:
     """The works of a step by owner."""
     shares: dict[Owner, list[Share]] = {}
     logits = states = 0

@@ -7,10 +7,9 @@ from typing import Any
 
 from weightwright.data.render import render_request
 from weightwright.data.turn_end import turn_ends
-from weightwright.engine.owner import Owner
 from weightwright.engine.sampling.choice import Choice, bad_word_ids, check_ids
 from weightwright.engine.sampling.constrain import Grammars
-from weightwright.engine.sequence import Sequence
+from weightwright.engine.sequence import Owner, Sequence
 from weightwright.engine.speculate import Lookup
 from weightwright.engine.text import TextStream, TokenBytes
 from weightwright.engine.think import ThoughtStream, opens_thought

@@ -3,9 +3,8 @@
 from collections import abc
 from typing import TYPE_CHECKING
 
-from weightwright.engine.owner import Output
-from weightwright.engine.schedule import Batch, Work
-from weightwright.engine.sequence import Sequence
+from weightwright.engine.schedule import Batch
+from weightwright.engine.sequence import Output, Sequence, Work
 from weightwright.kernels.cache import BLOCK_TOKENS
 from weightwright.kernels.step import Segment, Step
 

@@ -14,19 +14,8 @@ from itertools import count
 from operator import attrgetter
 
 from weightwright.engine.blocks import BlockPool, chain
-from weightwright.engine.sequence import Sequence, Status
+from weightwright.engine.sequence import Sequence, Status, Work
 from weightwright.errors import RequestError, SettingsError
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one sequence computes in a step: `tokens` at positions start, start + 1, …"""
-
-    sequence: Sequence
-    start: int
-    tokens: tuple[int, ...]  # the next of token_ids and, after its very end, what fits of the draft
-    logits: int  # trailing positions that need logits: as a rule 0 short of the end, else 1 + draft tokens
-    states: int = 0  # trailing positions whose hidden states are wanted
 
 
 @dataclass(frozen=True, slots=True)

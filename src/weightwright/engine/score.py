@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weightwright.engine.call_owner import Call, CallOwner
-from weightwright.engine.owner import Output, Share
-from weightwright.engine.sequence import Sequence
+from weightwright.engine.sequence import Output, Sequence, Share
 from weightwright.errors import RequestError
 from weightwright.ports import Score
 

@@ -1,11 +1,12 @@
-"""One row of tokens on its way through the engine."""
+"""One row of tokens on its way through the engine, its work in a step, and the owner that takes what comes of it."""
 
+from collections import abc
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from weightwright.engine.owner import Owner
+    from torch import Tensor
 
 
 class Status(Enum):
@@ -61,3 +62,45 @@ class Sequence:
         if self.states_from is not None:
             return self.states_from
         return len(self.token_ids) - 1 if self.logits_from is None else self.logits_from
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one sequence computes in a step: `tokens` at positions start, start + 1, …"""
+
+    sequence: Sequence
+    start: int
+    tokens: tuple[int, ...]  # the next of token_ids and, after its very end, what fits of the draft
+    logits: int  # trailing positions that need logits: as a rule 0 short of the end, else 1 + draft tokens
+    states: int = 0  # trailing positions whose hidden states are wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a step computed, in the order of its works: logits [rows, vocab] and hidden states [rows, hidden], f32."""
+
+    logits: "Tensor"
+    states: "Tensor | None" = None
+
+
+Share = tuple[Work, int]  # a work, and the row of the logits (or the hidden states) where its own begin
+
+
+class Owner(Protocol):
+    """Takes what a step computes for its sequences. The engine's thread alone calls it."""
+
+    def take(self, shares: abc.Sequence[Share], output: Output) -> None:
+        """A step has computed these works: use their rows of the output and commit them to the schedule."""
+        ...
+
+    def fail(self, sequence: Sequence, error: Exception) -> None:
+        """End what this sequence belongs to with an error, and free what that holds."""
+        ...
+
+    def drop_adapter(self, name: str) -> None:
+        """End what uses an adapter, with `dropped(name)`."""
+        ...
+
+    def stop(self) -> None:
+        """End everything: the engine closes."""
+        ...
