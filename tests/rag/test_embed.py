@@ -149,12 +149,29 @@ def test_many_tokens_go_through_sentence_transformers_and_mean_the_same(folder, 
     few = embedder.embed(TEXTS, kind="passage")
     assert embedder._whole is None
     monkeypatch.setattr(embed, "_FEW_TOKENS", 10)
+    monkeypatch.setattr(embed, "_LOADING", 0)
     many = embedder.embed(TEXTS, kind="passage")
     assert embedder._whole is not None
     np.testing.assert_allclose(many, few, atol=1e-6)
     embedder.close()
     with pytest.raises(ModelError, match="closed"):
         embedder._whole.embed(["x"], kind="query")
+
+
+@pytest.mark.model
+def test_sentence_transformers_is_loaded_when_numpy_has_worked_as_long_as_that_takes(folder, monkeypatch):
+    embedder = open_folder(folder, device="cpu")
+    tokens = sum(embedder.count_tokens(TEXTS))
+    monkeypatch.setattr(embed, "_FEW_TOKENS", tokens - 1)
+    matrices = 6 * (4 * 384 * 384 + 2 * 384 * 1536)
+    monkeypatch.setattr(embed, "_LOADING", 2 * tokens * matrices)
+    for _ in range(2):
+        embedder.embed(TEXTS[:-1], kind="passage")  # few tokens are not counted
+        embedder.embed(TEXTS, kind="passage")
+        assert embedder._whole is None
+    embedder.embed(TEXTS, kind="passage")
+    assert embedder._whole is not None
+    embedder.close()
 
 
 def made_of(folder, to, *, pooling="mean", last=(), change=()):

@@ -1,10 +1,9 @@
 """`weightwright data`: look at rows before they are learnt, and check them."""
 
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from weightwright import inspection
 from weightwright.cli.flags import Outcome, verb
 from weightwright.data.settings import DataCheckSettings, DataShowSettings
 
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
     from weightwright.data.checks import Alike, Problem
     from weightwright.data.show import FilePreview
     from weightwright.data.summary import FileSummary
+    from weightwright.inspection import Inspection
 
 _SHOWN = 10
 
@@ -22,58 +22,27 @@ def show(settings: DataShowSettings) -> Outcome:
 
     A preference pair is printed as two rows, the chosen answer first.
     """
-    from weightwright.data.show import show as shown
-    from weightwright.weights.load import load_tokenizer
-
-    preview = shown(settings, load_tokenizer(settings.model))
+    preview = inspection.show(settings)
     return Outcome(preview.data(), _view(preview))
 
 
 @verb(DataCheckSettings, section="data_check", positional=("file",))
 def check(settings: DataCheckSettings) -> Outcome:
     """Check rows: lengths, duplicates, what stands in held-out rows too, broken rows, languages, kinds of task."""
-    from weightwright.connect import open_embedder
-    from weightwright.data.summary import Encode
-    from weightwright.data.summary import check as checked
-    from weightwright.data.template import encode_row
-    from weightwright.weights.load import load_tokenizer
-
-    encode: Encode | None = None
-    if settings.model:
-        tokenizer = load_tokenizer(settings.model)
-        encode = partial(encode_row, tokenizer=tokenizer, train_on=settings.train_on)
-    with closing(open_embedder(settings.embedder)) if settings.embedder else nullcontext() as embedder:
-        result = checked(
-            settings.file,
-            eval_path=settings.eval_data,
-            prompt=settings.prompt,
-            encode=encode,
-            embedder=embedder,
-            max_length=settings.max_length,
-        )
-    said, advised, notes = _kinds(result, settings.embedder)
-    return Outcome(
-        {**result.to_json(), "advice": advised, "notes": notes}, "\n".join(_report(result, [*said, *notes]))
-    )
+    result = inspection.check(settings)
+    return Outcome(result.data(), "\n".join(_report(result.summary, [*_kinds(result), *result.notes])))
 
 
-def _kinds(summary: "FileSummary", embedder: str) -> tuple[list[str], list[dict[str, Any]], list[str]]:
-    """How many kinds of task there are, as lines; the rank advised for them; what makes the count doubtful."""
-    from weightwright.plan.advice import lora_rank
-
-    if summary.kinds is None:
-        return [], [], []
-    count = summary.kinds.count
-    why, rank = f"about {count} kinds of task" if count > 1 else "one kind of task", lora_rank(count)
-    groups = list(zip(summary.kinds.sizes, summary.examples, strict=True))[:_SHOWN]
-    said = [f"{why}: rank {rank}", *(f"  {size} rows like: {_short(example)}" for size, example in groups)]
-    main = next(iter(summary.languages))
-    notes = []
-    if embedder == "minilm" and main != "en":
-        notes.append(
-            f"minilm reads English, most rows are {main}: take an --embedder that reads it to count kinds"
-        )
-    return said, [{"setting": "rank", "value": rank, "why": why}], notes
+def _kinds(result: "Inspection") -> list[str]:
+    """How many kinds of task there are, and the rank advised for them."""
+    kinds = result.summary.kinds
+    if kinds is None:
+        return []
+    groups = list(zip(kinds.sizes, result.summary.examples, strict=True))[:_SHOWN]
+    return [
+        f"{result.why}: rank {result.rank}",
+        *(f"  {size} rows like: {_short(example)}" for size, example in groups),
+    ]
 
 
 def _view(preview: "FilePreview") -> Any:

@@ -4,4 +4,16 @@ The way of a question: `retrieve` finds chunks in a store, `context` makes them 
 a Chat, and `cite` keeps only the marks that the cited range supports.
 """
 
-__all__ = ["analyze", "answer", "context", "embed", "evaluate", "extract", "index", "load", "readers", "settings", "stores"]
+__all__ = [
+    "analyze",
+    "answer",
+    "context",
+    "embed",
+    "evaluate",
+    "extract",
+    "index",
+    "load",
+    "readers",
+    "settings",
+    "stores",
+]

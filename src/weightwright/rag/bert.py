@@ -49,6 +49,11 @@ class Bert:
         """Numbers of a vector."""
         return int(self.weights["embeddings.LayerNorm.weight"].shape[0])
 
+    @property
+    def multiplications(self) -> int:
+        """Of one token with the layers' matrices."""
+        return sum(t.size for name, t in self.weights.items() if name.startswith("encoder.") and t.ndim == 2)
+
     def token_ids(self, texts: Sequence[str], *, marks: bool = False) -> list[list[int]]:
         """Token ids of each text, uncut; `marks` are the model's own around it."""
         every = self.tokenizer.encode_batch(list(texts), add_special_tokens=marks)

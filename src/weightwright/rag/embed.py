@@ -21,6 +21,9 @@ from weightwright.rag.bert import Bert, read_bert
 Kind = Literal["query", "passage"]
 
 _FEW_TOKENS = 4096  # so many at once are embedded in numpy, on one core, where that is possible
+_LOADING = (
+    180e9  # multiplications in the 9 s that sentence-transformers takes to load: 17,000 tokens of MiniLM
+)
 _BATCH_TOKENS = 4096  # padded tokens of one forward pass
 _BATCH_TEXTS = 64
 _MOST_UNKNOWN = 0.2  # of XQuAD's questions MiniLM knows all in English; in Chinese it lacks 25% to 100%
@@ -40,9 +43,10 @@ def open_folder(folder: str | Path, *, device: str = "auto") -> Embedder:
 
 
 class BertEmbedder:
-    """An Embedder of MiniLM's kind: few tokens at once in numpy, more with sentence-transformers, loaded then.
+    """An Embedder of MiniLM's kind: few tokens in numpy, more with sentence-transformers, loaded then.
 
-    Both make the same vectors to 1e-6. Safe to call from several threads.
+    It is loaded where numpy would take longer than loading does, over all calls of many tokens together. Both make
+    the same vectors to 1e-6. Safe to call from several threads.
     """
 
     def __init__(self, bert: Bert, folder: str | Path, device: str) -> None:
@@ -51,6 +55,7 @@ class BertEmbedder:
         self._open_whole = partial(SentenceTransformerEmbedder, folder, device=device)
         self._whole: SentenceTransformerEmbedder | None = None
         self._lock = threading.Lock()
+        self._many_tokens = 0  # of all calls with more than a few
         self._prompts = _prompts_of(bert.prompts, str(folder))
         self.name = _identity(Path(folder), bert.width)
         self.width = bert.width
@@ -60,11 +65,11 @@ class BertEmbedder:
 
     def embed(self, texts: Sequence[str], *, kind: Kind) -> Vectors:
         """Vectors [texts, width], f32, each of length 1."""
-        if sum(min(count, self.max_tokens) for count in self.count_tokens(texts)) <= _FEW_TOKENS:
-            return self._small().embed([self._prompts[kind] + text for text in texts])
-        with self._lock:
-            self._whole = self._whole or self._open_whole()
-        return self._whole.embed(texts, kind=kind)
+        tokens = sum(min(count, self.max_tokens) for count in self.count_tokens(texts))
+        whole = self._loaded(tokens) if tokens > _FEW_TOKENS else None
+        if whole is not None:
+            return whole.embed(texts, kind=kind)
+        return self._small().embed([self._prompts[kind] + text for text in texts])
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text without the model's own marks, as `max_tokens` counts them."""
@@ -80,6 +85,15 @@ class BertEmbedder:
         self._bert = None
         if self._whole is not None:
             self._whole.close()
+
+    def _loaded(self, tokens: int) -> "SentenceTransformerEmbedder | None":
+        """sentence-transformers' model for a call of many tokens; None where loading it is not worth it yet."""
+        work = self._small().multiplications
+        with self._lock:
+            self._many_tokens += tokens
+            if self._many_tokens * work > _LOADING:
+                self._whole = self._whole or self._open_whole()
+            return self._whole
 
     def _small(self) -> Bert:
         if self._bert is None:
