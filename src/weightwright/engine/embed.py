@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weightwright.engine.call_owner import Call, CallOwner
 from weightwright.engine.sequence import Output, Sequence, Share
 from weightwright.errors import RequestError
+from weightwright.ports import Tokenizer
 
 if TYPE_CHECKING:
     from weightwright.ports import Vectors
@@ -25,7 +26,7 @@ class Text:
     pooled: int = 0  # tokens
 
 
-def texts_of(tokenizer: Any, texts: abc.Sequence[str], pooling: str, context_tokens: int) -> list[Text]:
+def texts_of(tokenizer: Tokenizer, texts: abc.Sequence[str], pooling: str, context_tokens: int) -> list[Text]:
     """The texts as tokens. Raises RequestError for another pooling, an empty text, or one longer than the context."""
     if pooling not in POOLINGS:
         raise RequestError(f"pooling={pooling!r} is not known; use one of {', '.join(POOLINGS)}")
@@ -36,7 +37,7 @@ def texts_of(tokenizer: Any, texts: abc.Sequence[str], pooling: str, context_tok
     return [Text(ids, 0 if pooling == "mean" else len(ids) - 1) for ids in encoded]
 
 
-def _tokens(tokenizer: Any, texts: abc.Sequence[str]) -> list[list[int]]:
+def _tokens(tokenizer: Tokenizer, texts: abc.Sequence[str]) -> list[list[int]]:
     """The tokens of each text, where possible without Python, which the engine's thread would have to wait for."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None and backend.truncation is None and backend.padding is None:

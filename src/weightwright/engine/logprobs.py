@@ -1,13 +1,13 @@
 """Log-probabilities of tokens with their bytes and texts: of those that are chosen, and of a prompt's."""
 
 from collections import abc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightwright.engine.request import Request
 from weightwright.engine.sampling.sample import Logprobs, logprobs_of
 from weightwright.engine.sequence import Output, Work
 from weightwright.engine.text import TokenBytes
-from weightwright.ports import TokenLogprob
+from weightwright.ports import Tokenizer, TokenLogprob
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class TokenLogprobs:
     """Spells out tokens for one tokenizer."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self._bytes = TokenBytes(tokenizer)
 
     def of(

@@ -14,20 +14,29 @@ from weightwright.engine.speculate import Lookup
 from weightwright.engine.text import TextStream, TokenBytes
 from weightwright.engine.think import ThoughtStream, opens_thought
 from weightwright.errors import RequestError
-from weightwright.ports import ChatRequest, FinishReason, Piece, Reply, SamplingParams, TokenLogprob, Usage
+from weightwright.ports import (
+    ChatRequest,
+    FinishReason,
+    Piece,
+    Reply,
+    SamplingParams,
+    Tokenizer,
+    TokenLogprob,
+    Usage,
+)
 
 
 @dataclass(frozen=True)
 class ChatFormat:
     """How conversations are written: a tokenizer with its chat template, and the tokens and texts that end a turn."""
 
-    tokenizer: Any
+    tokenizer: Tokenizer
     end_ids: tuple[int, ...]
     end_texts: tuple[str, ...]
     grammars: Grammars
 
 
-def chat_format(tokenizer: Any, end_ids: abc.Iterable[int]) -> ChatFormat:
+def chat_format(tokenizer: Tokenizer, end_ids: abc.Iterable[int]) -> ChatFormat:
     """The format of a tokenizer's chat template; `end_ids` end a text, whatever the template says."""
     ends = turn_ends(tokenizer)
     own = () if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),)
@@ -146,7 +155,7 @@ class Request:
                 )
             )
 
-    def _prompt(self, tokenizer: Any) -> tuple[str, list[int]]:
+    def _prompt(self, tokenizer: Tokenizer) -> tuple[str, list[int]]:
         asked = self.asked
         given = asked.prompt if asked.messages is None else "".join(m.content for m in asked.messages)
         if given is not None:
@@ -298,7 +307,7 @@ def push(candidate: Candidate, text: str, ids: tuple[int, ...], logprobs: tuple[
         candidate.request.reply.push(piece)
 
 
-def _has_thoughts(tokenizer: Any) -> bool:
+def _has_thoughts(tokenizer: Tokenizer) -> bool:
     """The chat template knows thoughts, so an answer may begin with one."""
     template = getattr(tokenizer, "chat_template", None)
     return "</think>" in (template if isinstance(template, str) else str(template or ""))

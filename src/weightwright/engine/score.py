@@ -5,12 +5,11 @@ Completions of one prompt share its blocks, so its tokens are read once.
 
 from collections import abc
 from dataclasses import dataclass
-from typing import Any
 
 from weightwright.engine.call_owner import Call, CallOwner
 from weightwright.engine.sequence import Output, Sequence, Share
 from weightwright.errors import RequestError
-from weightwright.ports import Score
+from weightwright.ports import Score, Tokenizer
 
 
 @dataclass
@@ -29,7 +28,9 @@ class Item:
         return self.scored == len(self.token_ids) - self.start
 
 
-def items_of(tokenizer: Any, prompt: str, completions: abc.Sequence[str], context_tokens: int) -> list[Item]:
+def items_of(
+    tokenizer: Tokenizer, prompt: str, completions: abc.Sequence[str], context_tokens: int
+) -> list[Item]:
     """The tokens to score: all behind the common beginning of the prompt's tokens and the whole text's.
 
     Where a token reaches across the join ("is " + "Paris" is "is", " Paris"), it is the completion's. Raises

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from weightwright.ports import Tokenizer
+
 _BROKEN = "\ufffd"  # what decoding gives for a character whose last bytes have not come yet
 _CHARACTER_TOKENS = 8  # a character is at most 4 bytes; what is longer open is no character
 
@@ -20,7 +22,7 @@ class TextStream:
 
     def __init__(
         self,
-        tokenizer: Any,
+        tokenizer: Tokenizer,
         stop: Sequence[str] = (),
         *,
         include_stop: bool = False,
@@ -109,9 +111,9 @@ class TokenBytes:
     are read; the tokens of any other tokenizer are decoded one by one.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self._known: dict[int, bytes] = {}
-        self._tokenizer = tokenizer
+        self._tokenizer, self._backend = tokenizer, getattr(tokenizer, "backend_tokenizer", None)
         decoders = _decoders(tokenizer)
         kinds = {str(decoder["type"]) for decoder in decoders}
         self._byte_level = "ByteLevel" in kinds
@@ -135,9 +137,9 @@ class TokenBytes:
         return known
 
     def _read(self, token_id: int) -> bytes:
-        if not (self._byte_level or self._pieces):
+        if self._backend is None or not (self._byte_level or self._pieces):
             return str(self._tokenizer.decode([token_id], skip_special_tokens=False)).encode()
-        piece = self._tokenizer.backend_tokenizer.id_to_token(token_id)
+        piece = self._backend.id_to_token(token_id)
         if piece is None:
             return b""
         if self._byte_level:
@@ -155,7 +157,7 @@ _PIECE_DECODERS = {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}
 _BYTE_PIECE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
 
-def _decoders(tokenizer: Any) -> list[dict[str, Any]]:
+def _decoders(tokenizer: Tokenizer) -> list[dict[str, Any]]:
     """The steps by which a fast tokenizer decodes, as its file describes them; none for another."""
     decoder = getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)
     if decoder is None:
@@ -176,7 +178,7 @@ def _byte_alphabet() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
-def _decoder(tokenizer: Any, skip_special_tokens: bool) -> Callable[[list[int]], str]:
+def _decoder(tokenizer: Tokenizer, skip_special_tokens: bool) -> Callable[[list[int]], str]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None and not getattr(tokenizer, "clean_up_tokenization_spaces", False):
         # what tokenizer.decode comes to in this case, at half the cost

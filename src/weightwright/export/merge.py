@@ -13,7 +13,7 @@ from weightwright.address.models import ModelAddress, parse_model
 from weightwright.errors import ModelError
 from weightwright.export.adapted import check_adapter, merged, tokenizer_of
 from weightwright.hub import weight_files
-from weightwright.ports import Progress, silent
+from weightwright.ports import Progress, Tokenizer, silent
 from weightwright.weights import gguf_header, quantized
 from weightwright.weights.origin import differences
 
@@ -32,7 +32,7 @@ class Whole:
     """
 
     model: Any
-    tokenizer: Any
+    tokenizer: Tokenizer
     name: str
     path: Path
     precision: Literal["f32", "bf16", "f16"]

@@ -8,13 +8,12 @@ find it. ChatML, Llama 3, Mistral, Gemma, Phi-3 and Zephyr templates are of this
 
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
-from typing import Any
 
 from weightwright.data.render import render
 from weightwright.data.turn_end import turn_ends
 from weightwright.errors import DataError, Place
 from weightwright.export.gguf.vocabulary import adds_token
-from weightwright.ports import Message, Role
+from weightwright.ports import Message, Role, Tokenizer
 
 Turns = Sequence[tuple[Role, str]]  # role, content
 _Render = Callable[[Turns, bool], str | None]
@@ -49,7 +48,7 @@ class Shape:
     default_system: str = ""
 
 
-def modelfile(tokenizer: Any, file_name: str) -> str:
+def modelfile(tokenizer: Tokenizer, file_name: str) -> str:
     """The text of a Modelfile for the GGUF file `file_name`, to be kept beside it."""
     shape = shape_of(tokenizer)
     lines = [f"FROM ./{file_name}"]
@@ -65,7 +64,7 @@ def modelfile(tokenizer: Any, file_name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def shape_of(tokenizer: Any) -> Shape | str:
+def shape_of(tokenizer: Tokenizer) -> Shape | str:
     """The shape of the tokenizer's chat template, or why it has none that a Go template can follow."""
     if not tokenizer.chat_template:
         return "the model has no chat template"
@@ -135,7 +134,7 @@ def go_template(shape: Shape) -> str:
     )
 
 
-def _stops(tokenizer: Any) -> list[str]:
+def _stops(tokenizer: Tokenizer) -> list[str]:
     """The tokens that end an answer, as text."""
     ends = turn_ends(tokenizer)
     ids = (*ends.token_ids, tokenizer.eos_token_id)
@@ -147,7 +146,7 @@ def _stops(tokenizer: Any) -> list[str]:
 # -- reading off -------------------------------------------------------------------------------------
 
 
-def _renderer(tokenizer: Any) -> _Render:
+def _renderer(tokenizer: Tokenizer) -> _Render:
     """Renders a conversation, asked to go on or not; None where the template refuses it."""
 
     def rendered(turns: Turns, go_on: bool) -> str | None:

@@ -18,6 +18,36 @@ class Tokenizer(Protocol):
         ...
 
     @property
+    def unk_token_id(self) -> int | None:
+        """The token of what it does not know, where there is one."""
+        ...
+
+    @property
+    def pad_token_id(self) -> int | None:
+        """The token that fills up rows, where there is one."""
+        ...
+
+    @property
+    def bos_token(self) -> Any:
+        """The text of `bos_token_id`."""
+        ...
+
+    @property
+    def eos_token(self) -> Any:
+        """The text of `eos_token_id`."""
+        ...
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        """The tokens with a meaning of their own."""
+        ...
+
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, Any]:
+        """The tokens beside the vocabulary's, by id: `content`, `special`."""
+        ...
+
+    @property
     def is_fast(self) -> bool:
         """Whether it can tell which characters a token covers (`return_offsets_mapping`)."""
         ...
@@ -36,6 +66,18 @@ class Tokenizer(Protocol):
         verbose: bool = True,
     ) -> Mapping[str, Any]:
         """`input_ids`, and `offset_mapping` ((start, end) in characters, one a token) where it is asked for."""
+        ...
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """The tokens of a text."""
+        ...
+
+    def get_vocab(self) -> dict[str, int]:
+        """All tokens by their text, the added ones too."""
+        ...
+
+    def convert_ids_to_tokens(self, ids: int) -> Any:
+        """The text of a token as the vocabulary has it."""
         ...
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from random import Random
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from weightwright.engine.sampling.constrain import Constraint
 from weightwright.errors import RequestError
+from weightwright.ports import Tokenizer
 from weightwright.ports.sampling import SamplingParams
 
 
@@ -122,7 +122,7 @@ class Occurrences:
         return self._counts[: len(self._slots)]
 
 
-def bad_word_ids(tokenizer: Any, words: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+def bad_word_ids(tokenizer: Tokenizer, words: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     """Bad words as tokens, at the start of a text and after a space (vLLM's rule)."""
     sequences: list[tuple[int, ...]] = []
     for word in words:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightwright.errors import RequestError
+from weightwright.ports import Tokenizer
 from weightwright.ports.sampling import StructuredOutputs
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Grammars:
     `end_ids` are the tokens that may stand where an answer is whole.
     """
 
-    def __init__(self, tokenizer: Any, end_ids: Sequence[int], keep: int = 64) -> None:
+    def __init__(self, tokenizer: Tokenizer, end_ids: Sequence[int], keep: int = 64) -> None:
         self._hf_tokenizer = tokenizer
         self._end_ids = list(end_ids)
         self._keep = keep
@@ -107,7 +108,7 @@ def allowed(constraints: Sequence[Constraint]) -> NDArray[np.bool_]:
 # --- compiling ------------------------------------------------------------------------------------
 
 
-def _tokenizer(tokenizer: Any, end_ids: list[int]) -> "LLTokenizer":
+def _tokenizer(tokenizer: Tokenizer, end_ids: list[int]) -> "LLTokenizer":
     from llguidance.hf import from_tokenizer
 
     try:

@@ -15,7 +15,7 @@ from weightwright.data.render import render
 from weightwright.data.turn_end import turn_ends
 from weightwright.errors import DataError, ModelError, Place
 from weightwright.export.merge import Whole
-from weightwright.ports import Message
+from weightwright.ports import Message, Tokenizer
 from weightwright.weights import gguf_header
 
 # transformers' table of cutting rules has several names for some: those of llama.cpp's own files
@@ -54,7 +54,7 @@ def add_vocabulary(writer: Any, model: Whole) -> list[str]:
     return notes
 
 
-def adds_token(tokenizer: Any, *, at_end: bool = False) -> bool:
+def adds_token(tokenizer: Tokenizer, *, at_end: bool = False) -> bool:
     """Whether the tokenizer puts BOS before a text by itself (at its end: EOS after it)."""
     ids, bare = tokenizer("a")["input_ids"], tokenizer("a", add_special_tokens=False)["input_ids"]
     wanted = tokenizer.eos_token_id if at_end else tokenizer.bos_token_id
@@ -83,7 +83,7 @@ def _copied(writer: Any, file: Path, rows: int) -> bool:
 # -- the two kinds of tokenizer ----------------------------------------------------------------------
 
 
-def _inner(tokenizer: Any) -> dict[str, Any]:
+def _inner(tokenizer: Tokenizer) -> dict[str, Any]:
     """The tokenizer as tokenizer.json has it. Raises ModelError for kinds that cannot be written."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -104,7 +104,7 @@ def _is_byte_level(inner: dict[str, Any]) -> bool:
     return any(step["type"] == "ByteLevel" for step in _steps(inner.get("pre_tokenizer")))
 
 
-def _byte_level(writer: Any, inner: dict[str, Any], tokenizer: Any, rows: int) -> None:
+def _byte_level(writer: Any, inner: dict[str, Any], tokenizer: Tokenizer, rows: int) -> None:
     """GPT-2's kind: bytes as letters, merges in order."""
     name = cut_name(inner)
     tokens, kinds = _tokens(inner, tokenizer, rows)
@@ -115,7 +115,7 @@ def _byte_level(writer: Any, inner: dict[str, Any], tokenizer: Any, rows: int) -
     writer.add_token_merges([" ".join(pair) for pair in _merges(inner)])
 
 
-def _sentencepiece(writer: Any, inner: dict[str, Any], tokenizer: Any, rows: int) -> None:
+def _sentencepiece(writer: Any, inner: dict[str, Any], tokenizer: Tokenizer, rows: int) -> None:
     """The kind of sentencepiece: the piece with the best score is made first, and an earlier merge scores better."""
     if not inner["model"].get("byte_fallback") or _UNDERSCORE not in json.dumps(inner, ensure_ascii=False):
         raise ModelError("this model's tokenizer is neither byte-level BPE nor sentencepiece's; such a one is not "
@@ -147,7 +147,7 @@ def _space_before(inner: dict[str, Any]) -> bool:
     return False
 
 
-def _tokens(inner: dict[str, Any], tokenizer: Any, rows: int) -> tuple[list[str], list[int]]:
+def _tokens(inner: dict[str, Any], tokenizer: Tokenizer, rows: int) -> tuple[list[str], list[int]]:
     """The text and kind of each token; embeddings without a token get one that is never used."""
     tokens, kinds = [f"[PAD{i}]" for i in range(rows)], [_UNUSED] * rows
     for token, i in tokenizer.get_vocab().items():
@@ -202,7 +202,7 @@ def cut_name(inner: dict[str, Any]) -> str:
 # -- special tokens ----------------------------------------------------------------------------------
 
 
-def _special_tokens(writer: Any, tokenizer: Any, config: Any, rows: int) -> list[str]:
+def _special_tokens(writer: Any, tokenizer: Tokenizer, config: Any, rows: int) -> list[str]:
     """BOS, EOS and their like, each only where there is one: llama.cpp has defaults of its own for the rest."""
 
     def held(token: int | None) -> bool:
@@ -240,7 +240,7 @@ def _special_tokens(writer: Any, tokenizer: Any, config: Any, rows: int) -> list
     return notes
 
 
-def _begins_with_bos(tokenizer: Any) -> bool:
+def _begins_with_bos(tokenizer: Tokenizer) -> bool:
     try:
         text = render((Message("user", "a"),), tokenizer, Place())
     except DataError:
