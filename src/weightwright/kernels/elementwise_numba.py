@@ -32,7 +32,7 @@ _SIGNATURE = types.void(types.voidptr)
 _OPTIONS: dict[str, Any] = {"cache": True, "fastmath": FAST, "nopython": True, "error_model": "numpy"}
 
 
-@njit(inline="always", fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy")
 def load(kind: int, address: int, scale: Any, bias: int, line: Any) -> None:
     """Line = the row at `address` x scale + bias (0: none)."""
     n = len(line)
@@ -63,7 +63,7 @@ def rotate_blocks(line: Any, block: int) -> None:
             butterfly(16, start + at * 4)
 
 
-@njit(inline="always", fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy")
 def store(kind: int, line: Any, address: int, scales: int, row: int, block: int) -> None:
     """Row number `row` of an array of `kind` at `address` = line; its scale goes to scales[row].
 
@@ -98,7 +98,7 @@ def store(kind: int, line: Any, address: int, scales: int, row: int, block: int)
                 unsigned[i] = np.uint8(nearest(line[i] * inverse) + np.int32(128))
 
 
-@njit(inline="always", fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy")
 def rms(line: Any, eps: Any) -> Any:
     """1 / root mean square (Zhang and Sennrich 2019, arXiv 1910.07467, eq. 4)."""
     total = np.float32(0)
