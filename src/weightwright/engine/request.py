@@ -54,7 +54,7 @@ class Model:
     formats: dict[str, ChatFormat] = field(default_factory=dict)
 
     @property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> Tokenizer:
         """The base model's tokenizer."""
         return self.format.tokenizer
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from weightwright.machine import cpu, device
+from weightwright.machine import cpu, device, memory
 
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([\w-]+)['\"]")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 def facts() -> dict[str, Any]:
     """CPU, memory, device, versions, extras, hub and disk, as one JSON-able mapping."""
     psutil: Any = importlib.import_module("psutil")
-    memory = psutil.virtual_memory()
+    main = memory.main_memory()
     chosen = device.pick_device("auto")
     return {
         "cpu": {
@@ -28,7 +28,7 @@ def facts() -> dict[str, Any]:
             "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
             "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         },
-        "memory": {"total_bytes": memory.total, "available_bytes": memory.available},
+        "memory": {"total_bytes": main.total_bytes, "available_bytes": main.free_bytes},
         "device": {"chosen": chosen, "accelerators": _accelerators()},
         "versions": {name: _version(name) for name in ("weightwright", "torch", "transformers", "peft")},
         "extras": extras(),

@@ -31,11 +31,11 @@ def limit_of(settings: PlanSettings) -> Limit:
 
 
 def machine() -> Limit:
-    """The machine's memory."""
-    import psutil
+    """The machine's memory, or the container's."""
+    from weightwright.machine.memory import main_memory
 
-    memory = psutil.virtual_memory()
-    return Limit(memory.available, memory.total)
+    memory = main_memory()
+    return Limit(memory.free_bytes, memory.total_bytes)
 
 
 def card() -> Limit | None:
