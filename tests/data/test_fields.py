@@ -54,12 +54,13 @@ def test_the_question_of_a_pair_stands_in_any_of_its_usual_fields(tmp_path, ques
     "row",
     [
         {"messages": TURNS, "rejected_response": "bad"},
+        {"messages": TURNS, "rejected_messages": BAD},
         {"instruction": "q", "chosen_response": "good", "rejected_response": "bad"},
         {"question": "q", "chosen": TURNS, "rejected": BAD},
         {"prompt": "", "question": "q", "chosen": "good", "rejected": "bad"},
         {"messages": None, "prompt": "q", "chosen": "good", "rejected": "bad"},
     ],
-    ids=["ms-swift", "argilla", "whole", "empty-prompt", "null-messages"],
+    ids=["ms-swift", "ms-swift-turns", "argilla", "whole", "empty-prompt", "null-messages"],
 )
 def test_pairs_as_other_trainers_name_them(tmp_path, row: dict):
     (pair,) = read_pairs(lines(tmp_path, row))
@@ -100,6 +101,26 @@ def test_a_pair_that_asks_nothing_is_refused(tmp_path, row: dict):
 def test_questions_and_answers_in_others_names(tmp_path, row: dict):
     (sample,) = read_samples(lines(tmp_path, row))
     assert (said(sample.messages), sample.answers) == (ASKED, (False, True))
+
+
+def test_answers_in_a_history_are_learnt_and_those_in_a_prompt_of_turns_are_not(tmp_path):
+    history = {"query": "q", "response": "good", "history": [["a", "b"]]}
+    turns = {"prompt": [*BAD, TURNS[0]], "completion": "good"}
+    first, second = (read_samples(lines(tmp_path, row))[0] for row in (history, turns))
+    assert said(first.messages) == [("user", "a"), ("assistant", "b"), *ASKED]
+    assert (first.answers, second.answers) == ((False, True, False, True), (False, False, False, True))
+
+
+def test_what_pandas_marks_as_absent_is_absent(tmp_path):
+    row = {
+        "instruction": "q",
+        "output": "good",
+        "input": float("nan"),
+        "system": float("nan"),
+        "id": float("nan"),
+    }
+    (sample,) = read_samples(lines(tmp_path, row))
+    assert (said(sample.messages), sample.unread) == (ASKED, ())
 
 
 # -- what nothing reads ----------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def format_of(row: Row, *, judged: bool = False) -> Format:
     fitting = [one for one in FORMATS if one.fits(row, judged=judged)]
     layout = next((one for one in fitting if one.is_filled(row)), None) or next(iter(fitting), None)
     if layout is None:
-        known = "; ".join(dict.fromkeys(f"{one.name}: {', '.join(one.fields)}" for one in FORMATS))
+        known = "; ".join(f"{one.name}: {', '.join(one.fields)}" for one in reversed(_BY_NAME.values()))
         raise DataError(
             row.place,
             f"no known format has the fields {', '.join(map(str, row.values)) or '(none)'}; "
@@ -70,6 +70,7 @@ def _laid_out(row: Row) -> Format:
 _ALPACA = ("instruction", "input")
 _ANYWHERE = ("instruction", "prompt", "question", "query", "input")
 _SYSTEM = ("system", "system_prompt", "system_message")
+_REJECTED = ("rejected", "rejected_response", "rejected_messages")
 _COMPLETION = ("completion", "response", "output")
 
 
@@ -159,8 +160,9 @@ def _completion(row: Row, _prompt: PromptSettings) -> Sample:
     field = row.first(_COMPLETION)
     before = _asked(row, ("prompt", *_ANYWHERE))
     answer, learnt = _answer(row, field)
-    answers = (*[False] * len(before), *learnt)
-    return _learnable(Sample((*before, *answer), answers, row.place, read_tools(row)))
+    # answers in a history are learnt, as in Alpaca's rows; those in a prompt of turns are not
+    history = [turn.role == "assistant" and bool(row.get("history")) for turn in before]
+    return _learnable(Sample((*before, *answer), (*history, *learnt), row.place, read_tools(row)))
 
 
 def _grounded(row: Row, prompt: PromptSettings) -> Sample:
@@ -176,7 +178,7 @@ def _grounded(row: Row, prompt: PromptSettings) -> Sample:
 def _pair(row: Row, _prompt: PromptSettings) -> Pair:
     """A question with two answers; their fields may be called as Argilla and ms-swift call them."""
     _refuse_media(row)
-    names = (row.first(("chosen", "chosen_response")), row.first(("rejected", "rejected_response")))
+    names = (row.first(("chosen", "chosen_response")), row.first(_REJECTED))
     before = _before_answers(row, names[0])
     if not row.has(names[0]) and before and before[-1].role == "assistant":  # the messages end with it
         chosen = _judged_sample(before, row, "messages")
@@ -283,6 +285,7 @@ def _formats() -> Iterator[Format]:
     yield Format("pairs", "pairs", ("chosen", "rejected"), _pair)
     yield Format("pairs", "pairs", ("chosen_response", "rejected_response"), _pair)
     yield Format("pairs", "pairs", ("messages", "rejected_response"), _pair)
+    yield Format("pairs", "pairs", ("messages", "rejected_messages"), _pair)
     yield Format("kto", "judged", ("kto_tag",), _kto)
     for question in _ANYWHERE:
         yield Format("kto", "judged", (question, "completion", "label"), _kto)

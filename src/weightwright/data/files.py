@@ -9,10 +9,11 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from weightwright.data.compressed import open_data, suffix_of
 from weightwright.data.jsontext import TOO_DEEP, json_problem
@@ -99,28 +100,53 @@ def _values(path: Path, broken: OnBroken, text_lines: bool) -> Iterator[tuple[Pl
     if suffix == ".parquet":
         yield from _parquet(path)
         return
-    text = _read_text(path)
-    if not text.strip():
-        raise DataError(path, "is empty; it must hold at least one row")
-    if suffix in (".csv", ".tsv"):
-        yield from _csv(path, text, "\t" if suffix == ".tsv" else ",", broken)
-    elif suffix == ".txt":
-        yield from _text(path, text, text_lines)
-    elif text.lstrip().startswith("["):
-        yield from _json_list(path, text)
-    else:
-        yield from _json_lines(path, text, broken)
+    # csv ends its lines itself; else only a line feed ends one
+    with _decoded(path, newline="\n" if suffix not in (".csv", ".tsv", ".txt") else "") as file:
+        if suffix in (".csv", ".tsv"):
+            yield from _csv(path, file, "\t" if suffix == ".tsv" else ",", broken)
+        elif suffix == ".txt":
+            yield from _text(path, file.read(), text_lines)
+        else:
+            yield from _json(path, file, broken)
 
 
-def _read_text(path: Path) -> str:
+@contextmanager
+def _decoded(path: Path, newline: str) -> Iterator[TextIO]:
+    """The file as text, unpacked; its lines are read one by one."""
     try:
-        with open_data(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
-            return file.read()
+        with open_data(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline=newline) as file:
+            yield file
     except UnicodeDecodeError as error:
         known = "" if suffix_of(path) in SUFFIXES else f" (files are read that are {', '.join(SUFFIXES)})"
         raise DataError(
-            path, f"is not UTF-8 text (byte {error.start}){known}; save it as UTF-8 and try again"
+            path, f"is not UTF-8 text (byte {_first_wrong(path)}){known}; save it as UTF-8 and try again"
         ) from error
+
+
+def _first_wrong(path: Path) -> int:
+    """The first byte of a file that is not UTF-8; what failed knows only its place in a block."""
+    with open_data(path) as file:
+        try:
+            file.read().decode()
+        except UnicodeDecodeError as error:
+            return error.start
+    return 0
+
+
+def _empty(path: Path) -> DataError:
+    return DataError(path, "is empty; it must hold at least one row")
+
+
+def _json(path: Path, file: TextIO, broken: OnBroken) -> Iterator[tuple[Place, Any]]:
+    """The values of one list, or of a line each: the first character says which."""
+    lines = enumerate(file, 1)
+    number, line = next(((number, line) for number, line in lines if line.strip()), (0, ""))
+    if not number:
+        raise _empty(path)
+    if line.lstrip().startswith("["):
+        yield from _json_list(path, "\n" * (number - 1) + line + file.read())
+    else:
+        yield from _json_lines(path, chain([(number, line)], lines), broken)
 
 
 def _json_list(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
@@ -154,8 +180,10 @@ def _check_list(text: str) -> None:
         return
 
 
-def _json_lines(path: Path, text: str, broken: OnBroken) -> Iterator[tuple[Place, Any]]:
-    for number, line in enumerate(text.split("\n"), 1):
+def _json_lines(
+    path: Path, lines: Iterable[tuple[int, str]], broken: OnBroken
+) -> Iterator[tuple[Place, Any]]:
+    for number, line in lines:
         if not line.strip():
             continue
         place = Place(str(path), line=number)
@@ -170,9 +198,9 @@ def _json_lines(path: Path, text: str, broken: OnBroken) -> Iterator[tuple[Place
             yield place, value
 
 
-def _csv(path: Path, text: str, delimiter: str, broken: OnBroken) -> Iterator[tuple[Place, Any]]:
+def _csv(path: Path, file: TextIO, delimiter: str, broken: OnBroken) -> Iterator[tuple[Place, Any]]:
     with _long_fields():
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
         header: list[str] | None = None
         ended = 0
         try:
@@ -189,6 +217,8 @@ def _csv(path: Path, text: str, delimiter: str, broken: OnBroken) -> Iterator[tu
                     yield place, {name: _cell(name, cell) for name, cell in pairs}
         except csv.Error as error:
             raise DataError(Place(str(path), line=reader.line_num), f"not valid CSV ({error})") from error
+        if header is None:
+            raise _empty(path)
 
 
 def _header(cells: list[str], path: Path) -> list[str]:
@@ -238,6 +268,8 @@ def _own(value: Any) -> Any:
 
 
 def _text(path: Path, text: str, text_lines: bool) -> Iterator[tuple[Place, Any]]:
+    if not text.strip():
+        raise _empty(path)
     if not text_lines:
         yield Place(str(path)), {"text": text.replace("\r\n", "\n")}
         return

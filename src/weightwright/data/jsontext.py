@@ -14,8 +14,10 @@ ROLES = {
 TOO_DEEP = "lists or objects stand in each other too deeply to be read; flatten them"
 
 # fields that hold a list wherever they are filled, and fields that hold a text or turns
-_LISTS = frozenset({"messages", "conversations", "history", "passages"})
-_TEXT_OR_TURNS = frozenset({"prompt", "completion", "chosen", "rejected", "question", "query", "input"})
+_LISTS = frozenset({"messages", "conversations", "history", "passages", "rejected_messages"})
+_TEXT_OR_TURNS = frozenset(
+    {"prompt", "completion", "chosen", "rejected", "rejected_response", "question", "query", "input"}
+)
 _LIKE_TURNS = re.compile(r"""\[?\s*\{\s*['"](role|from|content|value)['"]\s*:.*\}\s*\]?""", re.DOTALL)
 
 

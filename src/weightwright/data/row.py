@@ -1,5 +1,6 @@
 """A row as it stands in a file: its fields by their names there, and its place (`rows.jsonl, line 3`)."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -62,7 +63,7 @@ class Row:
         self.asked.add(name)
         value = self.values.get(name)
         if not isinstance(value, str):
-            return value
+            return None if _is_nan(value) else value
         try:
             return opened(value, wanted)
         except ValueError as error:
@@ -121,7 +122,14 @@ class Row:
 
 def is_filled(value: Any) -> bool:
     """Whether anything stands in a field: not null, blank, or an empty list or object."""
-    return bool(value.strip()) if isinstance(value, str) else value is not None and value not in ([], {}, ())
+    if isinstance(value, str):
+        return bool(value.strip())
+    return value is not None and value not in ([], {}, ()) and not _is_nan(value)
+
+
+def _is_nan(value: Any) -> bool:
+    """Whether a value is NaN, with which pandas marks what is absent."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def is_truth(value: Any) -> bool:
