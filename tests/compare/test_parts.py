@@ -102,7 +102,8 @@ def test_questions_are_read(tmp_path: Path) -> None:
         ('{"reference": "r"}', ", line 1: question is missing"),
         ('{"question": ["Q?"], "reference": "r"}', "question=['Q?']"),
         ("[]", ", line 1: expected an object"),
-        ("{", ", line 1: not valid JSON"),
+        ('{"question": "Q?"', ", line 1: not valid JSON at character 18 (Expecting ',' delimiter)"),
+        ("[" * 100_000, ", line 1: nested too deeply"),
         ("", "holds no rows"),
     ],
 )

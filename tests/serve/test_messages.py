@@ -8,7 +8,7 @@ import pytest
 
 from weightwright import LLM, SamplingParams
 from weightwright.engine.engine import Engine
-from weightwright.errors import RequestError
+from weightwright.errors import ModelError, RequestError
 from weightwright.ports import ChatRequest, Message, ToolCall
 from weightwright.remote.chat import RemoteChat
 from weightwright.serve.offers import Offer
@@ -110,6 +110,16 @@ def test_what_a_template_leaves_out_is_refused_by_name(url: str, engine: Engine)
     reply = engine.submit(ChatRequest(messages=MESSAGES[:2], tools=tuple(TOOLS)))
     with pytest.raises(RequestError, match="does not show tools; leave them out"):
         reply.result()
+
+
+def test_who_asks_a_model_without_a_template_is_told_what_to_ask_instead() -> None:
+    from types import SimpleNamespace
+
+    from weightwright.data.render import render_request
+
+    with pytest.raises(ModelError, match=r"/v1/completions, LLM\.generate") as refused:
+        render_request(ChatRequest(messages=MESSAGES), SimpleNamespace(chat_template=None))
+    assert "--template" not in str(refused.value)  # what asks has no such option
 
 
 def test_a_template_gets_arguments_as_it_takes_them() -> None:

@@ -41,6 +41,14 @@ def test_models_are_listed_and_found(client) -> None:
         client.models.retrieve("tinny")
 
 
+def test_models_and_health_are_found_as_watchers_and_clients_ask(url: str) -> None:
+    """Some write a slash at the end; what watches a server often asks for the head alone."""
+    assert httpx.get(f"{url}/v1/models/").json() == httpx.get(f"{url}/v1/models").json()
+    for path in ("/health", "/v1/models"):
+        head = httpx.head(url + path)
+        assert (head.status_code, head.content) == (200, b"")
+
+
 def test_a_chat_completion_is_the_engines_answer(client, engine) -> None:
     answer = client.chat.completions.create(
         model="tiny", messages=TURNS, temperature=0, max_tokens=12, extra_body={"ignore_eos": True}

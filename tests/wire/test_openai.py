@@ -185,6 +185,35 @@ def test_an_option_of_an_option_is_done_or_refused_by_name(options: Any, said: s
         parsed(ChatCompletionRequest, body)
 
 
+ANYWAY = {
+    "parallel_tool_calls": True, "modalities": ["text"], "functions": [], "documents": [], "logits_processors": [],
+    "spaces_between_special_tokens": True, "detokenize": True, "return_tokens_as_token_ids": False,
+    "include_reasoning": True,
+}  # fmt: skip
+
+
+def test_a_field_that_asks_for_what_happens_anyway_is_taken() -> None:
+    """Client libraries send their defaults, too."""
+    chat, text = {"model": "m", "messages": [{"role": "user", "content": "x"}]}, {"model": "m", "prompt": "x"}
+    plain = parsed(ChatCompletionRequest, chat).request(None, OPEN)
+    assert parsed(ChatCompletionRequest, chat | ANYWAY).request(None, OPEN) == plain
+    asked = parsed(CompletionRequest, text | ANYWAY).requests(None, OPEN)
+    assert asked == parsed(CompletionRequest, text).requests(None, OPEN)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"parallel_tool_calls": False}, {"modalities": ["text", "audio"]}, {"functions": [{"name": "f"}]},
+        {"documents": [{"text": "x"}]}, {"return_tokens_as_token_ids": True}, {"include_reasoning": False},
+    ],
+)  # fmt: skip
+def test_a_field_that_asks_for_something_else_is_refused_by_name(other: dict[str, Any]) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}]} | other
+    with pytest.raises(RequestError, match=f"{next(iter(other))} is not supported"):
+        parsed(ChatCompletionRequest, body).request(None, OPEN)
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"1" * 5000, b'{"model": NaN', b"a=b&c=d", b"\x1f\x8b\x08gzip"],

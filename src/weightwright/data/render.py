@@ -43,6 +43,11 @@ def render_request(request: ChatRequest, tokenizer: Tokenizer) -> str:
     tools, and calls of them.
     """
     messages = request.messages or ()
+    if not tokenizer.chat_template:
+        raise ModelError(
+            "this model has no chat template, so it does not say where an answer begins; give it a text to go on "
+            "with (/v1/completions, LLM.generate), or take the instruct version of the model"
+        )
 
     def text(messages: Sequence[Message], tools: Tools) -> str:
         try:

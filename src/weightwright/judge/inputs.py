@@ -72,8 +72,10 @@ def json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         place = Place(str(file), line=number)
         try:
             values = json.loads(line, parse_constant=lambda _: None)  # NaN, as tables write what is absent
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise DataError(place, f"not valid JSON: {error}") from error
+        except json.JSONDecodeError as error:
+            raise DataError(place, f"not valid JSON at character {error.pos + 1} ({error.msg})") from error
+        except RecursionError as error:
+            raise DataError(place, "nested too deeply for JSON to be read") from error
         if not isinstance(values, dict):
             raise DataError(place, f"expected an object {{...}}, found {type(values).__name__}")
         empty = False

@@ -23,6 +23,7 @@ def create_app(offers: Offers, settings: ServeSettings) -> FastAPI:
     app = FastAPI(title="weightwright", version=weightwright.__version__)
     app.add_middleware(Guard, api_key=settings.api_key, max_waiting=settings.max_waiting)
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health")
     def health() -> dict[str, str]:
         return {"status": "ok"}

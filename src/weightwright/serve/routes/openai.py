@@ -34,6 +34,8 @@ def router(offers: Offers) -> APIRouter:
     api = APIRouter(prefix="/v1")
     started = int(time.time())
 
+    @api.head("/models", include_in_schema=False)
+    @api.get("/models/", include_in_schema=False)
     @api.get("/models")
     def models() -> dict[str, Any]:
         return {"object": "list", "data": [_model(offer, started) for offer in offers]}

@@ -1,5 +1,7 @@
 """OpenAI's requests, with vLLM's fields beyond them, to a ChatRequest."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -12,6 +14,12 @@ from weightwright.wire.template import OWN_OPTIONS
 
 COMPLETION_TOKENS = 16  # OpenAI's limit of /v1/completions where the request sets none
 MAX_CHOICES = 128  # OpenAI's limit of n
+# fields of OpenAI and vLLM beyond those below, with the values that ask for what happens anyway
+_ANYWAY: Mapping[str, Any] = MappingProxyType({
+    "parallel_tool_calls": True, "modalities": ["text"], "functions": [], "documents": [], "logits_processors": [],
+    "spaces_between_special_tokens": True, "detokenize": True, "return_tokens_as_token_ids": False,
+    "include_reasoning": True,
+})  # fmt: skip
 
 
 class StreamOptions(Shape):
@@ -54,7 +62,8 @@ class Request(Form):
 
     def _params(self, defaults: SamplingParams, **own: Any) -> SamplingParams:
         """What is asked for; `own` are the fields that the route says in its own way. Raises FieldError."""
-        given = {"n": self.n, "structured_outputs": self.form(), **(self.model_extra or {}), **own}
+        beyond = {k: v for k, v in (self.model_extra or {}).items() if k not in _ANYWAY or v != _ANYWAY[k]}
+        given = {"n": self.n, "structured_outputs": self.form(), **beyond, **own}
         if self.best_of is not None:
             given["best_of"] = self.best_of
         return read_sampling(given, defaults)
