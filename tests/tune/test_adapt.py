@@ -204,3 +204,27 @@ def test_long_rows_go_to_torch(monkeypatch):
     q, k, v = (torch.randn(1, 2, 6, 8) for _ in range(3))
     expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     torch.testing.assert_close(attention.forward(module, q, k, v, None)[0], expected.transpose(1, 2))
+
+
+def test_a_vision_tower_gets_no_adapter(make):
+    import transformers
+
+    text = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}  # fmt: skip
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+              "image_size": 28, "patch_size": 14}  # fmt: skip
+    config = transformers.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    model = transformers.Gemma3ForConditionalGeneration(config)
+    every = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
+    assert target_names(model, "all-linear") == every
+    with pytest.raises(SettingsError, match="no layer 'fc1'"):  # of the tower alone
+        target_names(model, "fc1")
+    with adapted(model, make(), "base") as ready:
+        paths = {name.partition(".lora_")[0] for name in ready.trainable}
+        assert len(paths) == 2 * len(every)
+        assert all(path.startswith("base_model.model.model.language_model.layers.") for path in paths)
+        assert ready.whole.peft_config["default"].target_modules == sorted(
+            path.removeprefix("base_model.model.") for path in paths
+        )
+    with adapted(model, make(targets="gate_proj"), "base") as ready:
+        assert ready.whole.peft_config["default"].target_modules == ["gate_proj"]  # the tower has none

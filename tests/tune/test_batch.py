@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 import transformers
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from weightwright.data.pack import packs
 from weightwright.data.template import Encoded
@@ -14,6 +14,7 @@ from weightwright.tune import attention
 from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import NO_LABEL, Example, pack, pad, to_batches
 from weightwright.tune.loss import VocabularyLoss
+from weightwright.weights import rope as rope_of
 
 SMALL = {
     "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -147,3 +148,58 @@ def test_units_stay_together_in_both_layouts():
             for one in batches:
                 assert one.row_ids.max() + 1 == one.rows == 2 * len(one.examples)
                 assert most is None or one.rows <= 2
+
+
+def of_tokens(count: int) -> Example:
+    return Example((Encoded(tuple(n * (count + 3) % 97 for n in range(count)), (True,) * count, Place()),))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_rows_beyond_the_original_context_are_not_laid_beside_shorter_ones(packed):
+    rows = [of_tokens(count) for count in (24, 124, 90, 30, 150, 64, 65)]
+
+    def lengths(**options):
+        batches = to_batches(rows, None, 1000, "cpu", packed=packed, **options)
+        return [sorted(example.longest for example in batch.examples) for batch in batches]
+
+    for line in lengths(steady_tokens=64):
+        assert max(line) <= 64 or min(line) > 64
+    assert sorted(n for line in lengths(steady_tokens=64) for n in line) == [24, 30, 64, 65, 90, 124, 150]
+    alone = [line for line in lengths(steady_tokens=64, one_by_one=True) if max(line) > 64]
+    assert sorted(alone) == [[65], [90], [124], [150]]
+
+
+@pytest.mark.parametrize("kind", ["longrope", "dynamic"])
+def test_losses_are_those_of_rows_alone_where_the_rotary_embedding_follows_the_length(kind):
+    """Long factors and dynamic NTK, original context 64: a row beyond it changes all that is packed with it."""
+    torch.manual_seed(0)
+    rope = {
+        "longrope": {"short_factor": [1.0] * 4, "long_factor": [4.0, 8.0, 16.0, 32.0],
+                     "original_max_position_embeddings": 64},
+        "dynamic": {"factor": 2.0},
+    }[kind]  # fmt: skip
+    config = LlamaConfig(
+        vocab_size=97, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        initializer_range=0.3, max_position_embeddings=256 if kind == "longrope" else 64,
+        rope_parameters={"rope_type": kind, "rope_theta": 10_000.0} | rope,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).eval()
+
+    def loss(batch):
+        logits = model(
+            input_ids=batch.token_ids, position_ids=batch.positions, packed_bounds=batch.bounds
+        ).logits
+        losses = torch.nn.functional.cross_entropy(logits[0, :-1], batch.labels[0, 1:], reduction="sum")
+        return float(losses)
+
+    rows = [of_tokens(count) for count in (24, 124, 90, 30, 150, 64, 65)]
+    with torch.no_grad(), attention.row_attention(model), rope_of.chosen_for_each_pass(model):
+        alone = [loss(pack([row], "cpu")) for row in rows]
+        together = loss(pack(rows, "cpu"))
+        batches = to_batches(
+            rows, None, 1000, "cpu", packed=True,
+            steady_tokens=rope_of.steady_tokens(config), one_by_one=rope_of.differs_by_length(config),
+        )  # fmt: skip
+        laid = sum(loss(batch) for batch in batches)
+    assert laid == pytest.approx(sum(alone), rel=1e-6)
+    assert together != pytest.approx(sum(alone), rel=1e-4)  # it matters

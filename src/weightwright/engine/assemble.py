@@ -1,16 +1,15 @@
 """From a loaded model to what the engine runs: packed layers, adapters' places, an executor and a KV cache."""
 
 import logging
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError, SettingsError
 from weightwright.executor.execute import Executor, Transformers
-from weightwright.executor.fuse import CHANGING_ROPE
 from weightwright.kernels.cache import BLOCK_TOKENS, LayerShape, PagedCache, block_bytes
 from weightwright.options import Precision, parse_bytes
+from weightwright.weights.rope import steady_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +62,12 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
     model = loaded.model
     device = model.device
     compute = next(model.parameters()).dtype
-    context = min(loaded.context_tokens, settings.max_context or loaded.context_tokens, _steady_tokens(model))
+    steady = steady_tokens(model.config)
+    context = min(loaded.context_tokens, settings.max_context or loaded.context_tokens, steady)
+    if context == steady < loaded.context_tokens:
+        log.warning("%s computes sequences of more than %s tokens with another rotary embedding; sequences share a "
+                    "batch here, so the context ends there and not at %s",
+                    loaded.name, f"{steady:,}", f"{loaded.context_tokens:,}")  # fmt: skip
     vocab, generation_config = model.get_output_embeddings().weight.shape[0], model.generation_config
     choice = precision.choose(
         _shapes(model),
@@ -116,21 +120,6 @@ def _without_experts(model: Any, wanted: Precision, plain: Precision) -> Precisi
         f"{type(model).__name__} is a mixture of experts ({experts}), whose matrices cannot be held in {wanted}; "
         f"use --precision {plain}"
     )
-
-
-def _steady_tokens(model: Any) -> int:
-    """The length in tokens up to which a sequence's rotary embedding does not depend on the rest of the batch.
-
-    `dynamic` and `longrope` change it for the whole batch once one sequence is longer than the original context.
-    """
-    config = model.config.get_text_config()
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") not in CHANGING_ROPE:
-        return sys.maxsize
-    original = rope.get("original_max_position_embeddings") or getattr(
-        config, "original_max_position_embeddings", None
-    )
-    return int(original or config.max_position_embeddings)
 
 
 def _shapes(model: Any) -> list[tuple[int, int]]:

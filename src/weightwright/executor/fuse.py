@@ -18,6 +18,7 @@ from weightwright.kernels.attend import attend, supported
 from weightwright.kernels.cache import LayerShape, PagedCache
 from weightwright.kernels.elementwise import Rows, Stored
 from weightwright.kernels.step import Rules, Step
+from weightwright.weights.rope import CHANGING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,6 @@ log = logging.getLogger(__name__)
 _LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "q_norm", "k_norm"}
 _MLP = {"gate_proj", "up_proj", "gate_up_proj", "down_proj"}
-CHANGING_ROPE = {"dynamic", "longrope"}
 _ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh"}
 
 
@@ -330,7 +330,7 @@ def _shape_of(model: Any) -> str:
 
     inner: Any = getattr(model, "model", None)
     rope = getattr(model.config, "rope_parameters", None) or {}
-    if rope.get("rope_type", "default") in CHANGING_ROPE:
+    if rope.get("rope_type", "default") in CHANGING:
         return f"its rotary embedding ({rope['rope_type']}) depends on the length of the text"
     if not all(hasattr(inner, name) for name in ("embed_tokens", "layers", "norm", "rotary_emb")):
         return "it is not built as embedding, layers, norm"

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -44,13 +44,14 @@ def adapted(model: Any, settings: TuneSettings, base_name: str) -> Iterator[Adap
     from peft import LoraConfig, get_peft_model
 
     targets = target_names(model, settings.targets)
+    paths = language_paths(model, targets)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.dropout,
         use_rslora=settings.rslora,
         use_dora=settings.dora,
-        target_modules=targets,
+        target_modules=paths or targets,
         fan_in_fan_out=_transposed(model, targets),
         task_type="CAUSAL_LM",
     )
@@ -76,8 +77,12 @@ def target_names(model: Any, targets: str) -> list[str]:
     """
     from transformers.pytorch_utils import Conv1D
 
-    head = model.get_output_embeddings()
-    linear = {n: module for n, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D))}
+    head, language = model.get_output_embeddings(), _language(model)
+    linear = {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, (nn.Linear, Conv1D)) and language(path)
+    }
     known = {name.rpartition(".")[2] for name in linear}
     inner = {name.rpartition(".")[2] for name, module in linear.items() if module is not head}
     taken = set(
@@ -95,6 +100,27 @@ def target_names(model: Any, targets: str) -> list[str]:
     if not chosen:
         raise SettingsError(f"targets={targets!r} names no layer; known: {', '.join(sorted(known))}")
     return sorted(chosen)
+
+
+def language_paths(model: Any, names: list[str]) -> list[str]:
+    """The paths of the language model's layers of these names, where a vision or audio tower has such, too.
+
+    Rows are text: adapters of a tower would never learn. Empty where no tower has any.
+    """
+    language = _language(model)
+    named = [path for path, _ in model.named_modules() if path.rpartition(".")[2] in names]
+    own = [path for path in named if language(path)]
+    return own if len(own) < len(named) else []
+
+
+def _language(model: Any) -> Callable[[str], bool]:
+    """Whether the module at a path is part of the language model: its layers, or around them the head."""
+    decoder = model.get_decoder()
+    start = next((path for path, module in model.named_modules() if module is decoder), "")
+    head = model.get_output_embeddings()
+    return lambda path: (
+        path == start or not start or path.startswith(f"{start}.") or model.get_submodule(path) is head
+    )
 
 
 def _transposed(model: Any, targets: list[str]) -> bool:

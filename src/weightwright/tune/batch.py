@@ -1,5 +1,6 @@
 """Rows as the tensors of a pass: packed one behind the other, or padded on the right."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -31,6 +32,11 @@ class Example:
     def tokens(self) -> int:
         """Tokens of all its rows."""
         return sum(map(len, self.rows))
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest row."""
+        return max(map(len, self.rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +82,33 @@ def to_batches(
     device: torch.device | str,
     *,
     packed: bool,
+    steady_tokens: int = sys.maxsize,
+    one_by_one: bool = False,
 ) -> list[Batch]:
-    """Examples as passes of at most `max_rows` rows where given, else of about `max_tokens` tokens."""
+    """Examples as passes of at most `max_rows` rows where given, else of about `max_tokens` tokens.
+
+    Examples of more than `steady_tokens` are never in a pass with shorter ones, nor, `one_by_one`, with others: of
+    some models the rotary embedding of a pass follows its longest row (`weights.rope`).
+    """
+    short = [example for example in examples if example.longest <= steady_tokens]
+    long = [example for example in examples if example.longest > steady_tokens]
+    alike = [short, *([one] for one in long)] if one_by_one else [short, long]
+    return [
+        batch
+        for some in alike
+        if some
+        for batch in _laid_out(some, max_rows, max_tokens, device, packed=packed)
+    ]
+
+
+def _laid_out(
+    examples: Sequence[Example],
+    max_rows: int | None,
+    max_tokens: int,
+    device: torch.device | str,
+    *,
+    packed: bool,
+) -> list[Batch]:
     if packed:
         groups = packs(
             [example.tokens for example in examples],
@@ -86,7 +117,7 @@ def to_batches(
             max_tokens,
         )
         return [pack([examples[n] for n in numbers], device) for numbers in groups]
-    lengths = [max(map(len, example.rows)) for example in examples]
+    lengths = [example.longest for example in examples]
     together = max(len(example.rows) for example in examples)
     most = None if max_rows is None else max(1, max_rows // together)
     passes = micro_batches(lengths, max_rows=most, max_tokens=max_tokens // together)
@@ -112,7 +143,10 @@ def pack(examples: Sequence[Example], device: torch.device | str) -> Batch:
     if behind:
         places.append(behind)
         ids, labels, row_ids = ids + [0] * behind, labels + [NO_LABEL] * behind, row_ids + [-1] * behind
-    positions = torch.cat([torch.arange(length) for length in places])
+    longest = max(
+        map(len, rows)
+    )  # padding has no position beyond: the rotary embedding may follow the highest
+    positions = torch.cat([torch.arange(length).clamp(max=longest - 1) for length in places])
     return Batch(
         token_ids=torch.tensor([ids], device=device),
         labels=torch.tensor([labels], device=device),

@@ -22,6 +22,7 @@ from weightwright.tune.log import Log
 from weightwright.tune.objectives import Objective
 from weightwright.tune.ranks import SingleProcess
 from weightwright.tune.settings import Schedule, TuneSettings
+from weightwright.weights.rope import differs_by_length, steady_tokens
 
 _EVAL_EXAMPLES = 64  # held-out examples laid into passes together
 
@@ -90,7 +91,11 @@ class Run:
         plan, own, batches = self.plan, self.ranks.share_of(examples), []
         if own:
             most = plan.settings.micro_batch
-            batches = to_batches(own, most, plan.pass_tokens, self.device, packed=plan.packed)
+            config = self.model.config
+            batches = to_batches(
+                own, most, plan.pass_tokens, self.device, packed=plan.packed,
+                steady_tokens=steady_tokens(config), one_by_one=differs_by_length(config),
+            )  # fmt: skip
         return self.ranks.in_lockstep(batches, self.idle, stop)
 
     def say(self, note: str) -> None:

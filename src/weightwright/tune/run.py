@@ -35,6 +35,7 @@ from weightwright.tune.ownership import claim_folder, identity_of, require_same
 from weightwright.tune.ranks import ProcessGroup, SingleProcess
 from weightwright.tune.settings import TuneSettings
 from weightwright.tune.shard import ShardedLoss, shard
+from weightwright.weights.rope import chosen_for_each_pass
 
 if TYPE_CHECKING:
     from weightwright.weights.load import Loaded
@@ -132,7 +133,11 @@ def _tune(
     for note in plan.notes:
         _logger.warning(note)
     torch.manual_seed(settings.seed)
-    with adapted(loaded.model, settings, loaded.name) as ready, row_attention(loaded.model):
+    with (
+        adapted(loaded.model, settings, loaded.name) as ready,
+        row_attention(loaded.model),
+        chosen_for_each_pass(loaded.model),
+    ):
         run = prepare(plan, ready, settings.out, ranks, progress)
         loop.resume(run)
         try:

@@ -12,6 +12,7 @@ __all__ = [
     "quantize",
     "quantized",
     "quiet",
+    "rope",
     "source",
     "templates",
 ]
