@@ -141,3 +141,19 @@ def test_a_question_on_stdin_is_answered_on_stdout(tiny_model: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.endswith("\n")
     assert run("chat", str(tiny_model), input="").returncode == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
+def test_what_the_output_cannot_hold_is_escaped(tmp_path: Path, encoding: str) -> None:
+    answer = "你好 👍 \ud83d"  # the last is half a character, as another program cut it
+    row = {"question": "谁？", "answer": answer, "reference": "你好"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "weightwright", "judge", "rows.jsonl"]
+    told = [
+        subprocess.run([*command, *more], capture_output=True, check=False, cwd=tmp_path, env=environment)
+        for more in (["--json"], [])
+    ]
+    assert [one.returncode for one in told] == [0, 0], told[0].stderr + told[1].stderr
+    assert json.loads(told[0].stdout)["rows"][0]["answer"] == answer
+    told[0].stdout.decode(encoding)

@@ -225,6 +225,21 @@ def test_a_pipe_is_refused_without_waiting(tmp_path):
     assert "not an ordinary file" in reason(tmp_path / "pipe")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
+@pytest.mark.parametrize("name", ["资料.md".encode("gbk"), "資料".encode("shift-jis") + b"/a.md"])
+def test_a_name_that_is_not_utf8_is_refused(tmp_path, name):
+    """As archives from other systems are unpacked."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path / "given") + b"/" + name))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("text")
+    (tmp_path / "given" / "b.md").write_text("text")
+    loaded = [item for source in sources([tmp_path / "given"]) for item in load(source, LoadSettings())]
+    assert [item.reason for item in loaded if isinstance(item, Skipped)] == [
+        "its name, or a folder's above it, is not UTF-8; rename it"
+    ]
+    assert [item.id for item in loaded if isinstance(item, Document)] == ["b.md"]
+
+
 def test_a_dangling_link_and_a_vanished_file_have_reasons(tmp_path):
     (tmp_path / "link").symlink_to("nowhere")
     assert "cannot be read" in reason(tmp_path / "link")

@@ -1,6 +1,7 @@
 """`weightwright VERB …`: the table of verbs, and how errors become exit statuses."""
 
 import errno
+import io
 import signal
 import sys
 import traceback
@@ -98,6 +99,7 @@ def build() -> App:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. 0 done; 1 a clear error; 2 wrong usage; 130 interrupted."""
     tokens = list(sys.argv[1:] if argv is None else argv)
+    _escape_what_stdout_lacks()
     if not tokens:
         from weightwright.cli.first import screen
 
@@ -132,6 +134,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _report("interrupted", 130)
     return 0
+
+
+def _escape_what_stdout_lacks() -> None:
+    """Let a console of another encoding show an escape where it has no such character."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _spelled_out(tokens: Sequence[str]) -> list[str]:

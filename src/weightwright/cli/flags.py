@@ -119,7 +119,7 @@ def _positional_values(
 def show(outcome: Outcome, *, as_json: bool) -> None:
     """Print a result to stdout: one JSON document, or the view for people."""
     if as_json:
-        sys.stdout.write(json_module.dumps(outcome.data, ensure_ascii=False) + "\n")
+        sys.stdout.write(_json(outcome.data, sys.stdout.encoding or "utf-8") + "\n")
         return
     if isinstance(outcome.view, str):
         if outcome.view:
@@ -129,6 +129,16 @@ def show(outcome: Outcome, *, as_json: bool) -> None:
 
     # a log has no width of its own: wide enough for the widest table
     Console(width=None if sys.stdout.isatty() else _LOG_WIDTH).print(outcome.view)
+
+
+def _json(data: Mapping[str, Any], encoding: str) -> str:
+    """The data as JSON, every character as it is unless the output's encoding lacks one."""
+    text = json_module.dumps(data, ensure_ascii=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return json_module.dumps(data)
+    return text
 
 
 def _parameters(leaves: list[config.Leaf], positional: Sequence[str]) -> list[inspect.Parameter]:

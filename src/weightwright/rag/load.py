@@ -78,6 +78,7 @@ def load(source: Source, settings: LoadSettings) -> Iterator[Document | Skipped]
     """The documents in one file (a corpus.jsonl has many), or why it was not read."""
     shown = absolute(source.path)
     try:
+        _check_name(shown)
         _check_kind(source.path)
         if _ending(source.path) == "jsonl":
             yield from _load_corpus(source.path, shown, settings)
@@ -95,6 +96,14 @@ def load(source: Source, settings: LoadSettings) -> Iterator[Document | Skipped]
         yield Skipped(shown, str(error))
     except OSError as error:
         yield Skipped(shown, f"cannot be read: {error.strerror or error}; check its rights", keep=True)
+
+
+def _check_name(path: str) -> None:
+    """A store's names are UTF-8; those that another system has packed into an archive may not be."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(None, "its name, or a folder's above it, is not UTF-8; rename it") from error
 
 
 def absolute(path: Path) -> str:
