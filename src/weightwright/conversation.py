@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,21 +143,13 @@ def sampling(settings: ChatSettings) -> SamplingParams:
             "max_tokens": settings.answer.max_tokens,
         }
     else:
-        advised = _advised(settings.model)
+        from weightwright.weights.advised import advised_by
+
+        advised = advised_by(settings.model)
         drawn = {} if advised.keys() & {"temperature", "top_p", "top_k", "min_p"} else _USUAL
         usual = drawn | advised
     asked = settings.model_dump(include=set(SamplingParams.model_fields), exclude_none=True)
     return SamplingParams(**({"max_tokens": None} | usual | asked))
-
-
-def _advised(model: str) -> dict[str, Any]:
-    from weightwright.address.models import parse_model
-    from weightwright.hub.store import locate
-    from weightwright.weights.advised import advised_sampling
-
-    address = parse_model(model)
-    path = None if address.kind in ("server", "extract") else locate(replace(address, adapter=None))
-    return advised_sampling(path) if path is not None else {}
 
 
 # --- repeating --------------------------------------------------------------------------------------

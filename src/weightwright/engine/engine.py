@@ -197,6 +197,8 @@ class Engine:
             pass
 
     def _cancel(self, request: Request) -> None:
+        if request.done:  # a server cancels every reply in the end
+            return
         request.cancelled = True
         self._post(lambda: self._owner_of(request).cancel(request))
 

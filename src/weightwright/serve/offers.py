@@ -59,11 +59,20 @@ def open_offers(settings: ServeSettings, progress: Progress) -> Offers:
     with ExitStack() as stack:
         chat = open_chat(settings.model, adapters=adapters, settings=settings.engine, progress=progress)
         stack.callback(chat.close)
-        offers = [Offer(base, chat)]
-        offers += [Offer(name, chat, adapter=name, parent=base) for name in adapters]
+        params = _params(settings)
+        offers = [Offer(base, chat, params=params)]
+        offers += [Offer(name, chat, adapter=name, parent=base, params=params) for name in adapters]
         offers += [_knowledge(name, kb, chat, base, settings, stack) for name, kb in bases.items()]
         return Offers(offers, stack.pop_all().close)
     raise AssertionError("an ExitStack of closers swallows nothing")
+
+
+def _params(settings: ServeSettings) -> SamplingParams:
+    """What a request to the model or its adapters leaves open."""
+    from weightwright.weights.advised import advised_by
+
+    advised = advised_by(settings.model) if settings.generation_config == "auto" else {}
+    return SamplingParams(**({"max_tokens": None} | advised))
 
 
 def _knowledge(

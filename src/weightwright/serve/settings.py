@@ -1,7 +1,7 @@
 """Options of the HTTP server."""
 
 import ipaddress
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,10 @@ class ServeSettings(Settings):
     kb: tuple[str, ...] = Field((), description="NAME=KB: offer a knowledge base as model NAME")
     name: str = Field("", description="name of the base model in the API; default: its address")
     embedder: str = Field("", description="embedder of the knowledge bases; default: their own")
+    generation_config: Literal["auto", "none"] = Field(
+        "auto",
+        description="where a request leaves sampling open: auto takes what the model's files advise, none OpenAI's",
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     api_key: str = Field("", description="key that clients must send; needed on a public address")

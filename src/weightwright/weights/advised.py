@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from weightwright.address.models import parse_model
+from weightwright.hub.store import locate
 from weightwright.hub.weight_files import read_json
 from weightwright.ports import SamplingParams
 
@@ -21,6 +24,13 @@ _IN_GGUF = {
     "repetition_penalty": "general.sampling.penalty_repeat",
 }
 _DRAWING = ("temperature", "top_p", "top_k", "min_p")
+
+
+def advised_by(address: str) -> dict[str, Any]:
+    """Fields of SamplingParams that the model at an address comes with; none for one that is not on this machine."""
+    model = parse_model(address)
+    path = None if model.kind in ("server", "extract") else locate(replace(model, adapter=None))
+    return advised_sampling(path) if path is not None else {}
 
 
 def advised_sampling(path: Path) -> dict[str, Any]:
