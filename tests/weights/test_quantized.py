@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from weightwright.engine.assemble import assemble
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError
+from weightwright.hub import quantized
 from weightwright.kernels.step import Step
-from weightwright.weights import load, quantized, support
+from weightwright.weights import load, support
 from weightwright.weights.describe import describe
 from weightwright.weights.safetensors import QuantizedWeights, SafetensorsWeights
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from weightwright.address.models import ModelAddress, parse_model
 from weightwright.errors import ModelError
 from weightwright.export.adapted import check_adapter, merged, tokenizer_of
-from weightwright.hub import weight_files
+from weightwright.hub import quantized, weight_files
 from weightwright.ports import Progress, Tokenizer, silent
-from weightwright.weights import gguf_header, quantized
+from weightwright.weights import gguf_header
 from weightwright.weights.origin import differences
 
 Precision = Literal["keep", "f32", "bf16", "f16"]

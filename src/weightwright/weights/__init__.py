@@ -10,7 +10,6 @@ __all__ = [
     "load",
     "origin",
     "quantize",
-    "quantized",
     "quiet",
     "rope",
     "source",

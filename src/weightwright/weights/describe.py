@@ -11,9 +11,9 @@ from pydantic import Field
 from weightwright.address.models import parse_model
 from weightwright.config import Settings
 from weightwright.errors import ModelError
-from weightwright.hub import weight_files
+from weightwright.hub import quantized, weight_files
 from weightwright.hub.store import locate
-from weightwright.weights import gguf_header, quantized, support
+from weightwright.weights import gguf_header, support
 from weightwright.weights.support import Support
 
 _UNKNOWN_LICENCE = ""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from weightwright.address.models import ModelAddress, parse_model
 from weightwright.errors import ModelError, SettingsError
-from weightwright.hub import weight_files
+from weightwright.hub import quantized, weight_files
 from weightwright.hub.pull import pull
 from weightwright.hub.store import locate
 from weightwright.machine.device import default_precision, pick_device
 from weightwright.options import Precision
 from weightwright.ports import Progress, silent
-from weightwright.weights import gguf_header, quantized, support
+from weightwright.weights import gguf_header, support
 from weightwright.weights.ends import end_ids
 from weightwright.weights.quiet import quiet
 

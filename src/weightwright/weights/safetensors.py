@@ -14,8 +14,8 @@ from torch import Tensor
 
 from weightwright.errors import ModelError
 from weightwright.hub import weight_files
+from weightwright.hub.quantized import Scheme
 from weightwright.weights.quantize import GROUP, INT4_MIDDLE
-from weightwright.weights.quantized import Scheme
 from weightwright.weights.source import Groups
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,

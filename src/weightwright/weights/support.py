@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightwright.errors import ModelError
-from weightwright.hub import weight_files
-from weightwright.weights import gguf_header, quantized
+from weightwright.hub import quantized, weight_files
+from weightwright.weights import gguf_header
 
 # in transformers' table of GGUF architectures, but groups of keys or encoder-decoders
 _NOT_MODELS = {"general", "tokenizer", "t5", "umt5"}
