@@ -2,7 +2,7 @@
 
 import pytest
 
-from weightwright.plan.advice import advise, batch_rows, epochs_for, lora_rank, warmup_steps
+from weightwright.plan.advice import advise, batch_rows, epochs_for, fewer_rows, lora_rank, warmup_steps
 from weightwright.plan.memory import estimate
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import from_config
@@ -162,7 +162,7 @@ def test_serving_gives_up_sequences_before_precision_and_precision_before_contex
 
 def test_ways_that_lead_nowhere_are_not_offered():
     one = PlanSettings(model="x", task="serve", sequences=1, precision="int4", kv_precision="int8")
-    assert {way.setting for way in to_fit(one, 1_000)} == {"context"}
+    assert {way.setting for way in to_fit(one, 1_000)} == {"context", "device_memory"}
     mixture = from_config({
         "model_type": "mixtral", "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128,
         "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -170,3 +170,44 @@ def test_ways_that_lead_nowhere_are_not_offered():
     settings = PlanSettings(model="x", task="serve")
     peak = estimate(mixture, settings).peak.total_bytes
     assert "precision" not in {way.setting for way in advise(settings, peak, 1_000, mixture)}
+
+
+MIXTRAL = from_config({
+    "model_type": "mixtral", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("task", ["serve", "lora", "qlora", "full"])
+def test_where_nothing_fits_it_is_said(task):
+    settings = PlanSettings(model="x", task=task, device="cuda", sequences=1)
+    peak = estimate(MIXTRAL, settings).peak.total_bytes
+    last = advise(settings, peak, 80_000_000_000, MIXTRAL)[-1]
+    assert last.setting == "device_memory"
+    assert 80 < int(str(last.value).removesuffix("GB")) < 100
+    assert "nothing of this fits into 80.00 GB" in last.why
+
+
+def test_qlora_of_a_mixture_says_what_it_saves_there():
+    why = [
+        one.why
+        for one in advise(PlanSettings(model="x", task="qlora", device="cuda"), 0, 0, MIXTRAL)
+        if one.setting == "task"
+    ]
+    assert [text.partition(" less")[0] for text in why] == ["about 1%"]
+
+
+def test_adapters_that_fit_by_themselves_need_nothing_else():
+    ways = to_fit(PlanSettings(model="x", task="full", device="cuda", max_length=512), 60_000_000_000)
+    assert (ways[-1].value, ways[-1].why.partition("; ")[2].partition(":")[0]) == ("lora", "by itself")
+    ways = to_fit(PlanSettings(model="x", task="full", device="cuda", max_length=512), 17_000_000_000)
+    assert (ways[-1].value, ways[-1].why.partition("; ")[2].partition(":")[0]) == ("lora", "with those above")
+
+
+def test_fewer_rows_are_offered_where_they_save_recomputing():
+    settings = PlanSettings(model="x", task="qlora", device="cuda", micro_batch=4, max_length=2048)
+    one = fewer_rows(SPEC, settings, 24_000_000_000)
+    assert one is not None
+    assert (one.setting, one.value) == ("micro_batch", 1)
+    assert fewer_rows(SPEC, settings, 8_000_000_000) is None
+    assert fewer_rows(SPEC, settings.model_copy(update={"micro_batch": 1}), 24_000_000_000) is None

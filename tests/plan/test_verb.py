@@ -186,3 +186,22 @@ def test_rank_and_alpha_of_one_table_go_together(plan):
         found = as_json(plan(LLAMA, "--task", "lora", *options, "--json"))["advice"]
         advised = {one["setting"]: one["value"] for one in found}
         assert advised["alpha"] == 2 * advised["rank"], options
+
+
+def test_what_could_not_be_loaded_is_not_said_to_fit(plan, tmp_path, capsys):
+    said = plan(
+        LLAMA | {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, status=1
+    )
+    assert "quantised with bitsandbytes, which cannot be read here; take the original model" in said
+    old = plan(LLAMA | {"quantization_config": {"load_in_8bit": True}}, status=1)
+    assert "quantised with bitsandbytes" in old
+    plan(LLAMA | {"quantization_config": {"quant_method": "awq", "bits": 4}})
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    assert main(["plan", str(adapter)]) == 1
+    assert "holds no config.json" in capsys.readouterr().err
+    (adapter / "adapter_config.json").write_text(
+        '{"peft_type": "LORA", "base_model_name_or_path": "owner/base"}'
+    )
+    assert main(["plan", str(adapter)]) == 1
+    assert "is a LoRA adapter, whose base model is planned for: plan owner/base" in capsys.readouterr().err

@@ -223,6 +223,13 @@ def test_an_encoder_does_not_generate(folder: Path) -> None:
     assert "CLIPModel does not generate text" in refusal(folder)
 
 
+def test_a_vision_model_is_not_called_one_that_writes_nothing(folder: Path) -> None:
+    change(folder / "config.json", model_type="llava", architectures=["LlavaForConditionalGeneration"])
+    said = refusal(folder)
+    assert "LlavaForConditionalGeneration reads images or sound beside text" in said
+    assert "text-only version" in said
+
+
 def test_own_code_needs_trust(folder: Path) -> None:
     (folder / "modeling_martian.py").write_text("raise SystemExit('ran')")
     change(folder / "config.json", model_type="martian", architectures=["Martian"],

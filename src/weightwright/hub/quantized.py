@@ -40,7 +40,11 @@ def quantization(folder: Path) -> dict[str, Any]:
 
     With `experts` added: whether the model is a mixture of experts.
     """
-    config = weight_files.read_json(folder / "config.json")
+    return of_config(weight_files.read_json(folder / "config.json"), folder)
+
+
+def of_config(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same, from the content of the folder's config.json."""
     quantized = config.get("quantization_config") or config.get("compression_config")
     if quantized is None and (folder / "quantize_config.json").is_file():  # GPTQ checkpoints of 2023
         quantized = {"quant_method": "gptq"} | weight_files.read_json(folder / "quantize_config.json")

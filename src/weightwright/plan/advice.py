@@ -79,14 +79,14 @@ def advise(
     With `spec` each change says the peak that it leads to together with those before it, and those that help nothing
     are left out.
     """
-    advised = [] if settings.task == "serve" else _training(settings)
+    advised = [] if settings.task == "serve" else _training(settings, _saved_by_qlora(settings, spec))
     if memory_bytes and peak_bytes > memory_bytes:
-        ways = list(_to_fit(settings))
+        ways = list(_to_fit(settings, _saved_by_qlora(settings, spec)))
         advised += ways if spec is None else _until_it_fits(spec, settings, ways, memory_bytes)
     return advised
 
 
-def _training(settings: PlanSettings) -> list[Advice]:
+def _training(settings: PlanSettings, saved: str) -> list[Advice]:
     advised = [_epochs(settings)]
     if settings.task != "full":
         advised += _adapter(settings)
@@ -101,9 +101,20 @@ def _training(settings: PlanSettings) -> list[Advice]:
             Advice("warmup_steps", warmup_steps(steps), "at most a tenth of the steps"),
         ]  # fmt: skip
     if settings.task == "qlora":
-        advised.append(Advice("task", "qlora", f"about {QLORA_MEMORY} less memory than LoRA for about {QLORA_TIME} "
+        advised.append(Advice("task", "qlora", f"about {saved} less memory than LoRA for about {QLORA_TIME} "
                             "more time; choose lora where that fits"))  # fmt: skip
     return advised
+
+
+def _saved_by_qlora(settings: PlanSettings, spec: ModelSpec | None) -> str:
+    """What QLoRA saves of LoRA's memory: the paper's share, or less of experts, which stay as they are."""
+    if spec is None or not spec.expert_weights or settings.task not in ("lora", "qlora"):
+        return QLORA_MEMORY
+    lora, qlora = (
+        estimate(spec, settings.model_copy(update={"task": task, "precision": "auto"})).peak.total_bytes
+        for task in ("lora", "qlora")
+    )
+    return f"{1 - qlora / lora:.0%}"
 
 
 def _epochs(settings: PlanSettings) -> Advice:
@@ -156,7 +167,7 @@ def _optimizer(settings: PlanSettings) -> list[Advice]:
     ]
 
 
-def _to_fit(settings: PlanSettings) -> Iterator[Advice]:
+def _to_fit(settings: PlanSettings, saved: str = QLORA_MEMORY) -> Iterator[Advice]:
     """Ways to need less memory, those that cost least first."""
     if settings.task == "serve":
         ways = [
@@ -180,7 +191,7 @@ def _to_fit(settings: PlanSettings) -> Iterator[Advice]:
             "optimizer", "sgd", "half of AdamW's state; learning rate 0.1 with momentum 0.9, more tuning"
         )
     if settings.task == "lora":
-        yield Advice("task", "qlora", f"about {QLORA_MEMORY} less memory for about {QLORA_TIME} more time")
+        yield Advice("task", "qlora", f"about {saved} less memory for about {QLORA_TIME} more time")
     if settings.max_length > 2:
         yield Advice(
             "max_length", settings.max_length // 2, "half the activations; longer rows need a choice"
@@ -188,6 +199,16 @@ def _to_fit(settings: PlanSettings) -> Iterator[Advice]:
     if settings.task == "full":
         yield Advice("task", "lora", "no gradients and moments for the base model's weights")
         yield Advice("task", "qlora", "and its weights in 4 bits")
+
+
+def fewer_rows(spec: ModelSpec, settings: PlanSettings, memory_bytes: int) -> Advice | None:
+    """One row a pass, where the task fits so without recomputing activations; None where it does not."""
+    changed = settings.model_copy(update={"micro_batch": 1, "gradient_checkpointing": False})
+    peak = estimate(spec, changed).peak.total_bytes
+    if settings.micro_batch == 1 or peak > memory_bytes:
+        return None
+    why = f"nothing is recomputed, which takes a third more time; {peak / 1e9:.2f} GB, which fits"
+    return Advice("micro_batch", 1, why)
 
 
 def _packings() -> tuple[Advice, ...]:
@@ -211,21 +232,28 @@ def _until_it_fits(
 ) -> list[Advice]:
     """The ways that lower the peak, taken one after the other until it fits, each with the peak it leads to."""
     advised: list[Advice] = []
-    before = estimate(spec, settings).peak.total_bytes
+    start, before = settings, estimate(spec, settings).peak.total_bytes
     for way in ways:
         if spec.expert_weights and way.setting == "precision":
             continue  # experts are not packed
         changes: dict[str, Any] = {way.setting: way.value}
         if way.setting == "task":
             changes |= {"precision": "auto"}
-        changed = settings.model_copy(update=changes)
+        changed, together = settings.model_copy(update=changes), "with those above: " if advised else ""
+        if way.setting == "task":  # instead of all those above, where it is enough by itself
+            alone = start.model_copy(update=changes)
+            if estimate(spec, alone).peak.total_bytes <= memory_bytes:
+                changed, together = alone, "by itself: " if advised else ""
         peak = estimate(spec, changed).peak.total_bytes
         if peak > before * WORTH_SAYING and peak > memory_bytes:
             continue
         settings, before = changed, peak
-        together = "with those above: " if advised else ""
         fits = ", which fits" if peak <= memory_bytes else ""
         advised.append(Advice(way.setting, way.value, f"{way.why}; {together}{peak / 1e9:.2f} GB{fits}"))
         if fits:
-            break
-    return advised
+            return advised
+    least = f"{math.ceil(before / 1e9)}GB"
+    why = f"nothing of this fits into {memory_bytes / 1e9:.2f} GB" + (
+        " even with all those above" if advised else ""
+    )
+    return [*advised, Advice("device_memory", least, f"{why}; take a smaller model, or so much memory")]

@@ -70,7 +70,7 @@ def require_room(path: Path, settings: PlanSettings, free_bytes: int) -> None:
     parts = sorted(peak.parts.items(), key=lambda item: -item[1])[:3]
     ways = [one for one in advise(settings, peak.total_bytes, free_bytes, spec) if one.setting != "task"]
     known = {one.setting for one in advise(settings, 0, free_bytes, spec)}
-    ways = [one for one in ways if one.setting not in known][:_WAYS]
+    ways = [one for one in ways if one.setting not in known and one.setting != "device_memory"][:_WAYS]
     remedy = "; ".join(f"{_flag(one)} ({one.why})" for one in ways)
     raise MemoryLimitError(
         f"{settings.task} needs {peak.total_bytes / 1e9:.1f} GB at its peak ({peak.name}: "

@@ -6,9 +6,10 @@ from typing import Any
 
 from weightwright.address.models import parse_model
 from weightwright.errors import ModelError
+from weightwright.hub import quantized, weight_files
 from weightwright.hub.store import locate
 from weightwright.plan import spec
-from weightwright.plan.advice import Advice, advise
+from weightwright.plan.advice import Advice, advise, fewer_rows
 from weightwright.plan.fits import decide
 from weightwright.plan.limit import Limit, limit_of
 from weightwright.plan.memory import estimate
@@ -78,6 +79,8 @@ def plan(settings: PlanSettings) -> Plan:
     taken = estimate(shape, settings)
     advised = advise(settings, taken.peak.total_bytes, limit.bytes, shape)
     if decision.why:
+        smaller = fewer_rows(shape, settings, limit.bytes)
+        advised += [smaller] if smaller else []
         advised.append(Advice("gradient_checkpointing", True, f"auto turns it on: {decision.why}"))
     if settings.plot is not None:
         _draw(settings.plot, taken, limit)
@@ -88,7 +91,7 @@ def shape_of(text: str) -> spec.ModelSpec:
     """The shape of the model at an address, or of a config.json or a GGUF file. Raises ModelError."""
     file = Path(text).expanduser()
     if file.suffix in (".json", ".gguf") and file.is_file():
-        return spec.from_file(file)
+        return _readable(file)
     address = parse_model(text)
     if address.kind in ("server", "extract"):
         raise ModelError(f"{text} has no weights here to plan for; expected a model address or a config.json")
@@ -97,6 +100,24 @@ def shape_of(text: str) -> spec.ModelSpec:
         remedy = f"run: weightwright pull {text}, or " if address.hub_id else ""
         beside = f"; for the folder {text} write ./{text}" if address.hub_id and file.exists() else ""
         raise ModelError(f"{text} is not on this machine; {remedy}give the path of its config.json{beside}")
+    return _readable(path)
+
+
+def _readable(path: Path) -> spec.ModelSpec:
+    """The shape of a folder, a config.json or a GGUF file. Raises ModelError for what could not be loaded either."""
+    if path.is_dir() and not (path / "config.json").is_file():
+        adapter = path / "adapter_config.json"
+        if not adapter.is_file():
+            raise ModelError(f"{path} holds no config.json; expected a model as save_pretrained writes it")
+        base = weight_files.read_json(adapter).get("base_model_name_or_path") or "BASE"
+        raise ModelError(
+            f"{path} is a LoRA adapter, whose base model is planned for: plan {base} --task serve"
+        )
+    if path.suffix != ".gguf":
+        folder, file = (path, path / "config.json") if path.is_dir() else (path.parent, path)
+        why = quantized.refusal(quantized.of_config(weight_files.read_json(file), folder))
+        if why:
+            raise ModelError(f"{path} could not be loaded: {why}")
     return spec.from_file(path)
 
 
