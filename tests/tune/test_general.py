@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from weightwright.errors import SettingsError, TuneError
-from weightwright.tune import dataset, general
+from weightwright.testing.embedder import HashEmbedder
+from weightwright.tune import dataset, general, held_out, preview
 from weightwright.tune.run import tune
 from weightwright.tune.settings import TuneSettings
 
@@ -136,3 +137,22 @@ def test_a_share_of_all_or_nothing_is_refused(make: Make, share: float) -> None:
             environment={},
             flags={("model",): "m", ("data",): "d", ("out",): "o", ("mix_share",): share},
         )
+
+
+def test_held_out_losses_by_kind_of_task(make: Make, tmp_path: Path) -> None:
+    file = tmp_path / "kinds.jsonl"
+    tasks = [f"Translate the word tree number {n}" for n in range(6)] + [
+        f"Count sheep up to {n}" for n in range(4)
+    ]
+    file.write_text("".join(json.dumps({"instruction": t, "output": "x" * 9}) + "\n" for t in tasks))
+    settings = make(eval_data=file, max_steps=2, embedder="hash")
+    assert preview.losses_by_kind(make(), lambda _: HashEmbedder()) == []
+    tune(settings)
+    rows = held_out.read(settings.out)
+    found = preview.losses_by_kind(settings, lambda _: HashEmbedder(width=512))
+    assert [kind.rows for kind in found] == [6, 4]
+    assert [kind.example.split()[0] for kind in found] == ["Translate", "Count"]
+    for kind, part in zip(found, (rows[:6], rows[6:]), strict=True):
+        whole = sum(row.size for row in part)
+        assert kind.after == pytest.approx(sum(row.size * row.after for row in part) / whole)
+        assert kind.before == pytest.approx(sum(row.size * (row.before or 0) for row in part) / whole)

@@ -1,5 +1,7 @@
 """`weightwright tune`: train an adapter, or every weight, on your rows."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ from weightwright.files import as_path
 from weightwright.tune.settings import TuneSettings
 
 if TYPE_CHECKING:
+    from weightwright.tune.held_out import KindLoss
     from weightwright.tune.preview import Preview
     from weightwright.tune.run import TuneResult
 
@@ -40,7 +43,7 @@ def tune(settings: TuneSettings) -> Outcome | None:
     The same command goes on where an interrupted run stopped. `weightwright tune watch DIR` follows a run from
     another terminal.
     """
-    from weightwright.connect import open_chat
+    from weightwright.connect import open_chat, open_embedder
     from weightwright.tune import preview, run
     from weightwright.tune.distributed import is_first
 
@@ -52,8 +55,13 @@ def tune(settings: TuneSettings) -> Outcome | None:
     with bar("tune") as progress:
         result = run.tune(settings, progress=progress)
     shown = [] if result.finished_before else preview.before_and_after(result, settings, open_chat)
-    data = {**result.to_json(), "shown": [one.data() for one in shown]}
-    return Outcome(data, _view(result, settings, shown))
+    kinds = preview.losses_by_kind(settings, open_embedder)
+    data = {
+        **result.to_json(),
+        "shown": [one.data() for one in shown],
+        "kinds": [asdict(one) for one in kinds],
+    }
+    return Outcome(data, _view(result, settings, shown, kinds))
 
 
 def _search(settings: TuneSettings) -> Outcome:
@@ -82,11 +90,16 @@ def _search(settings: TuneSettings) -> Outcome:
             one.name, str(one.steps), f"{one.eval_loss:.3f}", behind, f"{one.train_s / 60:.1f}",
             f"{one.peak_bytes / 1e9:.1f}",
         )  # fmt: skip
-    text = f"best: {found.trials[0].name}\n{_view(found.best, settings, [])}"
+    text = f"best: {found.trials[0].name}\n{_view(found.best, settings)}"
     return Outcome({**found.best.to_json(), "search": found.data()}, Group(table, text))
 
 
-def _view(result: "TuneResult", settings: TuneSettings, shown: "list[Preview]") -> str:
+def _view(
+    result: "TuneResult",
+    settings: TuneSettings,
+    shown: "Sequence[Preview]" = (),
+    kinds: "Sequence[KindLoss]" = (),
+) -> str:
     lines = [
         f"{result.steps} steps, loss {result.train_loss:.3f}"
         + (f", held out {result.eval_loss:.3f}" if result.eval_loss is not None else ""),
@@ -104,6 +117,9 @@ def _view(result: "TuneResult", settings: TuneSettings, shown: "list[Preview]") 
     if result.general is not None:
         before, after = result.general["before"], result.general["after"]
         lines.append(f"general questions: loss {before:.3f} before, {after:.3f} after")
+    for kind in kinds:
+        first = "" if kind.before is None else f"{kind.before:.3f} before, "
+        lines.append(f"held out, {kind.rows} rows like {kind.example!r}: loss {first}{kind.after:.3f} after")
     if result.finished_before and not settings.search:
         lines.insert(0, "this run had already finished; to train again choose another --out")
     if result.adapter:

@@ -5,6 +5,7 @@ __all__ = [
     "checks",
     "formats",
     "grounded",
+    "kinds",
     "language",
     "pack",
     "render",

@@ -41,13 +41,14 @@ class Kinds:
     """Groups of rows that are alike.
 
     `count` is the effective number of groups (the exponential of the entropy of their sizes), so that stray rows
-    hardly count. Of so many groups, largest first: `sizes` among the `sampled` rows, and `middles`, the number of the
-    row that is most like all others of its group.
+    hardly count. Of so many groups, largest first: `sizes` among the `sampled` rows, `middles`, the number of the
+    row that is most like all others of its group, and `members`, the numbers of all its rows.
     """
 
     count: int
     sizes: tuple[int, ...]
     middles: tuple[int, ...]
+    members: tuple[tuple[int, ...], ...]
     sampled: int
 
 
@@ -81,6 +82,7 @@ def count_kinds(vectors: Vectors, unrelated: float = 0.0, seed: int = 0) -> Kind
         count=count,
         sizes=tuple(len(one) for one in members),
         middles=tuple(int(chosen[_middle(points, one)]) for one in members),
+        members=tuple(tuple(chosen[one].tolist()) for one in members),
         sampled=len(chosen),
     )
 

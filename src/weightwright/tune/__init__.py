@@ -5,6 +5,7 @@ __all__ = [
     "batch",
     "distributed",
     "fastchat",
+    "held_out",
     "llamafactory",
     "llamafactory_asking",
     "loss",

@@ -1,6 +1,6 @@
 """What a model says before and after a run on a few held-out rows; a Chat is handed in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weightwright.data.formats import Sample
 from weightwright.errors import Place
 from weightwright.files import as_path
-from weightwright.ports import Chat, ChatRequest, Message, SamplingParams
+from weightwright.ports import Chat, ChatRequest, Embedder, Message, SamplingParams
+from weightwright.tune import held_out
+from weightwright.tune.held_out import KindLoss
 from weightwright.tune.settings import TuneSettings
 
 if TYPE_CHECKING:
@@ -58,6 +60,18 @@ def before_and_after(result: "TuneResult", settings: TuneSettings, open_chat: Op
         with closing(open_chat(as_path(result.model))) as chat:
             after = answers(chat, samples)
     return side_by_side(samples, before, after)
+
+
+def losses_by_kind(settings: TuneSettings, open_embedder: Callable[[str], Embedder]) -> list[KindLoss]:
+    """Held-out losses by kind of task; none where no embedder is named or no rows are held out."""
+    if not settings.embedder or settings.eval_data is None:
+        return []
+    from weightwright.data.checks import task_of
+    from weightwright.tune import dataset
+
+    tasks = {str(row.place): task_of(row) for row in dataset.read(settings, settings.eval_data)}
+    with closing(open_embedder(settings.embedder)) as embedder:
+        return held_out.by_kind(held_out.read(settings.out), tasks, embedder)
 
 
 def answers(

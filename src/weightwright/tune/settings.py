@@ -41,6 +41,7 @@ FREE_FIELDS = frozenset(
         "gradient_checkpointing",
         "search",
         "general",
+        "embedder",
     }
 )
 
@@ -110,6 +111,9 @@ class TuneSettings(Settings):
     show: int = Field(3, ge=0, description="held-out rows answered before and after, where there are some")
     general: bool = Field(
         True, description="measure the loss on general questions before and after: what was forgotten"
+    )
+    embedder: str = Field(
+        "", description="embedder address (minilm), to tell held-out losses by kind of task"
     )
     search: tuple[str, ...] = Field(
         (),
