@@ -11,10 +11,12 @@ from weightwright.errors import AddressError, SettingsError
 from weightwright.ports import Chat, Embedder, Progress, silent
 
 if TYPE_CHECKING:
+    from weightwright.engine.sampler import Sampler
     from weightwright.engine.settings import EngineSettings
     from weightwright.rag.answer import KnowledgeBase
     from weightwright.rag.settings import AnswerSettings, ChunkSettings
     from weightwright.rag.stores.base import Store
+    from weightwright.weights.load import Loaded
 
 
 DEFAULT_EMBEDDER = "minilm"
@@ -52,6 +54,13 @@ def open_chat(
     if deterministic is not None:
         settings = settings.model_copy(update={"deterministic": deterministic})
     return open_engine(parsed, adapters=adapters, settings=settings, progress=progress)
+
+
+def open_sampler(loaded: "Loaded", *, sequences: int, context_tokens: int) -> "Sampler":
+    """A sampler of a model that is in memory, over the same weights; see `tune.rollout.OpenSampler`."""
+    from weightwright.engine.sampler import Sampler
+
+    return Sampler(loaded, sequences=sequences, context_tokens=context_tokens)
 
 
 def open_embedder(address: str, *, progress: Progress = silent) -> Embedder:

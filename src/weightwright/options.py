@@ -9,7 +9,7 @@ Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
 Precision = Literal["auto", "f32", "bf16", "int8", "int4"]
 TrainPrecision = Literal["auto", "f32", "bf16"]
 KvPrecision = Literal["auto", "int8"]
-Objective = Literal["sft", "dpo", "orpo", "simpo", "kto", "pretrain"]
+Objective = Literal["sft", "dpo", "orpo", "simpo", "kto", "pretrain", "grpo"]
 Optimizer = Literal["adamw", "sgd", "adamw8bit"]
 TrainOn = Literal["answers", "last", "all"]
 
@@ -59,7 +59,7 @@ DORA: Any = Field(False, description="a magnitude beside each direction (DoRA): 
 OBJECTIVE: Any = Field(
     "sft",
     description="what is minimised; sft: predict the answers, pretrain: all of a text, dpo, orpo, simpo: prefer one "
-    "answer to another, kto: follow judgements",
+    "answer to another, kto: follow judgements, grpo: write what a reward function likes",
 )
 TRAIN_ON: Any = Field("answers", description="tokens that carry loss")
 EPOCHS: Any = Field(1, ge=1, description="times every row is read")
@@ -81,4 +81,5 @@ GRADIENT_CHECKPOINTING: Any = Field(
     "auto",
     description="recompute activations: less memory, slower; auto: where it does not fit without, and does with",
 )
+GROUP_SIZE: Any = Field(8, ge=2, description="grpo: answers sampled to each prompt, compared with each other")
 KV_PRECISION: Any = Field("auto", description="of cached keys and values; int8 halves their memory")

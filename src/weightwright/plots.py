@@ -165,8 +165,10 @@ def _fonts() -> list[str]:
     return ["DejaVu Sans", *[name for name in _CJK_FONTS if name in known][:1]]
 
 
-def loss_curve(losses: Sequence[float], evals: Sequence[tuple[int, float]]) -> bytes:
-    """A PNG: the loss per labelled token of each step, and of each evaluation (steps done, loss)."""
+def loss_curve(
+    losses: Sequence[float], evals: Sequence[tuple[int, float]], *, what: str = "loss per labelled token"
+) -> bytes:
+    """A PNG: the loss (or `what`) of each step, and of each evaluation (steps done, loss)."""
     figure, axes = _figure(7, 4)
     figure.patch.set_alpha(1)  # image viewers show what is transparent as black
     steps = range(1, len(losses) + 1)
@@ -175,8 +177,9 @@ def loss_curve(losses: Sequence[float], evals: Sequence[tuple[int, float]]) -> b
     if evals:
         axes.plot(*zip(*evals, strict=True), "o-", color=PALETTE[5], linewidth=2, label="held out")
     axes.set_xlabel("step")
-    axes.set_ylabel("loss per labelled token")
-    axes.set_ylim(bottom=0)
+    axes.set_ylabel(what)
+    if min(losses) >= 0:
+        axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)

@@ -8,7 +8,7 @@ import pytest
 
 from weightwright.data import formats
 from weightwright.options import Objective as Name
-from weightwright.testing.objective import ObjectiveContract, conversations, judged, labelled, pairs
+from weightwright.testing.objective import ObjectiveContract, conversations, judged, labelled, pairs, sampled
 from weightwright.tune.objectives import OBJECTIVES
 from weightwright.tune.settings import TuneSettings
 
@@ -108,9 +108,41 @@ class TestKto(Ours):
         return sum(losses) / len(losses)
 
 
+class TestGrpo(Ours):
+    name: Name = "grpo"
+    values: ClassVar[dict[str, Any]] = {"beta": 0.2, "reward": "length:9", "grpo": {"epsilon": 0.1}}
+
+    def examples(self):
+        return sampled(5)
+
+    def of_answer(self, one, score):
+        """The clipped objective and the KL term, a value for each token."""
+        tokens = []
+        own = labelled(one.rows[0], score).tolist()
+        before, base = (values[-len(own) :] for values in (one.sampled, one.base))
+        for now, then, other in zip(own, before, base, strict=True):
+            ratio = math.exp(now - then)
+            clipped = min(max(ratio, 0.9), 1.1)
+            kl = math.exp(other - now) - (other - now) - 1
+            tokens.append(-min(ratio * one.advantage, clipped * one.advantage) + 0.2 * ratio * kl)
+        return tokens
+
+    def expected(self, examples, score):
+        tokens = [value for one in examples for value in self.of_answer(one, score)]
+        return sum(tokens) / len(tokens)
+
+
+class TestGrpoByAnswer(TestGrpo):
+    values: ClassVar[dict[str, Any]] = TestGrpo.values | {"grpo": {"epsilon": 0.1, "loss_type": "grpo"}}
+
+    def expected(self, examples, score):
+        means = [sum(values) / len(values) for values in (self.of_answer(one, score) for one in examples)]
+        return sum(means) / len(means)
+
+
 def test_every_objective_stands_in_the_table_and_reads_the_rows_that_data_names():
     assert set(OBJECTIVES) == set(get_args(Name)) == {one.name for one in (TestSft, TestPretrain, TestDpo, TestSimpo,
-                                                                         TestOrpo, TestKto)}  # fmt: skip
+                                                                         TestOrpo, TestKto, TestGrpo)}  # fmt: skip
     for name, kind in OBJECTIVES.items():
         assert name in formats.OBJECTIVES[kind.rows]
 

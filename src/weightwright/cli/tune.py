@@ -43,9 +43,11 @@ def tune(settings: TuneSettings) -> Outcome | None:
     The same command goes on where an interrupted run stopped. `weightwright tune watch DIR` follows a run from
     another terminal.
     """
-    from weightwright.connect import open_chat, open_embedder
+    from weightwright.connect import open_chat, open_embedder, open_sampler
+    from weightwright.judge.rewards import open_rewards
     from weightwright.tune import preview, run
     from weightwright.tune.distributed import is_first
+    from weightwright.tune.rollout import Sampling
 
     if settings.search:
         return _search(settings)
@@ -53,7 +55,7 @@ def tune(settings: TuneSettings) -> Outcome | None:
         run.tune(settings)
         return None
     with bar("tune") as progress:
-        result = run.tune(settings, progress=progress)
+        result = run.tune(settings, sampling=Sampling(open_sampler, open_rewards), progress=progress)
     shown = [] if result.finished_before else preview.before_and_after(result, settings, open_chat)
     kinds = preview.losses_by_kind(settings, open_embedder)
     data = {
@@ -107,6 +109,12 @@ def _view(
         f"loss curve: {settings.out / 'loss.png'}",
         f"{'adapter' if result.adapter else 'model'}: {result.adapter or result.model}",
     ]
+    if result.reward is not None:
+        r = result.reward
+        lines[0] = f"{result.steps} steps, reward {r['first']:.3f} at first, {r['last']:.3f} at last"
+        if "held_out_last" in r:
+            lines[0] += f"; held out {r['held_out_first']:.3f}, then {r['held_out_last']:.3f}"
+        lines[2] = f"reward curve: {settings.out / 'loss.png'}"
     if settings.tensorboard:
         lines.insert(3, f"curves: tensorboard --logdir {settings.out / 'tensorboard'}")
     if result.preferred is not None:

@@ -7,7 +7,7 @@ from weightwright.data import grounded
 from weightwright.data.conversation import read_tools, read_turn, read_turns
 from weightwright.data.grounded import PromptSettings
 from weightwright.data.row import INFO_FILE, Row, is_filled
-from weightwright.data.sample import Built, Judged, Kind, Pair, Sample, Text
+from weightwright.data.sample import Built, Judged, Kind, Pair, Prompt, Sample, Text
 from weightwright.errors import DataError
 from weightwright.ports import Message
 
@@ -165,6 +165,33 @@ def _completion(row: Row, _prompt: PromptSettings) -> Sample:
     return _learnable(Sample((*before, *answer), (*history, *learnt), row.place, read_tools(row)))
 
 
+def _asked_only(row: Row, _prompt: PromptSettings) -> Prompt:
+    """A prompt without an answer; the row's other fields are for those who judge answers to it."""
+    _refuse_media(row)
+    turns = _asked(row, ("prompt",))
+    if turns[-1].role == "assistant":
+        raise DataError(
+            row.place, "'prompt' ends with an assistant's turn; end it with what is to be answered"
+        )
+    return Prompt(tuple(turns), row.values, row.place, tools=read_tools(row))
+
+
+def prompt_of(row: Row, built: Built) -> Prompt:
+    """A row as a prompt whose answers are sampled: a conversation without its last answer, which judges may use.
+
+    Raises DataError for a conversation that does not end with one.
+    """
+    if isinstance(built, Prompt):
+        return built
+    assert isinstance(built, Sample)
+    last = built.messages[-1]
+    if last.role != "assistant" or len(built.messages) == 1:
+        raise DataError(
+            row.place, "ends with no answer to a question; objective=grpo samples others in its place"
+        )
+    return Prompt(built.messages[:-1], row.values, row.place, last.content, built.tools)
+
+
 def _grounded(row: Row, prompt: PromptSettings) -> Sample:
     passages = row.get("passages") or []
     if not isinstance(passages, list) or not all(isinstance(passage, str) for passage in passages):
@@ -301,6 +328,7 @@ def _formats() -> Iterator[Format]:
         yield Format("completion", "conversations", (question, "response"), _completion)
     for question in ("question", "query", "input"):
         yield Format("completion", "conversations", (question, "output"), _completion)
+    yield Format("prompts", "prompts", ("prompt",), _asked_only)
     yield Format("text", "texts", ("text",), lambda row, _prompt: _text(row))
 
 

@@ -14,7 +14,7 @@ from weightwright.data.formats import read_parts
 from weightwright.data.grounded import PromptSettings
 from weightwright.data.language import tongue_of
 from weightwright.data.near import near_across, near_duplicates
-from weightwright.data.sample import Built, Judged, Pair, Sample, Text
+from weightwright.data.sample import Built, Judged, Pair, Prompt, Sample, Text
 from weightwright.data.template import Encoded
 from weightwright.errors import DataError, ModelError, Place, PlacedError
 from weightwright.ports import Message
@@ -246,7 +246,7 @@ def _alike(row: Built, like: Built, similarity: float) -> Alike:
     return Alike(row.place, like.place, round(similarity, 3))
 
 
-def _messages(row: Sample | Pair | Judged) -> tuple[Message, ...]:
+def _messages(row: Sample | Pair | Judged | Prompt) -> tuple[Message, ...]:
     if isinstance(row, Pair):
         return row.chosen.messages
     return row.sample.messages if isinstance(row, Judged) else row.messages
@@ -269,7 +269,8 @@ def _identity(row: Built) -> Hashable:
         return _identity(row.chosen), _identity(row.rejected)
     if isinstance(row, Judged):
         return _identity(row.sample), row.good
-    return row.messages, row.answers, json.dumps(row.tools, sort_keys=True, default=str)
+    answers = () if isinstance(row, Prompt) else row.answers
+    return row.messages, answers, json.dumps(row.tools, sort_keys=True, default=str)
 
 
 # --- languages ------------------------------------------------------------------------------------

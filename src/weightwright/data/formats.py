@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from weightwright.data.build import Format, format_of
+from weightwright.data.build import Format, format_of, prompt_of
 from weightwright.data.catalogue import Table, read_tables
 from weightwright.data.grounded import PromptSettings
 from weightwright.data.jsontext import TOO_DEEP
@@ -18,6 +18,7 @@ from weightwright.data.sample import Built as Built  # noqa: PLC0414 - handed on
 from weightwright.data.sample import Judged as Judged  # noqa: PLC0414
 from weightwright.data.sample import Kind as Kind  # noqa: PLC0414
 from weightwright.data.sample import Pair as Pair  # noqa: PLC0414
+from weightwright.data.sample import Prompt as Prompt  # noqa: PLC0414
 from weightwright.data.sample import Sample as Sample  # noqa: PLC0414
 from weightwright.data.sample import Text as Text  # noqa: PLC0414
 from weightwright.errors import DataError
@@ -26,16 +27,18 @@ B = TypeVar("B", Sample, Pair, Judged, Text)
 
 # the objectives of `tune` that a kind of rows fits, and what its rows hold
 OBJECTIVES: dict[Kind, tuple[str, ...]] = {
-    "conversations": ("sft",),
+    "conversations": ("sft", "grpo"),
     "pairs": ("dpo", "orpo", "simpo"),
     "judged": ("kto",),
     "texts": ("pretrain",),
+    "prompts": ("grpo",),
 }
 _HOLDS: dict[Kind, str] = {
     "conversations": "conversations with an answer to learn",
     "pairs": "preference pairs (a chosen and a rejected answer)",
     "judged": "answers judged good or bad",
     "texts": "plain texts",
+    "prompts": "prompts (without an answer, or conversations)",
 }
 
 
@@ -71,6 +74,20 @@ def read_texts(path: Path) -> list[Text]:
     return _read(path, None, "texts", Text)
 
 
+def read_prompts(path: Path, prompt: PromptSettings | None = None) -> list[Prompt]:
+    """All rows at a data address as prompts to be answered; of conversations the last answer is left out.
+
+    Raises DataError as `read_samples` does.
+    """
+    found: list[Prompt] = []
+    for table in read_tables(path):
+        known = format_of(table.rows[0])
+        if known.kind not in ("prompts", "conversations"):
+            raise _misfit(table, known, "prompts")
+        found += [prompt_of(row, known.build(row, prompt or PromptSettings())) for row in table.rows]
+    return found
+
+
 def read_parts(path: Path, prompt: PromptSettings | None = None, broken: OnBroken = stop) -> list[Part]:
     """What stands at a data address, whatever it is; rows that cannot be read are handed to `broken`."""
     tables = [table for table in read_tables(path, broken) if table.rows]
@@ -87,14 +104,18 @@ def _read(path: Path, prompt: PromptSettings | None, kind: Kind, wanted: type[B]
     for table in read_tables(path):
         known = format_of(table.rows[0], judged=kind == "judged")
         if known.kind != kind:
-            raise DataError(
-                Path(table.name),
-                f"holds {_HOLDS[known.kind]} ({known.name} format), which fit --objective "
-                f"{_either(OBJECTIVES[known.kind])}; --objective {_either(OBJECTIVES[kind])} needs {_HOLDS[kind]}",
-            )
+            raise _misfit(table, known, kind)
         rows = _built(table, known, prompt, stop).rows
         matching += [row for row in rows if isinstance(row, wanted)]
     return matching
+
+
+def _misfit(table: Table, known: Format, kind: Kind) -> DataError:
+    return DataError(
+        Path(table.name),
+        f"holds {_HOLDS[known.kind]} ({known.name} format), which fit --objective "
+        f"{_either(OBJECTIVES[known.kind])}; --objective {_either(OBJECTIVES[kind])} needs {_HOLDS[kind]}",
+    )
 
 
 def _either(names: Sequence[str]) -> str:
@@ -111,6 +132,6 @@ def _built(table: Table, known: Format, prompt: PromptSettings | None, broken: O
         except RecursionError:
             broken(DataError(row.place, TOO_DEEP))
         else:
-            unread = row.unread()
+            unread = () if known.kind == "prompts" else row.unread()  # a reward may read them all
             rows.append(replace(built, unread=unread) if unread else built)
     return Part(table.name, known, tuple(rows))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from weightwright.errors import Place
 from weightwright.ports import Message
 
-Kind = Literal["conversations", "pairs", "judged", "texts"]
+Kind = Literal["conversations", "pairs", "judged", "texts", "prompts"]
 Tools = tuple[Mapping[str, Any], ...]
 
 
@@ -60,4 +60,25 @@ class Text:
     unread: tuple[str, ...] = ()
 
 
-Built = Sample | Pair | Judged | Text
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is asked of a model whose own answers are judged: the messages before the answer, and the row's fields.
+
+    `answer` is the one that the row has, "" where it has none.
+    """
+
+    messages: tuple[Message, ...]
+    fields: Mapping[str, Any]
+    place: Place
+    answer: str = ""
+    tools: Tools = ()
+    unread: tuple[str, ...] = ()
+
+    @property
+    def sample(self) -> Sample:
+        """The prompt with the row's own answer."""
+        turns = (*self.messages, Message("assistant", self.answer))
+        return Sample(turns, (*[False] * len(self.messages), True), self.place, self.tools)
+
+
+Built = Sample | Pair | Judged | Text | Prompt

@@ -10,7 +10,7 @@ from weightwright.data.checks import Alike, Lengths, Problem
 from weightwright.data.formats import OBJECTIVES
 from weightwright.data.grounded import PromptSettings
 from weightwright.data.kinds import Kinds, kinds_of
-from weightwright.data.sample import Built
+from weightwright.data.sample import Built, Prompt
 from weightwright.data.template import Encoded
 from weightwright.errors import Place
 from weightwright.ports import Embedder
@@ -159,6 +159,7 @@ def check(
     sizes = [len(one) for one in encoded] or [len(checks.words_of(row)) for row in rows]
     tasks = [checks.task_of(row) for row in rows]
     kinds = None if embedder is None else kinds_of(tasks, embedder)
+    asked_only = all(isinstance(row, Prompt) for row in rows)
     return FileSummary(
         formats=tuple(one.name for one in read.formats),
         objectives=OBJECTIVES[read.formats[0].kind] if len({one.kind for one in read.formats}) == 1 else (),
@@ -169,7 +170,9 @@ def check(
         max_length=max_length,
         over_max_length=sum(len(one) > max_length for one in encoded) if encode else None,
         labelled_tokens=sum(one.labelled_tokens for one in encoded) if encode else None,
-        unlabelled=tuple(one.place for one in encoded if not one.labelled_tokens) if encode else None,
+        unlabelled=tuple(one.place for one in encoded if not (one.labelled_tokens or asked_only))
+        if encode
+        else None,
         duplicates=tuple(checks.duplicates(rows)),
         near_duplicates=tuple(checks.near(rows)),
         same_question=tuple(checks.same_question(rows)),

@@ -3,7 +3,8 @@
 import datetime
 from dataclasses import dataclass
 
-from weightwright.data.sample import Built, Judged, Pair, Sample, Text
+from weightwright.data.render import render
+from weightwright.data.sample import Built, Judged, Pair, Prompt, Sample, Text
 from weightwright.data.spans import Rendered, answer_span, check_shown
 from weightwright.errors import ModelError, Place, TemplateError
 from weightwright.options import TrainOn
@@ -69,6 +70,13 @@ def encode_text(text: str, place: Place, tokenizer: Tokenizer) -> Encoded:
     return Encoded(whole, (True,) * len(whole), place)
 
 
+def encode_prompt(prompt: Prompt, tokenizer: Tokenizer) -> Encoded:
+    """A prompt as tokens up to where the answer begins; none carries loss. Raises as `render` does."""
+    text = render(prompt.messages, tokenizer, prompt.place, generation_prompt=True, tools=prompt.tools)
+    ids = tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    return Encoded(ids, (False,) * len(ids), prompt.place)
+
+
 def encode_row(row: Built, tokenizer: Tokenizer, train_on: TrainOn = "answers") -> tuple[Encoded, ...]:
     """Whatever a row is, as tokens: a pair as two, the chosen answer first. Raises as `encode` does."""
     if isinstance(row, Pair):
@@ -77,4 +85,6 @@ def encode_row(row: Built, tokenizer: Tokenizer, train_on: TrainOn = "answers") 
         return (encode(row.sample, tokenizer, "last"),)
     if isinstance(row, Text):
         return (encode_text(row.text, row.place, tokenizer),)
+    if isinstance(row, Prompt):
+        return (encode_prompt(row, tokenizer),)
     return (encode(row, tokenizer, train_on),)

@@ -1,3 +1,3 @@
 """The in-process engine: many requests at once over one set of weights."""
 
-__all__ = ["llm", "open", "outputs", "settings"]
+__all__ = ["llm", "open", "outputs", "sampler", "settings"]

@@ -43,14 +43,17 @@ class Parts:
     block_tokens: int = BLOCK_TOKENS
 
 
-def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
+def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False) -> Parts:
     """Take a loaded model apart and put it together for speed. Its weights move; `loaded.model` is of no use after.
+
+    With `shared` linear layers multiply with the model's own tensors, which others go on using.
 
     Raises ModelError where the engine cannot run it, SettingsError for settings that do not fit.
     """
     import torch
 
     from weightwright.executor import fuse, precision, probe
+    from weightwright.executor.linear import DenseLinear
     from weightwright.executor.lora import AdapterBank
     from weightwright.kernels import pool
     from weightwright.kernels.attend import supported
@@ -69,9 +72,10 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
                     "batch here, so the context ends there and not at %s",
                     loaded.name, f"{steady:,}", f"{loaded.context_tokens:,}")  # fmt: skip
     vocab, generation_config = model.get_output_embeddings().weight.shape[0], model.generation_config
+    plain: Precision = "f32" if compute == torch.float32 else "bf16"
     choice = precision.choose(
         _shapes(model),
-        _without_experts(model, loaded.precision, "f32" if compute == torch.float32 else "bf16"),
+        plain if shared else _without_experts(model, loaded.precision, plain),
         device=device.type,
         deterministic=settings.deterministic,
         room_bytes=free_bytes(device.type) * _WEIGHTS_SHARE,
@@ -81,6 +85,8 @@ def assemble(loaded: "Loaded", settings: EngineSettings) -> Parts:
     trimmer = Trimmer()
 
     def packed(path: str, weight: "Tensor | Weight", bias: "Tensor | None") -> "PackedLinear":
+        if shared and isinstance(weight, torch.Tensor):
+            return DenseLinear(weight, bias, plain, shared=True)
         used = choice.head if path == "lm_head" else choice
         layer = used.pack(weight, bias, rotated=rotation_block(weight.shape[1]) in BLOCKS)
         trimmer.packed(layer.weight_bytes)

@@ -30,7 +30,7 @@ from weightwright.kernels.pool import aside, release_threads
 from weightwright.ports import ChatRequest, Reply, Score
 
 if TYPE_CHECKING:
-    from weightwright.executor.lora import Prepared
+    from weightwright.executor.lora import Adapter, Prepared
     from weightwright.ports import Vectors
     from weightwright.weights.load import Loaded
 
@@ -53,7 +53,10 @@ class Stats:
 
 
 class Engine:
-    """Answers many requests at once over one model; `default_adapter` serves those that name none."""
+    """Answers many requests at once over one model; `default_adapter` serves those that name none.
+
+    With `shared` the model's weights stay those of `loaded`, see `assemble`.
+    """
 
     def __init__(
         self,
@@ -62,12 +65,13 @@ class Engine:
         adapters: abc.Mapping[str, Path] | None = None,
         default_adapter: str | None = None,
         settings: EngineSettings | None = None,
+        shared: bool = False,
     ) -> None:
         self.settings = settings or EngineSettings()
         self.name = loaded.name
         self.tokenizer = loaded.tokenizer
         self._fingerprint = loaded.fingerprint
-        self.parts: Parts = assemble(loaded, self.settings)
+        self.parts: Parts = assemble(loaded, self.settings, shared=shared)
         self.context_tokens = self.parts.context_tokens
         self._default_adapter = default_adapter
         self._bank = self.parts.bank
@@ -111,16 +115,16 @@ class Engine:
 
     def submit(self, request: ChatRequest) -> Reply:
         """Start a request; what is wrong with it fails its Reply alone."""
-        prepared = Request(request, request.adapter or self._default_adapter, self._cancel)
-        try:
-            self._bank.slot(prepared.adapter)
-            prepared.prepare(self._model)
-        except WeightwrightError as error:
-            prepared.reply.fail(error)
-            return prepared.reply
-        if not self._post(lambda: self._start(prepared)):
-            prepared.reply.fail(closed())
-        return prepared.reply
+        return self.submit_together([request])[0]
+
+    def submit_together(self, requests: abc.Sequence[ChatRequest]) -> list[Reply]:
+        """Start requests in the same step, so that the steps which they take depend on nothing else."""
+        prepared = [Request(one, one.adapter or self._default_adapter, self._cancel) for one in requests]
+        ready = [one for one in prepared if self._prepare(one)]
+        if not self._post(lambda: self._start_all(ready)):
+            for one in ready:
+                one.reply.fail(closed())
+        return [one.reply for one in prepared]
 
     def score(
         self, prompt: str, completions: abc.Sequence[str], *, adapter: str | None = None
@@ -153,12 +157,23 @@ class Engine:
         with self._changing:
             self._between_steps(self._bank.placing(aside(lambda: self._prepared(name, folder))))
 
+    def set_adapter(self, adapter: "Adapter") -> None:
+        """Take in an adapter that is in memory, in the place of the one of its name; blocks."""
+        with self._changing:
+            if adapter.name in self._bank.names:
+                self._between_steps(self._dropping(adapter.name))
+            self._between_steps(self._bank.placing(self._bank.prepare(adapter)))
+
     def drop_adapter(self, name: str) -> None:
         """Forget an adapter; blocks until no request uses it. Raises RequestError when there is none such."""
         with self._changing:
             self._bank.slot(name)
             self._between_steps(self._dropping(name))
             self._model.formats.pop(name, None)
+
+    def release_threads(self) -> None:
+        """Let the workers of the engine's thread go until its next step: another thread computes meanwhile."""
+        self._done(release_threads)
 
     def close(self) -> None:
         """End everything under way as cancelled and stop the thread."""
@@ -167,6 +182,16 @@ class Engine:
             self._changed.notify()
         self._thread.join()
         atexit.unregister(self.close)
+
+    def _prepare(self, request: Request) -> bool:
+        """Whether a request can be started; fails its reply where it cannot."""
+        try:
+            self._bank.slot(request.adapter)
+            request.prepare(self._model)
+        except WeightwrightError as error:
+            request.reply.fail(error)
+            return False
+        return True
 
     def _post(self, job: abc.Callable[[], None]) -> bool:
         """Run `job` on the engine's thread between two steps; False when the engine is closed."""
@@ -250,6 +275,10 @@ class Engine:
                 lambda: self._closed or self._inbox or self._schedule.running or self._schedule.waiting
             )
             return not self._closed
+
+    def _start_all(self, requests: abc.Sequence[Request]) -> None:
+        for request in requests:
+            self._start(request)
 
     def _start(self, request: Request) -> None:
         owner = self._owner_of(request)

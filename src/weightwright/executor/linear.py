@@ -86,16 +86,21 @@ class PackedLinear(torch.nn.Module):  # type: ignore[misc]
 
 
 class DenseLinear(PackedLinear):
-    """A weight in f32 or bf16: in oneDNN's layout on a CPU that has it, else as it is."""
+    """A weight in f32 or bf16: in oneDNN's layout on a CPU that has it, else as it is.
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, form: str) -> None:
+    With `shared` it is the tensor that was given, which others go on using.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, form: str, *, shared: bool = False) -> None:
         dtype = _DTYPES[form]
         super().__init__(form, weight.shape[1], weight.shape[0], weight.numel() * dtype.itemsize)
         self.dtype = dtype
         self.bias: Tensor | None = None if bias is None else bias.detach().to(dtype, copy=True)
         plain = weight.detach().to(dtype)
-        self.packed = weight.device.type == "cpu" and packs(dtype)
-        if self.packed:
+        self.packed = not shared and weight.device.type == "cpu" and packs(dtype)
+        if shared:
+            self.weight = plain
+        elif self.packed:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(plain.contiguous(), PACK_ROWS)
         else:
             self.weight = plain if plain.dtype != weight.dtype else plain.clone()

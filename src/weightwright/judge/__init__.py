@@ -1,3 +1,3 @@
 """Scores of answers against references, with intervals."""
 
-__all__ = ["copies", "inputs", "metrics", "settings", "summary"]
+__all__ = ["copies", "inputs", "metrics", "rewards", "settings", "summary"]

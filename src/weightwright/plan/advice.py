@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from weightwright.plan.measured import PROMPTS_A_STEP
 from weightwright.plan.memory import estimate
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import ModelSpec
-from weightwright.plan.training import OF_PAIRS
+from weightwright.plan.training import OF_PAIRS, OF_SAMPLES
 
 WANTED_BATCH = 128
 MIN_STEPS = 100
@@ -24,6 +25,7 @@ RANKS = ((1, 8), (4, 16), (8, 32), (16, 64), (32, 128))  # up to so many kinds o
 MOST_RANK = 256
 ADAPTER_RATE, FULL_RATE, SGD_RATE = 3e-4, 2e-5, 0.1
 WORTH_SAYING = 0.995  # a way that leaves more of the peak is left out
+_COMPARED = (*OF_PAIRS, *OF_SAMPLES, "kto")  # objectives that compare answers
 PREFERENCE_SHARE = 0.1  # of a rate, for objectives that compare answers
 
 
@@ -68,7 +70,7 @@ def learning_rate(settings: PlanSettings) -> float:
     if settings.optimizer == "sgd":
         return SGD_RATE
     usual = FULL_RATE if settings.task == "full" else ADAPTER_RATE
-    return usual * PREFERENCE_SHARE if settings.objective in (*OF_PAIRS, "kto") else usual
+    return usual * PREFERENCE_SHARE if settings.objective in _COMPARED else usual
 
 
 def advise(
@@ -93,11 +95,17 @@ def _training(settings: PlanSettings, saved: str) -> list[Advice]:
     advised += _optimizer(settings)
     if settings.rows is not None:
         epochs = settings.epochs if "epochs" in settings.model_fields_set else epochs_for(settings.rows)
-        batch = batch_rows(settings.rows, epochs)
+        sampled = settings.objective in OF_SAMPLES
+        batch = min(PROMPTS_A_STEP, settings.rows) if sampled else batch_rows(settings.rows, epochs)
         steps = -(-settings.rows * epochs // batch)
+        why = (
+            f"prompts a step, {batch * settings.group_size} answers; more are steadier and take longer"
+            if sampled
+            else f"towards {WANTED_BATCH} while at least {MIN_STEPS} steps remain ({steps} here); "
+            "passes are accumulated, so it takes no memory"
+        )
         advised += [
-            Advice("batch", batch, f"towards {WANTED_BATCH} while at least {MIN_STEPS} steps remain ({steps} here); "
-                   "passes are accumulated, so it takes no memory"),
+            Advice("batch", batch, why),
             Advice("warmup_steps", warmup_steps(steps), "at most a tenth of the steps"),
         ]  # fmt: skip
     if settings.task == "qlora":
@@ -149,7 +157,7 @@ def _optimizer(settings: PlanSettings) -> list[Advice]:
     rate = learning_rate(settings)
     if settings.optimizer == "sgd":
         why = "SGD keeps half of AdamW's state or nothing, and needs far larger steps; with momentum 0.9"
-    elif settings.objective in (*OF_PAIRS, "kto"):
+    elif settings.objective in _COMPARED:
         why = "AdamW, a tenth of the usual: larger steps leave the model that is compared with"
     elif settings.task == "full":
         why = "AdamW; all weights move, larger steps forget what was known"
@@ -190,7 +198,10 @@ def _to_fit(settings: PlanSettings, saved: str = QLORA_MEMORY) -> Iterator[Advic
         yield Advice(
             "optimizer", "sgd", "half of AdamW's state; learning rate 0.1 with momentum 0.9, more tuning"
         )
-    if settings.task == "lora":
+    if settings.objective in OF_SAMPLES:
+        if settings.batch != 1:
+            yield Advice("batch", 1, "the KV cache of one prompt's answers; steps are noisier")
+    elif settings.task == "lora":
         yield Advice("task", "qlora", f"about {saved} less memory for about {QLORA_TIME} more time")
     if settings.max_length > 2:
         yield Advice(

@@ -20,6 +20,10 @@ COMPUTE_BYTES: Mapping[str, int] = {"f32": 4, "bf16": 2, "int8": 2, "int4": 2}
 LOSS_CHUNK_BYTES = 64_000_000  # of logits that training holds at once, with what is made of them
 PASS_TOKENS = {"cpu": 1024, "gpu": 8192}  # that fill a training pass where no rows are said
 SHORT_ROWS = 512  # tokens up to which training on a CPU makes attention weights whole
+PROMPTS_A_STEP, SAMPLED_AT_ONCE = (
+    8,
+    64,
+)  # of grpo, where no batch is said; sequences that are sampled together
 STEP_TOKENS = 512  # that the engine computes in one step where nothing else is said
 
 # How many copies a layer keeps of a token for the backward pass. With adapters, whose layers are single steps (see

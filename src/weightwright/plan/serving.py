@@ -17,16 +17,21 @@ def serving_phases(spec: ModelSpec, settings: PlanSettings) -> tuple[Phase, ...]
     precision = served_precision(spec, settings)
     weights = {"weights": served_weight_bytes(spec, precision), "runtime": runtime_bytes(spec, settings)}
     held = {**weights, "kv_cache": kv_bytes(spec, settings)}
+    step = step_bytes(spec, settings)
+    return (
+        Phase("loading", {**weights, "matrix on its way": _loading_bytes(spec, precision)}),
+        Phase("prefill", {**held, **step}),
+        Phase("decode", {**held, "logits": step["logits"]}),
+    )
+
+
+def step_bytes(spec: ModelSpec, settings: PlanSettings) -> dict[str, int]:
+    """What a step that reads prompts works on."""
     tokens = min(measured.STEP_TOKENS, settings.context * settings.sequences)
     # the residual stream, q|k|v and gate|up are f32, what goes into a product is at most f32
     widest = max(2 * one.queries + one.keys + one.values + 3 * one.inner for one in spec.kinds)
-    activations = 4 * tokens * (2 * spec.hidden + widest)
     logits = 3 * 4 * min(settings.sequences, tokens) * spec.vocabulary  # as they come, shaped, and sorted
-    return (
-        Phase("loading", {**weights, "matrix on its way": _loading_bytes(spec, precision)}),
-        Phase("prefill", {**held, "activations": activations, "logits": logits}),
-        Phase("decode", {**held, "logits": logits}),
-    )
+    return {"activations": 4 * tokens * (2 * spec.hidden + widest), "logits": logits}
 
 
 def served_precision(spec: ModelSpec, settings: PlanSettings) -> Precision:

@@ -52,6 +52,7 @@ class PlanSettings(Settings):
     max_length: int = options.MAX_LENGTH
     batch: int | None = options.BATCH
     micro_batch: int | None = options.MICRO_BATCH
+    group_size: int = options.GROUP_SIZE
     gradient_checkpointing: AutoOrFlag = options.GRADIENT_CHECKPOINTING
     rows: int | None = Field(None, ge=1, description="training: how many rows there are")
     task_kinds: int = Field(
@@ -80,6 +81,10 @@ class PlanSettings(Settings):
             ]
             raise ValueError(
                 f"search={self.search} means nothing for task={self.task}; choose {' or '.join(known)}"
+            )
+        if self.objective == "grpo" and self.task in ("qlora", "full"):
+            raise ValueError(
+                f"objective=grpo trains an adapter of unpacked weights, not task={self.task}; use lora"
             )
         if self.plot is not None and self.plot.suffix.lower() != ".png":
             raise ValueError(f"plot={self.plot}: expected a file that ends in .png")

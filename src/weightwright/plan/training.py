@@ -13,12 +13,13 @@ from weightwright.plan import measured
 from weightwright.plan.activations import kept_bytes
 from weightwright.plan.params import count_lora, count_params, head_weights
 from weightwright.plan.phases import Phase
-from weightwright.plan.serving import runtime_bytes
+from weightwright.plan.serving import kv_bytes, runtime_bytes, step_bytes
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import ModelSpec
 
 WITH_REFERENCE = ("dpo", "kto")
 OF_PAIRS = ("dpo", "orpo", "simpo")
+OF_SAMPLES = ("grpo",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,30 @@ def training_phases(spec: ModelSpec, settings: PlanSettings) -> tuple[Phase, ...
         "runtime": runtime_bytes(spec, settings),
     }
     ready = base if run.full else {**base, "adapter": 4 * run.trained}
+    if settings.objective in OF_SAMPLES:  # the sampler's, beside the weights that it shares
+        ready |= {"kv_cache": kv_bytes(spec, _sampled(settings)), "sampler": _placed_bytes(run)}
     held = {**ready, "optimizer": optimizer_bytes(settings, run.trained)}
     phases = [Phase("loading", {**base, "matrix on its way": _loading_bytes(run)})]
     if settings.objective in WITH_REFERENCE:
         phases.append(Phase("reference", {**ready, **_looking(run)}))
+    if settings.objective in OF_SAMPLES:
+        phases.append(Phase("sampling", {**held, **step_bytes(spec, _sampled(settings))}))
     phases += [*_pass(run, held), Phase("optimizer step", {**held, "gradients": 4 * run.trained})]
     return (*phases, Phase("evaluation", {**held, **_looking(run)}))
+
+
+def _sampled(settings: PlanSettings) -> PlanSettings:
+    """Sampling as serving: the sequences at once, each up to the longest row, kept in what is computed with."""
+    prompts = settings.batch or measured.PROMPTS_A_STEP
+    sequences = min(prompts * settings.group_size, measured.SAMPLED_AT_ONCE)
+    return settings.model_copy(
+        update={"sequences": sequences, "context": settings.max_length, "kv_precision": "auto"}
+    )
+
+
+def _placed_bytes(run: _Run) -> int:
+    """The adapter as the sampler holds it, in what is computed with, and the f32 norms beside the trainer's."""
+    return run.size * run.trained
 
 
 def trained_params(spec: ModelSpec, settings: PlanSettings) -> int:

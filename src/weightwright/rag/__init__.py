@@ -7,6 +7,7 @@ a Chat, and `cite` keeps only the marks that the cited range supports.
 __all__ = [
     "analyze",
     "answer",
+    "cite",
     "context",
     "embed",
     "evaluate",

@@ -73,6 +73,15 @@ def judged(count: int, seed: int = 0) -> list[Example]:
     return found
 
 
+def sampled(count: int, seed: int = 0) -> list[Example]:
+    """Examples of one sampled answer each: its advantage, and what its tokens' log-probabilities might have been."""
+    chance, found = random.Random(seed + 1), []
+    for row in _rows(count, seed):
+        values = [tuple(-5.0 + chance.random() for _ in range(row.labelled_tokens)) for _ in range(2)]
+        found.append(Example((row,), advantage=chance.uniform(-2, 2), sampled=values[0], base=values[1]))
+    return found
+
+
 def _rows(count: int, seed: int) -> list[Encoded]:
     chance = random.Random(seed)
     return [_row(_tokens(chance, 3, 20), _tokens(chance, 2, 15)) for _ in range(count)]
@@ -191,7 +200,13 @@ class ObjectiveContract:
 
     def test_what_is_not_labelled_is_context(self, policy: Any, score: Score) -> None:
         examples = [
-            replace(one, rows=tuple(_last_only(row) for row in one.rows), partner=None)
+            replace(
+                one,
+                rows=tuple(_last_only(row) for row in one.rows),
+                partner=None,
+                sampled=one.sampled[-1:],
+                base=one.base[-1:],
+            )
             for one in self.examples()
         ]
         found, _ = self._step(policy, examples, pack, 1)

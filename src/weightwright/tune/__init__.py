@@ -12,6 +12,8 @@ __all__ = [
     "objectives",
     "preview",
     "recipes",
+    "rewards",
+    "rollout",
     "run",
     "settings",
     "trials",

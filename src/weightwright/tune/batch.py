@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from weightwright.data.pack import micro_batches, packs
+from weightwright.data.sample import Prompt
 from weightwright.data.template import Encoded
 from weightwright.kernels.elementwise import padded_rows
 
@@ -21,12 +22,19 @@ class Example:
 
     `good` is KTO's judgement, `partner` what its KL term is measured on; `reference` has the log-probability of each
     row's labelled tokens under the base model, summed, where the objective compares with it.
+
+    A sampled answer has its `advantage` over the others to its `prompt`, and may have the log-probabilities of its
+    labelled tokens when it was sampled (`sampled`) and under the base model (`base`).
     """
 
     rows: tuple[Encoded, ...]
     good: bool = True
     reference: tuple[float, ...] = ()
     partner: "Example | None" = None
+    prompt: Prompt | None = None
+    advantage: float = 0.0
+    sampled: tuple[float, ...] = ()
+    base: tuple[float, ...] = ()
 
     @property
     def tokens(self) -> int:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from weightwright.data import formats
 from weightwright.data.checks import say_unread, unfilled, unread
-from weightwright.data.formats import Sample
+from weightwright.data.formats import Prompt, Sample
 from weightwright.data.pack import fit
-from weightwright.data.template import Encoded, encode, encode_text
+from weightwright.data.template import Encoded, encode, encode_prompt, encode_text
 from weightwright.errors import DataError, TuneError
 from weightwright.ports import Tokenizer
 from weightwright.tune.batch import Example
@@ -35,6 +35,8 @@ def read(settings: TuneSettings, file: Path) -> list[Any]:
         return list(judged)
     if kind == "texts":
         return list(formats.read_texts(file))
+    if kind == "prompts":
+        return list(formats.read_prompts(file, settings.prompt))
     return list(formats.read_samples(file, settings.prompt))
 
 
@@ -59,6 +61,9 @@ def to_examples(
 
     Raises TuneError where a row has nothing to learn, or none is left, DataError for rows that are too long.
     """
+    limit = min(settings.max_length, loaded.context_tokens)
+    if OBJECTIVES[settings.objective].samples:
+        return _prompts(rows, loaded, settings, file, limit)
     examples = _encoded(rows, loaded.tokenizer, settings)
     bare = [example.rows[0] for example in examples if not all(row.labelled_tokens for row in example.rows)]
     if bare:
@@ -66,7 +71,6 @@ def to_examples(
             f"{len(bare)} of {len(examples)} rows have no labelled token, the first is {bare[0].place}; "
             "each row needs an answer to learn, see: weightwright data show"
         )
-    limit = min(settings.max_length, loaded.context_tokens)
     kept, counts = _within(examples, limit, settings)
     kept, equal = _told_apart(kept)
     if not kept:
@@ -90,6 +94,34 @@ def _about(rows: Sequence[Any], settings: TuneSettings) -> Iterator[str]:
             f"{len(placeholders)} of {len(rows)} rows answer with a placeholder ({placeholders[0].problem}), "
             "which the model learns to say; put what it stands for in its place"
         )
+
+
+def _prompts(
+    rows: Sequence[Prompt], loaded: "Loaded", settings: TuneSettings, file: Path, limit: int
+) -> tuple[tuple[Example, ...], tuple[str, ...]]:
+    """Prompts that leave room for an answer within `limit` tokens; longer ones are refused, or dropped."""
+    room = limit - settings.grpo.max_completion
+    if room < 1:
+        raise TuneError(
+            f"max_completion={settings.grpo.max_completion} leaves no room for a prompt within {limit} tokens; "
+            "lower it, or raise --max-length"
+        )
+    if settings.too_long not in ("error", "drop"):
+        raise TuneError(f"too_long={settings.too_long} cuts prompts, which cannot be answered then; use drop")
+    examples = tuple(Example((encode_prompt(row, loaded.tokenizer),), prompt=row) for row in rows)
+    kept = tuple(example for example in examples if len(example.rows[0]) <= room)
+    if len(kept) == len(examples):
+        return kept, ()
+    said = f"{len(examples) - len(kept)} of {len(examples)} prompts are longer than {room} tokens"
+    if settings.too_long == "error" or not kept:
+        longest = max((example.rows[0] for example in examples), key=len)
+        raise DataError(
+            file,
+            f"{said} (the longest, {longest.place}, has {len(longest)}), which max_length={limit} leaves beside "
+            f"max_completion={settings.grpo.max_completion}; raise --max-length, lower --max-completion, or choose "
+            "--too-long drop",
+        )
+    return kept, (f"{file}: {said}, and were dropped",)
 
 
 def _encoded(rows: Sequence[Any], tokenizer: Tokenizer, settings: TuneSettings) -> list[Example]:
@@ -123,7 +155,8 @@ def _within(
             f"too_long=split cuts rows into pieces, which objective={settings.objective} cannot compare; "
             "use drop or truncate"
         )
-    kept, counts = [], {"dropped": 0, "cut": 0, "split": 0}
+    kept: list[Example] = []
+    counts = {"dropped": 0, "cut": 0, "split": 0}
     for example in examples:
         fitted = fit(example.rows, limit, settings.too_long)
         if settings.too_long == "split":

@@ -15,6 +15,9 @@ _WINDOW = 10  # steps that a judgement looks at together
 
 _AGAINST_OVERFITTING = "a lower rank, more data, more weight decay, more dropout, fewer epochs, in that order"
 _AGAINST_UNDERFITTING = "a higher learning rate, another epoch, a higher rank, in that order"
+_FOR_A_SIGNAL = (
+    "give prompts that are sometimes answered well, a reward with more steps, or a larger --group-size"
+)
 _AGAINST_DIVERGING = "a lower learning rate, a longer warm-up, --precision f32, in that order"
 
 
@@ -25,12 +28,7 @@ def diagnose(
 
     `seen_before` of the `held_out` rows stand among those trained on.
     """
-    sentences = []
-    if seen_before:
-        sentences.append(
-            f"leak: {seen_before} of {held_out} held-out rows are among those trained on, so the held-out loss looks "
-            "better than it is; take them out of either file (weightwright data check finds them)"
-        )
+    sentences = [_leak(seen_before, held_out)] if seen_before else []
     if diverged(losses):
         low = min(losses)
         return (
@@ -39,6 +37,32 @@ def diagnose(
             f"{_mean_of_last(losses):.3f}; try {_AGAINST_DIVERGING}",
         )
     return (*sentences, _of_curve(losses, evals))
+
+
+def diagnose_rewards(
+    rewards: Sequence[float],
+    evals: Sequence[tuple[int, float]],
+    *,
+    seen_before: int = 0,
+    held_out: int = 0,
+) -> tuple[str, ...]:
+    """The same of the mean rewards of steps and of evaluations (steps done, mean reward)."""
+    sentences = [_leak(seen_before, held_out)] if seen_before else []
+    curve = [value for _, value in evals] if len(evals) > 1 else [*rewards]
+    first, last = (curve[0], curve[-1]) if len(evals) > 1 else (rewards[0], _mean_of_last(rewards))
+    moved = f"the {'held-out' if len(evals) > 1 else 'training'} reward went from {first:.3f} to {last:.3f}"
+    if max(rewards) == min(rewards):
+        return (*sentences, f"no signal: each step's mean reward is {rewards[0]:.3f}; {_FOR_A_SIGNAL}")
+    if last <= first:
+        return (*sentences, f"not learnt: {moved}; try {_AGAINST_UNDERFITTING}")
+    return (*sentences, f"fine: {moved}")
+
+
+def _leak(seen: int, held_out: int) -> str:
+    return (
+        f"leak: {seen} of {held_out} held-out rows are among those trained on, so what is measured on them looks "
+        "better than it is; take them out of either file (weightwright data check finds them)"
+    )
 
 
 def diverged(losses: Sequence[float], *, times: float = 1.5, rise: float = 0.5) -> bool:

@@ -28,12 +28,12 @@ def head_loss(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
     return _by_parts(hidden, head, targets, "sum").sum()
 
 
-def head_logprobs(hidden: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
-    """Log softmax(head(hidden)) [n, vocab] at targets [n] i64: f32 [n]."""
+def head_logprobs(hidden: Tensor, head: nn.Module, targets: Tensor, temperature: float = 1.0) -> Tensor:
+    """Log softmax(head(hidden) / temperature) [n, vocab] at targets [n] i64: f32 [n]."""
     if _is_linear(head):
-        logprobs: Tensor = _HeadLogprobs.apply(*_computed(hidden, head, targets))
+        logprobs: Tensor = _HeadLogprobs.apply(*_computed(hidden, head, targets), temperature)
         return logprobs[: len(targets)]
-    return -_by_parts(hidden, head, targets, "none")
+    return -_by_parts(hidden, head, targets, "none", temperature)
 
 
 def _is_linear(head: nn.Module) -> bool:
@@ -54,13 +54,15 @@ def _computed(hidden: Tensor, head: Any, targets: Tensor) -> tuple[Tensor, Tenso
     return F.pad(hidden, (0, 0, 0, behind)), weight, bias, F.pad(targets, (0, behind), value=-1)
 
 
-def _by_parts(hidden: Tensor, head: nn.Module, targets: Tensor, reduction: str) -> Tensor:
+def _by_parts(
+    hidden: Tensor, head: nn.Module, targets: Tensor, reduction: str, temperature: float = 1.0
+) -> Tensor:
     """Cross-entropies through a head of any kind, in chunks; the backward pass recomputes the logits."""
     vocabulary = int(getattr(head, "out_features", 0)) or _UNKNOWN_VOCABULARY
     rows = chunk_rows(vocabulary, 2 * hidden.element_size() + 4)
 
     def run(part: Tensor, wanted: Tensor) -> Tensor:
-        return F.cross_entropy(head(part).float(), wanted, reduction=reduction).reshape(-1)
+        return F.cross_entropy(head(part).float() / temperature, wanted, reduction=reduction).reshape(-1)
 
     parts = zip(hidden.split(rows), targets.split(rows), strict=True)
     losses = [checkpoint(run, part, wanted, use_reentrant=False) for part, wanted in parts]
@@ -76,8 +78,15 @@ def chunk_rows(vocabulary: int, number_bytes: int) -> int:
 class _Chunks:
     """Computes the logits chunk by chunk in one buffer, and their softmax in place there."""
 
-    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> None:
-        self._hidden, self._targets = hidden, targets
+    def __init__(
+        self,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        temperature: float = 1.0,
+    ) -> None:
+        self._hidden, self._targets, self._temperature = hidden, targets, temperature
         self.weight = weight.to(hidden.dtype)
         self._bias = None if bias is None else bias.to(hidden.dtype)
         self._in_place = kernels.runs_on(hidden)
@@ -93,6 +102,8 @@ class _Chunks:
             logits = torch.mm(part, self.weight.t(), out=self._logits[: len(part)])
             if self._bias is not None:
                 logits += self._bias
+            if self._temperature != 1.0:
+                logits /= self._temperature
             yield where, self._targets[where], logits
 
     def softmax(self, logits: Tensor, targets: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor]:
@@ -138,10 +149,18 @@ class _HeadLogprobs(torch.autograd.Function):  # type: ignore[misc]
     """Log-probabilities of targets after a linear head; the backward pass recomputes the logits."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        temperature: float,
+    ) -> Tensor:
         ctx.save_for_backward(hidden, weight, bias, targets)
+        ctx.temperature = temperature
         logprobs = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        chunks = _Chunks(hidden, weight, bias, targets)
+        chunks = _Chunks(hidden, weight, bias, targets, temperature)
         for where, wanted, logits in chunks:
             logprobs[where] = chunks.softmax(logits, wanted, gradient=False)[0]
         return logprobs
@@ -150,12 +169,12 @@ class _HeadLogprobs(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, targets = ctx.saved_tensors
         gradients = _Gradients(hidden, weight, bias, ctx.needs_input_grad[:3])
-        chunks = _Chunks(hidden, weight, bias, targets)
+        chunks = _Chunks(hidden, weight, bias, targets, ctx.temperature)
         for where, wanted, logits in chunks:
             grad = chunks.softmax(logits, wanted, gradient=True)[1]
-            grad *= -outer[0][where, None].to(grad.dtype)
+            grad *= (-outer[0][where, None] / ctx.temperature).to(grad.dtype)
             gradients.add(where, grad, hidden, chunks.weight)
-        return (*gradients.tensors, None)
+        return (*gradients.tensors, None, None)
 
 
 class _Gradients:

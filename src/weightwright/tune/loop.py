@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from weightwright.tune.interrupt import Interruption
 from weightwright.tune.log import Log
 from weightwright.tune.objectives import Objective
 from weightwright.tune.ranks import SingleProcess
+from weightwright.tune.rollout import Rollout
 from weightwright.tune.settings import Schedule, TuneSettings
 from weightwright.weights.rope import differs_by_length, steady_tokens
 
@@ -50,7 +51,10 @@ class Notes:
     """What a run has seen so far; saved with each checkpoint."""
 
     losses: list[float] = field(default_factory=list)  # one a step: per labelled token, or per pair
-    evals: list[tuple[int, float]] = field(default_factory=list)  # (steps done, loss of the same kind)
+    evals: list[tuple[int, float]] = field(
+        default_factory=list
+    )  # (steps done, loss of the same kind, or reward)
+    rewards: list[float] = field(default_factory=list)  # one a step, where answers are sampled
     preferred: tuple[int, int] | None = None  # held-out pairs whose chosen answer was preferred last, and all
     tokens: int = 0
     train_s: float = 0.0
@@ -73,6 +77,7 @@ class Run:
     objective: Objective
     likelihood: Objective  # of the answers to general questions
     folder: Path
+    rollout: Rollout | None = None  # where what is learnt from is sampled
     autocast: bool = False  # f32 weights computed in bf16 (full tuning)
     done: int = 0
     notes: Notes = field(default_factory=Notes)
@@ -125,14 +130,15 @@ def train(run: Run, until: int | None = None) -> None:
             started_s = time.perf_counter()
             run.ranks.reseed(settings.seed, run.done)
             random = checkpoint.random_state(run.device)
-            loss, tokens = accumulate_gradients(run, interruption)
+            examples, sampled = step_examples(run)
+            loss, tokens = accumulate_gradients(run, examples, interruption)
             if run.ranks.any_rank(interruption.asked):
                 save(run, random)
                 raise KeyboardInterrupt
             check_loss(run, loss)
             rate, norm = update_weights(run, loss)
-            _note_step(run, loss, tokens, time.perf_counter() - started_s)
-            log.write(_line(run, rate, norm))
+            _note_step(run, loss, tokens, sampled, time.perf_counter() - started_s)
+            log.write({**_line(run, rate, norm), **sampled})
             if run.done % plan.eval_every == 0 or run.done == end:
                 _evaluate_and_note(run, log)
             if run.done % plan.save_every == 0 or run.done == end:
@@ -142,17 +148,30 @@ def train(run: Run, until: int | None = None) -> None:
             _ask_general_questions(run)
 
 
-def accumulate_gradients(run: Run, interruption: Interruption) -> tuple[float, int]:
-    """Gradients of one step's mean loss; that loss, and the real tokens read."""
-    plan, settings = run.plan, run.plan.settings
+def step_examples(run: Run) -> tuple[Sequence[Example], Mapping[str, float]]:
+    """What the next step learns from, and what the log says of it where it was sampled."""
+    plan, settings, rollout = run.plan, run.plan.settings, run.rollout
+    reading = run.done if rollout is None else rollout.number(run.done)
     numbers = rows_of_step(
-        run.done, rows=len(plan.examples), epochs=settings.epochs, batch=plan.batch, seed=settings.seed
+        reading, rows=len(plan.examples), epochs=settings.epochs, batch=plan.batch, seed=settings.seed
     )
     examples = [plan.examples[n] for n in numbers]
+    if rollout is None:
+        return examples, {}
+    with run.computing():
+        sampled = rollout.of(run.done, examples)
+    return sampled.examples, sampled.line
+
+
+def accumulate_gradients(
+    run: Run, examples: Sequence[Example], interruption: Interruption
+) -> tuple[float, int]:
+    """Gradients of the mean loss of a step's examples; that loss, and the real tokens read."""
     with run.computing():
         run.objective.begin(examples, run.layout)
     total = 0.0
-    for batch in run.layout(examples, lambda: interruption.asked):
+    learnt = examples if run.rollout is None else run.rollout.learnt(examples)
+    for batch in run.layout(learnt, lambda: interruption.asked):
         with run.computing():
             loss = run.objective.loss(batch)
         loss.backward()
@@ -162,6 +181,8 @@ def accumulate_gradients(run: Run, interruption: Interruption) -> tuple[float, i
 
 def check_loss(run: Run, loss: float) -> None:
     """Raise TuneError where the loss spiked or diverged: the step is not taken, the last checkpoint stays."""
+    if run.rollout is not None:  # around 0 by its making: what rises is the reward
+        return
     losses = [*run.notes.losses, loss]
     if spiked(losses) or diverged(losses, times=3.0, rise=1.0):  # noise is left to the diagnosis
         what = "has jumped to" if spiked(losses) else "has risen to"
@@ -240,6 +261,8 @@ def save(run: Run, random: dict[str, Tensor]) -> None:
         "train_s": run.notes.train_s,
         "preferred": run.notes.preferred,
         "general": run.notes.general,
+        "rewards": run.notes.rewards,
+        "rollout": run.rollout.state(run.done) if run.rollout else None,
     }
     tensors = run.ranks.gather(checkpoint.state_of(run.trainable, run.optimizer, random))
     if run.ranks.is_first:
@@ -259,17 +282,25 @@ def resume(run: Run) -> None:
     evals = [(int(step), float(loss)) for step, loss in notes["evals"]]
     preferred = notes.get("preferred")
     run.notes = Notes(
-        notes["losses"],
-        evals,
-        tuple(preferred) if preferred else None,
-        int(notes["tokens"]),
-        float(notes["train_s"]),
-        notes.get("general", []),
+        losses=notes["losses"],
+        evals=evals,
+        rewards=notes.get("rewards", []),
+        preferred=tuple(preferred) if preferred else None,
+        tokens=int(notes["tokens"]),
+        train_s=float(notes["train_s"]),
+        general=notes.get("general", []),
     )
+    if run.rollout is not None:
+        run.rollout.go_on(notes["rollout"])
 
 
 def _evaluate_and_note(run: Run, log: Log) -> None:
     if not run.plan.eval_examples:
+        return
+    if run.rollout is not None:
+        reward = run.rollout.mean_reward(run.done, run.plan.eval_examples)
+        run.notes.evals.append((run.done, reward))
+        log.write({"step": run.done, "eval_reward": reward})
         return
     loss = evaluate(run)
     run.notes.evals.append((run.done, loss))
@@ -285,8 +316,10 @@ def _ask_general_questions(run: Run) -> None:
         run.notes.general.append(losses_of(run, run.likelihood, run.plan.general)[0])
 
 
-def _note_step(run: Run, loss: float, tokens: int, seconds: float) -> None:
+def _note_step(run: Run, loss: float, tokens: int, sampled: Mapping[str, float], seconds: float) -> None:
     run.done += 1
+    if sampled:
+        run.notes.rewards.append(sampled["reward"])
     run.notes.losses.append(loss)
     run.notes.tokens += tokens
     run.notes.train_s += seconds
@@ -306,7 +339,8 @@ def _line(run: Run, rate: float, norm: float) -> dict[str, float]:
 def _note(run: Run) -> str:
     left_s = run.notes.train_s / len(run.notes.losses) * (run.plan.steps - run.done)
     left = f"{left_s / 60:.0f} min left" if left_s >= 90 else f"{left_s:.0f} s left"
-    return f"loss {run.notes.losses[-1]:.3f}, {run.notes.tokens_per_s:,.0f} tokens/s, {left}"
+    how = f"reward {run.notes.rewards[-1]:.3f}" if run.rollout else f"loss {run.notes.losses[-1]:.3f}"
+    return f"{how}, {run.notes.tokens_per_s:,.0f} tokens/s, {left}"
 
 
 def _astray(run: Run, what: str) -> str:

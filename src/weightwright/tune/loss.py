@@ -33,17 +33,22 @@ class VocabularyLoss:
         hidden = self._model.base_model(**_inputs(batch)).last_hidden_state
         return head_loss(hidden[:, :-1][where], self._head, chosen)
 
-    def logprobs(self, batch: Batch, where: Tensor) -> Tensor:
+    def logprobs(self, batch: Batch, where: Tensor, temperature: float = 1.0) -> Tensor:
         """Log-probabilities f32 [chosen] of the tokens after the positions `where` [lines, width - 1] bool.
 
-        Their logits are made a bounded number at a time, and again in the backward pass.
+        Their logits, divided by `temperature`, are made a bounded number at a time, and again in the backward pass.
         """
         chosen = batch.token_ids[:, 1:][where]
         if not self._head_alone:
             logits = self._model(**_inputs(batch)).logits[:, :-1][where]
-            return -F.cross_entropy(logits.float(), chosen, reduction="none")
+            return -F.cross_entropy(logits.float() / temperature, chosen, reduction="none")
         hidden = self._model.base_model(**_inputs(batch)).last_hidden_state
-        return head_logprobs(hidden[:, :-1][where], self._head, chosen)
+        return head_logprobs(hidden[:, :-1][where], self._head, chosen, temperature)
+
+
+def per_row(values: Tensor, owners: Tensor, rows: int) -> Tensor:
+    """Sums of values [tokens] by the row that owns each: owners [tokens] i64 -> [rows]."""
+    return values.new_zeros(rows).index_add(0, owners, values)
 
 
 def _inputs(batch: Batch) -> dict[str, Any]:

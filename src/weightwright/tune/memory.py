@@ -23,6 +23,7 @@ def plan_settings(settings: TuneSettings, *, longest: int) -> PlanSettings:
         max_length=max(2, longest),
         batch=settings.batch,
         micro_batch=settings.micro_batch,
+        group_size=settings.grpo.group_size,
         gradient_checkpointing=settings.gradient_checkpointing,
         optimizer=settings.optimizer,
         momentum=settings.momentum,

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from weightwright.data.sample import Kind
 from weightwright.options import Objective as Name
 from weightwright.tune.batch import Batch, Example
-from weightwright.tune.loss import VocabularyLoss
+from weightwright.tune.grpo import GroupRelative
+from weightwright.tune.loss import VocabularyLoss, per_row
 from weightwright.tune.settings import TuneSettings
 
 Gather = Callable[[list[float]], list[float]]
@@ -196,12 +197,14 @@ class Judged:
 class ObjectiveKind:
     """An objective: how it is made of a model, its settings and `all_gather`; the rows that it reads.
 
-    `needs_reference`: each row comes with its log-probability under the base model.
+    `needs_reference`: each row comes with its log-probability under the base model. `samples`: rows are prompts, and
+    what is learnt from are the model's own answers to them.
     """
 
     make: Callable[[VocabularyLoss, TuneSettings, Gather], Objective]
     rows: Kind
     needs_reference: bool = False
+    samples: bool = False
 
 
 def _likelihood(model: VocabularyLoss, _settings: TuneSettings, _all_gather: Gather) -> Objective:
@@ -212,6 +215,10 @@ def _preference(model: VocabularyLoss, settings: TuneSettings, _all_gather: Gath
     return Preference(model, settings)
 
 
+def _group_relative(model: VocabularyLoss, settings: TuneSettings, _all_gather: Gather) -> Objective:
+    return GroupRelative(model, settings)
+
+
 OBJECTIVES: dict[Name, ObjectiveKind] = {
     "sft": ObjectiveKind(_likelihood, "conversations"),
     "pretrain": ObjectiveKind(_likelihood, "texts"),
@@ -219,6 +226,7 @@ OBJECTIVES: dict[Name, ObjectiveKind] = {
     "orpo": ObjectiveKind(_preference, "pairs"),
     "simpo": ObjectiveKind(_preference, "pairs"),
     "kto": ObjectiveKind(Judged, "judged", needs_reference=True),
+    "grpo": ObjectiveKind(_group_relative, "prompts", samples=True),
 }
 
 
@@ -232,8 +240,3 @@ def row_sums(model: VocabularyLoss, batch: Batch) -> list[float]:
 
 def _smoothed(logits: Tensor, smoothing: float) -> Tensor:
     return -F.logsigmoid(logits) * (1 - smoothing) - F.logsigmoid(-logits) * smoothing
-
-
-def per_row(values: Tensor, owners: Tensor, rows: int) -> Tensor:
-    """Sums of values [tokens] by the row that owns each: owners [tokens] i64 -> [rows]."""
-    return values.new_zeros(rows).index_add(0, owners, values)

@@ -8,6 +8,7 @@ from weightwright import config
 from weightwright.data.catalogue import fingerprint
 from weightwright.errors import TuneError
 from weightwright.files import write_whole
+from weightwright.tune.rewards import parse_reward
 from weightwright.tune.settings import FREE_FIELDS, TuneSettings
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ def asked_of(settings: TuneSettings) -> dict[str, Any]:
         file = getattr(settings, name)
         if file is not None:
             values[f"{name}_sha256"] = fingerprint(file)
+    for reward in map(parse_reward, settings.reward):
+        if reward.file is not None:
+            values[f"{reward.file}_sha256"] = fingerprint(reward.file)
     return values
 
 

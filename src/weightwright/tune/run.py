@@ -4,7 +4,8 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,18 +15,19 @@ import torch
 
 from weightwright.data.checks import words_of
 from weightwright.data.pack import step_count
+from weightwright.errors import TuneError
 from weightwright.files import write_whole
 from weightwright.machine import peak
 from weightwright.machine.device import pick_device
 from weightwright.machine.heap import give_back
 from weightwright.plan import advice
-from weightwright.plan.measured import PASS_TOKENS
+from weightwright.plan.measured import PASS_TOKENS, PROMPTS_A_STEP
 from weightwright.ports import Progress, silent
 from weightwright.tune import dataset, events, general, loop, reference, save
 from weightwright.tune.adapt import Adapted, adapted
 from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import Example
-from weightwright.tune.diagnose import diagnose, seen_before
+from weightwright.tune.diagnose import diagnose, diagnose_rewards, seen_before
 from weightwright.tune.distributed import joined
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.memory import check_rows, decide_checkpointing
@@ -33,6 +35,7 @@ from weightwright.tune.objectives import OBJECTIVES, Likelihood
 from weightwright.tune.optimizer import optimizer_of
 from weightwright.tune.ownership import claim_folder, identity_of, require_same
 from weightwright.tune.ranks import ProcessGroup, SingleProcess
+from weightwright.tune.rollout import Reward, Rollout, Sampler, Sampling, room
 from weightwright.tune.settings import TuneSettings
 from weightwright.tune.shard import ShardedLoss, shard
 from weightwright.weights.rope import chosen_for_each_pass
@@ -49,7 +52,8 @@ class TuneResult:
     """What a run ended with; losses are per labelled token (per pair where answers are compared).
 
     `preferred` has the share of held-out pairs whose chosen answer is preferred, with its 95% interval and their
-    number; `peak_bytes` is of the process or the GPU.
+    number, `reward` the mean reward `first` and `last` in training, and `held_out_first` and `held_out_last`;
+    `peak_bytes` is of the process or the GPU.
     """
 
     adapter: Path | None
@@ -61,6 +65,7 @@ class TuneResult:
     peak_bytes: int
     diagnosis: tuple[str, ...]
     preferred: dict[str, float] | None = None
+    reward: dict[str, float] | None = None
     notes: tuple[str, ...] = ()  # rows dropped or cut, settings that were bounded
     finished_before: bool = False
     train_s: float = 0.0  # of its steps, without loading and evaluation
@@ -85,6 +90,7 @@ class TuneResult:
             "peak_bytes": self.peak_bytes,
             "diagnosis": list(self.diagnosis),
             "preferred": self.preferred,
+            "reward": self.reward,
             "notes": list(self.notes),
             "train_s": self.train_s,
             "general": self.general,
@@ -96,24 +102,33 @@ def tune(
     *,
     loaded: "Loaded | None" = None,
     share: float = 1.0,
+    sampling: Sampling | None = None,
     progress: Progress = silent,
 ) -> TuneResult:
     """Train as `settings` say, or go on where an earlier run of the same settings stopped.
 
     `loaded` is the base model where it is already in memory; LoRA layers are taken out of it again. With a `share`
     below 1 the run pauses after that share of its steps: neither adapter nor model is written, and it can go on.
+    `sampling` is what objective=grpo samples and judges with.
+
     Under torchrun, with `fsdp`, every process calls it and gets the same result. Raises DataError for rows, TuneError
     where a run cannot start or go on, MissingExtraError, KeyboardInterrupt after a checkpoint when interrupted.
     """
     if settings.tensorboard:
         events.require_package()
     with joined(settings) as ranks:
-        return _tune(settings, loaded, share, ranks, progress)
+        return _tune(settings, loaded, share, sampling, ranks, progress)
 
 
 def _tune(
-    settings: TuneSettings, loaded: "Loaded | None", share: float, ranks: SingleProcess, progress: Progress
+    settings: TuneSettings,
+    loaded: "Loaded | None",
+    share: float,
+    sampling: Sampling | None,
+    ranks: SingleProcess,
+    progress: Progress,
 ) -> TuneResult:
+    reward = _reward(settings, sampling)
     samples, mixed = dataset.to_learn(settings)
     held_out = dataset.read(settings, settings.eval_data) if settings.eval_data else []
     if loaded is None or settings.method == "qlora" or settings.fsdp:  # held in 4 bits, or divided
@@ -121,6 +136,8 @@ def _tune(
         give_back()  # what matrices took on their way
     plan = plan_run(settings, samples, held_out, loaded)
     longest = max(len(row) for example in plan.examples for row in example.rows)
+    if reward is not None:
+        longest += settings.grpo.max_completion
     check_rows(loaded.path, settings, longest, ranks)
     decided, notes = decide_checkpointing(loaded.path, settings, longest, ranks)
     asked = general.examples(loaded, map(words_of, samples)) if settings.general else ()
@@ -134,11 +151,16 @@ def _tune(
         _logger.warning(note)
     torch.manual_seed(settings.seed)
     with (
+        _sampler(settings, plan, loaded, sampling) as sampler,
         adapted(loaded.model, settings, loaded.name) as ready,
         row_attention(loaded.model),
         chosen_for_each_pass(loaded.model),
     ):
         run = prepare(plan, ready, settings.out, ranks, progress)
+        if sampler is not None and reward is not None:
+            run.rollout = Rollout(
+                sampler, reward, settings, ready.whole, VocabularyLoss(ready.model), run.layout
+            )
         loop.resume(run)
         try:
             loop.train(run, math.ceil(share * plan.steps))
@@ -151,6 +173,31 @@ def _tune(
         if run.done < plan.steps:
             return _result(run, adapter=None, model=None)
         return _finish(run, ready.whole, loaded)
+
+
+def _reward(settings: TuneSettings, sampling: Sampling | None) -> Reward | None:
+    """The reward of a run that samples. Raises SettingsError where it cannot be opened."""
+    if not OBJECTIVES[settings.objective].samples:
+        return None
+    if sampling is None:
+        raise TuneError(
+            f"objective={settings.objective} samples answers, which only `weightwright tune` does"
+        )
+    return sampling.open_rewards(settings.reward)
+
+
+@contextmanager
+def _sampler(
+    settings: TuneSettings, plan: loop.RunPlan, loaded: "Loaded", sampling: Sampling | None
+) -> Iterator[Sampler | None]:
+    """What samples answers, over the model's own weights; None for an objective that learns from rows."""
+    if sampling is None or not OBJECTIVES[settings.objective].samples:
+        yield None
+        return
+    longest = max(len(one.rows[0]) for one in (*plan.examples, *plan.eval_examples))
+    sequences, context = room(settings, max(plan.batch, len(plan.eval_examples)), longest)
+    with closing(sampling.open_sampler(loaded, sequences=sequences, context_tokens=context)) as sampler:
+        yield sampler
 
 
 def _claimed(settings: TuneSettings, identity: dict[str, Any]) -> TuneResult | None:
@@ -194,8 +241,11 @@ def plan_run(
     if settings.eval_data is not None:
         eval_examples, more = dataset.to_examples(held_out, loaded, settings, settings.eval_data)
         notes += more
-    batch = settings.batch or advice.batch_rows(len(examples), settings.epochs)
-    steps = step_count(len(examples), settings.epochs, batch)
+    sampled = OBJECTIVES[settings.objective].samples
+    batch = settings.batch or (
+        min(PROMPTS_A_STEP, len(examples)) if sampled else advice.batch_rows(len(examples), settings.epochs)
+    )
+    steps = step_count(len(examples), settings.epochs, batch) * (settings.grpo.iterations if sampled else 1)
     steps = min(steps, settings.max_steps or steps)
     warmup = advice.warmup_steps(steps, asked=settings.warmup_steps, share=settings.warmup_ratio)
     if warmup > (usual := advice.warmup_steps(steps)) and warmup > 1:
@@ -269,11 +319,17 @@ def read_result(folder: Path) -> TuneResult | None:
 
 
 def draw(run: loop.Run) -> None:
-    """Draw the loss curve of the steps so far."""
+    """Draw the curve of the steps so far: of the loss, or of the reward."""
     if run.notes.losses:
         from weightwright.plots import loss_curve
 
-        picture = loss_curve(run.notes.losses, run.notes.evals)
+        rewards = run.notes.rewards
+        curve = (
+            partial(loss_curve, rewards, what="mean reward")
+            if rewards
+            else partial(loss_curve, run.notes.losses)
+        )
+        picture = curve(run.notes.evals)
         write_whole(run.folder / "loss.png", picture)
 
 
@@ -286,24 +342,26 @@ def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
 
 
 def _result(run: loop.Run, *, adapter: Path | None, model: Path | None) -> TuneResult:
-    last = run.notes.losses[-max(1, len(run.notes.losses) // 10) :]
-    told = diagnose(
-        run.notes.losses,
-        run.notes.evals,
+    notes, samples = run.notes, run.rollout is not None
+    last = notes.losses[-max(1, len(notes.losses) // 10) :]
+    told = (diagnose_rewards if samples else diagnose)(
+        notes.rewards if samples else notes.losses,
+        notes.evals,
         seen_before=seen_before(run.plan.examples, run.plan.eval_examples),
         held_out=len(run.plan.eval_examples),
     )
-    asked = general.compared(run.plan.general, *run.notes.general) if len(run.notes.general) == 2 else None
+    asked = general.compared(run.plan.general, *notes.general) if len(notes.general) == 2 else None
     return TuneResult(
         adapter=adapter,
         model=model,
         steps=run.done,
         train_loss=sum(last) / len(last),
-        eval_loss=run.notes.evals[-1][1] if run.notes.evals else None,
+        eval_loss=notes.evals[-1][1] if notes.evals and not samples else None,
         tokens_per_s=round(run.notes.tokens_per_s, 1),
         peak_bytes=max(run.ranks.all_gather([peak_bytes(run.device)])),
         diagnosis=(*told, *(asked.sentences if asked else ())),
-        preferred=_preferred(run.notes.preferred),
+        preferred=_preferred(notes.preferred),
+        reward=_rewards(notes) if samples else None,
         notes=run.plan.notes,
         train_s=round(run.notes.train_s, 1),
         general=asked.data() if asked else None,
@@ -320,6 +378,16 @@ def _save(run: loop.Run, whole: Any, loaded: "Loaded") -> tuple[Path | None, Pat
     elif run.ranks.is_first:
         save.save_adapter(whole, tokenizer, target, base_fingerprint=loaded.fingerprint, weights=weights)
     return (None, target) if full else (target, None)
+
+
+def _rewards(notes: loop.Notes) -> dict[str, float]:
+    """The mean reward of the first and the last tenth of the steps, and held out before and after."""
+    tenth = max(1, len(notes.rewards) // 10)
+    parts = {"first": notes.rewards[:tenth], "last": notes.rewards[-tenth:]}
+    found = {name: sum(values) / len(values) for name, values in parts.items()}
+    if notes.evals:
+        found |= {"held_out_first": notes.evals[0][1], "held_out_last": notes.evals[-1][1]}
+    return found
 
 
 def _preferred(counts: tuple[int, int] | None) -> dict[str, float] | None:

@@ -2,16 +2,18 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from weightwright import options
 from weightwright.config import Settings
 from weightwright.data.grounded import PromptSettings
 from weightwright.options import AutoOrFlag, Device, Objective, Optimizer, TrainOn, TrainPrecision
+from weightwright.tune.rewards import parse_reward
 
 Method = Literal["lora", "qlora", "full"]
+LossType = Literal["dapo", "grpo", "dr_grpo"]
 Schedule = Literal["cosine", "linear", "constant"]
 
 
@@ -23,11 +25,22 @@ def _steps_or_share(every: float) -> int | float:
 
 Every = Annotated[float, AfterValidator(_steps_or_share)]
 
+
+def _listed(value: Any) -> Any:
+    """A list of rewards from `a,b`. Raises ValueError for one that cannot be read."""
+    given = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    for one in given if isinstance(given, list | tuple) else ():
+        parse_reward(str(one))
+    return given
+
+
+Rewards = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
 DEFAULT_LEARNING_RATE: dict[Method, float] = {"lora": 3e-4, "qlora": 3e-4, "full": 2e-5}
 PREFERENCE_SHARE = 0.1  # of it where answers are compared: larger steps leave the model that is compared with
 SGD_LEARNING_RATE = 0.1
 # beta where nothing is said: as in each paper's own experiments
-DEFAULT_BETA: dict[Objective, float] = {"dpo": 0.1, "kto": 0.1, "orpo": 0.1, "simpo": 2.0}
+DEFAULT_BETA: dict[Objective, float] = {"dpo": 0.1, "kto": 0.1, "orpo": 0.1, "simpo": 2.0, "grpo": 0.0}
 
 # What may differ between a run and its resumption: none of it changes the weights that come out.
 FREE_FIELDS = frozenset(
@@ -46,6 +59,31 @@ FREE_FIELDS = frozenset(
 )
 
 
+class GroupSettings(Settings):
+    """grpo: what is sampled, and how it is learnt from. Defaults are TRL's, but for shorter answers."""
+
+    group_size: int = options.GROUP_SIZE
+    max_completion: int = Field(256, ge=1, description="grpo: longest answer sampled, in tokens")
+    temperature: float = Field(1.0, ge=0.01, description="grpo: of sampling, and of the probabilities learnt")
+    loss_type: LossType = Field(
+        "dapo",
+        description="grpo: what counts the same: each token (dapo; dr_grpo, by max_completion) or each answer (grpo)",
+    )
+    ratio: Literal["token", "sequence"] = Field(
+        "token",
+        description="grpo: what is clipped: each token's probability ratio, or an answer's mean (GSPO)",
+    )
+    epsilon: float = Field(0.2, gt=0, lt=1, description="grpo: how far a ratio may fall or rise")
+    epsilon_high: float | None = Field(None, gt=0, description="grpo: how far it may rise, if not as far")
+    scale_rewards: Literal["group", "batch", "none"] = Field(
+        "group", description="grpo: whose standard deviation advantages are divided by"
+    )
+    iterations: int = Field(1, ge=1, description="grpo: steps that learn from the same samples")
+    mask_truncated: bool = Field(
+        False, description="grpo: learn nothing from answers that were cut at max_completion"
+    )
+
+
 class TuneSettings(Settings):
     """What to train, on what, and how."""
 
@@ -60,7 +98,10 @@ class TuneSettings(Settings):
     method: Method = Field("lora", description="lora trains an adapter, full every weight")
     objective: Objective = options.OBJECTIVE
     beta: float | None = Field(
-        None, gt=0, description="dpo, kto, orpo: 0.1, simpo: 2; how strongly answers are told apart"
+        None,
+        ge=0,
+        description="dpo, kto, orpo: 0.1, simpo: 2; how strongly answers are told apart; grpo: 0; what it costs to "
+        "leave the base model",
     )
     gamma: float = Field(1.0, ge=0, description="simpo: by how much the chosen answer is to lead")
     label_smoothing: float = Field(
@@ -123,6 +164,11 @@ class TuneSettings(Settings):
     tensorboard: bool = Field(False, description="curves for TensorBoard, in the folder tensorboard of `out`")
     seed: int = Field(0, ge=0, description="order of rows, first adapter weights, dropout")
     prompt: PromptSettings = Field(default_factory=PromptSettings)
+    reward: Rewards = Field(
+        (),
+        description="grpo: FILE.py:FUNCTION, exact_match, citations, json or length:WORDS; several: A,0.5*B",
+    )
+    grpo: GroupSettings = Field(default_factory=GroupSettings)
 
     @model_validator(mode="after")
     def _one_warmup(self) -> "TuneSettings":
@@ -134,6 +180,27 @@ class TuneSettings(Settings):
     def steps_between(every: float, steps: int) -> int:
         """`save_every` or `eval_every` in steps of a run of `steps`; shares are rounded up, as transformers does."""
         return int(every) if every >= 1 else math.ceil(every * steps)
+
+    @model_validator(mode="after")
+    def _fits_objective(self) -> "TuneSettings":
+        if self.objective != "grpo":
+            if self.beta == 0:
+                raise ValueError(f"beta=0 tells no answers apart; give objective={self.objective} more")
+            if self.reward:
+                raise ValueError(f"reward is for objective=grpo, not {self.objective}")
+            return self
+        if not self.reward:
+            raise ValueError("objective=grpo needs a reward, such as reward=rewards.py:score")
+        if self.search:
+            raise ValueError(
+                "search compares losses on held-out rows, and objective=grpo has none; leave it out"
+            )
+        if self.method != "lora" or self.fsdp:
+            given = "fsdp" if self.fsdp else f"method={self.method}"
+            raise ValueError(
+                f"objective=grpo trains an adapter in one process, not with {given}; use method=lora"
+            )
+        return self
 
     @property
     def lora_alpha(self) -> float:
@@ -152,5 +219,5 @@ class TuneSettings(Settings):
 
     @property
     def pair_beta(self) -> float:
-        """The strength of a preference."""
-        return self.beta or DEFAULT_BETA[self.objective]
+        """The strength of a preference, or of the KL term."""
+        return DEFAULT_BETA[self.objective] if self.beta is None else self.beta

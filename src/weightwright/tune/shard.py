@@ -48,9 +48,9 @@ class ShardedLoss(VocabularyLoss):
         loss: Tensor = self._root(lambda: super(ShardedLoss, self).__call__(batch))
         return loss
 
-    def logprobs(self, batch: Batch, where: Tensor) -> Tensor:
+    def logprobs(self, batch: Batch, where: Tensor, temperature: float = 1.0) -> Tensor:
         """See `VocabularyLoss`."""
-        gathered: Tensor = self._root(lambda: super(ShardedLoss, self).logprobs(batch, where))
+        gathered: Tensor = self._root(lambda: super(ShardedLoss, self).logprobs(batch, where, temperature))
         return gathered
 
     def idle(self, device: torch.device) -> None:

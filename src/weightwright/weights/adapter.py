@@ -85,7 +85,11 @@ def refuse_experts(name: str, what: str) -> NoReturn:
 def read_adapter(name: str, folder: Path) -> Adapter:
     """Read a LoRA adapter in PEFT's format. Raises ModelError when it is another kind or cannot be used."""
     config = _read_config(name, folder)
-    tensors = _read_tensors(name, folder / WEIGHTS_FILE)
+    return adapter_of(name, folder, _read_tensors(name, folder / WEIGHTS_FILE), config)
+
+
+def adapter_of(name: str, folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Adapter:
+    """The adapter of tensors by peft's names and peft's configuration. Raises ModelError as `read_adapter` does."""
     pairs: dict[str, dict[str, Tensor]] = {}
     saved_base: dict[str, tuple[int, ...]] = {}
     for key, tensor in sorted(tensors.items()):

@@ -120,6 +120,24 @@ def take(parts: Sequence[tuple[str, Any]], source: WeightSource | None) -> Tenso
     """The weights of linear layers (path, module), one below the other: from the model, or still in the files."""
     weights = [module.weight.detach() for _, module in parts]
     if source is None or not weights[0].is_meta:
-        return torch.cat(weights) if len(weights) > 1 else weights[0]
+        return _whole(weights)
     names = [f"{path}.weight" for path, _ in parts]
     return Weight(source, names, [len(weight) for weight in weights], weights[0].shape[1])
+
+
+def lay_together(modules: Sequence[Any]) -> None:
+    """Put the weights of linear layers one behind the other in memory, so that `take` needs no copy of them."""
+    whole = torch.cat([module.weight.detach() for module in modules])
+    for module, part in zip(modules, whole.split([len(module.weight) for module in modules]), strict=True):
+        module.weight.data = part
+
+
+def _whole(weights: Sequence[Tensor]) -> Tensor:
+    """One below the other; without a copy where they lie so in memory."""
+    first, inputs, end = weights[0], weights[0].shape[1], weights[0].data_ptr()
+    for weight in weights:
+        same = weight.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        if not same or weight.data_ptr() != end or not weight.is_contiguous() or weight.shape[1] != inputs:
+            return torch.cat(list(weights))
+        end += weight.nbytes
+    return first.as_strided((sum(map(len, weights)), inputs), (inputs, 1))

@@ -210,6 +210,8 @@ def parts_of(layer: Any) -> Parts:
     if is_frozen_linear(layer):
         return Parts(layer.weight, layer.bias, quantized=_state_of(layer))
     base, name = layer.base_layer, layer.active_adapters[0]
+    if layer.disable_adapters:
+        return Parts(base.weight, base.bias, quantized=_state_of(base))
     down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
     magnitude = layer.lora_magnitude_vector[name].weight if layer.lora_variant else None
     return Parts(base.weight, base.bias, down, up, magnitude, layer.scaling[name], _state_of(base))
