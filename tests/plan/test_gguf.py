@@ -93,5 +93,5 @@ def test_the_context_is_read(tmp_path: Path):
 def test_a_broken_header_is_one_clear_error(tmp_path: Path):
     file = tmp_path / "m.gguf"
     file.write_bytes(b"GGUX" + bytes(64))
-    with pytest.raises(ModelError, match=r"cannot read the header of .*m\.gguf"):
+    with pytest.raises(ModelError, match=r"m\.gguf has a broken GGUF header"):
         from_file(file)

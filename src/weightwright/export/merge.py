@@ -12,9 +12,8 @@ from typing import Any, Literal
 from weightwright.address.models import ModelAddress, parse_model
 from weightwright.errors import ModelError
 from weightwright.export.adapted import check_adapter, merged, tokenizer_of
-from weightwright.hub import quantized, weight_files
+from weightwright.hub import gguf_reader, quantized, weight_files
 from weightwright.ports import Progress, Tokenizer, silent
-from weightwright.weights import gguf_header
 from weightwright.weights.origin import differences
 
 Precision = Literal["keep", "f32", "bf16", "f16"]
@@ -96,7 +95,7 @@ def stored_precision(path: Path) -> tuple[Stored, str]:
     """In which precision a model's files hold their weights, and its name in the files' own words."""
     if path.is_file():
         sizes: Counter[str] = Counter()
-        for tensor in gguf_header.reader(path).tensors:
+        for tensor in gguf_reader.reader(path).tensors:
             if len(tensor.shape) > 1:
                 sizes[tensor.tensor_type.name] += int(tensor.n_elements)
         most = sizes.most_common(1)[0][0] if sizes else "F32"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from weightwright.errors import ModelError
+from weightwright.hub import gguf_reader
 
 # what GGUF calls a family that transformers calls otherwise
 _FAMILIES = {
@@ -41,12 +41,7 @@ _WITH_EXTRA_BLOCKS = {"glm4moe"}
 
 def from_gguf(path: Path) -> dict[str, Any]:
     """A config from a GGUF file's header. Raises ModelError where the header cannot be read."""
-    from gguf import GGUFReader
-
-    try:
-        reader = GGUFReader(path)
-    except (OSError, ValueError, IndexError, KeyError) as error:
-        raise ModelError(f"cannot read the header of {path}: {error}") from error
+    reader = gguf_reader.reader(path)
     field = reader.get_field("general.architecture")
     architecture = str(field.contents()) if field else ""
     shapes = {tensor.name: [int(size) for size in tensor.shape] for tensor in reader.tensors}

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from weightwright.errors import ModelError
 from weightwright.files import whole_folder
 from weightwright.home import cache
-from weightwright.hub import weight_files
+from weightwright.hub import gguf_reader, weight_files
 from weightwright.weights.quiet import quiet
 
 _NAMED_TEMPLATE = "tokenizer.chat_template."
@@ -48,7 +47,7 @@ def _metadata(file: Path, mtime_ns: int) -> dict[str, Any]:
     del mtime_ns
     from gguf import GGUFValueType
 
-    opened = reader(file)
+    opened = gguf_reader.reader(file)
     values = {
         name: field.contents()
         for name, field in opened.fields.items()
@@ -65,14 +64,6 @@ def named_templates(file: Path) -> dict[str, str]:
     return {name: str(text) for name, text in named.items()}
 
 
-def reader(file: Path) -> Any:
-    """The header of a GGUF file without its tokenizer, as gguf.GGUFReader. Raises ModelError where it is broken."""
-    try:
-        return _reader_type(keep_tokenizer=False)(file)
-    except (ValueError, IndexError, KeyError, OverflowError) as error:
-        raise ModelError(f"{file} has a broken GGUF header ({error}); get it again") from error
-
-
 @contextlib.contextmanager
 def quick_reader(*, keep_tokenizer: bool = True) -> Iterator[None]:
     """Let transformers read GGUF files with the quick reader, one table of names, and no bar of its own."""
@@ -80,7 +71,7 @@ def quick_reader(*, keep_tokenizer: bool = True) -> Iterator[None]:
     from transformers import modeling_gguf_pytorch_utils as reading
 
     swapped = (
-        (gguf, "GGUFReader", _reader_type(keep_tokenizer=keep_tokenizer)),
+        (gguf, "GGUFReader", gguf_reader.reader_type(keep_tokenizer=keep_tokenizer)),
         (gguf, "get_tensor_name_map", functools.cache(gguf.get_tensor_name_map)),
         (reading, "tqdm", _without_bar),
     )
@@ -98,49 +89,3 @@ def quick_reader(*, keep_tokenizer: bool = True) -> Iterator[None]:
 def _without_bar(items: Any, desc: str = "") -> Any:
     del desc
     return items
-
-
-def _reader_type(*, keep_tokenizer: bool) -> Any:
-    import numpy as np
-    from gguf import GGUFReader, GGUFValueType
-
-    class QuickReader(GGUFReader):  # type: ignore[misc]
-        data: Any
-
-        def _get(self, offset: int, *args: Any, **options: Any) -> Any:
-            if isinstance(self.data, np.memmap):
-                self.data = self.data.view(np.ndarray)  # slices of a memmap cost ten times as much
-            return super()._get(offset, *args, **options)
-
-        def _get_field_parts(self, start: int, raw_type: int) -> Any:
-            if raw_type != GGUFValueType.ARRAY:
-                return super()._get_field_parts(start, raw_type)
-            item_type = GGUFValueType(int(self._get(start, np.uint32)[0]))
-            count = int(self._get(start + 4, np.uint64)[0])
-            head = [self._get(start, np.uint32), self._get(start + 4, np.uint64)]
-            if item_type == GGUFValueType.STRING:
-                parts, end = self._strings(start + 12, count)
-            elif item_type in self.gguf_scalar_to_np:
-                block = self._get(start + 12, self.gguf_scalar_to_np[item_type], count)
-                parts, end = [block[i : i + 1] for i in range(count)], start + 12 + int(block.nbytes)
-            else:
-                return super()._get_field_parts(start, raw_type)
-            types = [GGUFValueType.ARRAY, item_type] if count else [GGUFValueType.ARRAY]
-            return end - start, head + parts, list(range(2, 2 + count)), types
-
-        def _strings(self, offset: int, count: int) -> tuple[list[Any], int]:
-            data, parts = self.data, []
-            for _ in range(count):
-                length = int.from_bytes(data[offset : offset + 8].tobytes(), "little")
-                parts.append(data[offset + 8 : offset + 8 + length])
-                offset += 8 + length
-                if offset > len(data):
-                    raise ValueError("a string reaches beyond the end of the file")
-            return parts, offset
-
-        def _push_field(self, field: Any, skip_sum: bool = False) -> int:
-            if not keep_tokenizer and len(field.data) > 1 and field.name.startswith("tokenizer."):
-                field = field._replace(data=[])
-            return int(super()._push_field(field, skip_sum))
-
-    return QuickReader

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from weightwright.errors import ModelError
+from weightwright.hub import gguf_reader
 from weightwright.weights import gguf_header
 from weightwright.weights.quantize import GROUP, INT4_MIDDLE
 from weightwright.weights.source import Groups
@@ -59,7 +60,7 @@ class GgufWeights:
         from transformers import modeling_gguf_pytorch_utils as reading
         from transformers.integrations.gguf import is_gguf_arch_supported
 
-        reader = gguf_header.reader(file)
+        reader = gguf_reader.reader(file)
         kind = str(reader.fields["general.architecture"].contents())
         processor_type = reading.TENSOR_PROCESSORS.get(kind, reading.TensorProcessor)
         if processor_type.__name__ not in _SINGLE or is_gguf_arch_supported(kind):
