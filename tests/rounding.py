@@ -1,4 +1,4 @@
-"""Tolerances from error bounds, for results that another CPU, kernel or number of threads adds up in another order."""
+"""Tolerances from error bounds, for results that another CPU, kernel or team of threads adds up in another order."""
 
 import torch
 
@@ -10,8 +10,8 @@ def assert_same_sums(
 ) -> None:
     """The same sums of so many terms, added up in any order: within terms · u of the largest of them.
 
-    The bound for a sum's terms is (terms - 1) · u times the sum of their sizes, whatever the order (Higham, Accuracy
-    and Stability of Numerical Algorithms, §4.2); the largest result stands for those sizes. Roundings go both ways, so
+    A sum is within (terms - 1) · u times the sum of its terms' sizes, whatever the order (Higham, Accuracy and
+    Stability of Numerical Algorithms, §4.2); the largest result stands for those sizes. Roundings go both ways, so
     that what is measured is a fifth of it at most; a term too many or too few is far more.
     """
     allowed = terms * torch.finfo(expected.dtype).eps / 2 * float(expected.detach().abs().max())
