@@ -63,6 +63,8 @@ OBJECTIVE: Any = Field(
 )
 TRAIN_ON: Any = Field("answers", description="tokens that carry loss")
 EPOCHS: Any = Field(1, ge=1, description="times every row is read")
+MAX_STEPS: Any = Field(None, ge=1, description="stop after so many steps")
+PACKING: Any = Field(True, description="rows behind each other in a pass, none seeing another; false: padded")
 OPTIMIZER: Any = Field("adamw", description="sgd keeps half of adamw's state, adamw8bit a quarter")
 MOMENTUM: Any = Field(
     0.9, ge=0, lt=1, description="sgd: share of the last step that is kept; 0 keeps nothing"

@@ -22,7 +22,7 @@ def plan(capsys, tmp_path):
     def run(config: dict, *options: object, status: int = 0) -> str:
         file = tmp_path / "config.json"
         file.write_text(json.dumps(config), encoding="utf-8")
-        assert main(["plan", str(file), *map(str, options)]) == status
+        assert main(["plan", str(file), "--no-probe", *map(str, options)]) == status
         shown = capsys.readouterr()
         return shown.out if status == 0 else shown.err
 
@@ -89,7 +89,7 @@ def test_a_flag_that_may_stand_alone_leaves_the_next_word_alone(capsys, tmp_path
     file.write_text(json.dumps(LLAMA), encoding="utf-8")
     peaks = []
     for before, after in (([flag], []), ([], [flag]), ([], ["--gradient-checkpointing", "true"])):
-        assert main(["plan", *before, str(file), "--task", "lora", "--json", *after]) == 0
+        assert main(["plan", *before, str(file), "--task", "lora", "--no-probe", "--json", *after]) == 0
         peaks.append(as_json(capsys.readouterr().out)["peak_bytes"])
     assert peaks[0] == peaks[1] == peaks[2]
 
@@ -128,7 +128,7 @@ def test_what_is_wrong_is_one_clear_line(plan, options: tuple, message: str):
 def test_a_precision_in_the_address_is_planned(tmp_path: Path, capsys, tiny_model):
     peaks = []
     for address in (f"{tiny_model}:f32", f"{tiny_model}:int8"):
-        assert main(["plan", address, "--json"]) == 0
+        assert main(["plan", address, "--no-probe", "--json"]) == 0
         peaks.append(json.loads(capsys.readouterr().out)["breakdown"]["weights"])
     assert peaks[0] > 2 * peaks[1]
 
@@ -144,7 +144,7 @@ def test_a_file_is_planned_for_however_its_path_is_written(capsys, tmp_path, mon
         (tmp_path / name).write_text(json.dumps(LLAMA), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     for name in ("x.json", "cfg/x.json", "./cfg/x.json", str(tmp_path / "x.json"), "./cfg/m"):
-        assert main(["plan", name, "--json"]) == 0, name
+        assert main(["plan", name, "--no-probe", "--json"]) == 0, name
         assert as_json(capsys.readouterr().out)["parameters"] == 6_738_415_616
     assert main(["plan", "cfg/m"]) == 1
     assert "for the folder cfg/m write ./cfg/m" in capsys.readouterr().err

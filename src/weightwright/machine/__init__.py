@@ -1,3 +1,3 @@
 """Everything about "this machine", said once: device, memory, heap, facts."""
 
-__all__ = ["cpu", "device", "facts", "heap", "memory", "peak"]
+__all__ = ["accelerators", "cpu", "device", "facts", "heap", "memory", "peak", "probe", "rates"]

@@ -1,3 +1,18 @@
 """plan."""
 
-__all__ = ["advice", "fits", "measured", "phases", "run", "settings", "spec"]
+__all__ = [
+    "advice",
+    "duration",
+    "fits",
+    "layout",
+    "measured",
+    "phases",
+    "rates",
+    "run",
+    "serving_time",
+    "settings",
+    "spec",
+    "timing",
+    "training",
+    "work",
+]

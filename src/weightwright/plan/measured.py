@@ -52,3 +52,13 @@ NF4_DOUBLE_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 ADAMW_BYTES = 8.0
 MOMENTUM_BYTES = 4.0
 ADAMW8BIT_BYTES = 2 * (1 + 4 / 256)
+
+# Of the time estimate, held against runs by bench/plan_time.py. A weight that comes out of its 4 bits takes as long
+# as so many bytes of an element-wise operation; an optimizer passes so often over a trained weight beside its states
+# (gradient written, read for its norm, clipped, read; weight read and written), with so many operations a tensor.
+UNPACKED_BYTES = 2.0
+OPTIMIZER_PASSES, OPTIMIZER_CALLS = 6, 12
+LOADING_BYTES_PER_S = 1e9
+# Products of the engine on a CPU beside plain bf16 or f32 ones (bench/results/decode.md: 1,918, 1,132 and 446
+# tokens/s).
+PRODUCTS_GAIN: Mapping[str, float] = {"f32": 1.0, "bf16": 1.0, "int8": 1.7, "int4": 0.4}

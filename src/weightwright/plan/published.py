@@ -117,7 +117,7 @@ def _qlora(spec: ModelSpec, settings: PlanSettings, computed: Estimate) -> Itera
         f"-{QLORA_MEMORY} memory, +{QLORA_TIME} time",
         f"{-saved:+.0%} memory",
         "only the layers' matrices shrink, to about a quarter; the share depends on how much activations, embedding "
-        "and head take beside them. Time is not estimated here: it depends on the kernels that undo the 4 bits",
+        "and head take beside them, the time on the kernels that undo the 4 bits: compare the times of both tasks",
     )
 
 

@@ -11,12 +11,14 @@ from weightwright.hub.store import locate
 from weightwright.plan import spec
 from weightwright.plan.advice import Advice, advise, fewer_rows
 from weightwright.plan.fits import decide
+from weightwright.plan.layout import Rows
 from weightwright.plan.limit import Limit, limit_of
 from weightwright.plan.memory import estimate
 from weightwright.plan.phases import Estimate
 from weightwright.plan.published import Published, published
 from weightwright.plan.search import Largest, largest
 from weightwright.plan.settings import PlanSettings
+from weightwright.plan.timing import Timing, timing
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Plan:
     advice: tuple[Advice, ...]
     published: tuple[Published, ...] = ()
     largest: Largest | None = None
+    timing: Timing | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -49,6 +53,8 @@ class Plan:
             data["memory"] = {"free_bytes": self.limit.bytes, "total_bytes": self.limit.total_bytes}
         if estimated.active_parameters != estimated.parameters:
             data["active_parameters"] = estimated.active_parameters
+        if self.timing is not None:
+            data["time"] = self.timing.data()
         if self.published:
             data["published"] = [
                 {"figure": one.figure, "published": one.published, "ours": one.ours, "why": one.why}
@@ -65,13 +71,19 @@ class Plan:
         return data
 
 
-def plan(settings: PlanSettings) -> Plan:
+def plan(
+    settings: PlanSettings,
+    rows: Rows | None = None,
+    held_out: Rows | None = None,
+    notes: tuple[str, ...] = (),
+) -> Plan:
     """Plan a task, and draw its phases where the settings name a file.
 
+    `rows` and `held_out` are the real ones' lengths, where the settings name their files; `notes` of them are kept.
     Raises ModelError for a model that is not here or not known, SettingsError for what cannot be planned.
     """
     shape = shape_of(settings.model)
-    settings = _as_addressed(settings)
+    settings = _resolved(settings, rows)
     limit = limit_of(settings)
     largest_fit = largest(shape, settings, limit.bytes) if settings.search else None
     decision = decide(shape, settings, limit.bytes)
@@ -84,7 +96,15 @@ def plan(settings: PlanSettings) -> Plan:
         advised.append(Advice("gradient_checkpointing", True, f"auto turns it on: {decision.why}"))
     if settings.plot is not None:
         _draw(settings.plot, taken, limit)
-    return Plan(taken, limit, tuple(advised), tuple(published(shape, settings, taken)), largest_fit)
+    return Plan(
+        taken,
+        limit,
+        tuple(advised),
+        tuple(published(shape, settings, taken)),
+        largest_fit,
+        timing(shape, settings, rows, held_out),
+        notes,
+    )
 
 
 def shape_of(text: str) -> spec.ModelSpec:
@@ -121,12 +141,20 @@ def _readable(path: Path) -> spec.ModelSpec:
     return spec.from_file(path)
 
 
-def _as_addressed(settings: PlanSettings) -> PlanSettings:
-    """The settings with the precision that the address asks for (`…:int8`), which goes before the option."""
-    if Path(settings.model).suffix in (".json", ".gguf"):
-        return settings
-    wanted = parse_model(settings.model).precision
-    return settings.model_copy(update={"precision": wanted}) if wanted else settings
+def _resolved(settings: PlanSettings, rows: Rows | None) -> PlanSettings:
+    """The settings with what the address, the accelerator and the rows say.
+
+    The precision of the address (`…:int8`) goes before the option; no pass is longer than the longest row.
+    """
+    update: dict[str, Any] = {}
+    if Path(settings.model).suffix not in (".json", ".gguf"):
+        wanted = parse_model(settings.model).precision
+        update |= {"precision": wanted} if wanted else {}
+    if settings.accelerator is not None and settings.device == "auto":
+        update["device"] = "cuda"
+    if rows is not None:
+        update |= {"rows": len(rows.examples), "max_length": max(2, *map(max, rows.examples))}
+    return settings.model_copy(update=update)
 
 
 def _draw(file: Path, taken: Estimate, limit: Limit) -> None:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from weightwright import options
 from weightwright.config import Settings
+from weightwright.machine.accelerators import accelerator
 from weightwright.options import (
     AutoOrFlag,
     Device,
@@ -15,8 +16,10 @@ from weightwright.options import (
     Optimizer,
     Precision,
     Size,
+    TrainOn,
     parse_bytes,
 )
+from weightwright.plan.price import PriceText
 
 Task = Literal["serve", "lora", "qlora", "full"]
 Search = Literal["batch", "context", "max-length", "sequences"]
@@ -41,7 +44,17 @@ class PlanSettings(Settings):
         None,
         description="memory to fit into (24GB); default: what is free here",
     )
-    device: Device = Field("auto", description="auto: cpu")
+    device: Device = Field("auto", description="auto: cpu, or a card where an accelerator is named")
+    accelerator: str | None = Field(
+        None,
+        description="plan for this one (l4, h100, rtx-4090): its memory, and its published peaks for the time",
+    )
+    probe: bool = Field(
+        True, description="measure this machine for two seconds, to say how long it takes and what it costs"
+    )
+    price: PriceText | None = Field(
+        None, description="what an hour of the machine costs, in any currency: 2.49 or '2.49 EUR'"
+    )
     precision: Precision = Field(
         "auto",
         description="of the base model's weights; auto: bf16, int4 for qlora, f32 for full; serve: int8 on a CPU",
@@ -54,11 +67,18 @@ class PlanSettings(Settings):
     micro_batch: int | None = options.MICRO_BATCH
     group_size: int = options.GROUP_SIZE
     gradient_checkpointing: AutoOrFlag = options.GRADIENT_CHECKPOINTING
+    train_on: TrainOn = options.TRAIN_ON
     rows: int | None = Field(None, ge=1, description="training: how many rows there are")
+    data: Path | None = Field(
+        None, description="training: the rows themselves; their real lengths are counted"
+    )
+    eval_data: Path | None = Field(None, description="training: rows held out")
     task_kinds: int = Field(
         1, ge=1, description="training: how many kinds of task the rows hold; decides the rank"
     )
     epochs: int = options.EPOCHS
+    max_steps: int | None = options.MAX_STEPS
+    packing: bool = options.PACKING
     optimizer: Optimizer = options.OPTIMIZER
     momentum: float = options.MOMENTUM
     learning_rate: float | None = options.LEARNING_RATE
@@ -86,19 +106,46 @@ class PlanSettings(Settings):
             raise ValueError(
                 f"objective=grpo trains an adapter of unpacked weights, not task={self.task}; use lora"
             )
+        if self.accelerator is not None:
+            accelerator(self.accelerator)
+            if self.device == "cpu":
+                raise ValueError(
+                    f"device=cpu is no place for accelerator={self.accelerator}; give one of them"
+                )
+        if self.price is not None and not self.measurable and self.accelerator is None:
+            raise ValueError(
+                "price needs to know how fast the machine is; name it: --accelerator l4 (h100, …)"
+            )
+        if self.data is not None and self.rows is not None:
+            raise ValueError("give data or rows, not both: a file says how many rows it has")
+        if self.objective == "grpo" and (self.data or self.price):
+            raise ValueError(
+                "the time of objective=grpo is not known before its answers; leave data and price out"
+            )
+        if self.eval_data is not None and self.data is None:
+            raise ValueError("eval_data needs data, the rows that are learnt from")
+        if self.task == "serve" and (self.data or self.eval_data):
+            raise ValueError("data means nothing for task=serve; choose --task lora, qlora or full")
         if self.plot is not None and self.plot.suffix.lower() != ".png":
             raise ValueError(f"plot={self.plot}: expected a file that ends in .png")
         return self
 
     @property
     def device_bytes(self) -> int | None:
-        """The memory to fit into, where it was given."""
-        return None if self.device_memory is None else parse_bytes(self.device_memory)
+        """The memory to fit into, where it was given, else that of the accelerator named."""
+        if self.device_memory is not None:
+            return parse_bytes(self.device_memory)
+        return int(1e9 * accelerator(self.accelerator).memory_gb) if self.accelerator else None
 
     @property
     def on_cpu(self) -> bool:
         """Whether this machine's own memory is what counts."""
         return self.device in ("auto", "cpu")
+
+    @property
+    def measurable(self) -> bool:
+        """Whether a probe of this machine says something of the plan's: not of one that is only described."""
+        return self.probe and self.on_cpu and self.device_memory is None and self.accelerator is None
 
     @property
     def resolved_precision(self) -> Precision:

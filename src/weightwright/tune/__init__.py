@@ -6,6 +6,7 @@ __all__ = [
     "distributed",
     "fastchat",
     "held_out",
+    "lengths",
     "llamafactory",
     "llamafactory_asking",
     "loss",

@@ -64,7 +64,7 @@ def to_examples(
     limit = min(settings.max_length, loaded.context_tokens)
     if OBJECTIVES[settings.objective].samples:
         return _prompts(rows, loaded, settings, file, limit)
-    examples = _encoded(rows, loaded.tokenizer, settings)
+    examples = encoded(rows, loaded.tokenizer, settings)
     bare = [example.rows[0] for example in examples if not all(row.labelled_tokens for row in example.rows)]
     if bare:
         raise TuneError(
@@ -124,7 +124,9 @@ def _prompts(
     return kept, (f"{file}: {said}, and were dropped",)
 
 
-def _encoded(rows: Sequence[Any], tokenizer: Tokenizer, settings: TuneSettings) -> list[Example]:
+def encoded(rows: Sequence[Any], tokenizer: Tokenizer, settings: TuneSettings) -> list[Example]:
+    """Rows of `read` as tokens, however long."""
+
     def one(sample: Sample, train_on: Any = settings.train_on) -> Encoded:
         return encode(sample, tokenizer, train_on)
 

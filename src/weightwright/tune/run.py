@@ -29,6 +29,7 @@ from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import Example
 from weightwright.tune.diagnose import diagnose, diagnose_rewards, seen_before
 from weightwright.tune.distributed import joined
+from weightwright.tune.expected import expected_note
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.memory import check_rows, decide_checkpointing
 from weightwright.tune.objectives import OBJECTIVES, Likelihood
@@ -149,6 +150,8 @@ def _tune(
         return finished
     for note in plan.notes:
         _logger.warning(note)
+    alone = not isinstance(ranks, ProcessGroup)
+    expected = expected_note(loaded.path, plan, loaded.model.device.type) if alone else ""
     torch.manual_seed(settings.seed)
     with (
         _sampler(settings, plan, loaded, sampling) as sampler,
@@ -162,6 +165,8 @@ def _tune(
                 sampler, reward, settings, ready.whole, VocabularyLoss(ready.model), run.layout
             )
         loop.resume(run)
+        if expected and not run.done:
+            run.say(expected)
         try:
             loop.train(run, math.ceil(share * plan.steps))
         finally:

@@ -119,7 +119,7 @@ class TuneSettings(Settings):
     dora: bool = options.DORA
 
     epochs: int = options.EPOCHS
-    max_steps: int | None = Field(None, ge=1, description="stop after so many steps")
+    max_steps: int | None = options.MAX_STEPS
     optimizer: Optimizer = options.OPTIMIZER
     momentum: float = options.MOMENTUM
     learning_rate: float | None = options.LEARNING_RATE
@@ -130,9 +130,7 @@ class TuneSettings(Settings):
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     batch: int | None = options.BATCH
     micro_batch: int | None = options.MICRO_BATCH
-    packing: bool = Field(
-        True, description="rows behind each other in a pass, none seeing another; false: padded"
-    )
+    packing: bool = options.PACKING
     max_length: int = options.MAX_LENGTH
     too_long: Literal["error", "drop", "truncate", "split"] = Field(
         "error", description="what to do with longer rows; those dropped, cut and split are counted"
