@@ -17,7 +17,7 @@ _WORTH_FLOP = 1e14  # of layers' products: a run of fewer is over before anybody
 
 
 def expected_note(path: Path, plan: RunPlan, device: str) -> str:
-    """`about 12 min for 100 steps …`; nothing for a short run, another device than a CPU, GRPO, or a family not known."""
+    """`12 min for 100 steps …`; nothing for a short run, another device than a CPU, GRPO, or a family not known."""
     if device != "cpu" or plan.settings.objective in OF_SAMPLES:
         return ""
     try:
