@@ -10,6 +10,7 @@ from weightwright.data.settings import DataCheckSettings, DataShowSettings
 if TYPE_CHECKING:
     from weightwright.data.show import FilePreview
     from weightwright.data.summary import Encode, FileSummary
+    from weightwright.ports import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,8 @@ class Inspection:
 def show(settings: DataShowSettings) -> "FilePreview":
     """Rows as the model will read them, with the tokens that carry loss. Raises DataError with the row's place."""
     from weightwright.data.show import show as shown
-    from weightwright.weights.load import load_tokenizer
 
-    return shown(settings, load_tokenizer(settings.model))
+    return shown(settings, _tokenizer(settings))
 
 
 def check(settings: DataCheckSettings) -> Inspection:
@@ -71,6 +71,14 @@ def _encode(settings: DataCheckSettings) -> "Encode | None":
     if not settings.model:
         return None
     from weightwright.data.template import encode_row
+
+    return partial(encode_row, tokenizer=_tokenizer(settings), train_on=settings.train_on)
+
+
+def _tokenizer(settings: DataShowSettings | DataCheckSettings) -> "Tokenizer":
+    """The model's tokenizer, with another chat template where one is given."""
+    from weightwright.data.chat_templates import chosen_template
     from weightwright.weights.load import load_tokenizer
 
-    return partial(encode_row, tokenizer=load_tokenizer(settings.model), train_on=settings.train_on)
+    tokenizer: Tokenizer = load_tokenizer(settings.model)
+    return tokenizer if settings.template is None else chosen_template(settings.template, tokenizer)

@@ -61,6 +61,10 @@ OBJECTIVE: Any = Field(
     description="what is minimised; sft: predict the answers, pretrain: all of a text, dpo, orpo, simpo: prefer one "
     "answer to another, kto: follow judgements, grpo: write what a reward function likes",
 )
+TEMPLATE: Any = Field(
+    None,
+    description="chat template: chatml, llama2, vicuna, alpaca or a Jinja file; default: the model's own",
+)
 TRAIN_ON: Any = Field("answers", description="tokens that carry loss")
 EPOCHS: Any = Field(1, ge=1, description="times every row is read")
 MAX_STEPS: Any = Field(None, ge=1, description="stop after so many steps")

@@ -4,11 +4,13 @@ TRL marks by hand, in a changed copy of each template, what an assistant says. O
 What differs is named here, and explained in the guide (docs/data.md, "Beside TRL's masks").
 """
 
+import datetime
 import re
 from pathlib import Path
 
 import pytest
 
+from weightwright.data.render import on_day, render, writes_date
 from weightwright.data.sample import Sample
 from weightwright.data.template import encode
 from weightwright.errors import DataError, Place, TemplateError
@@ -105,6 +107,17 @@ def test_labels_are_those_of_trl_or_the_difference_is_known(template, row):
         same = MORE[name].fullmatch(mine)["same"] if name in MORE else mine
         assert other.endswith(same)
         assert PROMPT.fullmatch(other.removesuffix(same)), (mine, other)
+
+
+def test_a_day_that_is_kept_changes_nothing_else(template):
+    name, tokenizer = template
+    assert writes_date(tokenizer) == (name in ("gptoss", "llama3_2", "muse_glimmer"))
+    today = on_day(tokenizer, datetime.datetime.now().date())
+    for row in ("several", "result"):
+        assert _ours_or_refusal(tokenizer, row) == _ours_or_refusal(today, row)
+    question = (Message("user", "Hi"),)
+    if not name.startswith(("idefics", "smolvlm")):
+        assert render(question, today, Place()) == render(question, tokenizer, Place())
 
 
 GEMMA_CALL, LLAMA_CALL = (

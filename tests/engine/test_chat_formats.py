@@ -71,9 +71,9 @@ def adapter(tiny_model: Path, tmp_path: Path) -> Path:
     """An adapter with a chat template of its own."""
     from peft import LoraConfig, get_peft_model
 
+    from weightwright.data.render import with_template
     from weightwright.tune.save import save_adapter
     from weightwright.weights.load import load
-    from weightwright.weights.templates import with_template
 
     loaded = load(str(tiny_model), precision="f32", device="cpu")
     made = get_peft_model(loaded.model, LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))

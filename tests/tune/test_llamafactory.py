@@ -86,6 +86,12 @@ def test_a_usual_file(tmp_path: Path) -> None:
     assert "not needed here: do_train, overwrite_cache, preprocessing_num_workers, logging_steps" in said
 
 
+@pytest.mark.parametrize("name", ["llama2", "vicuna", "alpaca", "chatml"])
+def test_a_template_that_we_have_is_taken(tmp_path: Path, name: str) -> None:
+    assert settings(tmp_path, template=name)["template"] == name
+    assert "template" not in settings(tmp_path, template="gemma")
+
+
 def test_what_a_file_leaves_out_has_their_default(tmp_path: Path) -> None:
     found = settings(tmp_path)
     expected = {

@@ -2,6 +2,7 @@
 
 __all__ = [
     "catalogue",
+    "chat_templates",
     "checks",
     "formats",
     "grounded",

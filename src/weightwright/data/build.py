@@ -162,7 +162,9 @@ def _completion(row: Row, _prompt: PromptSettings) -> Sample:
     answer, learnt = _answer(row, field)
     # answers in a history are learnt, as in Alpaca's rows; those in a prompt of turns are not
     history = [turn.role == "assistant" and bool(row.get("history")) for turn in before]
-    return _learnable(Sample((*before, *answer), (*history, *learnt), row.place, read_tools(row)))
+    plain = len(before) == 1 and all(isinstance(row.get(name), str) for name in ("prompt", "completion"))
+    answers = (*history, *learnt)
+    return _learnable(Sample((*before, *answer), answers, row.place, read_tools(row), plain=plain))
 
 
 def _asked_only(row: Row, _prompt: PromptSettings) -> Prompt:

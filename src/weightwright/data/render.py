@@ -1,5 +1,6 @@
 """Messages as text, by a model's chat template; what it refuses or cannot show is said in one line."""
 
+import copy
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -9,6 +10,18 @@ from weightwright.data.sample import Tools
 from weightwright.errors import DataError, ModelError, Place, RequestError
 from weightwright.ports import ChatRequest, Message, Tokenizer
 from weightwright.wire.template import OWN_OPTIONS, call_arguments, turn
+
+_DATE_CODES = (
+    "%-d",
+    "%-m",
+    "%-H",
+    "%-I",
+    "%-M",
+    "%-S",
+    "%-j",
+    "%-y",
+    *(f"%{code}" for code in "aAbBcdDeFHIjmMpSTuUVwWxXyYzZGCgh"),
+)
 
 
 class _RefusalError(Exception):
@@ -23,15 +36,14 @@ def render(
     generation_prompt: bool = False,
     options: Mapping[str, Any] | None = None,
     tools: Tools = (),
-    day: datetime.date | None = None,
 ) -> str:
     """The text that the tokenizer's chat template makes of `messages` and `tools`, with `options` for the template.
 
-    `day` is what a template that writes today's date takes for today. Raises ModelError without a template, DataError
-    naming the row that the template refuses, RequestError for options that are not the template's.
+    Raises ModelError without a template, DataError naming the row that the template refuses, RequestError for options
+    that are not the template's.
     """
     try:
-        return _text(messages, tokenizer, tools, options, day, add_generation_prompt=generation_prompt)
+        return _text(messages, tokenizer, tools, options, add_generation_prompt=generation_prompt)
     except _RefusalError as error:
         raise DataError(place, f"the model's chat template refuses the row: {error}") from error
 
@@ -81,12 +93,38 @@ def render_request(request: ChatRequest, tokenizer: Tokenizer) -> str:
     return whole
 
 
-def writes_date(tokenizer: Tokenizer, options: Mapping[str, Any] | None = None) -> bool:
+def with_template(tokenizer: Any, template: str | Mapping[str, str]) -> Any:
+    """The tokenizer with another chat template; the one given keeps its own."""
+    if tokenizer.chat_template == template:
+        return tokenizer
+    other = copy.copy(tokenizer)
+    other.chat_template = template
+    return other
+
+
+def on_day(tokenizer: Any, day: datetime.date) -> Any:
+    """The tokenizer whose chat template takes `day`, at midnight, for now.
+
+    transformers gives templates a `strftime_now` of its own and no other function, so a macro of that name is put
+    before the template.
+    """
+    said = "".join(f" | replace({code!r}, {day.strftime(code)!r})" for code in _DATE_CODES)
+    # the line break behind the macro is its own: Jinja drops it (trim_blocks)
+    macro = "{% macro strftime_now(format) %}{{ format" + said + " }}{% endmacro %}\n"
+    template = tokenizer.chat_template
+    if isinstance(template, str):
+        return with_template(tokenizer, macro + template)
+    return with_template(tokenizer, {name: macro + text for name, text in template.items()})
+
+
+def writes_date(tokenizer: Any) -> bool:
     """Whether the chat template writes the day on which it is rendered."""
+    if not tokenizer.chat_template:
+        return False
     question, days = (Message("user", "a"),), (datetime.date(2000, 1, 1), datetime.date(2001, 2, 3))
     try:
         first, second = (
-            _text(question, tokenizer, (), options, day, add_generation_prompt=True) for day in days
+            _text(question, on_day(tokenizer, day), (), None, add_generation_prompt=True) for day in days
         )
     except _RefusalError:
         return False
@@ -98,7 +136,6 @@ def _text(
     tokenizer: Tokenizer,
     tools: Tools,
     options: Mapping[str, Any] | None,
-    day: datetime.date | None = None,
     *,
     add_generation_prompt: bool,
     continue_final_message: bool = False,
@@ -113,8 +150,6 @@ def _text(
         raise RequestError(
             f"the chat template is given {', '.join(sorted(own))} by us; leave it out of its options"
         )
-    given: dict[str, Any] = {} if day is None else {"strftime_now": day.strftime}
-    given |= options or {}
 
     def rendered(*, arguments_as_text: bool) -> str:
         return str(
@@ -124,7 +159,7 @@ def _text(
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
                 continue_final_message=continue_final_message,
-                **given,
+                **(options or {}),
             )
         )
 

@@ -19,7 +19,8 @@ class Sample:
     `place` is where the row stands, for messages to the user; `tools` are the functions that may be called;
     `question` is what is asked, where the last user message holds more than that (passages); `task` is what the row
     has the model do, where that stands by itself (an instruction with an input); `unread` are the filled fields of
-    the row that nothing has read, here and in the other kinds.
+    the row that nothing has read, here and in the other kinds; `plain` says that it is a text and its continuation,
+    which a model without a chat template learns one behind the other.
     """
 
     messages: tuple[Message, ...]
@@ -29,6 +30,7 @@ class Sample:
     question: str = ""
     task: str = ""
     unread: tuple[str, ...] = ()
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ class DataShowSettings(Settings):
     file: Path = Field(description=_ROWS_HELP)
     model: str = Field(description="model address, for its tokenizer and chat template")
     train_on: TrainOn = options.TRAIN_ON
+    template: str | None = options.TEMPLATE
     first: int = Field(1, ge=1, description="number of the first row to show")
     count: int = Field(3, ge=1, description="rows to show")
     prompt: PromptSettings = Field(default_factory=PromptSettings)
@@ -37,5 +38,6 @@ class DataCheckSettings(Settings):
         "", description="embedder address (minilm), to count kinds of task; default: not counted"
     )
     train_on: TrainOn = options.TRAIN_ON
+    template: str | None = options.TEMPLATE
     max_length: int = options.MAX_LENGTH
     prompt: PromptSettings = Field(default_factory=PromptSettings)

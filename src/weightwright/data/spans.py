@@ -6,7 +6,6 @@ of it. Where a template ends no turn (GLM's), the next role's mark is that token
 in this way is refused, never guessed, and so is one that leaves out a part of the row.
 """
 
-import datetime
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,8 +25,8 @@ _STAND_INS = ("\u2e28answer\u2e29", "\u2e26answer\u2e27")
 class Rendered:
     """A sample's text, and that of what it would be with something changed."""
 
-    def __init__(self, sample: Sample, tokenizer: Tokenizer, day: datetime.date | None = None) -> None:
-        self.sample, self._tokenizer, self._day = sample, tokenizer, day
+    def __init__(self, sample: Sample, tokenizer: Tokenizer) -> None:
+        self.sample, self._tokenizer = sample, tokenizer
         self.text = self.of(sample.messages)
 
     def of(self, messages: Sequence[Message], *, generation_prompt: bool = False) -> str:
@@ -43,7 +42,7 @@ class Rendered:
 
     def without_tools(self) -> str:
         """The sample where no tool may be called."""
-        return render(self.sample.messages, self._tokenizer, self.sample.place, day=self._day)
+        return render(self.sample.messages, self._tokenizer, self.sample.place)
 
     def with_message(self, messages: Sequence[Message], index: int, **changes: Any) -> str:
         """These messages with message `index` changed."""
@@ -72,7 +71,7 @@ class Rendered:
     def _render(self, messages: Sequence[Message], *, generation_prompt: bool) -> str:
         return render(
             messages, self._tokenizer, self.sample.place, generation_prompt=generation_prompt,
-            tools=self.sample.tools, day=self._day,
+            tools=self.sample.tools,
         )  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """A row as tokens, and which of them carry loss."""
 
-import datetime
 from dataclasses import dataclass
 
 from weightwright.data.render import render
@@ -9,6 +8,8 @@ from weightwright.data.spans import Rendered, answer_span, check_shown
 from weightwright.errors import ModelError, Place, TemplateError
 from weightwright.options import TrainOn
 from weightwright.ports import Tokenizer
+
+_NO_EOS = "this model's tokenizer has no end-of-text token, so no text would end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +29,22 @@ class Encoded:
         return sum(self.labelled[1:])
 
 
-def encode(
-    sample: Sample, tokenizer: Tokenizer, train_on: TrainOn = "answers", *, day: datetime.date | None = None
-) -> Encoded:
+def encode(sample: Sample, tokenizer: Tokenizer, train_on: TrainOn = "answers") -> Encoded:
     """Tokens of a sample with those labelled that `train_on` names.
 
     `answers`: every answer, each with its end-of-turn token; `last`: the last answer only; `all`:
-    every token. `day` is today for a template that writes the date. Raises ModelError when the template cannot be
-    followed, DataError for a row that it does not accept.
+    every token. Raises ModelError when the template cannot be followed, DataError for a row that it does not accept.
     """
-    whole = Rendered(sample, tokenizer, day)
+    if sample.plain and not tokenizer.chat_template:
+        return _continued(sample, tokenizer, everything=train_on == "all")
+    whole = Rendered(sample, tokenizer)
     check_shown(whole)
     if train_on == "all":
         spans = [(0, len(whole.text))]
     else:
         wanted = [i for i, answer in enumerate(sample.answers) if answer]
         spans = [answer_span(whole, i) for i in (wanted[-1:] if train_on == "last" else wanted)]
-    if not getattr(tokenizer, "is_fast", False):
-        raise ModelError(
-            "this model's tokenizer cannot tell which characters a token covers, so the labelled tokens "
-            "cannot be found; use a model with a fast tokenizer (tokenizer.json)"
-        )
+    _require_offsets(tokenizer)
     tokens = tokenizer(whole.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     labelled = tuple(
         any(start < span_end and end > span_start for span_start, span_end in spans)
@@ -57,13 +53,39 @@ def encode(
     return Encoded(tuple(tokens["input_ids"]), labelled, sample.place)
 
 
+def _continued(sample: Sample, tokenizer: Tokenizer, *, everything: bool) -> Encoded:
+    """A text and its continuation, as a model without a chat template is asked; the continuation is learnt, with EOS.
+
+    A token that holds the end of one and the beginning of the other is learnt.
+    """
+    prompt, completion = (message.content for message in sample.messages)
+    if tokenizer.eos_token_id is None:
+        raise TemplateError(sample.place, _NO_EOS)
+    _require_offsets(tokenizer)
+    tokens = tokenizer(prompt + completion, return_offsets_mapping=True, verbose=False)
+    ids = list(tokens["input_ids"])
+    labelled = [everything or end > len(prompt) for _, end in tokens["offset_mapping"]]
+    if ids[-1:] != [tokenizer.eos_token_id]:
+        ids, labelled = [*ids, tokenizer.eos_token_id], [*labelled, True]
+    labelled[-1] = True
+    return Encoded(tuple(ids), tuple(labelled), sample.place)
+
+
+def _require_offsets(tokenizer: Tokenizer) -> None:
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(
+            "this model's tokenizer cannot tell which characters a token covers, so the labelled tokens "
+            "cannot be found; use a model with a fast tokenizer (tokenizer.json)"
+        )
+
+
 def encode_text(text: str, place: Place, tokenizer: Tokenizer) -> Encoded:
     """A plain text as tokens that all carry loss: after BOS, where the tokenizer has one, and up to EOS.
 
     Raises ModelError for a tokenizer without an EOS token: the model would never learn to stop.
     """
     if tokenizer.eos_token_id is None:
-        raise TemplateError(place, "this model's tokenizer has no end-of-text token, so no text would end")
+        raise TemplateError(place, _NO_EOS)
     ids = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     whole = (*begin, *ids, tokenizer.eos_token_id)

@@ -232,9 +232,10 @@ class Engine:
 
     def _prepared(self, name: str, folder: Path) -> "Prepared":
         """Read an adapter and lay it out. Raises ModelError when it does not fit."""
+        from weightwright.data.render import with_template
         from weightwright.executor.lora import read_adapter
         from weightwright.weights.origin import differences
-        from weightwright.weights.templates import read_template, with_template
+        from weightwright.weights.templates import read_template
 
         base = f"{self._fingerprint} {self.parts.held}"
         prepared = self._bank.prepare(read_adapter(name, folder), base)

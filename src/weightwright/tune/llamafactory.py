@@ -7,6 +7,7 @@ What a file leaves out has LLaMA-Factory's default here, not ours, so that the r
 from pathlib import Path
 from typing import Any
 
+from weightwright.data.chat_templates import TEMPLATES
 from weightwright.tune import llamafactory_keys as keys
 from weightwright.tune.llamafactory_values import Reading, parsed
 from weightwright.tune.trainer_arguments import read_trainer_arguments
@@ -43,9 +44,12 @@ def _data(reading: Reading) -> None:
         listed = [name.strip() for name in names.split(",") if name.strip()]
         reading.settings[ours] = f"{folder}:{','.join(listed)}"
     template = reading.text("template")
-    if template is not None:
+    if template in TEMPLATES:
+        reading.settings["template"] = template
+    elif template is not None:
         reading.notes.append(f"template={template} is not used: the model's own chat template is, in training, chat "
-                             "and serving alike")  # fmt: skip
+                             f"and serving alike; for a model without one: --template {', '.join(TEMPLATES)} or a "
+                             "file")  # fmt: skip
 
 
 def _method(reading: Reading) -> None:

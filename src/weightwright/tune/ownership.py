@@ -1,5 +1,6 @@
 """Whose a folder is: a run goes on in its own, and never in another's."""
 
+import datetime
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,15 @@ from weightwright.errors import TuneError
 from weightwright.files import write_whole
 from weightwright.tune.rewards import parse_reward
 from weightwright.tune.settings import FREE_FIELDS, TuneSettings
+from weightwright.weights.templates import template_hash
 
 if TYPE_CHECKING:
     from weightwright.tune.loop import RunPlan
+    from weightwright.weights.load import Loaded
 
 _RUN_FILE = "run.json"
 _FILES = ("data", "eval_data", "mix_data")  # known by their content, wherever they stand
+_DAY = "template_day"  # of a chat template that writes the date
 
 
 def claim_folder(settings: TuneSettings, identity: dict[str, Any]) -> None:
@@ -25,7 +29,8 @@ def claim_folder(settings: TuneSettings, identity: dict[str, Any]) -> None:
     """
     file = settings.out / _RUN_FILE
     if file.is_file():
-        changed = _differences(_with_later_options(json.loads(file.read_text(encoding="utf-8"))), identity)
+        before = {_DAY: identity.get(_DAY)} | json.loads(file.read_text(encoding="utf-8"))
+        changed = _differences(_with_later_options(before), identity)
         if changed:
             raise TuneError(
                 f"{settings.out} holds a run with other settings ({changed}); "
@@ -87,7 +92,28 @@ def asked_of(settings: TuneSettings) -> dict[str, Any]:
     return values
 
 
-def identity_of(settings: TuneSettings, plan: "RunPlan", model_fingerprint: str) -> dict[str, Any]:
-    """All that the weights which come out depend on."""
-    found = {"model_fingerprint": model_fingerprint, "steps": plan.steps, "rows": len(plan.examples)}
+def today() -> datetime.date:
+    """The day as chat templates count it, in local time."""
+    return datetime.datetime.now().date()
+
+
+def first_day(folder: Path) -> datetime.date:
+    """The day on which the run in `folder` began; today where there is none."""
+    file = folder / _RUN_FILE
+    if not file.is_file():
+        return today()
+    noted = json.loads(file.read_text(encoding="utf-8")).get(_DAY)
+    # earlier versions did not note it
+    return datetime.date.fromisoformat(noted) if noted else datetime.date.fromtimestamp(file.stat().st_mtime)
+
+
+def identity_of(
+    settings: TuneSettings, plan: "RunPlan", loaded: "Loaded", day: datetime.date | None = None
+) -> dict[str, Any]:
+    """All that the weights which come out depend on; `day` is that of a chat template that writes the date."""
+    found = {"model_fingerprint": loaded.fingerprint, "steps": plan.steps, "rows": len(plan.examples)}
+    if settings.template is not None:
+        found["template_sha256"] = template_hash(loaded.tokenizer.chat_template)
+    if day is not None:
+        found[_DAY] = day.isoformat()
     return asked_of(settings) | found

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from weightwright.data.formats import Sample
-from weightwright.errors import Place
+from weightwright.errors import ModelError, Place
 from weightwright.files import as_path
 from weightwright.ports import Chat, ChatRequest, Embedder, Message, SamplingParams
 from weightwright.tune import held_out
@@ -77,13 +77,23 @@ def losses_by_kind(settings: TuneSettings, open_embedder: Callable[[str], Embedd
 def answers(
     chat: Chat, samples: Sequence[Sample], *, adapter: str | None = None, max_tokens: int = 128
 ) -> list[str]:
-    """The greedy answers to the last question of each row."""
+    """The greedy answers to the last question of each row.
+
+    A model without a chat template goes on with the question's text where the row is a text and its continuation; to
+    a conversation it has no answer ("").
+    """
     params = SamplingParams(temperature=0, max_tokens=max_tokens)
-    replies = [
-        chat.submit(ChatRequest(messages=_prompt(sample), adapter=adapter, params=params))
-        for sample in samples
-    ]
-    return [reply.result().completions[0].text for reply in replies]
+
+    def answered(requests: Sequence[ChatRequest]) -> list[str]:
+        replies = [chat.submit(replace(request, adapter=adapter, params=params)) for request in requests]
+        return [reply.result().completions[0].text for reply in replies]
+
+    try:
+        return answered([ChatRequest(messages=_prompt(sample)) for sample in samples])
+    except ModelError:  # no chat template
+        if not all(sample.plain for sample in samples):
+            return [""] * len(samples)
+        return answered([ChatRequest(prompt=sample.messages[0].content) for sample in samples])
 
 
 def side_by_side(samples: Sequence[Sample], before: Sequence[str], after: Sequence[str]) -> list[Preview]:

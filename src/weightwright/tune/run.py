@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from weightwright.data.chat_templates import chosen_template
 from weightwright.data.checks import words_of
 from weightwright.data.pack import step_count
+from weightwright.data.render import on_day, writes_date
 from weightwright.errors import TuneError
 from weightwright.files import write_whole
 from weightwright.machine import peak
@@ -34,7 +36,7 @@ from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.memory import check_rows, decide_checkpointing
 from weightwright.tune.objectives import OBJECTIVES, Likelihood
 from weightwright.tune.optimizer import optimizer_of
-from weightwright.tune.ownership import claim_folder, identity_of, require_same
+from weightwright.tune.ownership import claim_folder, first_day, identity_of, require_same
 from weightwright.tune.ranks import ProcessGroup, SingleProcess
 from weightwright.tune.rollout import Reward, Rollout, Sampler, Sampling, room
 from weightwright.tune.settings import TuneSettings
@@ -135,16 +137,20 @@ def _tune(
     if loaded is None or settings.method == "qlora" or settings.fsdp:  # held in 4 bits, or divided
         loaded = base_model(settings, ranks)
         give_back()  # what matrices took on their way
-    plan = plan_run(settings, samples, held_out, loaded)
+    if settings.template is not None:
+        loaded = replace(loaded, tokenizer=chosen_template(settings.template, loaded.tokenizer))
+    day = ranks.broadcast(lambda: first_day(settings.out)) if writes_date(loaded.tokenizer) else None
+    dated = loaded if day is None else replace(loaded, tokenizer=on_day(loaded.tokenizer, day))
+    plan = plan_run(settings, samples, held_out, dated)
     longest = max(len(row) for example in plan.examples for row in example.rows)
     if reward is not None:
         longest += settings.grpo.max_completion
     check_rows(loaded.path, settings, longest, ranks)
     decided, notes = decide_checkpointing(loaded.path, settings, longest, ranks)
-    asked = general.examples(loaded, map(words_of, samples)) if settings.general else ()
+    asked = general.examples(dated, map(words_of, samples)) if settings.general else ()
     plan = replace(plan, settings=decided, notes=(*mixed, *plan.notes, *notes), general=asked)
-    identity = ranks.broadcast(lambda: identity_of(settings, plan, loaded.fingerprint))
-    require_same(identity, identity_of(settings, plan, loaded.fingerprint))
+    identity = ranks.broadcast(lambda: identity_of(settings, plan, loaded, day))
+    require_same(identity, identity_of(settings, plan, loaded, day))
     finished = ranks.broadcast(lambda: _claimed(settings, identity))
     if finished is not None:
         return finished

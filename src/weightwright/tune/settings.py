@@ -110,6 +110,7 @@ class TuneSettings(Settings):
     desirable_weight: float = Field(1.0, gt=0, description="kto: weight of answers judged good")
     undesirable_weight: float = Field(1.0, gt=0, description="kto: weight of answers judged bad")
     train_on: TrainOn = options.TRAIN_ON
+    template: str | None = options.TEMPLATE
 
     rank: int = options.RANK
     alpha: float | None = options.ALPHA

@@ -1,6 +1,5 @@
 """Chat templates in a folder as transformers keeps them: one, or several by name."""
 
-import copy
 import hashlib
 import json
 from collections.abc import Mapping
@@ -68,12 +67,3 @@ def name_known_class(folder: Path) -> None:
         changed["additional_special_tokens"] = changed.pop("extra_special_tokens")
     if changed != config:
         file.write_text(json.dumps(changed, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def with_template(tokenizer: Any, template: Template) -> Any:
-    """The tokenizer with another chat template; the one given keeps its own."""
-    if tokenizer.chat_template == template:
-        return tokenizer
-    other = copy.copy(tokenizer)
-    other.chat_template = template
-    return other
