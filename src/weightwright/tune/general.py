@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weightwright.data.language import language_of
 from weightwright.data.sample import Sample
 from weightwright.data.template import encode
-from weightwright.errors import Place, TemplateError
+from weightwright.errors import DataError, ModelError, Place
 from weightwright.ports import Message
 from weightwright.stats.intervals import difference_interval
 from weightwright.tune.batch import Example
@@ -64,7 +64,7 @@ def examples(loaded: "Loaded", learnt: Iterable[str]) -> tuple[Example, ...]:
         sample = Sample(messages, (False, True), Place(FILE, number))
         try:
             encoded = encode(sample, loaded.tokenizer, "answers")
-        except TemplateError:
+        except (ModelError, DataError):  # no chat template, or one that does not show them
             return ()
         if len(encoded) <= loaded.context_tokens and encoded.labelled_tokens:
             found.append(Example((encoded,)))
