@@ -29,6 +29,7 @@ from weightwright.tune import dataset, events, general, loop, reference, save
 from weightwright.tune.adapt import Adapted, adapted
 from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import Example
+from weightwright.tune.card import card
 from weightwright.tune.diagnose import diagnose, diagnose_rewards, seen_before
 from weightwright.tune.distributed import joined
 from weightwright.tune.expected import expected_note
@@ -347,7 +348,9 @@ def draw(run: loop.Run) -> None:
 def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
     adapter, model = _save(run, whole, loaded)
     result = _result(run, adapter=adapter, model=model)
-    if run.ranks.is_first:
+    if run.ranks.is_first and (written := adapter or model):
+        settings, rows = run.plan.settings, len(run.plan.examples)
+        (written / "README.md").write_text(card(settings, result, loaded, rows), encoding="utf-8")
         write_whole(run.folder / _RESULT_FILE, json.dumps(result.to_json(), indent=2).encode())
     return result
 
