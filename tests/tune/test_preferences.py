@@ -70,7 +70,7 @@ def test_it_says_what_it_does_before_the_first_step(make, pairs):
         make(data=pairs, eval_data=pairs, objective="dpo", epochs=1), progress=lambda *told: said.append(told)
     )
     begun = [note for done, _, note in said if not done]
-    assert begun[-1] == "10 of 10 held-out rows read"
+    assert begun[-2:] == ["10 of 10 held-out rows read", "24 of 24 general questions read"]
     assert begun.count("the base model has read 20 of 20 rows") == 2  # those trained on, and those held out
 
 

@@ -221,7 +221,7 @@ def evaluate(run: Run) -> float:
     Each one's loss goes into the run's folder (see `held_out`).
     """
     examples = run.plan.eval_examples
-    losses, rewards = losses_of(run, run.objective, examples)
+    losses, rewards = losses_of(run, run.objective, examples, "held-out rows")
     if rewards:
         run.notes.preferred = sum(chosen > rejected for chosen, rejected in rewards), len(rewards)
     sizes = [run.objective.size(example) for example in examples]
@@ -231,9 +231,12 @@ def evaluate(run: Run) -> float:
 
 
 def losses_of(
-    run: Run, objective: Objective, examples: Sequence[Example]
+    run: Run, objective: Objective, examples: Sequence[Example], what: str
 ) -> tuple[list[float], list[tuple[float, float]]]:
-    """An objective's loss of each example, in their order, and the rewards of all pairs, without gradients."""
+    """An objective's loss of each example, in their order, and the rewards of all pairs, without gradients.
+
+    `what` they are is said on the way.
+    """
     numbers = {id(example): n for n, example in enumerate(examples)}
     losses: list[tuple[int, float]] = []
     rewards: list[tuple[float, float]] = []
@@ -247,7 +250,7 @@ def losses_of(
                 read += [numbers[id(example)] for example in batch.examples]
             losses += zip(read, objective.losses, strict=True)
             rewards += objective.rewards
-            run.say(f"{start + len(part):,} of {len(examples):,} held-out rows read")
+            run.say(f"{start + len(part):,} of {len(examples):,} {what} read")
     run.model.train()
     return [loss for _, loss in sorted(run.ranks.all_gather(losses))], run.ranks.all_gather(rewards)
 
@@ -313,7 +316,7 @@ def _evaluate_and_note(run: Run, log: Log) -> None:
 
 def _ask_general_questions(run: Run) -> None:
     if run.plan.general:
-        run.notes.general.append(losses_of(run, run.likelihood, run.plan.general)[0])
+        run.notes.general.append(losses_of(run, run.likelihood, run.plan.general, "general questions")[0])
 
 
 def _note_step(run: Run, loss: float, tokens: int, sampled: Mapping[str, float], seconds: float) -> None:
