@@ -85,7 +85,7 @@ GOOD = {"instruction": "a", "output": "b"}
             r"line 2: the text holds .\\ud83d., half of a surrogate",
         ),
         ([{**GOOD, "history": [["a"]]}], r"line 1: 'history' must be a list of \[question, answer\] pairs"),
-        ([{"prompt": "a"}], r"line 1: no known format has the fields prompt; pairs: .*messages: .*alpaca: "),
+        ([{"ask": "a"}], r"line 1: no known format has the fields ask; pairs: .*messages: .*alpaca: "),
         ([{"messages": []}], r"line 1: 'messages' must be a list of at least one"),
         ([{"messages": [{"role": "bot", "content": ""}]}], r"line 1, message 1: role 'bot' is not one of"),
         ([{"messages": [{"role": "user"}]}], r"line 1, message 1: field 'content' is missing"),

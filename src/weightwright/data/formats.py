@@ -27,7 +27,7 @@ B = TypeVar("B", Sample, Pair, Judged, Text)
 
 # the objectives of `tune` that a kind of rows fits, and what its rows hold
 OBJECTIVES: dict[Kind, tuple[str, ...]] = {
-    "conversations": ("sft", "grpo"),
+    "conversations": ("sft",),
     "pairs": ("dpo", "orpo", "simpo"),
     "judged": ("kto",),
     "texts": ("pretrain",),

@@ -190,9 +190,10 @@ class TuneSettings(Settings):
             return self
         if not self.reward:
             raise ValueError("objective=grpo needs a reward, such as reward=rewards.py:score")
-        if self.search:
+        if self.search or self.embedder:
+            given = "search" if self.search else "embedder"
             raise ValueError(
-                "search compares losses on held-out rows, and objective=grpo has none; leave it out"
+                f"{given} needs losses on held-out rows, and objective=grpo has none; leave it out"
             )
         if self.method != "lora" or self.fsdp:
             given = "fsdp" if self.fsdp else f"method={self.method}"
