@@ -150,7 +150,7 @@ def test_cut_answers_are_learnt_unless_masked(make, tmp_path):
         ({"method": "full"}, "objective=grpo trains an adapter in one process, not with method=full"),
         ({"reward": "rewards.py"}, "names no function; write rewards.py:FUNCTION"),
         ({"reward": "x*length:5"}, "'x' is no number to weigh it by"),
-        ({"search": "rank=4,8"}, "search needs losses on held-out rows"),
+        ({"search": ("rank=4,8",)}, "search needs losses on held-out rows"),
         ({"embedder": "minilm"}, "embedder needs losses on held-out rows"),
         ({"objective": "sft"}, "reward is for objective=grpo, not sft"),
     ],
