@@ -16,19 +16,26 @@ _AMD = "https://www.amd.com/en/products/accelerators/instinct/"
 class Accelerator:
     """Published peaks: products in TFLOP/s with f32 sums, memory in GB/s and GB (10⁹ bytes).
 
-    `bf16` is None where bf16 is not computed natively: f32 is taken there.
+    `bf16_tflops` is None where bf16 is not computed natively: f32 is taken there. `f32_tflops` is None where none
+    is published.
     """
 
     name: str
     bf16_tflops: float | None
-    f32_tflops: float
+    f32_tflops: float | None
     memory_gb_per_s: float
     memory_gb: float
     source: str
 
     def tflops(self, precision: str) -> float:
-        """The peak of products in `f32`, else in bf16 where there is one."""
-        return self.f32_tflops if precision == "f32" or self.bf16_tflops is None else self.bf16_tflops
+        """The peak in `f32`, else in bf16 where there is one. Raises SettingsError where none is published."""
+        peak = self.f32_tflops if precision == "f32" or self.bf16_tflops is None else self.bf16_tflops
+        if peak is None:
+            raise SettingsError(
+                f"accelerator={self.name}: no peak of f32 products is published; ask for another --precision, or "
+                "plan without --accelerator"
+            )
+        return peak
 
 
 _ALL = (
@@ -54,10 +61,9 @@ _ALL = (
     Accelerator("mi325x", 1307.4, 163.4, 6000, 256, f"{_AMD}mi300/mi325x.html"),
     Accelerator("mi300x", 1307.4, 163.4, 5300, 192, f"{_AMD}mi300/mi300x.html"),
     Accelerator("mi250x", 383, 47.9, 3277, 128, f"{_AMD}mi200/mi250x.html"),
-    Accelerator("gaudi-2", 432, 54, 2450, 96, "Intel Gaudi 2 white paper"),
-    Accelerator("gaudi-3", 1835, 229, 3700, 128, "Intel Gaudi 3 white paper"),
-    Accelerator("ascend-910b", 313, 78, 1600, 64, "an eighth of a Huawei Atlas 800T A2, in FP16; variants differ"),
-    Accelerator("ascend-910c", 752, 188, 3200, 128, "Huawei CloudMatrix384 (arXiv 2506.12708), both dies"),
+    Accelerator("gaudi-2", 432, None, 2450, 96, "Intel Gaudi 2 white paper"),
+    Accelerator("gaudi-3", 1835, None, 3700, 128, "Intel Gaudi 3 white paper"),
+    Accelerator("ascend-910c", 752, None, 3200, 128, "Huawei CloudMatrix384 (arXiv 2506.12708), both dies"),
 )  # fmt: skip
 _ALIASES = {
     "a100": "a100-80gb",
