@@ -72,7 +72,8 @@ def test_init_alone_lists_what_it_can_make(capsys, tmp_path: Path, monkeypatch) 
     monkeypatch.chdir(tmp_path)
     assert main(["init"]) == 0
     shown = capsys.readouterr().out
-    commands = [line.split("   ")[0] for line in shown.splitlines() if "NAME" not in line]
+    lines = [line for line in shown.splitlines() if "NAME" not in line]
+    commands = [line.split("   ")[0] for line in lines if not line.startswith(" ")]
     assert commands == [f"weightwright init {name}" for name in ("tune", "compare", "serve")]
     assert not list(tmp_path.iterdir())
     for command in commands:

@@ -32,7 +32,7 @@ def test_plan_prints_the_promised_json(capsys, tiny_model):
     found = json.loads(out)
     assert status == 0
     assert set(found) == {
-        "parameters", "trainable_parameters", "peak_bytes", "breakdown", "fits", "advice", "memory"
+        "parameters", "trainable_parameters", "peak_bytes", "breakdown", "fits", "advice", "memory", "time"
     }  # fmt: skip
     assert sum(found["breakdown"].values()) == found["peak_bytes"]
     assert found["fits"]
@@ -98,6 +98,7 @@ def test_what_is_wrong_is_one_clear_line(capsys, tiny_model, tmp_path, arguments
 def test_ctrl_c_writes_a_checkpoint_and_exits_130(tiny_model, rows, tmp_path):
     command = [sys.executable, "-m", "weightwright", "tune", "--model", str(tiny_model), "--data", str(rows)]
     options = ["--out", str(tmp_path / "run"), "--epochs", "100000", "--batch", "8"]
+    options += ["--save-every", "1000000"]  # no checkpoint but that of the interruption
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as child:
         assert child.stderr is not None
         assert any("tokens/s" in line for line in child.stderr)  # it is in the middle of its steps
