@@ -23,7 +23,8 @@ def advised(tiny_model, tmp_path_factory) -> Path:
 
 
 def test_fields_left_open_are_the_models_and_given_ones_the_requests(advised, serving):
-    with closing(open_offers(ServeSettings(model=str(advised), name="m"), silent)) as offers:
+    settings = ServeSettings(model=f"{advised}:f32", name="m")  # answers are compared: no rounding but f32's
+    with closing(open_offers(settings, silent)) as offers:
         params = offers.named("m").params
         assert (params.temperature, params.top_k, params.repetition_penalty) == (0.7, 1, 1.5)
         assert (params.top_p, params.max_tokens) == (1.0, None)

@@ -377,7 +377,7 @@ def _result(run: loop.Run, *, adapter: Path | None, model: Path | None) -> TuneR
         preferred=_preferred(notes.preferred),
         reward=_rewards(notes) if samples else None,
         notes=run.plan.notes,
-        train_s=round(run.notes.train_s, 1),
+        train_s=round(run.notes.train_s, 3),
         general=asked.data() if asked else None,
     )
 
