@@ -41,15 +41,16 @@ def show(settings: DataShowSettings) -> "FilePreview":
 
 
 def check(settings: DataCheckSettings) -> Inspection:
-    """All that can be found out about a file of rows. Raises DataError where not one row can be read."""
+    """All that can be found out about rows. Raises DataError where not one row can be read."""
     from weightwright.connect import open_embedder
+    from weightwright.data.catalogue import Source
     from weightwright.data.summary import check as checked
     from weightwright.plan.advice import lora_rank
 
     with closing(open_embedder(settings.embedder)) if settings.embedder else nullcontext() as embedder:
         summary = checked(
-            settings.file,
-            eval_path=settings.eval_data,
+            Source(settings.file),
+            eval_path=Source(settings.eval_data, held_out=True) if settings.eval_data else None,
             prompt=settings.prompt,
             encode=_encode(settings),
             embedder=embedder,

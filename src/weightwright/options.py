@@ -1,9 +1,10 @@
 """Words and fields that the settings of several parts share, each defined once: `plan` asks what `tune` will do."""
 
 import re
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
 Precision = Literal["auto", "f32", "bf16", "int8", "int4"]
@@ -47,6 +48,15 @@ def auto_or_flag(value: object) -> object:
         raise ValueError("expected auto, true or false") from error
 
 
+def one_or_several(given: object) -> object:
+    """A file, or several."""
+    return (given,) if isinstance(given, str | PurePath) else given
+
+
+_FILES = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+Files = Annotated[
+    tuple[Path, ...], BeforeValidator(one_or_several), Field(min_length=1), WithJsonSchema(_FILES)
+]
 Size = Annotated[str, BeforeValidator(checked_bytes)]
 AutoOrFlag = Annotated[bool | Literal["auto"], BeforeValidator(auto_or_flag)]
 

@@ -80,7 +80,7 @@ def test_tune_and_run_it_again(capsys, tiny_model, rows, tmp_path):
     ("arguments", "status", "message"),
     [
         (("--data", "absent.jsonl"), 1, "error: absent.jsonl does not exist\n"),
-        (("--data", "."), 1, "error: . is a directory; it must hold files of one kind"),
+        (("--data", "src/weightwright/cli"), 1, "is a directory without rows to read"),
         (("--rnak", 4), 2, "rnak"),
         ((), 2, "data is required"),
         (("--data", "x", "--fsdp"), 1, "error: fsdp=true needs several GPUs under torchrun"),

@@ -58,7 +58,11 @@ def test_zstandard_is_read_by_arrow(tmp_path):
         ("rows.zip", b"PK\x03\x04abc", "is an archive or a spreadsheet; unpack it"),
         ("rows.tar.gz", gzip.compress(LINE), "is an archive or a spreadsheet; unpack it"),
         ("table.xlsx", b"PK\x03\x04abc", "is an archive or a spreadsheet; unpack it, or save it as .csv"),
-        ("rows.arrow", b"ARROW1\xff\xff", r"is not UTF-8 text \(byte 6\) \(files are read that are .json, "),
+        (
+            "rows.feather",
+            b"ARROW1\xff\xff",
+            r"is not UTF-8 text \(byte 6\) \(files are read that are .json, ",
+        ),
     ],
 )
 def test_what_cannot_be_unpacked_is_one_clear_line(tmp_path, name: str, content: bytes, message: str):

@@ -249,6 +249,7 @@ def test_kinds_of_task_are_counted(tmp_path):
 def test_the_json_is_plain(faulty):
     found = json.loads(json.dumps(check(faulty, eval_path=faulty).to_json()))
     assert set(found) == {
+        "files", "left_out",
         "formats", "objectives", "rows", "broken", "lengths", "duplicates", "near_duplicates", "same_question",
         "placeholders", "eval", "languages", "kinds_of_task", "unread",
     }  # fmt: skip
@@ -273,4 +274,4 @@ def test_a_folder_of_several_kinds_is_for_no_objective(tmp_path):
     lines(tmp_path / "b.jsonl", {"prompt": "q", "chosen": "c", "rejected": "d"})
     found = check(tmp_path)
     assert (found.formats, found.objectives) == (("alpaca", "pairs"), ())
-    assert found.verdict[0].startswith("rows are of several kinds")
+    assert found.verdict[0].startswith("rows of several kinds")

@@ -28,9 +28,32 @@ def show(settings: DataShowSettings) -> Outcome:
 
 @verb(DataCheckSettings, section="data_check", positional=("file",))
 def check(settings: DataCheckSettings) -> Outcome:
-    """Check rows: lengths, duplicates, what stands in held-out rows too, broken rows, languages, kinds of task."""
+    """Check rows: lengths, duplicates, what stands in held-out rows too, broken rows, languages, kinds of task.
+
+    Of several files, or a folder, a table says what each holds, and what is left out.
+    """
     result = inspection.check(settings)
-    return Outcome(result.data(), "\n".join(_report(result.summary, [*_kinds(result), *result.notes])))
+    report = "\n".join(_report(result.summary, [*_kinds(result), *result.notes]))
+    return Outcome(result.data(), _with_files(result.summary, report))
+
+
+def _with_files(summary: "FileSummary", report: str) -> Any:
+    """The report under a table of the files, where there are several, or some are left out."""
+    if len(summary.files) < 2 and not summary.left_out:
+        return report
+    from rich.console import Group
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    from weightwright.data.folder import say_left_out
+
+    kinds = ("kinds",) if summary.kinds is not None else ()
+    counted = [Column(name, justify="right") for name in ("rows", *kinds, summary.lengths.unit)]
+    table = Table("file", "format", *counted, "problems")
+    for one in summary.files:
+        numbers = [n for n in (one.rows, one.task_kinds, one.length) if n is not None]
+        table.add_row(one.file, one.format or "–", *(f"{n:,}" for n in numbers), one.problems)
+    return Group(table, Text("\n".join([*say_left_out(summary.left_out), report])))
 
 
 def _kinds(result: "Inspection") -> list[str]:

@@ -63,7 +63,7 @@ def verb(
 ) -> Callable[[Callable[[S], Outcome | None]], Callable[..., None]]:
     """Make a command whose flags are the fields of `settings_type`.
 
-    `positional` names fields that may stand without a flag; a last one that is a tuple takes all the rest. `readers`
+    `positional` names fields that may stand without a flag; a last one that is a tuple takes the rest. `readers`
     are flags that take another program's settings.
     """
     readers = readers or {}
@@ -82,7 +82,7 @@ def verb(
                 if what is not None
             }
             flags = {names[name].path: value for name, value in given.items() if value is not None}
-            flags |= _positional_values(rest, positional, settings_type)
+            flags |= _positional_values(rest, positional)
             if common["device"] is not None:
                 devices = [leaf.path for leaf in leaves if leaf.path[-1] == "device"]
                 flags = dict.fromkeys(devices, common["device"]) | flags
@@ -104,16 +104,9 @@ def verb(
     return decorate
 
 
-def _positional_values(
-    values: tuple[Any, ...], names: Sequence[str], settings_type: type[BaseModel]
-) -> dict[tuple[str, ...], Any]:
-    """What stood without a flag, by the field it is for; a last field that is a tuple takes the rest."""
-    named: dict[tuple[str, ...], Any] = {
-        (name,): value for name, value in zip(names, values, strict=False) if value is not None
-    }
-    if names and values and get_origin(settings_type.model_fields[names[-1]].annotation) is tuple:
-        named[(names[-1],)] = values[len(names) - 1 :]
-    return named
+def _positional_values(values: tuple[Any, ...], names: Sequence[str]) -> dict[tuple[str, ...], Any]:
+    """What stood without a flag, by the field it is for."""
+    return {(name,): value for name, value in zip(names, values, strict=False) if value is not None}
 
 
 def show(outcome: Outcome, *, as_json: bool) -> None:
@@ -146,7 +139,7 @@ def _parameters(leaves: list[config.Leaf], positional: Sequence[str]) -> list[in
     tails = Counter(leaf.path[-1] for leaf in leaves)
     common = {parameter.name for parameter in _common_parameters()}
     by_name = {leaf.key: leaf for leaf in leaves}
-    parameters = [_positional(by_name[name], last=name == positional[-1]) for name in positional]
+    parameters = [_positional(by_name[name]) for name in positional]
     for leaf in leaves:
         if leaf.key in positional or leaf.key == "device":  # --device stands among the common flags
             continue
@@ -179,14 +172,9 @@ def _takes_several(leaf: config.Leaf) -> bool:
     return isinstance(extra, dict) and bool(extra.get("several"))
 
 
-def _positional(leaf: config.Leaf, *, last: bool) -> inspect.Parameter:
+def _positional(leaf: config.Leaf) -> inspect.Parameter:
     annotation = leaf.field.annotation
     help_text = Parameter(help=_help(leaf), show_default=False, negative_iterable="", group=ARGUMENTS)
-    if last and get_origin(annotation) is tuple:
-        kind = inspect.Parameter.VAR_POSITIONAL
-        return inspect.Parameter(
-            leaf.path[-1], kind, annotation=Annotated[get_args(annotation)[0], help_text]
-        )
     return inspect.Parameter(
         _identifier(leaf),
         inspect.Parameter.POSITIONAL_OR_KEYWORD,

@@ -11,10 +11,10 @@ import weightwright
 from weightwright.asking.answers import digest
 from weightwright.compare.keys import of_folder
 from weightwright.compare.settings import CompareSettings
+from weightwright.data.catalogue import Source, fingerprint
 from weightwright.errors import DataError, SettingsError
 from weightwright.files import write_whole
 from weightwright.home import home
-from weightwright.hub.weight_files import sha256_of
 from weightwright.ports import Progress
 from weightwright.tune.settings import TuneSettings
 
@@ -54,14 +54,14 @@ def ready_adapter(settings: CompareSettings, model_fingerprint: str, progress: P
 def tune_settings(settings: CompareSettings, model_fingerprint: str) -> TuneSettings:
     """The tuning run: the overrides over tune's own defaults, in a folder named by all that matters."""
     rows = settings.tune.data
-    if rows is None or not rows.is_file():
-        raise DataError(None, f"tune.data={rows} is not a file")
+    if rows is None:
+        raise SettingsError("tune.data is not given")
     overrides = settings.tune.model_dump(exclude_none=True, exclude={"data"})
     key = digest(
         [
             weightwright.__version__,
             model_fingerprint,
-            sha256_of(rows),
+            fingerprint(Source(rows)),
             overrides,
             settings.answer.prompt.model_dump(),
         ]

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from weightwright.compare.arms import ARMS, arm
 from weightwright.config import Settings, nearest, partial
 from weightwright.judge.settings import Metrics
+from weightwright.options import Files
 from weightwright.rag.settings import AnswerSettings, ChunkSettings
 from weightwright.tune.settings import TuneSettings
 
@@ -20,7 +21,7 @@ _TUNE_OPTIONS = (
 class TuneOverrides(partial(TuneSettings, _TUNE_OPTIONS)):  # type: ignore[misc] # made from tune's own fields
     """How the adapter is tuned: options of `weightwright tune`, by its names; left out: its defaults."""
 
-    data: Path | None = Field(None, description="rows to tune the adapter on (unless `adapter` is given)")
+    data: Files | None = Field(None, description="rows to tune the adapter on (unless `adapter` is given)")
 
 
 class CompareSettings(Settings):
@@ -92,6 +93,7 @@ class CompareSettings(Settings):
         def path(value: Path | None) -> Path | None:
             return None if value is None else folder / value.expanduser()
 
+        rows = self.tune.data and tuple(folder / one.expanduser() for one in self.tune.data)
         return self.model_copy(
             update={
                 "model": _address(self.model, folder),
@@ -101,7 +103,7 @@ class CompareSettings(Settings):
                 "out": path(self.out) if "out" in self.model_fields_set else self.out,
                 "documents": tuple(path(d) for d in self.documents),
                 "adapter": self._adapter_from(folder),
-                "tune": self.tune.model_copy(update={"data": path(self.tune.data)}),
+                "tune": self.tune.model_copy(update={"data": rows}),
             }
         )
 

@@ -4,6 +4,7 @@ __all__ = [
     "catalogue",
     "chat_templates",
     "checks",
+    "folder",
     "formats",
     "grounded",
     "kinds",

@@ -1,14 +1,15 @@
 """One row of each format: its fields as a conversation, a pair, a judged answer or a text."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from weightwright.data import grounded
 from weightwright.data.conversation import read_tools, read_turn, read_turns
 from weightwright.data.grounded import PromptSettings
 from weightwright.data.row import INFO_FILE, Row, is_filled
 from weightwright.data.sample import Built, Judged, Kind, Pair, Prompt, Sample, Text
-from weightwright.errors import DataError
+from weightwright.errors import DataError, Place
 from weightwright.ports import Message
 
 
@@ -49,6 +50,12 @@ def format_of(row: Row, *, judged: bool = False) -> Format:
             f"{known}; other names can be given in a {INFO_FILE}",
         )
     return layout
+
+
+def has_format(values: Mapping[str, Any]) -> bool:
+    """Whether an object has the fields of any format."""
+    row = Row(values, Place())
+    return any(one.fits(row, judged=True) for one in FORMATS)
 
 
 def _laid_out(row: Row) -> Format:

@@ -1,4 +1,4 @@
-"""Where rows are: a file, a folder, or data sets by name from LLaMA-Factory's `dataset_info.json`.
+"""Where rows are: files, folders, or data sets by name from LLaMA-Factory's `dataset_info.json`.
 
 `FOLDER:name` and `FOLDER:name1,name2` are data sets of the folder's `dataset_info.json`. What exists as it is written
 is always a path; only else does the last colon divide a folder from names, and the folder must hold that file.
@@ -18,8 +18,9 @@ import numpy as np
 
 from weightwright.config import nearest
 from weightwright.data.compressed import suffix_of
-from weightwright.data.files import files_in, read_file
 from weightwright.data.files import fingerprint as _fingerprint
+from weightwright.data.files import read_file
+from weightwright.data.folder import Files, LeftOut, files_in, held_out_split
 from weightwright.data.row import INFO_FILE, Formatting, Layout, OnBroken, Row, kind_of, stop
 from weightwright.errors import DataError, Place
 
@@ -50,6 +51,18 @@ _TAGS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Data addresses whose rows are read one after another; of folders `held_out` takes the splits held out."""
+
+    paths: tuple[Path, ...]
+    held_out: bool = False
+
+    def __str__(self) -> str:
+        first = ", ".join(map(str, self.paths[:3]))
+        return first if len(self.paths) <= 3 else f"{first} and {len(self.paths) - 3} more"
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """Rows of one file or one data set, all laid out alike."""
 
@@ -67,11 +80,28 @@ class _Entry:
     num_samples: int | None
 
 
-def read_tables(path: Path, broken: OnBroken = stop) -> list[Table]:
-    """All rows at a data address, file by file. Raises DataError where something cannot be read."""
-    entries = _entries(path)
-    if entries is None:
-        return [Table(str(file), tuple(read_file(file, broken=broken))) for file in _files(path)]
+def read_tables(where: Path | Source, broken: OnBroken = stop) -> list[Table]:
+    """All rows at data addresses, file by file. A file that cannot be read as a whole is `broken`, too."""
+    source = _source(where)
+    tables = []
+    for path in source.paths:
+        entries = _entries(path)
+        if entries is None:
+            tables += [_file_table(file, broken) for file in _files(path, source).read]
+        else:
+            tables += _named_tables(entries, broken)
+    return tables
+
+
+def _file_table(file: Path, broken: OnBroken) -> Table:
+    try:
+        return Table(str(file), tuple(read_file(file, broken=broken)))
+    except DataError as error:
+        broken(error)
+        return Table(str(file), ())
+
+
+def _named_tables(entries: list[_Entry], broken: OnBroken) -> list[Table]:
     tables = []
     for entry in entries:
         rows = [
@@ -84,22 +114,57 @@ def read_tables(path: Path, broken: OnBroken = stop) -> list[Table]:
     return tables
 
 
-def fingerprint(path: Path) -> str:
-    """A hash that changes with the rows at a data address, or with how they are read."""
-    entries = _entries(path)
-    if entries is None:
-        return _fingerprint(_files(path))
-    folder = _divide(path)[0]
-    return _fingerprint([folder / INFO_FILE, *(file for entry in entries for file in entry.files)])
+def left_out(where: Path | Source) -> tuple[LeftOut, ...]:
+    """The files that stand at data addresses and are not read. Raises DataError as reading does."""
+    source = _source(where)
+    return tuple(
+        one for path in source.paths if _entries(path) is None for one in _files(path, source).left_out
+    )
 
 
-def _files(path: Path) -> list[Path]:
+def named_splits(where: Path | Source) -> tuple[Path, ...]:
+    """Files of several that were named to learn from, and call themselves a split that is held out."""
+    source = _source(where)
+    if source.held_out or len(source.paths) < 2:
+        return ()
+    return tuple(path for path in source.paths if path.is_file() and held_out_split(Path(path.name)))
+
+
+def fingerprint(where: Path | Source) -> str:
+    """A hash that changes with the rows at data addresses, or with how they are read."""
+    source = _source(where)
+    files: list[Path] = []
+    for path in source.paths:
+        entries = _entries(path)
+        if entries is None:
+            files += _files(path, source).read
+        else:
+            files += [_divide(path)[0] / INFO_FILE, *(file for entry in entries for file in entry.files)]
+    return _fingerprint(files)
+
+
+def _source(where: Path | Source) -> Source:
+    return where if isinstance(where, Source) else Source((where,))
+
+
+def _files(path: Path, source: Source) -> Files:
+    if not path.exists():
+        raise DataError(path, "does not exist")
     if not path.is_dir():
-        return [path]
-    if (path / INFO_FILE).is_file():
-        names = ", ".join(sorted(_read_info(path)))
-        raise DataError(path, f"holds data sets by name; choose: {path}:NAME or {path}:NAME,NAME ({names})")
-    return files_in(path)
+        return Files((path,))
+    if (path / INFO_FILE).is_file() and (names := _names(_read_info(path))):
+        listed = ", ".join(names)
+        raise DataError(path, f"holds data sets by name; choose: {path}:NAME or {path}:NAME,NAME ({listed})")
+    return files_in(path, held_out=source.held_out)
+
+
+def _names(info: Mapping[str, Any]) -> list[str]:
+    """The data sets that a LLaMA-Factory's file names; none where it is the datasets library's own description."""
+    return sorted(
+        name
+        for name, entry in info.items()
+        if isinstance(entry, dict) and entry.keys() & {*_REMOTE, "file_name"}
+    )
 
 
 def _divide(path: Path) -> tuple[Path, str]:
@@ -167,7 +232,12 @@ def _entry_files(folder: Path, values: Mapping[str, Any], place: Place) -> tuple
     target = folder / file_name
     if not target.exists():
         raise DataError(place, f"its file {target} does not exist")
-    return tuple(files_in(target)) if target.is_dir() else (target,)
+    if not target.is_dir():
+        return (target,)
+    files = files_in(target)
+    for one in files.left_out:
+        _logger.warning(one)
+    return files.read
 
 
 def _layout(values: Mapping[str, Any], place: Place) -> Layout:

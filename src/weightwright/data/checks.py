@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from weightwright.data.build import Format
+from weightwright.data.catalogue import Source
 from weightwright.data.formats import read_parts
 from weightwright.data.grounded import PromptSettings
 from weightwright.data.language import tongue_of
@@ -34,11 +35,16 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The rows at a data address, and those that cannot be read."""
+    """The rows at data addresses, those that cannot be read, and each file's format."""
 
-    formats: tuple[Format, ...]
+    by_file: Mapping[str, Format]
     rows: tuple[Built, ...]
     problems: tuple[Problem, ...]
+
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """Each format once."""
+        return tuple(dict.fromkeys(self.by_file.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class Lengths:
     total: int
 
 
-def read_all(path: Path, prompt: PromptSettings | None = None) -> Checked:
+def read_all(where: Path | Source, prompt: PromptSettings | None = None) -> Checked:
     """Read every row; those that cannot be learnt from become problems.
 
     Raises DataError where there is no file, or no row is left.
@@ -74,16 +80,24 @@ def read_all(path: Path, prompt: PromptSettings | None = None) -> Checked:
     problems: list[Problem] = []
 
     def note(error: DataError) -> None:
-        problems.append(Problem(error.place or Place(str(path)), error.problem))
+        problems.append(Problem(error.place or Place(str(where)), error.problem))
 
-    parts = read_parts(path, prompt, note)
+    parts = read_parts(where, prompt, note)
     rows = [row for part in parts for row in part.rows]
+    by_file = {row.place.file: part.format for part in parts for row in part.rows}
     if not rows:
+        if len(problems) == 1:
+            raise DataError(_subject(problems[0].place), problems[0].problem)
         first = f", the first: {problems[0].place}: {problems[0].problem}" if problems else ""
         raise DataError(
-            Place(str(path)), f"not one row can be learnt from ({len(problems)} are wrong{first})"
+            Place(str(where)), f"not one row can be learnt from ({len(problems)} are wrong{first})"
         )
-    return Checked(tuple(dict.fromkeys(part.format for part in parts)), tuple(rows), in_order(problems))
+    return Checked(by_file, tuple(rows), in_order(problems))
+
+
+def _subject(place: Place) -> Place | str:
+    """A file as a whole is the subject of a sentence."""
+    return place.file if place == Place(place.file) else place
 
 
 def in_order(problems: Sequence[Problem]) -> tuple[Problem, ...]:

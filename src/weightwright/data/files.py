@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from weightwright.data.compressed import open_data, suffix_of
+from weightwright.data.folder import SUFFIXES
+from weightwright.data.jsonobjects import spread_objects
 from weightwright.data.jsontext import TOO_DEEP, json_problem
-from weightwright.data.row import INFO_FILE, PLAIN, Layout, OnBroken, Row, kind_of, stop
+from weightwright.data.row import PLAIN, Layout, OnBroken, Row, kind_of, stop
 from weightwright.errors import DataError, Place
 from weightwright.extras import require
 
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt")
 _LABELS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -67,20 +68,6 @@ def _wrong(value: Any) -> str:
     return ""
 
 
-def files_in(folder: Path) -> list[Path]:
-    """The data files of a folder, by name. Raises DataError where there is none, or there are several kinds."""
-    files = [one for one in sorted(folder.iterdir()) if one.is_file() and not _beside(one)]
-    kinds = sorted({suffix_of(one) for one in files})
-    if len(kinds) != 1 or kinds[0] not in SUFFIXES:
-        listed = ", ".join(kind or "(no suffix)" for kind in kinds) or "no file"
-        raise DataError(
-            folder,
-            f"is a directory; it must hold files of one kind ({', '.join(SUFFIXES)}), found {listed}; "
-            "give one file, or a folder with nothing else in it",
-        )
-    return files
-
-
 def fingerprint(paths: list[Path]) -> str:
     """A hash of the files' content, in order: the same rows, the same fingerprint."""
     if len(paths) == 1:
@@ -89,16 +76,10 @@ def fingerprint(paths: list[Path]) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def _beside(path: Path) -> bool:
-    """What stands beside data files without being one."""
-    name = path.name.upper()
-    return name.startswith((".", "README", "LICENSE", "LICENCE")) or path.name == INFO_FILE
-
-
 def _values(path: Path, broken: OnBroken, text_lines: bool) -> Iterator[tuple[Place, Any]]:
     suffix = suffix_of(path)
-    if suffix == ".parquet":
-        yield from _parquet(path)
+    if suffix in (".parquet", ".arrow"):
+        yield from _parquet(path) if suffix == ".parquet" else _arrow(path)
         return
     # csv ends its lines itself; else only a line feed ends one
     with _decoded(path, newline="\n" if suffix not in (".csv", ".tsv", ".txt") else "") as file:
@@ -114,13 +95,19 @@ def _values(path: Path, broken: OnBroken, text_lines: bool) -> Iterator[tuple[Pl
 def _decoded(path: Path, newline: str) -> Iterator[TextIO]:
     """The file as text, unpacked; its lines are read one by one."""
     try:
-        with open_data(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline=newline) as file:
+        with open_data(path) as raw, io.TextIOWrapper(raw, encoding=_encoding(path), newline=newline) as file:
             yield file
     except UnicodeDecodeError as error:
         known = "" if suffix_of(path) in SUFFIXES else f" (files are read that are {', '.join(SUFFIXES)})"
         raise DataError(
             path, f"is not UTF-8 text (byte {_first_wrong(path)}){known}; save it as UTF-8 and try again"
         ) from error
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8, or UTF-16 where a byte order mark says so."""
+    with open_data(path) as file:
+        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
 def _first_wrong(path: Path) -> int:
@@ -143,10 +130,18 @@ def _json(path: Path, file: TextIO, broken: OnBroken) -> Iterator[tuple[Place, A
     number, line = next(((number, line) for number, line in lines if line.strip()), (0, ""))
     if not number:
         raise _empty(path)
-    if line.lstrip().startswith("["):
+    begins = line.lstrip()[:1]
+    if begins == "{" and (spread := _spread(path)) is not None:
+        yield from spread
+    elif begins == "[":
         yield from _json_list(path, "\n" * (number - 1) + line + file.read())
     else:
         yield from _json_lines(path, chain([(number, line)], lines), broken)
+
+
+def _spread(path: Path) -> list[tuple[Place, Any]] | None:
+    with _decoded(path, newline="\n") as file:
+        return spread_objects(path, file)
 
 
 def _json_list(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
@@ -258,6 +253,25 @@ def _parquet(path: Path) -> Iterator[tuple[Place, Any]]:
                     yield Place(str(path), row=number), {key: _own(one) for key, one in value.items()}
     except (arrow.ArrowException, OSError) as error:
         raise DataError(path, f"is not a Parquet file that can be read: {error}") from error
+
+
+def _arrow(path: Path) -> Iterator[tuple[Place, Any]]:
+    """The rows of a file as the datasets library saves them (`save_to_disk`)."""
+    arrow, ipc = require("pyarrow", extra="parquet"), require("pyarrow.ipc", extra="parquet")
+    number = 0
+    try:
+        with path.open("rb") as file:
+            begins = file.read(6)
+            file.seek(0)
+            stream = begins != b"ARROW1"
+            reader = ipc.open_stream(file) if stream else ipc.open_file(file)
+            batches = reader if stream else map(reader.get_batch, range(reader.num_record_batches))
+            for batch in batches:
+                for value in batch.to_pylist(maps_as_pydicts="strict"):
+                    number += 1
+                    yield Place(str(path), row=number), {key: _own(one) for key, one in value.items()}
+    except (arrow.ArrowException, OSError) as error:
+        raise DataError(path, f"is not an Arrow file that can be read: {error}") from error
 
 
 def _own(value: Any) -> Any:

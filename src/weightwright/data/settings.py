@@ -1,23 +1,22 @@
 """The options of `data show` and `data check`."""
 
-from pathlib import Path
-
 from pydantic import Field
 
 from weightwright import options
 from weightwright.config import Settings
 from weightwright.data.grounded import PromptSettings
-from weightwright.options import TrainOn
+from weightwright.options import Files, TrainOn
 
 _ROWS_HELP = (
-    "rows: .json, .jsonl, .csv, .parquet or .txt, a folder of them, or FOLDER:NAME of a dataset_info.json"
+    "rows: files (.json, .jsonl, .csv, .parquet, .txt, …), folders of them, or FOLDER:NAME of a "
+    "dataset_info.json"
 )
 
 
 class DataShowSettings(Settings):
     """Which rows to show, as which model will read them."""
 
-    file: Path = Field(description=_ROWS_HELP)
+    file: Files = Field(description=_ROWS_HELP)
     model: str = Field(description="model address, for its tokenizer and chat template")
     train_on: TrainOn = options.TRAIN_ON
     template: str | None = options.TEMPLATE
@@ -29,11 +28,11 @@ class DataShowSettings(Settings):
 class DataCheckSettings(Settings):
     """Which rows to check, and what for."""
 
-    file: Path = Field(description=_ROWS_HELP)
+    file: Files = Field(description=_ROWS_HELP)
     model: str = Field(
         "", description="model address, to count tokens as it will read them; default: characters"
     )
-    eval_data: Path | None = Field(None, description="rows held out, to be sought among the others")
+    eval_data: Files | None = Field(None, description="rows held out, to be sought among the others")
     embedder: str = Field(
         "", description="embedder address (minilm), to count kinds of task; default: not counted"
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from weightwright.data.catalogue import Source
 from weightwright.data.formats import read_parts
 from weightwright.data.sample import Judged
 from weightwright.data.settings import DataShowSettings
@@ -58,7 +59,7 @@ def show(settings: DataShowSettings, tokenizer: Tokenizer) -> FilePreview:
 
     Raises DataError with the row's place.
     """
-    rows = [row for part in read_parts(settings.file, settings.prompt) for row in part.rows]
+    rows = [row for part in read_parts(Source(settings.file), settings.prompt) for row in part.rows]
     each = [encode_row(row, tokenizer, settings.train_on) for row in rows]
     encoded = [one for row in each for one in row]
     window = slice(settings.first - 1, settings.first - 1 + settings.count)

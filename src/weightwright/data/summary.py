@@ -1,16 +1,19 @@
-"""One data file checked: all that `data check` finds out, as one result."""
+"""Data files checked: all that `data check` finds out, as one result."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from weightwright.data import checks
+from weightwright.data.catalogue import Source, left_out
 from weightwright.data.checks import Alike, Lengths, Problem
-from weightwright.data.formats import OBJECTIVES
+from weightwright.data.folder import LeftOut
+from weightwright.data.formats import objectives_of, say_kinds
 from weightwright.data.grounded import PromptSettings
 from weightwright.data.kinds import Kinds, kinds_of
-from weightwright.data.sample import Built, Prompt
+from weightwright.data.sample import Built, Kind, Prompt
 from weightwright.data.template import Encoded
 from weightwright.errors import Place
 from weightwright.ports import Embedder
@@ -40,9 +43,34 @@ class HeldOut:
 
 
 @dataclass(frozen=True, slots=True)
-class FileSummary:
-    """What was found out about a file; `over_max_length`, `unlabelled` and `labelled_tokens` need a model."""
+class OneFile:
+    """One of the files: its rows, their length together, the groups of task that they are of, what is wrong.
 
+    `task_kinds` is None where they are not counted; `kind` is None, and `format` "", where no row could be read.
+    """
+
+    file: str
+    format: str
+    kind: Kind | None
+    rows: int
+    length: int
+    task_kinds: int | None
+    broken: int
+    repeats: int
+
+    @property
+    def problems(self) -> str:
+        """What is wrong, in words; "" where nothing is."""
+        found = [f"{self.broken} broken"] if self.broken else []
+        return ", ".join([*found, *([f"{self.repeats} repeated"] if self.repeats else [])])
+
+
+@dataclass(frozen=True, slots=True)
+class FileSummary:
+    """What was found out about rows; `over_max_length`, `unlabelled` and `labelled_tokens` need a model."""
+
+    files: tuple[OneFile, ...]
+    left_out: tuple[LeftOut, ...]
     formats: tuple[str, ...]
     objectives: tuple[str, ...]
     rows: int
@@ -76,6 +104,8 @@ class FileSummary:
                 "rows_sampled": self.kinds.sampled,
             }
         return {
+            "files": [asdict(one) for one in self.files],
+            "left_out": [one.to_json() for one in self.left_out],
             "formats": list(self.formats),
             "objectives": list(self.objectives),
             "rows": self.rows,
@@ -117,9 +147,7 @@ class FileSummary:
         ]
         lines = []
         if not self.objectives:
-            lines.append(
-                "rows are of several kinds, which no --objective reads together: divide them into files"
-            )
+            lines.append(say_kinds([(one.file, one.kind) for one in self.files if one.kind is not None]))
         lines += [f"rows {what}: {len(rows)}; {then}" for rows, what, then in said if rows]
         if self.unread:
             lines.append(checks.say_unread(self.unread))
@@ -137,20 +165,20 @@ class FileSummary:
 
 
 def check(
-    path: Path,
+    where: Path | Source,
     *,
-    eval_path: Path | None = None,
+    eval_path: Path | Source | None = None,
     prompt: PromptSettings | None = None,
     encode: Encode | None = None,
     embedder: Embedder | None = None,
     max_length: int = 2048,
 ) -> FileSummary:
-    """Look at every row of a file, and at what of it stands in a held-out file too.
+    """Look at every row of files, and at what of them stands in held-out files too.
 
     `encode` makes a row tokens as a model will read it; without it lengths are in characters. `embedder` tells kinds
     of task apart; without it they are not counted. Raises DataError where not one row can be read.
     """
-    read = checks.read_all(path, prompt)
+    read = checks.read_all(where, prompt)
     rows, broken = read.rows, read.problems
     encoded: list[Encoded] = []
     if encode is not None:
@@ -160,9 +188,12 @@ def check(
     tasks = [checks.task_of(row) for row in rows]
     kinds = None if embedder is None else kinds_of(tasks, embedder)
     asked_only = all(isinstance(row, Prompt) for row in rows)
+    repeated = tuple(checks.duplicates(rows))
     return FileSummary(
+        files=_by_file(read, broken, repeated, encoded, kinds),
+        left_out=left_out(where),
         formats=tuple(one.name for one in read.formats),
-        objectives=OBJECTIVES[read.formats[0].kind] if len({one.kind for one in read.formats}) == 1 else (),
+        objectives=objectives_of(one.kind for one in read.formats),
         rows=len(rows),
         broken=checks.in_order(broken),
         unread=checks.unread(rows),
@@ -173,7 +204,7 @@ def check(
         unlabelled=tuple(one.place for one in encoded if not (one.labelled_tokens or asked_only))
         if encode
         else None,
-        duplicates=tuple(checks.duplicates(rows)),
+        duplicates=repeated,
         near_duplicates=tuple(checks.near(rows)),
         same_question=tuple(checks.same_question(rows)),
         placeholders=tuple(checks.unfilled(rows)),
@@ -182,6 +213,36 @@ def check(
         kinds=kinds,
         examples=tuple(tasks[i] for i in kinds.middles) if kinds else (),
     )
+
+
+def _by_file(
+    read: checks.Checked,
+    broken: Sequence[Problem],
+    repeated: Sequence[Alike],
+    encoded: Sequence[Encoded],
+    kinds: Kinds | None,
+) -> tuple[OneFile, ...]:
+    """The files in the order of their rows; lengths in characters where nothing is encoded."""
+    rows = Counter(row.place.file for row in read.rows)
+    wrong, again = (Counter(one.place.file for one in of) for of in (broken, repeated))
+    sizes = [(one.place.file, len(one)) for one in encoded] or [
+        (row.place.file, len(checks.words_of(row))) for row in read.rows
+    ]
+    lengths: Counter[str] = Counter()
+    for file, size in sizes:
+        lengths[file] += size
+    tasks = Counter(
+        file
+        for members in (kinds.members if kinds else ())
+        for file in {read.rows[n].place.file for n in members}
+    )
+    files = []
+    for file in dict.fromkeys([*rows, *wrong]):
+        known = read.by_file.get(file)
+        name, kind = (known.name, known.kind) if known else ("", None)
+        counted = tasks[file] if kinds else None
+        files.append(OneFile(file, name, kind, rows[file], lengths[file], counted, wrong[file], again[file]))
+    return tuple(files)
 
 
 def _held_out(rows: Sequence[Built], held_out: checks.Checked) -> HeldOut:

@@ -11,6 +11,7 @@ from weightwright.machine.accelerators import accelerator
 from weightwright.options import (
     AutoOrFlag,
     Device,
+    Files,
     KvPrecision,
     Objective,
     Optimizer,
@@ -69,10 +70,10 @@ class PlanSettings(Settings):
     gradient_checkpointing: AutoOrFlag = options.GRADIENT_CHECKPOINTING
     train_on: TrainOn = options.TRAIN_ON
     rows: int | None = Field(None, ge=1, description="training: how many rows there are")
-    data: Path | None = Field(
+    data: Files | None = Field(
         None, description="training: the rows themselves; their real lengths are counted"
     )
-    eval_data: Path | None = Field(None, description="training: rows held out")
+    eval_data: Files | None = Field(None, description="training: rows held out")
     task_kinds: int = Field(
         1, ge=1, description="training: how many kinds of task the rows hold; decides the rank"
     )

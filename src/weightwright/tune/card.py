@@ -42,7 +42,7 @@ def card(settings: TuneSettings, result: "TuneResult", loaded: "Loaded", rows: i
 
 # {base}: {kind}
 
-Tuned with weightwright from `{base}` on {rows:,} rows of `{settings.data.name}`, {result.steps:,} steps.
+Tuned with weightwright from `{base}` on {rows:,} rows of {_files(settings)}, {result.steps:,} steps.
 
 {losses}
 
@@ -55,6 +55,12 @@ Hashes:
 - base model: `{loaded.fingerprint}`
 {hashes}
 """
+
+
+def _files(settings: TuneSettings) -> str:
+    """The names of the files and folders that rows are from."""
+    names = [f"`{path.name}`" for path in settings.data]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _head(settings: TuneSettings, loaded: "Loaded") -> dict[str, Any]:

@@ -1,13 +1,16 @@
 """From a data file to the examples of a run: read by objective, encoded, held to the length limit."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightwright.data import formats
+from weightwright.data.catalogue import Source, left_out, named_splits
 from weightwright.data.checks import say_unread, unfilled, unread
+from weightwright.data.folder import say_left_out, split_of
 from weightwright.data.formats import Prompt, Sample
 from weightwright.data.pack import fit
 from weightwright.data.template import Encoded, encode, encode_prompt, encode_text
@@ -21,8 +24,18 @@ if TYPE_CHECKING:
     from weightwright.weights.load import Loaded
 
 
-def read(settings: TuneSettings, file: Path) -> list[Any]:
-    """All rows of a file as the objective needs them. Raises DataError, also for a file of another kind."""
+def learnt(settings: TuneSettings) -> Source:
+    """Where the rows to learn from are."""
+    return Source(settings.data)
+
+
+def held_out(settings: TuneSettings) -> Source | None:
+    """Where the rows held out are; None where there are none."""
+    return None if settings.eval_data is None else Source(settings.eval_data, held_out=True)
+
+
+def read(settings: TuneSettings, file: Source) -> list[Any]:
+    """All rows of files as the objective needs them. Raises DataError, also for a file of another kind."""
     kind = OBJECTIVES[settings.objective].rows
     if kind == "pairs":
         return list(formats.read_pairs(file, settings.prompt))
@@ -30,7 +43,7 @@ def read(settings: TuneSettings, file: Path) -> list[Any]:
         judged = formats.read_judged(file, settings.prompt)
         if len(judged) < 2:
             raise DataError(
-                file, "has one row; objective=kto compares each with another row's answer: give more"
+                str(file), "has one row; objective=kto compares each with another row's answer: give more"
             )
         return list(judged)
     if kind == "texts":
@@ -41,21 +54,33 @@ def read(settings: TuneSettings, file: Path) -> list[Any]:
 
 
 def to_learn(settings: TuneSettings) -> tuple[list[Any], tuple[str, ...]]:
-    """The rows of `data` with those of `mix_data` that the share asks for, and what the user should know of these."""
-    rows = read(settings, settings.data)
+    """The rows of `data` with those of `mix_data` that the share asks for, and what the user should know of them."""
+    rows = read(settings, learnt(settings))
+    notes = tuple(_about_files(rows, learnt(settings)))
     if settings.mix_data is None:
-        return rows, ()
-    general = read(settings, settings.mix_data)
+        return rows, notes
+    mixed = Source(settings.mix_data)
+    general = read(settings, mixed)
     wanted = round(len(rows) * settings.mix_share / (1 - settings.mix_share))
     drawn = sorted(random.Random(settings.seed).sample(range(len(general)), min(wanted, len(general))))
-    note = f"{settings.mix_data}: {len(drawn)} of {len(general)} rows mixed in"
+    note = f"{mixed}: {len(drawn)} of {len(general)} rows mixed in"
     if len(drawn) < wanted:
         note += f", {len(drawn) / (len(rows) + len(drawn)):.1%} of all, where {settings.mix_share:.1%} were asked for"
-    return [*rows, *(general[n] for n in drawn)], (note,)
+    return [*rows, *(general[n] for n in drawn)], (*notes, note)
+
+
+def _about_files(rows: Sequence[Any], source: Source) -> Iterator[str]:
+    """Which files the rows are from, where there are several, and which are left out."""
+    counts = Counter(row.place.file for row in rows)
+    if len(counts) > 1:
+        yield f"{len(rows)} rows: " + ", ".join(f"{file} {count}" for file, count in counts.items())
+    for file in named_splits(source):
+        yield f"{file} calls itself a {split_of(Path(file.name))} split, and is learnt from, as it was named"
+    yield from say_left_out(left_out(source))
 
 
 def to_examples(
-    rows: Sequence[Any], loaded: "Loaded", settings: TuneSettings, file: Path
+    rows: Sequence[Any], loaded: "Loaded", settings: TuneSettings, file: Source
 ) -> tuple[tuple[Example, ...], tuple[str, ...]]:
     """Rows of `read` as tokens within the length limit, and what the user should know of them.
 
@@ -97,7 +122,7 @@ def _about(rows: Sequence[Any], settings: TuneSettings) -> Iterator[str]:
 
 
 def _prompts(
-    rows: Sequence[Prompt], loaded: "Loaded", settings: TuneSettings, file: Path, limit: int
+    rows: Sequence[Prompt], loaded: "Loaded", settings: TuneSettings, file: Source, limit: int
 ) -> tuple[tuple[Example, ...], tuple[str, ...]]:
     """Prompts that leave room for an answer within `limit` tokens; longer ones are refused, or dropped."""
     room = limit - settings.grpo.max_completion
@@ -116,7 +141,7 @@ def _prompts(
     if settings.too_long == "error" or not kept:
         longest = max((example.rows[0] for example in examples), key=len)
         raise DataError(
-            file,
+            str(file),
             f"{said} (the longest, {longest.place}, has {len(longest)}), which max_length={limit} leaves beside "
             f"max_completion={settings.grpo.max_completion}; raise --max-length, lower --max-completion, or choose "
             "--too-long drop",

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from weightwright.data.catalogue import left_out
+from weightwright.data.folder import say_left_out
 from weightwright.data.pack import fit
 from weightwright.errors import TuneError
 from weightwright.plan.layout import Rows
 from weightwright.plan.settings import PlanSettings
 from weightwright.tune.batch import Example
-from weightwright.tune.dataset import encoded, read
+from weightwright.tune.dataset import encoded, held_out, learnt, read
 from weightwright.tune.settings import TuneSettings
 from weightwright.weights.load import load_tokenizer
 
@@ -32,16 +34,17 @@ def planned_rows(settings: PlanSettings) -> tuple[Rows | None, Rows | None, tupl
     asked = TuneSettings(
         model=settings.model,
         data=settings.data,
+        eval_data=settings.eval_data,
         out=Path(),
         objective=settings.objective,
         train_on=settings.train_on,
     )
-    files = [file for file in (settings.data, settings.eval_data) if file is not None]
+    files = [file for file in (learnt(asked), held_out(asked)) if file is not None]
     samples = [read(asked, file) for file in files]
     model = Path(settings.model)
     tokenizer = load_tokenizer(str(model.parent.absolute()) if model.suffix == ".json" else settings.model)
     kept: list[Rows] = []
-    notes: tuple[str, ...] = ()
+    notes = tuple(say_left_out(left_out(learnt(asked))))
     for file, rows in zip(files, samples, strict=True):
         examples, longer = _cut(encoded(rows, tokenizer, asked), settings.max_length)
         if not examples:

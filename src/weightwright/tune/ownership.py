@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightwright import config
-from weightwright.data.catalogue import fingerprint
+from weightwright.data.catalogue import Source, fingerprint
 from weightwright.errors import TuneError
 from weightwright.files import write_whole
 from weightwright.tune.rewards import parse_reward
@@ -83,9 +83,9 @@ def asked_of(settings: TuneSettings) -> dict[str, Any]:
     """The options that change the weights which come out, and the content of the files."""
     values = _options(settings)
     for name in _FILES:
-        file = getattr(settings, name)
-        if file is not None:
-            values[f"{name}_sha256"] = fingerprint(file)
+        files = getattr(settings, name)
+        if files is not None:
+            values[f"{name}_sha256"] = fingerprint(Source(files, held_out=name == "eval_data"))
     for reward in map(parse_reward, settings.reward):
         if reward.file is not None:
             values[f"{reward.file}_sha256"] = fingerprint(reward.file)

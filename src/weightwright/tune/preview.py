@@ -46,11 +46,12 @@ class Preview:
 
 def before_and_after(result: "TuneResult", settings: TuneSettings, open_chat: OpenChat) -> list[Preview]:
     """What the model says to a few held-out rows, without and with what was learnt; none where none are held out."""
-    if not settings.show or settings.eval_data is None or settings.objective == "pretrain":
-        return []
     from weightwright.tune import dataset
 
-    read = dataset.read(settings, settings.eval_data)[: settings.show]
+    apart = dataset.held_out(settings)
+    if not settings.show or apart is None or settings.objective == "pretrain":
+        return []
+    read = dataset.read(settings, apart)[: settings.show]
     samples = [getattr(row, "chosen", getattr(row, "sample", row)) for row in read]
     adapters = {"tuned": result.adapter} if result.adapter else None
     with closing(open_chat(settings.model, adapters=adapters)) as chat:
@@ -64,12 +65,13 @@ def before_and_after(result: "TuneResult", settings: TuneSettings, open_chat: Op
 
 def losses_by_kind(settings: TuneSettings, open_embedder: Callable[[str], Embedder]) -> list[KindLoss]:
     """Held-out losses by kind of task; none where no embedder is named or no rows are held out."""
-    if not settings.embedder or settings.eval_data is None:
-        return []
     from weightwright.data.checks import task_of
     from weightwright.tune import dataset
 
-    tasks = {str(row.place): task_of(row) for row in dataset.read(settings, settings.eval_data)}
+    apart = dataset.held_out(settings)
+    if not settings.embedder or apart is None:
+        return []
+    tasks = {str(row.place): task_of(row) for row in dataset.read(settings, apart)}
     with closing(open_embedder(settings.embedder)) as embedder:
         return held_out.by_kind(held_out.read(settings.out), tasks, embedder)
 

@@ -134,7 +134,8 @@ def _tune(
 ) -> TuneResult:
     reward = _reward(settings, sampling)
     samples, mixed = dataset.to_learn(settings)
-    held_out = dataset.read(settings, settings.eval_data) if settings.eval_data else []
+    apart = dataset.held_out(settings)
+    held_out = [] if apart is None else dataset.read(settings, apart)
     if loaded is None or settings.method == "qlora" or settings.fsdp:  # held in 4 bits, or divided
         loaded = base_model(settings, ranks)
         give_back()  # what matrices took on their way
@@ -248,10 +249,10 @@ def plan_run(
     settings: TuneSettings, samples: Sequence[Any], held_out: Sequence[Any], loaded: "Loaded"
 ) -> loop.RunPlan:
     """Encode the rows and decide batch, steps and warm-up. Raises DataError and TuneError."""
-    examples, notes = dataset.to_examples(samples, loaded, settings, settings.data)
+    examples, notes = dataset.to_examples(samples, loaded, settings, dataset.learnt(settings))
     eval_examples: tuple[Example, ...] = ()
-    if settings.eval_data is not None:
-        eval_examples, more = dataset.to_examples(held_out, loaded, settings, settings.eval_data)
+    if (apart := dataset.held_out(settings)) is not None:
+        eval_examples, more = dataset.to_examples(held_out, loaded, settings, apart)
         notes += more
     sampled = OBJECTIVES[settings.objective].samples
     batch = settings.batch or (

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from weightwright import options
 from weightwright.config import Settings
 from weightwright.data.grounded import PromptSettings
-from weightwright.options import AutoOrFlag, Device, Objective, Optimizer, TrainOn, TrainPrecision
+from weightwright.options import AutoOrFlag, Device, Files, Objective, Optimizer, TrainOn, TrainPrecision
 from weightwright.tune.rewards import parse_reward
 
 Method = Literal["lora", "qlora", "full"]
@@ -88,10 +88,12 @@ class TuneSettings(Settings):
     """What to train, on what, and how."""
 
     model: str = Field(description="model address of the base model")
-    data: Path = Field(description="rows to learn from: a file, a folder, or FOLDER:NAME")
+    data: Files = Field(
+        description="rows to learn from: a file, a folder, or FOLDER:NAME; several: --data A --data B"
+    )
     out: Path = Field(description="folder of the run: adapter, checkpoints, log, loss curve")
-    eval_data: Path | None = Field(None, description="rows held out, to measure the loss on")
-    mix_data: Path | None = Field(
+    eval_data: Files | None = Field(None, description="rows held out, to measure the loss on")
+    mix_data: Files | None = Field(
         None, description="general rows to mix in, so that less is forgotten; drawn by seed"
     )
     mix_share: float = Field(0.1, gt=0, lt=1, description="their share of all rows learnt from")
