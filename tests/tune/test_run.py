@@ -337,7 +337,7 @@ def room(make, monkeypatch):
 
     def between(settings, loaded) -> None:
         examples, _ = dataset.to_examples(
-            dataset.read(settings, settings.data), loaded, settings, settings.data
+            dataset.read(settings, dataset.learnt(settings)), loaded, settings, dataset.learnt(settings)
         )
         longest = max(len(row) for example in examples for row in example.rows)
         needed = [

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from weightwright.errors import TuneError
-from weightwright.tune import loop
+from weightwright.tune import dataset, loop
 from weightwright.tune.run import tune
 from weightwright.weights.load import load
 
@@ -26,7 +26,7 @@ def test_the_adapter_gives_peft_the_logits_it_was_trained_to(make, tiny_model, k
     config = json.loads((settings.out / "adapter" / "adapter_config.json").read_text())
     assert config[f"use_{kind}"]
     total, count = 0.0, 0
-    for sample in read_samples(settings.data):
+    for sample in read_samples(dataset.learnt(settings)):
         row = encode(sample, loaded.tokenizer)
         labels = torch.where(torch.tensor([row.labelled]), torch.tensor([row.token_ids]), -100)
         with torch.no_grad():
