@@ -472,7 +472,11 @@ EMBEDDING = "base_model.model.model.embed_tokens."
     [
         ({"use_dora": True}, {}, "has no magnitude in the weights and use_dora=true"),
         ({"modules_to_save": ["lm_head"]}, {}, r'modules_to_save=\["lm_head"\] .whole copies'),
-        ({"target_parameters": ["mlp.experts.down_proj"]}, {}, r"experts of a mixture .*mlp\.experts\.down_"),
+        (
+            {"target_parameters": ["mlp.experts.down_proj"]},
+            {},
+            r"target_parameters=.*mlp\.experts\.down_proj.*experts of",
+        ),
         ({"trainable_token_indices": [1]}, {}, "embeddings of single tokens"),
         ({"layer_replication": [[0, 2], [1, 2]]}, {}, "layers of the base model repeated"),
         ({"alora_invocation_tokens": [5]}, {}, "activated LoRA"),

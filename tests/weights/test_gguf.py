@@ -23,6 +23,7 @@ from weightwright.kernels.step import Step
 from weightwright.weights import gguf_header, load
 from weightwright.weights.empty import empty, fill
 from weightwright.weights.gguf_tensors import GgufWeights
+from weightwright.weights.incomplete import missing_experts
 from weightwright.weights.source import Groups, Weight
 
 SMALL = {
@@ -248,6 +249,31 @@ def test_a_tensor_that_is_missing_is_named(tmp_path: Path) -> None:
     write(file, "qwen2", "Q4_0", without="blk.1.ffn_up.weight")
     with pytest.raises(ModelError, match=r"lacks 1 weights .* \(first model.layers.1.mlp.up_proj.weight\)"):
         load.load(str(file), deferred=True)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "without", "missing"),
+    [
+        (("gate", "up"), "", []),
+        (("gate", "up"), "blk.1.ffn_gate_exps.weight", ["blk.1.ffn_gate_exps.weight"]),
+        (("gate", "up"), "blk.0.ffn_up_exps.weight", ["blk.0.ffn_up_exps.weight"]),
+        (("up",), "", []),  # experts without a gate
+    ],
+)
+def test_one_of_two_matrices_of_experts_is_missing(
+    tmp_path: Path, kinds: tuple[str, ...], without: str, missing: list[str]
+) -> None:
+    """transformers joins the two, and loads something else where there is only one."""
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "qwen3moe")
+    for layer in (0, 1):
+        for kind in kinds:
+            if (name := f"blk.{layer}.ffn_{kind}_exps.weight") != without:
+                writer.add_tensor(name, np.zeros((2, 4, 4), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    assert missing_experts(tmp_path / "model.gguf") == missing
 
 
 def test_a_file_that_is_cut_off(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightwright.address.models import ModelAddress
 from weightwright.errors import ModelError
+from weightwright.export.experts import add_single_experts, has_single_experts
 from weightwright.hub import weight_files
 from weightwright.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE, read_config
 from weightwright.weights.templates import read_template
@@ -69,6 +70,9 @@ def merged(loaded: "Loaded", folder: Path, notes: list[str]) -> Any:
     from peft import PeftModel
 
     model = loaded.model
+    if has_single_experts(model, folder):
+        add_single_experts(model, folder)
+        return model
     _fit_vocabulary(model, folder, notes)
     tied = _one_matrix(model)
     with warnings.catch_warnings():

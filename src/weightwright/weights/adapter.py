@@ -32,6 +32,7 @@ _MERGE = (
 )
 _MERGED = {
     "modules_to_save": "whole copies of modules beside its low-rank matrices",
+    "target_parameters": "parameters rather than layers, such as the stacked experts of a mixture",
     "trainable_token_indices": "trained embeddings of single tokens",
     "use_bdlora": "block-diagonal LoRA",
     "kasa_config": "KaSA truncates the base weights",
@@ -113,8 +114,6 @@ def _read_config(name: str, folder: Path) -> dict[str, Any]:
     config = read_config(f"adapter {name!r}", folder)
     if not name or "." in name or name == _BASE:
         raise ModelError(f"adapter name {name!r} cannot be used; choose one without dots")
-    if config.get("target_parameters"):
-        refuse_experts(name, "target_parameters=" + json.dumps(config["target_parameters"]))
     for field, meaning in _MERGED.items():
         if config.get(field):
             value = json.dumps(config[field])

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weightwright.errors import ModelError
+from weightwright.weights.incomplete import incomplete
 from weightwright.weights.quiet import quiet
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ def fill(model: Any, source: "WeightSource", path: Path, *, defer: bool) -> None
     """
     wanted, missing = _wanted(model), lacking(model, source)
     if missing:
-        raise ModelError(f"{path} lacks {len(missing)} weights of its architecture (first {missing[0]}); "
-                         "pull or copy the model again")  # fmt: skip
+        raise incomplete(path, missing)
     later = _linear_weights(model) if defer else set()
     tensors = {name: source.read(name) for name in wanted if name not in later}
     model.load_state_dict(tensors, strict=False, assign=True)

@@ -18,6 +18,7 @@ from weightwright.options import Precision
 from weightwright.ports import Progress, silent
 from weightwright.weights import gguf_header, support
 from weightwright.weights.ends import end_ids
+from weightwright.weights.incomplete import incomplete, missing_experts
 from weightwright.weights.quiet import quiet
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def _model(path: Path, dtype: "torch.dtype", trust_remote_code: bool) -> "PreTra
 
     options: dict[str, Any] = {
         "dtype": dtype, "local_files_only": True, "output_loading_info": True,
-        "trust_remote_code": trust_remote_code,
+        "trust_remote_code": trust_remote_code, "ignore_mismatched_sizes": True,
     }  # fmt: skip
     try:
         if path.is_file():
@@ -248,11 +249,14 @@ def _model(path: Path, dtype: "torch.dtype", trust_remote_code: bool) -> "PreTra
                     str(path), use_safetensors=True, **options
                 )
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
+        if path.is_dir() and (experts := missing_experts(path)):
+            raise incomplete(path, experts) from error
         raise ModelError(f"{path} cannot be loaded: {_first_line(error)}") from error
     missing = sorted(report["missing_keys"]) + sorted(str(key[0]) for key in report["mismatched_keys"])
+    if missing or path.is_file():
+        missing = missing_experts(path) or missing
     if missing:
-        raise ModelError(f"{path} lacks {len(missing)} weights of its architecture (first {missing[0]}); "
-                         "pull or copy the model again")  # fmt: skip
+        raise incomplete(path, missing)
     return model
 
 
