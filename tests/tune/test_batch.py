@@ -1,6 +1,8 @@
 """Packed rows: each is computed as if it stood alone."""
 
+import math
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +16,8 @@ from weightwright.tune import attention
 from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import NO_LABEL, Example, pack, pad, to_batches
 from weightwright.tune.loss import VocabularyLoss
+from weightwright.tune.objectives import OBJECTIVES, row_sums
+from weightwright.tune.settings import TuneSettings
 from weightwright.weights import rope as rope_of
 
 SMALL = {
@@ -154,52 +158,59 @@ def of_tokens(count: int) -> Example:
     return Example((Encoded(tuple(n * (count + 3) % 97 for n in range(count)), (True,) * count, Place()),))
 
 
-@pytest.mark.parametrize("packed", [True, False])
-def test_rows_beyond_the_original_context_are_not_laid_beside_shorter_ones(packed):
-    rows = [of_tokens(count) for count in (24, 124, 90, 30, 150, 64, 65)]
-
-    def lengths(**options):
-        batches = to_batches(rows, None, 1000, "cpu", packed=packed, **options)
-        return [sorted(example.longest for example in batch.examples) for batch in batches]
-
-    for line in lengths(steady_tokens=64):
-        assert max(line) <= 64 or min(line) > 64
-    assert sorted(n for line in lengths(steady_tokens=64) for n in line) == [24, 30, 64, 65, 90, 124, 150]
-    alone = [line for line in lengths(steady_tokens=64, one_by_one=True) if max(line) > 64]
-    assert sorted(alone) == [[65], [90], [124], [150]]
-
-
-@pytest.mark.parametrize("kind", ["longrope", "dynamic"])
-def test_losses_are_those_of_rows_alone_where_the_rotary_embedding_follows_the_length(kind):
-    """Long factors and dynamic NTK, original context 64: a row beyond it changes all that is packed with it."""
+@pytest.fixture(params=["longrope", "dynamic"])
+def by_length(request):
+    """Long factors or dynamic NTK, original context 64: in transformers a row beyond it changes all beside it."""
     torch.manual_seed(0)
     rope = {
         "longrope": {"short_factor": [1.0] * 4, "long_factor": [4.0, 8.0, 16.0, 32.0],
                      "original_max_position_embeddings": 64},
         "dynamic": {"factor": 2.0},
-    }[kind]  # fmt: skip
+    }[request.param]  # fmt: skip
     config = LlamaConfig(
         vocab_size=97, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        initializer_range=0.3, max_position_embeddings=256 if kind == "longrope" else 64,
-        rope_parameters={"rope_type": kind, "rope_theta": 10_000.0} | rope,
+        initializer_range=0.3, max_position_embeddings=256 if request.param == "longrope" else 64,
+        rope_parameters={"rope_type": request.param, "rope_theta": 10_000.0} | rope,
     )  # fmt: skip
-    model = LlamaForCausalLM(config).eval()
+    return LlamaForCausalLM(config).eval()
 
-    def loss(batch):
-        logits = model(
-            input_ids=batch.token_ids, position_ids=batch.positions, packed_bounds=batch.bounds
-        ).logits
-        losses = torch.nn.functional.cross_entropy(logits[0, :-1], batch.labels[0, 1:], reduction="sum")
-        return float(losses)
 
+def alone(model, row):
+    """transformers' own log-probability of a row, by a model that has seen no other."""
+    fresh = LlamaForCausalLM(model.config).eval()
+    fresh.load_state_dict(model.state_dict())
+    ids = torch.tensor([row.token_ids])
+    logprobs = fresh(input_ids=ids, use_cache=False).logits[0, :-1].log_softmax(-1)
+    return float(logprobs.gather(1, ids[0, 1:, None]).sum())
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_each_row_has_the_rotary_embedding_of_its_own_length(by_length, packed):
+    """Rows on both sides of the original context in one pass: a row keeps what it has alone."""
     rows = [of_tokens(count) for count in (24, 124, 90, 30, 150, 64, 65)]
-    with torch.no_grad(), attention.row_attention(model), rope_of.chosen_for_each_pass(model):
-        alone = [loss(pack([row], "cpu")) for row in rows]
-        together = loss(pack(rows, "cpu"))
-        batches = to_batches(
-            rows, None, 1000, "cpu", packed=True,
-            steady_tokens=rope_of.steady_tokens(config), one_by_one=rope_of.differs_by_length(config),
-        )  # fmt: skip
-        laid = sum(loss(batch) for batch in batches)
-    assert laid == pytest.approx(sum(alone), rel=1e-6)
-    assert together != pytest.approx(sum(alone), rel=1e-4)  # it matters
+    with torch.no_grad():
+        expected = sum(alone(by_length, row) for example in rows for row in example.rows)
+        batch = (pack if packed else pad)(rows, "cpu")
+        with attention.row_attention(by_length):
+            loss = VocabularyLoss(by_length)
+            together = float(loss(batch))
+            with rope_of.chosen_for_each_row(by_length):
+                assert float(loss(batch)) == pytest.approx(-expected, rel=1e-6)
+    assert together != pytest.approx(-expected, rel=1e-4)  # it matters
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_pair_across_the_original_context_is_judged_as_its_answers_are_alone(by_length, packed):
+    """The chosen answer ends within the original context, the rejected one beyond: DPO's and ORPO's losses."""
+    pair = Example((*of_tokens(40).rows, *of_tokens(90).rows), reference=(-300.0, -650.0))
+    settings = TuneSettings(model="m", data=Path("rows.jsonl"), out=Path("out"), objective="dpo")
+    with torch.no_grad():
+        chosen, rejected = (alone(by_length, row) for row in pair.rows)
+        margin = 0.1 * ((chosen + 300) - (rejected + 650))
+        [batch] = to_batches([pair], None, 10_000, "cpu", packed=packed)
+        with attention.row_attention(by_length), rope_of.chosen_for_each_row(by_length):
+            loss = VocabularyLoss(by_length)
+            assert row_sums(loss, batch) == pytest.approx([chosen, rejected], rel=1e-6)
+            dpo = OBJECTIVES["dpo"].make(loss, settings, list)
+            dpo.begin([pair], lambda _: [batch])
+            assert float(dpo.loss(batch)) == pytest.approx(math.log1p(math.exp(-margin)), rel=1e-4)

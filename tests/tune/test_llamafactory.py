@@ -189,6 +189,11 @@ def test_keys_that_map(tmp_path: Path, given: dict[str, Any], expected: dict[str
             {"temperature": 0.7},
             "temperature: not of tuning: weightwright chat and weightwright serve read it with --llamafactory FILE",
         ),
+        (
+            {"freeze_vision_tower": False},
+            "freeze_vision_tower: rows are text: the language model alone learns",
+        ),
+        ({"freeze_language_model": True}, "freeze_language_model: rows are text: the language model alone"),
         ({"lora_rnk": 8}, "lora_rnk: unknown key; did you mean lora_rank?"),
         ({"zzzz": 8}, "zzzz: unknown key"),
     ],
@@ -211,6 +216,7 @@ HARMLESS = {
     "double_quantization": True, "fp16": False, "report_to": "none", "overwrite_output_dir": False, "pref_ftx": 0.0,
     "streaming": False, "eval_strategy": "no", "default_system": None, "deepspeed": None, "compute_accuracy": False,
     "predict_with_generate": False, "save_only_model": False, "resume_from_checkpoint": None, "val_size": 0,
+    "freeze_vision_tower": True, "freeze_multi_modal_projector": True, "freeze_language_model": False,
 }  # fmt: skip
 
 

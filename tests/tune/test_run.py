@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import torch
 
 from weightwright.errors import DataError, TuneError
 from weightwright.tune import checkpoint, loop
+from weightwright.tune.dataset import encoded, to_learn
 from weightwright.tune.run import tune
+from weightwright.weights.load import load_tokenizer
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -53,6 +56,37 @@ def test_a_run_learns_and_leaves_its_files(make, rows):
     assert json.loads((settings.out / "result.json").read_text()) == result.to_json()
     assert result.tokens_per_s > 0
     assert result.peak_bytes > 10_000_000
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_rows_across_the_original_context_are_learnt_as_transformers_sees_them_alone(
+    make, tiny_model, tmp_path, packing
+):
+    """Longrope: one row within the original context of 64 tokens, one beyond, in one step."""
+    from transformers import AutoModelForCausalLM
+
+    base = Path(shutil.copytree(tiny_model, tmp_path / "base"))
+    config = json.loads((base / "config.json").read_text())
+    pairs = config["hidden_size"] // config["num_attention_heads"] // 2
+    config["rope_parameters"] = {
+        "rope_type": "longrope", "rope_theta": 10_000.0, "short_factor": [1.0] * pairs,
+        "long_factor": [4.0 * (n + 1) for n in range(pairs)], "original_max_position_embeddings": 64,
+    }  # fmt: skip
+    (base / "config.json").write_text(json.dumps(config))
+    file = tmp_path / "two.jsonl"
+    file.write_text("".join(json.dumps({"text": "ab cd " * count}) + "\n" for count in (6, 30)))
+    settings = make(model=str(base), data=file, objective="pretrain", batch=2, max_steps=1, packing=packing)
+    found = tune(settings).train_loss
+    examples = encoded(to_learn(settings)[0], load_tokenizer(str(base)), settings)
+    assert [len(one.rows[0]) > 64 for one in examples] == [False, True]
+    alone, tokens = 0.0, 0
+    for one in examples:
+        ids = torch.tensor([one.rows[0].token_ids])
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        with torch.no_grad():
+            alone += float(model(input_ids=ids, labels=ids).loss) * (ids.shape[1] - 1)
+        tokens += ids.shape[1] - 1
+    assert found == pytest.approx(alone / tokens, rel=1e-5)
 
 
 def test_a_pinned_run_ends_at_pinned_losses(make, rows):

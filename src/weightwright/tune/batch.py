@@ -1,6 +1,5 @@
 """Rows as the tensors of a pass: packed one behind the other, or padded on the right."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -51,7 +50,7 @@ class Example:
 class Batch:
     """A pass. token_ids, labels and row_ids [lines, width] i64; labels are NO_LABEL where there is no loss.
 
-    Packed rows stand in one line; `bounds` has where each begins, and the end of the last; `positions` [1, width]
+    Packed rows stand in one line; `bounds` has where each begins, and the end of the last; `positions` [lines, width]
     i64 begin again with each. On a CPU padding stands behind them as one row more (see `pack`). Without
     bounds each row has a line of its own, padded on the right. `row_ids` tells the rows of all examples apart, in
     their order (-1: padding).
@@ -90,33 +89,8 @@ def to_batches(
     device: torch.device | str,
     *,
     packed: bool,
-    steady_tokens: int = sys.maxsize,
-    one_by_one: bool = False,
 ) -> list[Batch]:
-    """Examples as passes of at most `max_rows` rows where given, else of about `max_tokens` tokens.
-
-    Examples of more than `steady_tokens` are never in a pass with shorter ones, nor, `one_by_one`, with others: of
-    some models the rotary embedding of a pass follows its longest row (`weights.rope`).
-    """
-    short = [example for example in examples if example.longest <= steady_tokens]
-    long = [example for example in examples if example.longest > steady_tokens]
-    alike = [short, *([one] for one in long)] if one_by_one else [short, long]
-    return [
-        batch
-        for some in alike
-        if some
-        for batch in _laid_out(some, max_rows, max_tokens, device, packed=packed)
-    ]
-
-
-def _laid_out(
-    examples: Sequence[Example],
-    max_rows: int | None,
-    max_tokens: int,
-    device: torch.device | str,
-    *,
-    packed: bool,
-) -> list[Batch]:
+    """Examples as passes of at most `max_rows` rows where given, else of about `max_tokens` tokens."""
     if packed:
         groups = packs(
             [example.tokens for example in examples],
@@ -173,10 +147,20 @@ def pad(examples: Sequence[Example], device: torch.device | str) -> Batch:
     token_ids = torch.zeros(len(rows), width, dtype=torch.int64)
     labels = torch.full((len(rows), width), NO_LABEL, dtype=torch.int64)
     row_ids = torch.full((len(rows), width), -1, dtype=torch.int64)
+    positions = (
+        torch.arange(width).repeat(len(rows), 1).clamp(max=torch.tensor([[len(row) - 1] for row in rows]))
+    )
     for i, row in enumerate(rows):
         ids = torch.tensor(row.token_ids)
         token_ids[i, : len(row)] = ids
         labels[i, : len(row)] = torch.where(torch.tensor(row.labelled), ids, NO_LABEL)
         row_ids[i, : len(row)] = i
     tokens = sum(map(len, rows))
-    return Batch(token_ids.to(device), labels.to(device), tokens, row_ids.to(device), tuple(examples))
+    return Batch(
+        token_ids.to(device),
+        labels.to(device),
+        tokens,
+        row_ids.to(device),
+        tuple(examples),
+        positions.to(device),
+    )

@@ -37,6 +37,7 @@ _FREEZE = "parts of the weights cannot be trained alone; method is lora, qlora o
 _OPTIMIZER = "optimizers are adamw, adamw8bit and sgd"
 CURVES = "curves are written as loss.png, log.jsonl and, with --tensorboard, for TensorBoard"
 _MEDIA = "pictures, videos and sound are not read"
+_TOWER = "rows are text: the language model alone learns"
 _STREAM = "rows are read whole, not streamed or mixed by shares; put them into one file as you want them"
 _STACK = (
     "continue from an adapter: merge it first (weightwright merge MODEL+ADAPTER) and tune the merged folder"
@@ -86,9 +87,9 @@ NONE_HERE: Absent = {
     "image_min_pixels": ((), _MEDIA),
     "video_max_pixels": ((), _MEDIA),
     "video_fps": ((), _MEDIA),
-    "freeze_vision_tower": ((True,), _MEDIA),
-    "freeze_multi_modal_projector": ((True,), _MEDIA),
-    "freeze_language_model": ((False,), _MEDIA),
+    "freeze_vision_tower": ((True,), _TOWER),
+    "freeze_multi_modal_projector": ((True,), _TOWER),
+    "freeze_language_model": ((False,), _TOWER),
     "default_system": ((), "write the system message into the rows, or into the model's chat template"),
     "tool_format": ((), "tools are written as the model's own chat template writes them"),
     "enable_thinking": ((), "the model's own chat template decides what it writes of thoughts"),

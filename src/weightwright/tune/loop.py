@@ -23,7 +23,6 @@ from weightwright.tune.objectives import Objective
 from weightwright.tune.ranks import SingleProcess
 from weightwright.tune.rollout import Rollout
 from weightwright.tune.settings import Schedule, TuneSettings
-from weightwright.weights.rope import differs_by_length, steady_tokens
 
 _EVAL_EXAMPLES = 64  # held-out examples laid into passes together
 
@@ -96,11 +95,7 @@ class Run:
         plan, own, batches = self.plan, self.ranks.share_of(examples), []
         if own:
             most = plan.settings.micro_batch
-            config = self.model.config
-            batches = to_batches(
-                own, most, plan.pass_tokens, self.device, packed=plan.packed,
-                steady_tokens=steady_tokens(config), one_by_one=differs_by_length(config),
-            )  # fmt: skip
+            batches = to_batches(own, most, plan.pass_tokens, self.device, packed=plan.packed)
         return self.ranks.in_lockstep(batches, self.idle, stop)
 
     def say(self, note: str) -> None:

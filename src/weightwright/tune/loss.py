@@ -4,6 +4,7 @@ Logits of all positions would be the largest tensor of a run and most of them ca
 backbone runs over all tokens, and only the hidden states that predict a labelled token meet the output head.
 """
 
+import sys
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from weightwright.tune.batch import Batch
 from weightwright.tune.head import head_logprobs, head_loss
+from weightwright.weights.rope import steady_tokens
 
 
 class VocabularyLoss:
@@ -22,15 +24,16 @@ class VocabularyLoss:
         self._model = model
         self._head: Any = model.get_output_embeddings()
         self._head_alone = self._head is not None and _head_is_all(model, self._head)
+        self._rope_changes = steady_tokens(model.config) < sys.maxsize
 
     def __call__(self, batch: Batch) -> Tensor:
         """Cross-entropy summed over labelled tokens, a scalar f32 whose gradient reaches every trainable weight."""
         where = batch.labelled
         chosen = batch.token_ids[:, 1:][where]
         if not self._head_alone:
-            logits = self._model(**_inputs(batch)).logits[:, :-1][where]
+            logits = self._model(**self._inputs(batch)).logits[:, :-1][where]
             return F.cross_entropy(logits.float(), chosen, reduction="sum")
-        hidden = self._model.base_model(**_inputs(batch)).last_hidden_state
+        hidden = self._model.base_model(**self._inputs(batch)).last_hidden_state
         return head_loss(hidden[:, :-1][where], self._head, chosen)
 
     def logprobs(self, batch: Batch, where: Tensor, temperature: float = 1.0) -> Tensor:
@@ -40,22 +43,23 @@ class VocabularyLoss:
         """
         chosen = batch.token_ids[:, 1:][where]
         if not self._head_alone:
-            logits = self._model(**_inputs(batch)).logits[:, :-1][where]
+            logits = self._model(**self._inputs(batch)).logits[:, :-1][where]
             return -F.cross_entropy(logits.float() / temperature, chosen, reduction="none")
-        hidden = self._model.base_model(**_inputs(batch)).last_hidden_state
+        hidden = self._model.base_model(**self._inputs(batch)).last_hidden_state
         return head_logprobs(hidden[:, :-1][where], self._head, chosen, temperature)
+
+    def _inputs(self, batch: Batch) -> dict[str, Any]:
+        inputs: dict[str, Any] = {"input_ids": batch.token_ids, "use_cache": False}
+        if batch.bounds or self._rope_changes:  # not every model takes positions
+            inputs["position_ids"] = batch.positions
+        if batch.bounds:
+            inputs["packed_bounds"] = batch.bounds
+        return inputs
 
 
 def per_row(values: Tensor, owners: Tensor, rows: int) -> Tensor:
     """Sums of values [tokens] by the row that owns each: owners [tokens] i64 -> [rows]."""
     return values.new_zeros(rows).index_add(0, owners, values)
-
-
-def _inputs(batch: Batch) -> dict[str, Any]:
-    inputs: dict[str, Any] = {"input_ids": batch.token_ids, "use_cache": False}
-    if batch.bounds:
-        inputs |= {"position_ids": batch.positions, "packed_bounds": batch.bounds}
-    return inputs
 
 
 def _head_is_all(model: Any, head: nn.Module) -> bool:

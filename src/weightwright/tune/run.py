@@ -42,7 +42,7 @@ from weightwright.tune.ranks import ProcessGroup, SingleProcess
 from weightwright.tune.rollout import Reward, Rollout, Sampler, Sampling, room
 from weightwright.tune.settings import TuneSettings
 from weightwright.tune.shard import ShardedLoss, shard
-from weightwright.weights.rope import chosen_for_each_pass
+from weightwright.weights.rope import chosen_for_each_row
 
 if TYPE_CHECKING:
     from weightwright.weights.load import Loaded
@@ -165,7 +165,7 @@ def _tune(
         _sampler(settings, plan, loaded, sampling) as sampler,
         adapted(loaded.model, settings, loaded.name) as ready,
         row_attention(loaded.model),
-        chosen_for_each_pass(loaded.model),
+        chosen_for_each_row(loaded.model),
     ):
         run = prepare(plan, ready, settings.out, ranks, progress)
         if sampler is not None and reward is not None:
