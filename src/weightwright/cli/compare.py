@@ -1,6 +1,7 @@
 """`weightwright compare`: which arm is better on your questions, by how much, how sure, at what cost."""
 
 import inspect
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def _run(folder: Path, settings: CompareSettings) -> Outcome:
     from weightwright.compare.run import compare as run
 
     placed = settings.placed(folder)
-    comparison = run(placed, bar=bar)
+    comparison = run(placed, bar=bar, say=lambda line: print(line, file=sys.stderr))
     file = placed.out / REPORT
     view = Group(report.table(comparison), "", *report.lines(comparison), f"report: {file}")
     return Outcome(comparison.data() | {"report": str(file)}, view)

@@ -11,6 +11,7 @@ from weightwright.asking.ask import Asked, ask_and_keep
 from weightwright.compare import keys
 from weightwright.compare.adapter import ready_adapter
 from weightwright.compare.arms import Arm, arm
+from weightwright.compare.expected import expected_tuning
 from weightwright.compare.experiment import Experiment
 from weightwright.compare.passages import open_passages
 from weightwright.compare.provenance import provenance
@@ -25,6 +26,7 @@ from weightwright.ports import Chat, Progress, Reply, silent
 from weightwright.rag.context import Passage
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
+Say = Callable[[str], None]
 REPORT, RESULT, ANSWERS = "report.html", "result.json", "answers.db"
 
 
@@ -34,16 +36,21 @@ def no_bar(title: str) -> Iterator[Progress]:  # noqa: ARG001 - a Bar is called 
     yield silent
 
 
-def compare(settings: CompareSettings, *, bar: Bar = no_bar) -> Comparison:
+def unsaid(line: str) -> None:
+    """The Say that keeps it to itself."""
+
+
+def compare(settings: CompareSettings, *, bar: Bar = no_bar, say: Say = unsaid) -> Comparison:
     """Run or resume a comparison; leaves report.html, result.json and answers.db in the out folder.
 
-    What is finished is never asked again. Raises DataError and SettingsError for wrong input before anything
-    is asked, and what the parts raise; after KeyboardInterrupt or a kill the same call goes on.
+    `say` is told what there is to know before anything long begins. What is finished is never asked again; after
+    KeyboardInterrupt or a kill the same call goes on. Raises DataError and SettingsError for wrong input before
+    anything is asked, and what the parts raise.
     """
     questions = read_questions(settings.questions, settings.limit)
     with ExitStack() as things:
         answers = things.enter_context(Answers(settings.out / ANSWERS, Record))
-        experiment = _ready(settings, questions, things, bar)
+        experiment = _ready(settings, questions, things, bar, say)
         records = _all_records(experiment, answers, bar)
         comparison = summarise(
             settings,
@@ -59,17 +66,19 @@ def compare(settings: CompareSettings, *, bar: Bar = no_bar) -> Comparison:
 
 
 def _ready(
-    settings: CompareSettings, questions: tuple[Question, ...], things: ExitStack, bar: Bar
+    settings: CompareSettings, questions: tuple[Question, ...], things: ExitStack, bar: Bar, say: Say
 ) -> Experiment:
     arms = tuple(arm(name) for name in settings.arms)
     source, adapter = None, None
+    with bar("model") as progress:
+        model = model_fingerprint(settings.model, progress)
+    if expected := expected_tuning(settings, model):
+        say(expected)
     if any(a.context != "none" for a in arms):
         with bar("documents") as progress:
             source = open_passages(settings, things, progress)
         if any(a.context == "gold" for a in arms):
             source.check_named(questions)
-    with bar("model") as progress:
-        model = model_fingerprint(settings.model, progress)
     if any(a.adapter for a in arms):
         with bar("tuning") as progress:
             adapter = ready_adapter(settings, model, progress)
