@@ -7,6 +7,7 @@ __all__ = [
     "layout",
     "measured",
     "phases",
+    "price",
     "rates",
     "run",
     "serving_time",

@@ -10,6 +10,7 @@ __all__ = [
     "llamafactory",
     "llamafactory_asking",
     "loss",
+    "memory",
     "objectives",
     "preview",
     "recipes",
