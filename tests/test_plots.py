@@ -86,3 +86,13 @@ def test_a_curve_in_the_terminal_falls_as_its_values_do() -> None:
     assert sum(line.count("o") for line in lines[:4]) == 1
     assert lines[-1].endswith("step 4")
     assert len(terminal_curve([2.0, 2.0], [], width=20, height=4).split("\n")) == 6
+
+
+def test_rewards_have_a_panel_for_each_measure_beneath() -> None:
+    def height(png: bytes) -> int:
+        assert png.startswith(b"\x89PNG")
+        return int.from_bytes(png[20:24], "big")
+
+    measures = {"tokens an answer": [9.0, 7.0], "KL": [0.0, 0.1]}
+    alone = plots.reward_curves([0.1, 0.4], [(0, 0.1)], {})
+    assert height(plots.reward_curves([0.1, 0.4], [(0, 0.1)], measures)) > height(alone) + 300

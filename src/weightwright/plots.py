@@ -122,25 +122,34 @@ def readable(labels: Sequence[str], word: str) -> list[str]:
 
 
 def _figure(width_in: float, height_in: float) -> "tuple[Figure, Axes]":
+    figure, (axes,) = _stacked(width_in, (height_in,))
+    return figure, axes
+
+
+def _stacked(width_in: float, heights_in: Sequence[float]) -> "tuple[Figure, list[Axes]]":
+    """Panels of these heights from the top, over one x axis."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with rc_context({"font.family": _fonts(), "font.size": 10.5}):
-        figure = Figure(figsize=(width_in, height_in), layout="constrained")
+        figure = Figure(figsize=(width_in, sum(heights_in)), layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
+        panels = [
+            *figure.subplots(len(heights_in), sharex=True, squeeze=False, height_ratios=heights_in)[:, 0]
+        ]
     figure.patch.set_alpha(0)
-    axes.patch.set_alpha(0)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(_INK)
-    axes.tick_params(colors=_INK)
-    axes.xaxis.label.set_color(_INK)
-    axes.yaxis.label.set_color(_INK)
-    axes.grid(visible=True, alpha=0.25, zorder=0)
-    return figure, axes
+    for axes in panels:
+        axes.patch.set_alpha(0)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        for side in ("left", "bottom"):
+            axes.spines[side].set_color(_INK)
+        axes.tick_params(colors=_INK)
+        axes.xaxis.label.set_color(_INK)
+        axes.yaxis.label.set_color(_INK)
+        axes.grid(visible=True, alpha=0.25, zorder=0)
+    return figure, panels
 
 
 def _svg(figure: "Figure") -> bytes:
@@ -170,17 +179,39 @@ def loss_curve(
 ) -> bytes:
     """A PNG: the loss (or `what`) of each step, and of each evaluation (steps done, loss)."""
     figure, axes = _figure(7, 4)
-    figure.patch.set_alpha(1)  # image viewers show what is transparent as black
-    steps = range(1, len(losses) + 1)
-    axes.plot(steps, losses, color=PALETTE[4], linewidth=0.8, alpha=0.7, label="each step")
-    axes.plot(steps, _smooth(losses), color=PALETTE[0], linewidth=2, label="training, smoothed")
+    _draw_curve(axes, losses, evals, what)
+    axes.set_xlabel("step")
+    return _png(figure)
+
+
+def reward_curves(
+    rewards: Sequence[float],
+    evals: Sequence[tuple[int, float]],
+    measures: Mapping[str, Sequence[float]],
+) -> bytes:
+    """A PNG: the mean reward of each step and of each evaluation (steps done, reward); `measures` by name beneath."""
+    figure, panels = _stacked(7, (4, *[1.6] * len(measures)))
+    _draw_curve(panels[0], rewards, evals, "mean reward")
+    for axes, (name, values) in zip(panels[1:], measures.items(), strict=True):
+        _draw_curve(axes, values, (), name)
+    panels[-1].set_xlabel("step")
+    return _png(figure)
+
+
+def _draw_curve(axes: "Axes", values: Sequence[float], evals: Sequence[tuple[int, float]], what: str) -> None:
+    steps = range(1, len(values) + 1)
+    axes.plot(steps, values, color=PALETTE[4], linewidth=0.8, alpha=0.7, label="each step")
+    axes.plot(steps, _smooth(values), color=PALETTE[0], linewidth=2, label="training, smoothed")
     if evals:
         axes.plot(*zip(*evals, strict=True), "o-", color=PALETTE[5], linewidth=2, label="held out")
-    axes.set_xlabel("step")
     axes.set_ylabel(what)
-    if min(losses) >= 0:
+    if min(values) >= 0:
         axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
+
+
+def _png(figure: "Figure") -> bytes:
+    figure.patch.set_alpha(1)  # image viewers show what is transparent as black
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()
@@ -219,7 +250,6 @@ def _smooth(values: Sequence[float]) -> list[float]:
 def memory_phases(phases: Mapping[str, Mapping[str, int]], *, limit_bytes: int = 0) -> bytes:
     """A PNG: one bar a phase with its parts in bytes, in order from the top; a line where memory ends (0: none)."""
     figure, axes = _figure(7.6, 1.5 + 0.5 * len(phases))
-    figure.patch.set_alpha(1)  # image viewers show what is transparent as black
     names = list(dict.fromkeys(part for parts in phases.values() for part in parts))
     places = list(range(len(phases), 0, -1))
     left = [0.0] * len(phases)
@@ -240,6 +270,4 @@ def memory_phases(phases: Mapping[str, Mapping[str, int]], *, limit_bytes: int =
     axes.set_xlabel(f"GB; the dashed line is the limit of {limit:.1f}" if near else "GB")
     axes.grid(visible=False, axis="y")
     figure.legend(loc="outside lower center", ncols=4, frameon=False, labelcolor=_INK)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return _png(figure)

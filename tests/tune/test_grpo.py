@@ -1,12 +1,14 @@
 """Runs with objective=grpo: the reward rises, a stopped run goes on bit for bit, what is wrong is one line."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from weightwright.cli.watch import view
 from weightwright.connect import open_sampler
 from weightwright.data.template import Encoded
 from weightwright.errors import DataError, Place, SettingsError, TuneError
@@ -16,6 +18,7 @@ from weightwright.tune.batch import Example
 from weightwright.tune.rollout import Rollout, Sampling
 from weightwright.tune.run import tune
 from weightwright.tune.settings import TuneSettings
+from weightwright.tune.watch import state
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SAMPLING = Sampling(open_sampler, open_rewards)
@@ -114,6 +117,34 @@ def test_steps_that_share_samples_are_clipped_by_how_far_the_policy_moved(make, 
 def test_a_kl_term_holds_the_policy_at_the_base_model(make, tmp_path):
     free, held = (run(make(out=tmp_path / f"{beta}", beta=beta, epochs=10)) for beta in (0.0, 5.0))
     assert held.reward["last"] < free.reward["last"] - 0.2
+
+
+def test_watching_shows_rewards_and_what_the_answers_are_like(make, tmp_path):
+    rows = tmp_path / "prompts.jsonl"
+    result = run(make(beta=0.2, eval_data=rows, epochs=4, eval_every=4))
+    found = state(tmp_path / "run", time.time())
+    steps = [line for line in lines(tmp_path / "run") if "loss" in line]
+    assert found.rewards == tuple(line["reward"] for line in steps)
+    assert found.evals == (
+        (0, result.reward["held_out_first"]),
+        (4, found.evals[1][1]),
+        (8, found.evals[2][1]),
+    )
+    assert found.measures["answer_tokens"] == tuple(line["answer_tokens"] for line in steps)
+    assert found.measures["kl"][0] == 0  # the adapter is still nothing
+    assert min(found.measures["kl"][1:]) > 0
+    assert {"rewards", "measures"} <= set(found.data())
+    shown = view(found).splitlines()
+    assert shown[1] == f"reward {found.rewards[-1]:.3f}, held out {result.reward['held_out_last']:.3f}"
+    assert "tokens an answer" in shown[2]
+    assert f"KL {found.measures['kl'][-1]:.4f} from the base model" in shown[2]
+    highest = max(*found.rewards, *(reward for _, reward in found.evals))
+    assert shown[3].split()[0] == f"{highest:.3f}"  # the curve is of rewards
+
+
+def test_without_a_kl_term_there_is_no_kl(make, tmp_path):
+    run(make(max_steps=1))
+    assert "kl" not in lines(tmp_path / "run")[0]
 
 
 def test_the_row_reaches_the_function(make, tmp_path):

@@ -155,6 +155,28 @@ def test_it_is_trls(policy, tmp_path, case):
             assert (gradient(model) - wanted).norm() <= 1e-4 * wanted.norm()
 
 
+@pytest.mark.parametrize("layout", [pack, pad])
+def test_the_logged_kl_is_the_mean_over_all_tokens_of_the_step(policy, layout):
+    """As TRL logs it: the k3 estimate against the base model, each token of a step's passes weighing the same."""
+    examples, asked = sampled(policy[0], 1.0, old=False), settings(beta=0.3)
+    terms = []
+    for example in examples:
+        row = example.rows[0]
+        start = row.labelled.index(True)
+        with torch.no_grad():
+            logits = policy[0](torch.tensor([row.token_ids])).logits[0, start - 1 : -1].double()
+        own = logits.log_softmax(-1).gather(1, torch.tensor(row.token_ids[start:])[:, None])[:, 0]
+        back = torch.tensor(example.base, dtype=torch.float64) - own
+        terms += (back.exp() - back - 1).tolist()
+    with row_attention(policy[0]), torch.no_grad():
+        objective = OBJECTIVES["grpo"].make(VocabularyLoss(policy[0]), asked, list)
+        for _ in range(2):  # a step does not go on with the sum of the one before
+            objective.begin(examples, list)
+            for part in (examples[:2], examples[2:]):
+                objective.loss(layout(part, "cpu"))
+        assert objective.measures["kl"] == pytest.approx(sum(terms) / len(terms), rel=1e-4)
+
+
 def test_ratios_are_clipped_only_against_their_advantage(policy):
     """An answer that became likelier is held back where it is good, one that became rarer where it is bad."""
     model = policy[0]

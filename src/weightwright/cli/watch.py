@@ -8,6 +8,12 @@ from weightwright.tune.watch import State, WatchSettings, state
 
 _LOOK_EVERY_S = 1.0
 _QUIET_S = 300.0
+_SAID = {
+    "answer_tokens": "{:.1f} tokens an answer",
+    "cut_answers": "{:.0%} of answers cut",
+    "equal_groups": "{:.0%} of groups with equal rewards",
+    "kl": "KL {:.4f} from the base model",
+}
 
 
 @verb(WatchSettings, section="tune_watch", positional=("folder",))
@@ -33,11 +39,13 @@ def view(run: State) -> Any:
     share = run.done / run.steps
     bar = "━" * round(40 * share) + " " * (40 - round(40 * share))
     lines = [f"{bar} {run.done}/{run.steps} steps, {run.tokens_per_s:,.0f} tokens/s"]
-    if run.losses:
+    if run.curve:
         held_out = f", held out {run.evals[-1][1]:.3f}" if run.evals else ""
-        lines.append(f"loss {run.losses[-1]:.3f}{held_out}")
-    if len(run.losses) > 1:
-        lines.append(terminal_curve(run.losses, run.evals))
+        lines.append(f"{'reward' if run.rewards else 'loss'} {run.curve[-1]:.3f}{held_out}")
+    if run.measures:
+        lines.append(", ".join(_SAID[name].format(values[-1]) for name, values in run.measures.items()))
+    if len(run.curve) > 1:
+        lines.append(terminal_curve(run.curve, run.evals))
     if run.finished:
         lines.append("finished")
     elif run.age_s > _QUIET_S:

@@ -14,6 +14,13 @@ TAGS = {  # what log.jsonl has, by the names that TensorBoard's users know
     "tokens_per_s": "train/tokens_per_s",
     "eval_loss": "eval/loss",
     "eval_preference_accuracy": "eval/preference_accuracy",
+    "reward": "train/reward",
+    "reward_std": "train/reward_std",
+    "equal_groups": "train/frac_reward_zero_std",
+    "answer_tokens": "train/completions/mean_length",
+    "cut_answers": "train/completions/clipped_ratio",
+    "kl": "train/kl",
+    "eval_reward": "eval/reward",
 }
 
 

@@ -29,10 +29,12 @@ class GroupRelative:
         self._tokens = self._answers = 0
         self.rewards: list[tuple[float, float]] = []
         self.losses: list[float] = []
+        self.measures: dict[str, float] = {}
 
     def begin(self, examples: Sequence[Example], layout: Callable[..., Iterable[Batch]]) -> None:
         """See `Objective`."""
         self._answers, self.losses = len(examples), []
+        self.measures = {"kl": 0.0} if self._beta else {}
         self._tokens = sum(example.rows[0].labelled_tokens for example in examples)
 
     def loss(self, batch: Batch) -> Tensor:
@@ -50,7 +52,9 @@ class GroupRelative:
         clipped = ratio.clamp(1 - settings.epsilon, 1 + high)
         losses = -torch.minimum(ratio * advantages, clipped * advantages)
         if self._beta:
-            losses = losses + self._beta * self._divergence(logprobs, batch) * ratio
+            divergence = self._divergence(logprobs, batch)
+            losses = losses + self._beta * divergence * ratio
+            self.measures["kl"] += divergence.sum().item() / max(self._tokens, 1)
         sums = per_row(losses, owners, batch.rows)
         if settings.loss_type == "dapo":
             own, whole = sums / counts, sums.sum() / max(self._tokens, 1)

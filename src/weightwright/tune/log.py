@@ -1,12 +1,29 @@
 """log.jsonl: one line a step and one an evaluation."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from weightwright.files import write_whole
 from weightwright.tune.events import Events
 from weightwright.tune.settings import TuneSettings
+
+_FILE = "log.jsonl"
+_MEASURES = ("answer_tokens", "cut_answers", "equal_groups", "kl")  # of a step's sampled answers
+
+
+def read_lines(folder: Path) -> list[dict[str, Any]]:
+    """The log of the run in `folder`; none where nothing is written yet, nor a line that is being written."""
+    path = folder / _FILE
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def measures_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]]:
+    """What a log says of sampled answers beside their reward, by name: one value a step."""
+    found = {name: tuple(line[name] for line in lines if name in line) for name in _MEASURES}
+    return {name: values for name, values in found.items() if values}
 
 
 class Log:
@@ -16,7 +33,7 @@ class Log:
     """
 
     def __init__(self, folder: Path, done: int, settings: TuneSettings, *, on: bool) -> None:
-        self._path = folder / "log.jsonl"
+        self._path = folder / _FILE
         self._file: TextIO | None = None
         self._events: Events | None = None
         self._on = on

@@ -133,7 +133,7 @@ def train(run: Run, until: int | None = None) -> None:
             check_loss(run, loss)
             rate, norm = update_weights(run, loss)
             _note_step(run, loss, tokens, sampled, time.perf_counter() - started_s)
-            log.write({**_line(run, rate, norm), **sampled})
+            log.write({**_line(run, rate, norm), **sampled, **run.objective.measures})
             if run.done % plan.eval_every == 0 or run.done == end:
                 _evaluate_and_note(run, log)
             if run.done % plan.save_every == 0 or run.done == end:

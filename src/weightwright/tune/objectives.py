@@ -33,6 +33,7 @@ class Objective(Protocol):
     losses: list[
         float
     ]  # of each example since `begin`, without gradients; its mean, weighted by `size`, is the loss
+    measures: dict[str, float]  # means over the step since `begin`, for the log
 
     def begin(self, examples: Sequence[Example], layout: Layout) -> None:
         """Prepare for a step over all of these; `layout` lays examples into passes."""
@@ -55,6 +56,7 @@ class Likelihood:
         self._labelled = 0
         self.rewards: list[tuple[float, float]] = []
         self.losses: list[float] = []
+        self.measures: dict[str, float] = {}
 
     def begin(self, examples: Sequence[Example], layout: Layout) -> None:
         """See `Objective`."""
@@ -82,6 +84,7 @@ class Preference:
         self._pairs = self._chosen_tokens = 0
         self.rewards: list[tuple[float, float]] = []
         self.losses: list[float] = []
+        self.measures: dict[str, float] = {}
 
     def begin(self, examples: Sequence[Example], layout: Layout) -> None:
         """See `Objective`."""
@@ -162,6 +165,7 @@ class Judged:
         self._units, self._kl = 0, 0.0
         self.rewards: list[tuple[float, float]] = []
         self.losses: list[float] = []
+        self.measures: dict[str, float] = {}
 
     def begin(self, examples: Sequence[Example], layout: Layout) -> None:
         """See `Objective`."""

@@ -30,6 +30,7 @@ from weightwright.tune.adapt import Adapted, adapted
 from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import Example
 from weightwright.tune.card import card
+from weightwright.tune.curve import draw
 from weightwright.tune.diagnose import diagnose, diagnose_rewards, seen_before
 from weightwright.tune.distributed import joined
 from weightwright.tune.expected import expected_note
@@ -179,7 +180,7 @@ def _tune(
             loop.train(run, math.ceil(share * plan.steps))
         finally:
             if ranks.is_first:
-                draw(run)
+                draw(run.notes, settings.out)
             ready.model.eval()
             if decided.gradient_checkpointing:
                 ready.model.activation_checkpointing_disable()
@@ -329,21 +330,6 @@ def read_result(folder: Path) -> TuneResult | None:
     if not file.is_file():
         return None
     return TuneResult.from_json(json.loads(file.read_text(encoding="utf-8")))
-
-
-def draw(run: loop.Run) -> None:
-    """Draw the curve of the steps so far: of the loss, or of the reward."""
-    if run.notes.losses:
-        from weightwright.plots import loss_curve
-
-        rewards = run.notes.rewards
-        curve = (
-            partial(loss_curve, rewards, what="mean reward")
-            if rewards
-            else partial(loss_curve, run.notes.losses)
-        )
-        picture = curve(run.notes.evals)
-        write_whole(run.folder / "loss.png", picture)
 
 
 def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
