@@ -88,9 +88,9 @@ def learning(args: argparse.Namespace, folder: Path) -> str:
     minutes = (time.perf_counter() - began_s) / 60
     before, after = found["held_out_first"], found["held_out_last"]
     return (
-        f"## Learning\n\n{found['steps']} steps in {minutes:.1f} minutes ({found['cpu_s']:.0f} CPU seconds, with "
-        f"loading and measuring): {before:.0%} of the answers to held-out prompts have the whole form before, {after:.0%} "
-        f"after; mean reward in training {found['first']:.2f}, then {found['last']:.2f}."
+        f"## Learning\n\n{found['steps']} steps in {minutes:.1f} minutes ({found['cpu_s']:.0f} CPU seconds), loading "
+        f"and measuring counted: {before:.0%} of the answers to held-out prompts have the whole form before, "
+        f"{after:.0%} after; mean reward in training {found['first']:.2f}, then {found['last']:.2f}."
     )
 
 

@@ -11,11 +11,11 @@ from weightwright.ports import Message
 from weightwright.tune.rollout import Answer
 
 
-def answers(*texts, answer="", **fields):
+def answers(*texts, answer="", token_ids=(), **fields):
     values = {"prompt": "What?", **fields}
     asked = values["prompt"] if isinstance(values["prompt"], str) else values["prompt"][-1]["content"]
     prompt = Prompt((Message("user", asked),), values, Place("rows.jsonl", line=3), answer)
-    return [Answer(prompt, text) for text in texts]
+    return [Answer(prompt, text, token_ids) for text in texts]
 
 
 def rewards(name, *texts, **fields):
@@ -86,6 +86,17 @@ def test_several_are_added_up_by_weight(function):
     assert list(found) == [-1.5, -2.0, None]
 
 
+def test_a_reward_that_judges_no_answer_to_a_prompt_is_left_out_there(function):
+    """As with rewards for several kinds of rows: each says None for the others' rows."""
+    own = function(
+        "def score(completion, kind):\n"
+        "    return None if kind == 'text' or completion == 'no' else 2 * len(completion)\n"
+    )
+    asked = [*answers("abc", "no", kind="sum"), *answers("abc", "no", kind="text")]
+    assert open_rewards(["length:1", own])(asked) == [7.0, None, 1.0, 1.0]
+    assert open_rewards([own])(asked) == [6.0, None, None, None]
+
+
 # --- the user's -----------------------------------------------------------------------------------
 
 
@@ -101,7 +112,7 @@ def test_one_answer_at_a_time_gets_the_fields_that_it_names(function):
 def test_all_at_once_is_called_as_trl_calls(function):
     own = function(
         "def score(completions, prompts, wish, **more):\n"
-        "    assert more == {'prompt': prompts}, more\n"
+        "    assert more == {'prompt': prompts, 'completion_ids': [[], []]}, more\n"
         "    return [c.count('a') * w for c, w in zip(completions, wish)]\n"
     )
     assert rewards(own, "a", "aa", wish=3) == [3, 6]
@@ -110,6 +121,52 @@ def test_all_at_once_is_called_as_trl_calls(function):
         "    return [len(c[0]['content']) + len(p[-1]['content']) for c, p in zip(completions, prompts)]\n"
     )
     assert rewards(chat, "abc", prompt=[{"role": "user", "content": "four"}]) == [7]
+
+
+def test_trls_own_rewards_are_called_as_there(function):
+    """By tokens, by the row's solution, by form; what ends an answer is one of its tokens."""
+    own = function(
+        "from trl.rewards import get_soft_overlong_punishment, think_format_reward\n"
+        "def score(completions, completion_ids, **rest):\n"
+        "    long = get_soft_overlong_punishment(max_completion_len=10, soft_punish_cache=5)\n"
+        "    form = think_format_reward(completions, **rest)\n"
+        "    return [a + b for a, b in zip(long(completion_ids), form)]\n"
+    )
+    asked = {"prompt": [{"role": "user", "content": "Why?"}], "token_ids": tuple(range(7))}
+    found = rewards(own, "<think>\nso\n</think>\nyes", "yes", **asked)
+    assert found == pytest.approx([1 - 2 / 5, -2 / 5])
+    one = function("def score(completion, completion_ids):\n    return len(completion_ids)\n")
+    assert rewards(one, "a", token_ids=(4, 2)) == [2]
+
+
+def test_what_a_function_does_to_its_arguments_stays_with_it(function):
+    own = function(
+        "def score(completions, prompts, notes, **_):\n"
+        "    for prompt, note in zip(prompts, notes):\n"
+        "        prompt.append('more')\n"
+        "        note.append(1)\n"
+        "    return [len(prompt) + len(note) for prompt, note in zip(prompts, notes)]\n"
+    )
+    asked = answers("a", prompt=[{"role": "user", "content": "Q"}], notes=[])
+    of = open_rewards([own])
+    assert of(asked) == of(asked) == [3]
+
+
+@pytest.mark.parametrize("how", ["return", "yield from"])
+def test_what_a_function_prints_is_not_on_standard_output(function, capsys, how):
+    own = function(
+        f"print('read')\ndef score(completions):\n    print('judged')\n    {how} [1.0] * len(completions)\n"
+    )
+    assert rewards(own, "a", "b") == [1, 1]
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.split() == ["read", "judged"]
+
+
+def test_a_function_may_import_when_it_is_called(function, tmp_path):
+    (tmp_path / "late_neighbour.py").write_text("VALUE = 5\n")
+    own = function("def score(completion):\n    from late_neighbour import VALUE\n    return VALUE\n")
+    assert rewards(own, "x") == [5]
 
 
 def test_a_file_may_import_its_neighbour(function, tmp_path):
@@ -126,6 +183,7 @@ def test_a_file_may_import_its_neighbour(function, tmp_path):
             "def score(completion):\n    raise KeyError('x')\n",
             r"line 3: the reward .*mine.py, line 2: KeyError: 'x'$",
         ),
+        ("def score(completion):\n    exit(2)\n", r"mine.py, line 2: SystemExit: 2$"),
         ("def score(completion):\n    assert False\n", r"mine.py, line 2: AssertionError$"),
         ("def score(completions):\n    return [1]\n", "gave 1 values for 2 answers; give one for each"),
         ("def score(completions):\n    return 1\n", "gave 0 values for 2 answers"),
@@ -151,6 +209,7 @@ def test_what_a_function_does_wrong_is_one_line_with_the_rows_place(function, te
         ("def scores(completion):\n    return 1\n", "has no function score; did you mean scores?"),
         ("score = 3\n", "has no function score"),
         ("async def score(completion):\n    return 1\n", "is an async function"),
+        ("score = min\n", "Python cannot say what score takes; wrap it"),
         ("def score(text):\n    return 1\n", r"score takes \(text\); it needs completion .* or completions"),
     ],
 )

@@ -1,6 +1,7 @@
 """Runs with objective=grpo: the reward rises, a stopped run goes on bit for bit, what is wrong is one line."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -167,6 +168,49 @@ def test_all_alike_changes_nothing_and_is_said(make, tmp_path):
     assert result.diagnosis[0].startswith("no signal: each step's mean reward is 0.100; give prompts")
 
 
+def test_answers_that_nothing_judges_teach_nothing_and_are_counted(make, tmp_path):
+    """No answer of the first step has a reward, one of each group in the second."""
+    (tmp_path / "some.py").write_text(
+        "calls = []\ndef some(completions, prompts):\n    calls.append(1)\n"
+        "    n = len(completions)\n    return [None] * n if len(calls) == 1 else [1.0, *[None] * 3] * (n // 4)\n"
+    )
+    result = run(make(reward=f"{tmp_path}/some.py:some", epochs=1))
+    first, second = lines(tmp_path / "run")
+    assert "reward" not in first
+    assert (first["unjudged"], second["unjudged"], second["reward"]) == (1, 0.75, 1)
+    assert first["grad_norm"] == second["grad_norm"] == 0  # one alone is as good as its group's mean
+    assert result.reward == {"first": 1, "last": 1}
+    (tmp_path / "none.py").write_text("def none(completion):\n    return None\n")
+    result = run(make(reward=f"{tmp_path}/none.py:none", out=tmp_path / "none"))
+    assert result.diagnosis == ("no signal: the reward judged no answer (None for each)",)
+    assert result.reward == {}
+
+
+def test_answers_end_where_a_template_ends_turns_with_text(make, tmp_path, tiny_model):
+    """A mark for which the vocabulary has no token: as in a chat, its text ends an answer."""
+    base = Path(shutil.copytree(tiny_model, tmp_path / "base"))
+    (base / "chat_template.jinja").write_text(
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|done|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    seen = set()
+
+    def opened(loaded, **values):
+        sampler = open_sampler(loaded, **values)
+
+        taken = sampler.sample
+
+        def sample(adapter, requests):
+            seen.update(request.params.stop for request in requests)
+            return taken(adapter, requests)
+
+        sampler.sample = sample
+        return sampler
+
+    tune(make(model=str(base), max_steps=1), sampling=Sampling(opened, open_rewards))
+    assert seen == {("<|done|>",)}
+
+
 def test_cut_answers_are_learnt_unless_masked(make, tmp_path):
     run(make(grpo={"mask_truncated": True, "max_completion": 2}, max_steps=1))
     line = lines(tmp_path / "run")[0]
@@ -181,6 +225,8 @@ def test_cut_answers_are_learnt_unless_masked(make, tmp_path):
         ({"method": "full"}, "objective=grpo trains an adapter in one process, not with method=full"),
         ({"reward": "rewards.py"}, "names no function; write rewards.py:FUNCTION"),
         ({"reward": "x*length:5"}, "'x' is no number to weigh it by"),
+        ({"reward": "nan*length:5"}, "'nan' is no number to weigh it by"),
+        ({"reward": "inf*length:5"}, "'inf' is no number to weigh it by"),
         ({"search": ("rank=4,8",)}, "search needs losses on held-out rows"),
         ({"embedder": "minilm"}, "embedder needs losses on held-out rows"),
         ({"objective": "sft"}, "reward is for objective=grpo, not sft"),

@@ -209,6 +209,8 @@ def test_advantages_are_trls(scale):
         assert own == pytest.approx(expected, abs=1e-9)
     assert found[1] == [0.0] * 4  # alike: nothing to learn, not even a rounding error
     assert advantages([[0.1, 0.1, 0.1]], scale) == [[0.0] * 3]
+    assert advantages([[0.1 + 0.2, 0.3, 0.3], [1e9, 1e9 * (1 + 1e-15)]], scale) == [[0.0] * 3, [0.0] * 2]
+    assert all(advantages([[1e-6, 2e-6]], scale)[0])  # small, but not alike
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -111,7 +111,9 @@ def _view(
     ]
     if result.reward is not None:
         r = result.reward
-        lines[0] = f"{result.steps} steps, reward {r['first']:.3f} at first, {r['last']:.3f} at last"
+        lines[0] = f"{result.steps} steps, no answer judged"
+        if "first" in r:
+            lines[0] = f"{result.steps} steps, reward {r['first']:.3f} at first, {r['last']:.3f} at last"
         if "held_out_last" in r:
             lines[0] += f"; held out {r['held_out_first']:.3f}, then {r['held_out_last']:.3f}"
         lines[2] = f"reward curve: {settings.out / 'loss.png'}"

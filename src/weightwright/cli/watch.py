@@ -12,6 +12,7 @@ _SAID = {
     "answer_tokens": "{:.1f} tokens an answer",
     "cut_answers": "{:.0%} of answers cut",
     "equal_groups": "{:.0%} of groups with equal rewards",
+    "unjudged": "{:.0%} of answers not judged",
     "kl": "KL {:.4f} from the base model",
 }
 
@@ -43,7 +44,9 @@ def view(run: State) -> Any:
         held_out = f", held out {run.evals[-1][1]:.3f}" if run.evals else ""
         lines.append(f"{'reward' if run.rewards else 'loss'} {run.curve[-1]:.3f}{held_out}")
     if run.measures:
-        lines.append(", ".join(_SAID[name].format(values[-1]) for name, values in run.measures.items()))
+        lines.append(
+            ", ".join(_SAID[name].format(values[-1]) for name, values in run.measures.items() if values[-1])
+        )
     if len(run.curve) > 1:
         lines.append(terminal_curve(run.curve, run.evals))
     if run.finished:

@@ -5,7 +5,9 @@ import inspect
 import math
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +26,11 @@ def load(name: RewardName, file: Path) -> Callable[..., Any]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    sys.path.insert(0, str(file.resolve().parent))
     try:
-        spec.loader.exec_module(module)
+        with _running(file):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise SettingsError(f"reward={name.text}: {_raised(error, file)}") from error
-    finally:
-        sys.path.pop(0)
     function = getattr(module, name.name, None)
     if not callable(function):
         known = [key for key, value in vars(module).items() if inspect.isfunction(value)]
@@ -42,9 +42,26 @@ def load(name: RewardName, file: Path) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
+@contextmanager
+def _running(file: Path) -> Iterator[None]:
+    """A file's code runs as it does by itself: it finds modules beside it. What it prints is no output of ours."""
+    folder = str(file.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.path.remove(folder)
+
+
 def of_function(name: RewardName, function: Callable[..., Any]) -> Reward:
     """Called once for all answers where it takes `completions`, as TRL's are, else once for each."""
-    parameters = inspect.signature(function).parameters
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError as error:
+        raise SettingsError(
+            f"reward={name.text}: Python cannot say what {name.name} takes; wrap it: def score(completion)"
+        ) from error
     if "completions" in parameters:
         return lambda answers: _all_at_once(name, function, answers)
     if "completion" not in parameters:
@@ -54,7 +71,10 @@ def of_function(name: RewardName, function: Callable[..., Any]) -> Reward:
         )
 
     def one(answer: Answer) -> float | None:
-        given = {**answer.prompt.fields, "prompt": _prompt(answer), "completion": answer.text}
+        given = {
+            **answer.prompt.fields, "prompt": _prompt(answer), "completion": answer.text,
+            "completion_ids": list(answer.token_ids),
+        }  # fmt: skip
         value = _called(name, function, _accepted(name, function, given, answer), [answer])
         return _number(name, value, answer)
 
@@ -74,6 +94,7 @@ def _all_at_once(
         [{"role": "assistant", "content": answer.text}] if isinstance(prompt, list) else answer.text
         for prompt, answer in zip(given["prompts"], answers, strict=True)
     ]
+    given["completion_ids"] = [list(answer.token_ids) for answer in answers]
     values = _called(name, function, _accepted(name, function, given, answers[0]), answers)
     try:
         found = list(values)
@@ -115,10 +136,12 @@ def _accepted(
 def _called(
     name: RewardName, function: Callable[..., Any], given: Mapping[str, Any], answers: Sequence[Answer]
 ) -> Any:
+    assert name.file is not None
     try:
-        return function(**given)
-    except Exception as error:
-        assert name.file is not None
+        with _running(name.file):
+            value = function(**deepcopy(dict(given)))  # what it does to them stays with it
+            return list(value) if inspect.isgenerator(value) else value
+    except (Exception, SystemExit) as error:
         raise DataError(
             answers[0].prompt.place, f"the reward {name.text}: {_raised(error, name.file)}"
         ) from error

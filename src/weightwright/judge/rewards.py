@@ -21,7 +21,10 @@ _REFERENCES = ("answer", "answers", "reference", "solution")  # fields that hold
 
 
 def open_rewards(names: Sequence[str]) -> Reward:
-    """The weighted sum of rewards by name; an answer that one of them cannot judge (None) has none.
+    """The weighted sum of rewards by name.
+
+    A reward that judges no answer to a prompt (None for each) is left out of that prompt's sums: rewards of several
+    kinds of rows can be named together. An answer that one of the others cannot judge has none.
 
     Raises SettingsError for a name, a file or a function that is not there, or cannot be used.
     """
@@ -29,15 +32,22 @@ def open_rewards(names: Sequence[str]) -> Reward:
     opened = [(one.weight, _opened(one)) for one in parsed]
 
     def of(answers: Sequence[Answer]) -> list[float | None]:
-        columns = [[None if x is None else weight * x for x in reward(answers)] for weight, reward in opened]
-        return [_sum(row) for row in zip(*columns, strict=True)]
+        prompts = [id(answer.prompt) for answer in answers]
+        parts: list[list[float | None]] = [[] for _ in answers]
+        for weight, reward in opened:
+            values = reward(answers)
+            judged = {prompt for prompt, value in zip(prompts, values, strict=True) if value is not None}
+            for part, prompt, value in zip(parts, prompts, values, strict=True):
+                if prompt in judged:
+                    part.append(None if value is None else weight * value)
+        return [_sum(part) for part in parts]
 
     return of
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
+    return sum(known) if known and len(known) == len(values) else None
 
 
 def _opened(name: RewardName) -> Reward:

@@ -48,6 +48,8 @@ def diagnose_rewards(
 ) -> tuple[str, ...]:
     """The same of the mean rewards of steps and of evaluations (steps done, mean reward)."""
     sentences = [_leak(seen_before, held_out)] if seen_before else []
+    if not rewards:
+        return (*sentences, "no signal: the reward judged no answer (None for each)")
     curve = [value for _, value in evals] if len(evals) > 1 else [*rewards]
     first, last = (curve[0], curve[-1]) if len(evals) > 1 else (rewards[0], _mean_of_last(rewards))
     moved = f"the {'held-out' if len(evals) > 1 else 'training'} reward went from {first:.3f} to {last:.3f}"

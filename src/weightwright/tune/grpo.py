@@ -84,13 +84,14 @@ def _known(logprobs: Tensor, given: Sequence[tuple[float, ...]]) -> Tensor:
 def advantages(rewards: Sequence[Sequence[float | None]], scale: str) -> list[list[float]]:
     """How far each answer is above the mean of its group, in standard deviations of its group or of all (`scale`).
 
-    An answer without a reward (None) counts nowhere and has none. Groups whose answers are all alike have 0.
+    An answer without a reward (None) counts nowhere and has none. Groups whose answers are all alike have 0; rewards
+    that differ by the rounding of a sum are alike.
     """
     known = [[reward for reward in group if reward is not None] for group in rewards]
     everywhere = _spread([reward for group in known for reward in group])
     found = []
     for group, some in zip(rewards, known, strict=True):
-        if len(set(some)) < 2:
+        if not some or all(math.isclose(one, some[0], rel_tol=1e-9, abs_tol=1e-12) for one in some):
             found.append([0.0] * len(group))
             continue
         mean = statistics.fmean(some)

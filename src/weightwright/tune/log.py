@@ -10,7 +10,7 @@ from weightwright.tune.events import Events
 from weightwright.tune.settings import TuneSettings
 
 _FILE = "log.jsonl"
-_MEASURES = ("answer_tokens", "cut_answers", "equal_groups", "kl")  # of a step's sampled answers
+_MEASURES = ("answer_tokens", "cut_answers", "equal_groups", "unjudged", "kl")  # of a step's sampled answers
 
 
 def read_lines(folder: Path) -> list[dict[str, Any]]:

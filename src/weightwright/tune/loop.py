@@ -53,7 +53,9 @@ class Notes:
     evals: list[tuple[int, float]] = field(
         default_factory=list
     )  # (steps done, loss of the same kind, or reward)
-    rewards: list[float] = field(default_factory=list)  # one a step, where answers are sampled
+    rewards: list[float] = field(
+        default_factory=list
+    )  # one a step of sampled answers, of which one was judged
     preferred: tuple[int, int] | None = None  # held-out pairs whose chosen answer was preferred last, and all
     tokens: int = 0
     train_s: float = 0.0
@@ -316,7 +318,7 @@ def _ask_general_questions(run: Run) -> None:
 
 def _note_step(run: Run, loss: float, tokens: int, sampled: Mapping[str, float], seconds: float) -> None:
     run.done += 1
-    if sampled:
+    if "reward" in sampled:
         run.notes.rewards.append(sampled["reward"])
     run.notes.losses.append(loss)
     run.notes.tokens += tokens
@@ -337,7 +339,9 @@ def _line(run: Run, rate: float, norm: float) -> dict[str, float]:
 def _note(run: Run) -> str:
     left_s = run.notes.train_s / len(run.notes.losses) * (run.plan.steps - run.done)
     left = f"{left_s / 60:.0f} min left" if left_s >= 90 else f"{left_s:.0f} s left"
-    how = f"reward {run.notes.rewards[-1]:.3f}" if run.rollout else f"loss {run.notes.losses[-1]:.3f}"
+    how = f"loss {run.notes.losses[-1]:.3f}"
+    if run.rollout:
+        how = f"reward {run.notes.rewards[-1]:.3f}" if run.notes.rewards else "no answer judged"
     return f"{how}, {run.notes.tokens_per_s:,.0f} tokens/s, {left}"
 
 

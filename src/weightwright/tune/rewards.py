@@ -1,5 +1,6 @@
 """How a reward is named: `rewards.py:score`, `exact_match`, `length:50`, with a weight before it as in `0.5*json`."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,10 @@ def parse_reward(text: str) -> RewardName:
     weight, star, rest = text.rpartition("*")
     try:
         factor = float(weight) if star else 1.0
-    except ValueError as error:
-        raise ValueError(
-            f"reward={text}: {weight!r} is no number to weigh it by, as in 0.5*exact_match"
-        ) from error
+    except ValueError:
+        factor = math.nan
+    if not math.isfinite(factor):
+        raise ValueError(f"reward={text}: {weight!r} is no number to weigh it by, as in 0.5*exact_match")
     before, colon, after = rest.strip().rpartition(":")
     if before.endswith(_FILE) and after.isidentifier():
         return RewardName(text, factor, after, Path(before).expanduser())

@@ -34,10 +34,14 @@ _NAME = "in-training"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a reward judges: a prompt with its row's fields, and a sampled text (without special tokens)."""
+    """What a reward judges: a prompt with its row's fields, and a sampled text (without special tokens).
+
+    `token_ids` are all tokens sampled, the one that ended the text too.
+    """
 
     prompt: Prompt
     text: str
+    token_ids: tuple[int, ...] = ()
 
 
 Reward = Callable[[Sequence[Answer]], Sequence[float | None]]  # None: this answer cannot be judged
@@ -91,10 +95,14 @@ class Rollout:
         whole: Any,
         model: VocabularyLoss,
         layout: Callable[[Sequence[Example]], Iterator[Batch]],
+        stops: tuple[str, ...] = (),
     ) -> None:
-        """`whole` is the peft model, `model` computes its log-probabilities, `layout` lays examples into passes."""
+        """`whole` is the peft model, `model` computes its log-probabilities, `layout` lays examples into passes.
+
+        `stops` end an answer where the chat template ends turns with text that is no token.
+        """
         self._sampler, self._reward, self._settings = sampler, reward, settings
-        self._whole, self._model, self._layout = whole, model, layout
+        self._whole, self._model, self._layout, self._stops = whole, model, layout, stops
         self.kept: Sampled | None = None
 
     def number(self, step: int) -> int:
@@ -135,8 +143,9 @@ class Rollout:
         known = [reward for group in rewards for reward in group if reward is not None]
         answers = [completion for result in results for completion in result.completions]
         line = {
-            "reward": statistics.fmean(known) if known else 0.0,
+            **({"reward": statistics.fmean(known)} if known else {}),
             "reward_std": statistics.stdev(known) if len(known) > 1 else 0.0,
+            "unjudged": 1 - len(known) / len(answers),
             "equal_groups": sum(not any(group) for group in better) / len(better),
             "answer_tokens": statistics.fmean(len(one.token_ids) for one in answers),
             "cut_answers": sum(one.finish_reason == "length" for one in answers) / len(answers),
@@ -157,6 +166,7 @@ class Rollout:
                     temperature=settings.grpo.temperature,
                     max_tokens=settings.grpo.max_completion,
                     seed=int(seed >> np.uint64(1)),
+                    stop=self._stops,
                 ),
             )
             for prompt, seed in zip(prompts, mixed, strict=True)
@@ -165,7 +175,7 @@ class Rollout:
 
     def _judged(self, prompts: Sequence[Example], results: Sequence[ChatResult]) -> list[list[float | None]]:
         answers = [
-            Answer(prompt.prompt, completion.text)
+            Answer(prompt.prompt, completion.text, tuple(completion.token_ids))
             for prompt, result in zip(prompts, results, strict=True)
             for completion in result.completions
             if prompt.prompt is not None
@@ -184,7 +194,8 @@ class Rollout:
         """With what the objective compares with: the policy that sampled, the base model (adapters off)."""
         found = list(examples)
         if self._settings.grpo.iterations > 1:
-            found = [replace(one, sampled=values) for one, values in self._logprobs(found)]
+            known = {id(one): values for one, values in self._logprobs(self.learnt(found))}
+            found = [replace(one, sampled=known.get(id(one), ())) for one in found]
         if self._settings.pair_beta:
             with _adapters_off(self._whole):
                 found = [replace(one, base=values) for one, values in self._logprobs(found)]

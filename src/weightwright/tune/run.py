@@ -17,6 +17,7 @@ from weightwright.data.chat_templates import chosen_template
 from weightwright.data.checks import words_of
 from weightwright.data.pack import step_count
 from weightwright.data.render import on_day, writes_date
+from weightwright.data.turn_end import turn_ends
 from weightwright.errors import TuneError
 from weightwright.files import write_whole
 from weightwright.machine import peak
@@ -171,8 +172,9 @@ def _tune(
         run = prepare(plan, ready, settings.out, ranks, progress)
         if sampler is not None and reward is not None:
             run.rollout = Rollout(
-                sampler, reward, settings, ready.whole, VocabularyLoss(ready.model), run.layout
-            )
+                sampler, reward, settings, ready.whole, VocabularyLoss(ready.model), run.layout,
+                stops=turn_ends(dated.tokenizer).texts,
+            )  # fmt: skip
         loop.resume(run)
         if expected and not run.done:
             run.say(expected)
@@ -385,7 +387,7 @@ def _rewards(notes: loop.Notes) -> dict[str, float]:
     """The mean reward of the first and the last tenth of the steps, and held out before and after."""
     tenth = max(1, len(notes.rewards) // 10)
     parts = {"first": notes.rewards[:tenth], "last": notes.rewards[-tenth:]}
-    found = {name: sum(values) / len(values) for name, values in parts.items()}
+    found = {name: sum(values) / len(values) for name, values in parts.items() if values}
     if notes.evals:
         found |= {"held_out_first": notes.evals[0][1], "held_out_last": notes.evals[-1][1]}
     return found
