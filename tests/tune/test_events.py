@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from weightwright.connect import open_sampler
 from weightwright.errors import MissingExtraError
 from weightwright.extras import installed
+from weightwright.judge.rewards import open_rewards
 from weightwright.tune.events import TAGS
+from weightwright.tune.rollout import Sampling
 from weightwright.tune.run import tune
 
 needed = pytest.mark.skipif(not installed("tensorboard"), reason="tensorboard is not installed (extra)")
@@ -50,7 +53,8 @@ def test_event_files_hold_what_the_log_holds(make, rows):
     tune(settings)
     found = curves(settings.out)
     assert found == logged(settings.out)
-    assert found.keys() == set(TAGS.values()) - {"eval/preference_accuracy"}
+    of_steps = {f"train/{name}" for name in ("loss", "learning_rate", "grad_norm", "tokens_per_s")}
+    assert found.keys() == {*of_steps, "eval/loss"}
     assert [step for step, _ in found["train/loss"]] == list(range(1, 9))
     assert [step for step, _ in found["eval/loss"]] == [0, 2, 4, 6, 8]
 
@@ -63,6 +67,21 @@ def test_the_share_of_pairs_in_the_right_order_is_a_curve(make, tmp_path):
     settings = make(data=pairs, eval_data=pairs, objective="orpo", max_steps=1, tensorboard=True)
     tune(settings)
     assert len(curves(settings.out)["eval/preference_accuracy"]) == 2
+    assert curves(settings.out) == logged(settings.out)
+
+
+@needed
+def test_rewards_are_curves(make, tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "Say one"}\n{"prompt": "Say two"}\n', encoding="utf-8")
+    settings = make(
+        data=prompts, eval_data=prompts, objective="grpo", reward="length:3", beta=0.1, max_steps=1,
+        grpo={"group_size": 2, "max_completion": 4}, tensorboard=True,
+    )  # fmt: skip
+    tune(settings, sampling=Sampling(open_sampler, open_rewards))
+    assert {"train/reward", "eval/reward", "train/completions/mean_length", "train/kl"} <= curves(
+        settings.out
+    ).keys()
     assert curves(settings.out) == logged(settings.out)
 
 
