@@ -54,6 +54,7 @@ def check(settings: DataCheckSettings) -> Inspection:
             prompt=settings.prompt,
             encode=_encode(settings),
             embedder=embedder,
+            asked=settings.asked or (),
             max_length=settings.max_length,
         )
     if summary.kinds is None:

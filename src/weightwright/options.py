@@ -92,6 +92,14 @@ BATCH: Any = Field(None, ge=1, description="rows a step; default: 128 while at l
 MICRO_BATCH: Any = Field(
     None, ge=1, description="rows a pass; default: as many as make 1,024 tokens (8,192 on a GPU)"
 )
+ASKED: Any = Field(
+    None,
+    description="questions that users ask, to say which kinds of them have no row: a line each, or rows with a "
+    "question; needs an embedder",
+)
+ASKED_NEEDS_EMBEDDER = (
+    "asked needs an embedder to tell kinds of question apart: add --embedder minilm, or another"
+)
 MAX_LENGTH: Any = Field(2048, ge=2, description="longest row in tokens")
 GRADIENT_CHECKPOINTING: Any = Field(
     "auto",

@@ -251,7 +251,7 @@ def test_the_json_is_plain(faulty):
     assert set(found) == {
         "files", "left_out",
         "formats", "objectives", "rows", "broken", "lengths", "duplicates", "near_duplicates", "same_question",
-        "placeholders", "eval", "languages", "kinds_of_task", "unread",
+        "placeholders", "eval", "languages", "kinds_of_task", "asked", "unread",
     }  # fmt: skip
     assert set(found["lengths"]) == {
         "unit", "min", "median", "p95", "max", "total", "max_length", "over_max_length", "labelled_tokens",

@@ -97,6 +97,8 @@ def _report(summary: "FileSummary", kinds: list[str]) -> list[str]:
     if summary.held_out is not None:
         lines.append(f"{summary.held_out.rows} rows held out, {len(summary.held_out.broken)} of them broken")
     lines += kinds
+    if summary.asked is not None:
+        lines += summary.asked.lines()
     lines += summary.verdict or ("nothing wrong was found",)
     lines += _problems(summary.broken)
     for title, alike in (

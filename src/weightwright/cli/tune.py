@@ -1,5 +1,6 @@
 """`weightwright tune`: train an adapter, or every weight, on your rows."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -54,6 +55,9 @@ def tune(settings: TuneSettings) -> Outcome | None:
     if not is_first():  # one of several processes: the first one shows and answers
         run.tune(settings)
         return None
+    asked = preview.asked_kinds(settings, open_embedder)
+    for line in asked.lines() if asked else ():
+        print(line, file=sys.stderr)
     with bar("tune") as progress:
         result = run.tune(settings, sampling=Sampling(open_sampler, open_rewards), progress=progress)
     shown = [] if result.finished_before else preview.before_and_after(result, settings, open_chat)
@@ -62,6 +66,7 @@ def tune(settings: TuneSettings) -> Outcome | None:
         **result.to_json(),
         "shown": [one.data() for one in shown],
         "kinds": [asdict(one) for one in kinds],
+        "asked": None if asked is None else asked.to_json(),
     }
     return Outcome(data, _view(result, settings, shown, kinds))
 

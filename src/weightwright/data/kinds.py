@@ -7,12 +7,13 @@ on real rows it counts phrasings (19 kinds in 91 rows about one identity) and fi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from weightwright.data.language import Language, language_of
-from weightwright.ports import Embedder, Vectors
+from weightwright.ports import Embedder
 
 SAMPLED_ROWS = 2000
 # on a scale where unrelated sentences are 0 and equal ones 1
@@ -52,17 +53,41 @@ class Kinds:
     sampled: int
 
 
-def kinds_of(instructions: Sequence[str], embedder: Embedder) -> Kinds:
-    """Group instructions by what an Embedder makes of them, and of unrelated sentences in their language."""
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors of texts [texts, width], each of length 1, and how similar unrelated sentences are to that embedder."""
+
+    vectors: NDArray[np.float64]
+    unrelated: float
+
+    @property
+    def least(self) -> float:
+        """The mean similarity that makes texts one kind."""
+        return least_similarity(self.unrelated)
+
+
+def embedded(instructions: Sequence[str], embedder: Embedder) -> Embedded:
+    """What an Embedder makes of instructions, and of unrelated sentences in their language."""
     references = UNRELATED[language_of("\n".join(instructions)[:100_000])]
-    vectors = embedder.embed([*instructions, *references], kind="query")
+    vectors = np.asarray(embedder.embed([*instructions, *references], kind="query"), dtype=np.float64)
     known = vectors[len(instructions) :]
     similarity = known @ known.T
     unrelated = float(similarity[~np.eye(len(references), dtype=bool)].mean())
-    return count_kinds(vectors[: len(instructions)], unrelated)
+    return Embedded(vectors[: len(instructions)], unrelated)
 
 
-def count_kinds(vectors: Vectors, unrelated: float = 0.0, seed: int = 0) -> Kinds:
+def kinds_of(instructions: Sequence[str], embedder: Embedder) -> Kinds:
+    """Group instructions by what an Embedder makes of them, and of unrelated sentences in their language."""
+    found = embedded(instructions, embedder)
+    return count_kinds(found.vectors, found.unrelated)
+
+
+def least_similarity(unrelated: float) -> float:
+    """The mean similarity that makes texts one kind, where unrelated ones have `unrelated`."""
+    return unrelated + SAME_KIND * (1 - unrelated)
+
+
+def count_kinds(vectors: NDArray[np.floating[Any]], unrelated: float = 0.0, seed: int = 0) -> Kinds:
     """Group rows by their vectors [rows, width], each of length 1; `unrelated` is the similarity of unrelated rows.
 
     Average linkage (Sokal, Michener 1958): groups grow together while the mean similarity of their rows stays above
@@ -72,7 +97,7 @@ def count_kinds(vectors: Vectors, unrelated: float = 0.0, seed: int = 0) -> Kind
     if len(vectors) > SAMPLED_ROWS:
         chosen = np.sort(np.random.default_rng(seed).choice(len(vectors), SAMPLED_ROWS, replace=False))
     points = np.asarray(vectors, dtype=np.float64)[chosen]
-    groups = _groups(points, unrelated + SAME_KIND * (1 - unrelated))
+    groups = groups_of(points, unrelated)
     sizes = np.bincount(groups)
     shares = sizes / sizes.sum()
     count = max(1, round(float(np.exp(-(shares * np.log(shares)).sum()))))
@@ -87,8 +112,8 @@ def count_kinds(vectors: Vectors, unrelated: float = 0.0, seed: int = 0) -> Kind
     )
 
 
-def _groups(points: NDArray[np.float64], least: float) -> NDArray[np.int64]:
-    """The number of each row's group, where rows of a group have a mean similarity of at least `least`."""
+def groups_of(points: NDArray[np.float64], unrelated: float) -> NDArray[np.int64]:
+    """The number of each row's group, where rows of a group have a mean similarity clearly above `unrelated`."""
     from scipy.cluster.hierarchy import fcluster, linkage
 
     if len(points) < 2:
@@ -96,7 +121,7 @@ def _groups(points: NDArray[np.float64], least: float) -> NDArray[np.int64]:
     upper = np.triu_indices(len(points), 1)
     distances = np.clip(1 - (points @ points.T)[upper], 0, 2)
     tree = linkage(distances, "average")
-    return np.asarray(fcluster(tree, 1 - least, "distance") - 1, dtype=np.int64)
+    return np.asarray(fcluster(tree, 1 - least_similarity(unrelated), "distance") - 1, dtype=np.int64)
 
 
 def _middle(points: NDArray[np.float64], members: NDArray[np.int64]) -> int:

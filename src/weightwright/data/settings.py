@@ -1,6 +1,6 @@
 """The options of `data show` and `data check`."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from weightwright import options
 from weightwright.config import Settings
@@ -36,7 +36,14 @@ class DataCheckSettings(Settings):
     embedder: str = Field(
         "", description="embedder address (minilm), to count kinds of task; default: not counted"
     )
+    asked: Files | None = options.ASKED
     train_on: TrainOn = options.TRAIN_ON
     template: str | None = options.TEMPLATE
     max_length: int = options.MAX_LENGTH
     prompt: PromptSettings = Field(default_factory=PromptSettings)
+
+    @model_validator(mode="after")
+    def _tells_kinds(self) -> "DataCheckSettings":
+        if self.asked is not None and not self.embedder:
+            raise ValueError(options.ASKED_NEEDS_EMBEDDER)
+        return self

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from weightwright.data import checks
+from weightwright.data.asked import AskedKinds, kinds_asked, read_asked
 from weightwright.data.catalogue import Source, left_out
 from weightwright.data.checks import Alike, Lengths, Problem
 from weightwright.data.folder import LeftOut
 from weightwright.data.formats import objectives_of, say_kinds
 from weightwright.data.grounded import PromptSettings
-from weightwright.data.kinds import Kinds, kinds_of
+from weightwright.data.kinds import Kinds, count_kinds, embedded
 from weightwright.data.sample import Built, Kind, Prompt
 from weightwright.data.template import Encoded
 from weightwright.errors import Place
@@ -88,6 +89,7 @@ class FileSummary:
     held_out: HeldOut | None
     languages: dict[str, int]
     kinds: Kinds | None
+    asked: AskedKinds | None
     examples: tuple[str, ...]  # one instruction or question for each kind
 
     def to_json(self) -> dict[str, Any]:
@@ -119,6 +121,7 @@ class FileSummary:
             "eval": None if self.held_out is None else self.held_out.to_json(),
             "languages": self.languages,
             "kinds_of_task": kinds,
+            "asked": None if self.asked is None else self.asked.to_json(),
         }
 
     @property
@@ -171,13 +174,16 @@ def check(
     prompt: PromptSettings | None = None,
     encode: Encode | None = None,
     embedder: Embedder | None = None,
+    asked: Sequence[Path] = (),
     max_length: int = 2048,
 ) -> FileSummary:
     """Look at every row of files, and at what of them stands in held-out files too.
 
     `encode` makes a row tokens as a model will read it; without it lengths are in characters. `embedder` tells kinds
-    of task apart; without it they are not counted. Raises DataError where not one row can be read.
+    of task apart; without it they are not counted. `asked` are questions, whose kinds are sought among
+    the rows'. Raises DataError where not one row can be read.
     """
+    questions = read_asked(asked)
     read = checks.read_all(where, prompt)
     rows, broken = read.rows, read.problems
     encoded: list[Encoded] = []
@@ -186,7 +192,8 @@ def check(
         broken = (*broken, *refused)
     sizes = [len(one) for one in encoded] or [len(checks.words_of(row)) for row in rows]
     tasks = [checks.task_of(row) for row in rows]
-    kinds = None if embedder is None else kinds_of(tasks, embedder)
+    found = None if embedder is None else embedded(tasks, embedder)
+    kinds = None if found is None else count_kinds(found.vectors, found.unrelated)
     asked_only = all(isinstance(row, Prompt) for row in rows)
     repeated = tuple(checks.duplicates(rows))
     return FileSummary(
@@ -211,6 +218,9 @@ def check(
         held_out=None if eval_path is None else _held_out(rows, checks.read_all(eval_path, prompt)),
         languages=checks.languages(rows),
         kinds=kinds,
+        asked=kinds_asked(questions, embedded(questions, embedder), found)
+        if questions and embedder and found
+        else None,
         examples=tuple(tasks[i] for i in kinds.middles) if kinds else (),
     )
 

@@ -15,6 +15,7 @@ from weightwright.tune.held_out import KindLoss
 from weightwright.tune.settings import TuneSettings
 
 if TYPE_CHECKING:
+    from weightwright.data.asked import AskedKinds
     from weightwright.tune.run import TuneResult
 
 
@@ -74,6 +75,21 @@ def losses_by_kind(settings: TuneSettings, open_embedder: Callable[[str], Embedd
     tasks = {str(row.place): task_of(row) for row in dataset.read(settings, apart)}
     with closing(open_embedder(settings.embedder)) as embedder:
         return held_out.by_kind(held_out.read(settings.out), tasks, embedder)
+
+
+def asked_kinds(settings: TuneSettings, open_embedder: Callable[[str], Embedder]) -> "AskedKinds | None":
+    """The kinds of the questions that users ask, beside the rows; None where no file of them is named."""
+    if settings.asked is None:
+        return None
+    from weightwright.data.asked import kinds_asked, read_asked
+    from weightwright.data.checks import task_of
+    from weightwright.data.kinds import embedded
+    from weightwright.tune import dataset
+
+    questions = read_asked(settings.asked)
+    tasks = [task_of(row) for row in dataset.read(settings, dataset.learnt(settings))]
+    with closing(open_embedder(settings.embedder)) as embedder:
+        return kinds_asked(questions, embedded(questions, embedder), embedded(tasks, embedder))
 
 
 def answers(

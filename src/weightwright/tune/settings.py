@@ -55,6 +55,7 @@ FREE_FIELDS = frozenset(
         "search",
         "general",
         "embedder",
+        "asked",
     }
 )
 
@@ -157,6 +158,7 @@ class TuneSettings(Settings):
     embedder: str = Field(
         "", description="embedder address (minilm), to tell held-out losses by kind of task"
     )
+    asked: Files | None = options.ASKED
     search: tuple[str, ...] = Field(
         (),
         description="settings to try, OPTION=VALUE,VALUE each; the best by held-out loss is kept",
@@ -181,6 +183,12 @@ class TuneSettings(Settings):
     def steps_between(every: float, steps: int) -> int:
         """`save_every` or `eval_every` in steps of a run of `steps`; shares are rounded up, as transformers does."""
         return int(every) if every >= 1 else math.ceil(every * steps)
+
+    @model_validator(mode="after")
+    def _tells_kinds(self) -> "TuneSettings":
+        if self.asked is not None and not self.embedder:
+            raise ValueError(options.ASKED_NEEDS_EMBEDDER)
+        return self
 
     @model_validator(mode="after")
     def _fits_objective(self) -> "TuneSettings":
