@@ -9,7 +9,7 @@ from weightwright.compare.arms import ARMS, arm
 from weightwright.config import Settings, nearest, partial
 from weightwright.judge.settings import Metrics
 from weightwright.options import Files
-from weightwright.plan.price import PriceText
+from weightwright.plan.price import PRICE, PriceText
 from weightwright.rag.settings import AnswerSettings, ChunkSettings
 from weightwright.tune.settings import TuneSettings
 
@@ -56,9 +56,7 @@ class CompareSettings(Settings):
     seed: int = Field(0, ge=0, description="seed of resampling")
     concurrency: int = Field(16, ge=1, description="questions under way at once")
     limit: int | None = Field(None, ge=1, description="only so many questions")
-    price: PriceText | None = Field(
-        None, description="what an hour of this machine costs, to say what tuning costs: 2.49 or '2.49 EUR'"
-    )
+    price: PriceText | None = PRICE
     out: Path = Field(Path("runs/compare"), description="folder for report.html and the answers")
 
     @field_validator("arms", mode="before")

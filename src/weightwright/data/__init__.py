@@ -1,6 +1,7 @@
 """Rows of data: formats, templates, checks, and the words of a prompt."""
 
 __all__ = [
+    "asked",
     "catalogue",
     "chat_templates",
     "checks",

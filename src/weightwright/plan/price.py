@@ -3,9 +3,9 @@
 import math
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 _PRICE = re.compile(
     r"(?P<before>[^\d\s.,+-]*)\s*(?P<number>[\d.,]+)\s*(?P<after>[^\d\s.,/+-]*)\s*(/\s*(h|hour))?"
@@ -49,3 +49,4 @@ def _checked(given: object) -> object:
 
 
 PriceText = Annotated[str, BeforeValidator(_checked)]
+PRICE: Any = Field(None, description="what an hour of the machine costs, in any currency: 2.49 or '2.49 EUR'")

@@ -20,7 +20,7 @@ from weightwright.options import (
     TrainOn,
     parse_bytes,
 )
-from weightwright.plan.price import PriceText
+from weightwright.plan.price import PRICE, PriceText
 
 Task = Literal["serve", "lora", "qlora", "full"]
 Search = Literal["batch", "context", "max-length", "sequences"]
@@ -53,9 +53,7 @@ class PlanSettings(Settings):
     probe: bool = Field(
         True, description="measure this machine for two seconds, to say how long it takes and what it costs"
     )
-    price: PriceText | None = Field(
-        None, description="what an hour of the machine costs, in any currency: 2.49 or '2.49 EUR'"
-    )
+    price: PriceText | None = PRICE
     precision: Precision = Field(
         "auto",
         description="of the base model's weights; auto: bf16, int4 for qlora, f32 for full; serve: int8 on a CPU",
