@@ -61,7 +61,7 @@ def whole(
     if asked.adapter is not None:
         check_adapter(asked.adapter)  # before minutes of loading
     progress(1, 3, "loading")
-    path = _path(base, progress)
+    path = files_at(base, progress)
     stored, kind = stored_precision(path)
     chosen = _chosen(base, precision, stored)
     if exact and (asked.adapter is not None or stored == "quantised"):
@@ -116,7 +116,7 @@ def _beyond_f16(weight: Any) -> bool:
     return bool((weight.abs() > 65504).any())
 
 
-def _path(base: ModelAddress, progress: Progress) -> Path:
+def files_at(base: ModelAddress, progress: Progress) -> Path:
     """Where the base model's files are, pulled first if need be."""
     from weightwright.hub.pull import pull
     from weightwright.hub.store import locate

@@ -1,6 +1,6 @@
 """`merge` and `export`: from settings to a model's folder or file on disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,10 @@ class ExportSettings(Settings):
     )
     quantize: Literal["keep", "f32", "f16", "bf16", "q8_0", "q4_0"] = Field(
         "keep", description="of the matrices written; keep: f16 in a GGUF file, else as the model has them"
+    )
+    adapter_only: bool = Field(
+        False,
+        description="write the adapter alone as a GGUF file, which llama.cpp adds to its base model's (--lora)",
     )
     modelfile: bool = Field(True, description="write an Ollama Modelfile beside a GGUF file")
 
@@ -79,6 +83,8 @@ def export(settings: ExportSettings, progress: Progress = silent) -> Written:
     from weightwright.export.folder import refuse_existing
 
     refuse_existing(settings.out)
+    if settings.adapter_only:
+        return _adapter(settings, progress)
     if settings.format == "gguf":
         return _gguf(settings, progress)
     form = settings.quantize
@@ -100,6 +106,20 @@ def _folder(
     return Written(
         out, size, merged.precision, tuple(merged.notes), architecture=merged.model.config.model_type
     )
+
+
+def _adapter(settings: ExportSettings, progress: Progress) -> Written:
+    from weightwright.export.gguf.adapter import write_adapter
+    from weightwright.export.merge import files_at
+
+    asked = parse_model(settings.model)
+    if asked.adapter is None or settings.format != "gguf":
+        raise UsageError(f"adapter_only writes a GGUF file of MODEL+./path/to/adapter; got model={settings.model!r}, "
+                         f"format={settings.format}")  # fmt: skip
+    form = "f32" if settings.quantize == "keep" else settings.quantize
+    base = files_at(replace(asked, adapter=None), progress)
+    written = write_adapter(base, asked.adapter, settings.out, form, progress=progress)
+    return Written(written.file, written.size_bytes, form, written.notes, "gguf", written.architecture)
 
 
 def _gguf(settings: ExportSettings, progress: Progress) -> Written:

@@ -163,10 +163,10 @@ def rope_factors(config: Any) -> "Array | None":
 
 
 def laid_out(family: Family, config: Any, name: str, weight: "Array") -> "Array":
-    """A weight, f32, as llama.cpp wants it; `name` is GGUF's."""
+    """A weight, f32, as llama.cpp wants it; `name` is GGUF's. An adapter's B has rows as its matrix has."""
     if family.norm_offset and name.endswith("norm.weight"):
         return weight + family.norm_offset
-    if family.paired and (".attn_q." in name or ".attn_k." in name):
+    if family.paired and (".attn_q." in name or ".attn_k." in name) and not name.endswith(".lora_a"):
         heads = config.num_attention_heads if ".attn_q." in name else config.num_key_value_heads
         halves = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
         return halves.swapaxes(1, 2).reshape(weight.shape)

@@ -1,5 +1,6 @@
 """Write a model as one GGUF file, a tensor at a time, with gguf's own writer and quantisation."""
 
+import math
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 Quantization = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
 BLOCK = 32  # weights that share a scale in Q8_0 and Q4_0
-_SPARE_BYTES = 30_000_000  # tokenizer and header
+SPARE_BYTES = 30_000_000  # tokenizer and header
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0",
                "q4_0": "MOSTLY_Q4_0"}  # fmt: skip
 
@@ -45,7 +46,7 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class _Planned:
+class Planned:
     """One tensor: its name and form in the file, and where it comes from."""
 
     name: str
@@ -59,6 +60,11 @@ class _Planned:
 
         shape: tuple[int, ...] = quant_shape_to_byte_shape(tuple(self.weight.shape), self.form)
         return shape
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return math.prod(self.bytes_shape)
 
 
 def write_gguf(
@@ -77,8 +83,8 @@ def write_gguf(
     config = model.model.config
     family = family_of(config)
     planned = list(_plan(model, family, quantization))
-    size = sum(_size(tensor) for tensor in planned)
-    refuse_full(out, size + _SPARE_BYTES)
+    size = sum(tensor.size for tensor in planned)
+    refuse_full(out, size + SPARE_BYTES)
     with whole_file(out, shared=False) as beside, closing(GGUFWriter(beside, family.name)) as writer:
         writer.add_type("model")
         writer.add_name(_name(model))
@@ -86,7 +92,7 @@ def write_gguf(
         writer.add_quantization_version(GGML_QUANT_VERSION)
         add_settings(writer, config, len(model.model.get_input_embeddings().weight))
         notes = [*model.notes, *differences(config), *add_vocabulary(writer, model)]
-        _put(writer, planned, family, config, progress)
+        put(writer, planned, family, config, progress)
     return Written(out, family.name, out.stat().st_size, tuple(notes))
 
 
@@ -98,7 +104,7 @@ def check_name(out: Path) -> None:
         raise SettingsError(f"{out} is a folder; --format gguf writes one file, such as {out / 'model.gguf'}")
 
 
-def _plan(model: Whole, family: Family, quantization: Quantization) -> Iterator[_Planned]:
+def _plan(model: Whole, family: Family, quantization: Quantization) -> Iterator[Planned]:
     """Every tensor of the file in its form, in the model's order."""
     import gguf
 
@@ -115,13 +121,14 @@ def _plan(model: Whole, family: Family, quantization: Quantization) -> Iterator[
         if name is None:
             raise ModelError(f"{path} of this model has no place in a GGUF file of the architecture {family.name}; "
                              "write --format safetensors")  # fmt: skip
-        yield _Planned(name, _form(name, weight, form), weight)
+        yield Planned(name, form_of(name, weight, form), weight)
     factors = rope_factors(whole.config)
     if factors is not None:
-        yield _Planned("rope_freqs.weight", gguf.GGMLQuantizationType.F32, torch.from_numpy(factors))
+        yield Planned("rope_freqs.weight", gguf.GGMLQuantizationType.F32, torch.from_numpy(factors))
 
 
-def _form(name: str, weight: torch.Tensor, form: Any) -> Any:
+def form_of(name: str, weight: torch.Tensor, form: Any) -> Any:
+    """The gguf.GGMLQuantizationType in which a tensor is written where `form` is asked for."""
     from gguf import GGMLQuantizationType as Form
 
     if weight.ndim < 2:
@@ -131,21 +138,12 @@ def _form(name: str, weight: torch.Tensor, form: Any) -> Any:
     return Form.F16 if form in (Form.Q8_0, Form.Q4_0) and weight.shape[-1] % BLOCK else form
 
 
-def _size(tensor: _Planned) -> int:
-    total = 1
-    for count in tensor.bytes_shape:
-        total *= count
-    return total
-
-
-def _put(writer: Any, planned: list[_Planned], family: Family, config: Any, progress: Progress) -> None:
+def put(writer: Any, planned: list[Planned], family: Family, config: Any, progress: Progress) -> None:
     """Header first, which says where each tensor will lie, then the tensors, one in memory at a time."""
     import numpy as np
 
     for tensor in planned:
-        writer.add_tensor_info(
-            tensor.name, tensor.bytes_shape, np.dtype(np.uint8), _size(tensor), tensor.form
-        )
+        writer.add_tensor_info(tensor.name, tensor.bytes_shape, np.dtype(np.uint8), tensor.size, tensor.form)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
@@ -155,7 +153,7 @@ def _put(writer: Any, planned: list[_Planned], family: Family, config: Any, prog
         progress(done, len(planned), "writing")
 
 
-def _packed(values: "NDArray[np.float32]", tensor: _Planned) -> "NDArray[np.uint8]":
+def _packed(values: "NDArray[np.float32]", tensor: Planned) -> "NDArray[np.uint8]":
     import numpy as np
     from gguf import GGMLQuantizationType, quantize
 
