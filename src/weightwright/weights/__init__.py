@@ -5,6 +5,7 @@ __all__ = [
     "adapter_config",
     "advised",
     "describe",
+    "empty",
     "ends",
     "gguf_header",
     "load",

@@ -1,3 +1,3 @@
 """GGUF files that llama.cpp, Ollama and this engine read."""
 
-__all__ = ["vocabulary", "write"]
+__all__ = ["adapter", "vocabulary", "write"]

@@ -106,4 +106,4 @@ def _notes(folder: Path, base: Path) -> Iterator[str]:
     template = read_template(folder)
     if template and template != read_template(base):
         yield ("the adapter was trained with another chat template than the base model's, which is no part of the "
-               "file: give llama-server --jinja --chat-template-file with the adapter's chat_template.jinja")  # fmt: skip
+               "file: give llama-server --jinja --chat-template-file and its chat_template.jinja")  # fmt: skip
