@@ -120,3 +120,55 @@ def marked_tokenizer(template: str, *, eos: str = "<eos>"):
     tokenizer.add_special_tokens({"bos_token": "<bos>", "eos_token": eos})
     tokenizer.chat_template = template
     return tokenizer
+
+
+def glm(line: str, unthought: str, opened: str) -> str:
+    """GLM from 4.5 on: no turn has an end of its own, thoughts stay only after the last question.
+
+    `line` stands between the parts of a turn, `unthought` in the place of a thought that there is not, and `opened`
+    behind the mark where the model goes on.
+    """
+    return (
+        (
+            "{{ '[gMASK]<sop>' }}"
+            "{% if tools %}{{ '<|system|>LINETools: ' }}{{ tools | tojson }}{% endif %}"
+            "{% set ns = namespace(asked=-1) %}"
+            "{% for m in messages %}{% if m.role == 'user' %}{% set ns.asked = loop.index0 %}{% endif %}{% endfor %}"
+            "{% for m in messages %}"
+            "{% if m.role in ('user', 'system') %}{{ '<|' + m.role + '|>LINE' + m.content }}"
+            "{% elif m.role == 'assistant' %}"
+            "{% set thought = m.reasoning_content or '' %}{% set said = m.content or '' %}"
+            "{% if not thought and '</think>' in said %}"
+            "{% set thought = said.split('</think>')[0].split('<think>')[-1] %}"
+            "{% set said = said.split('</think>')[-1] %}{% endif %}"
+            "{% set kept = clear_thinking is defined and not clear_thinking %}"
+            "{% set kept = thought and (kept or loop.index0 > ns.asked) %}"
+            "{{ '<|assistant|>LINE' + ('<think>' + thought.strip() + '</think>' if kept else 'UNTHOUGHT') }}"
+            "{{ 'LINE' + said.strip() if said.strip() else '' }}"
+            "{% for call in m.tool_calls or [] %}{{ 'LINE<tool_call>' + call.function.name }}"
+            "{% for key, value in call.function.arguments.items() %}"
+            "{{ 'LINE<arg_key>' + key + '</arg_key>LINE<arg_value>' }}"
+            "{{ value if value is string else value | tojson }}{{ '</arg_value>' }}{% endfor %}"
+            "{{ 'LINE</tool_call>' }}{% endfor %}"
+            "{% elif m.role == 'tool' %}"
+            "{{ '<|observation|>' if loop.first or messages[loop.index0 - 1].role != 'tool' else '' }}"
+            "{{ 'LINE<tool_response>' + m.content + '</tool_response>' }}"
+            "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>OPENED' }}{% endif %}"
+        )
+        .replace("LINE", line)
+        .replace("UNTHOUGHT", unthought)
+        .replace("'<|assistant|>OPENED'", opened)
+    )
+
+
+GLM_4 = (
+    "{{ '[gMASK]<sop>' }}{% if tools %}{{ '<|system|>\nTools: ' }}{{ tools | tojson }}{% endif %}"
+    "{% for m in messages %}"
+    "{{ '<|' + ('observation' if m.role == 'tool' else m.role) + '|>\n' + m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+GLM_4_6 = glm("\\n", "<think></think>", "'<|assistant|>'")
+GLM_4_7 = glm(
+    "", "</think>",
+    "'<|assistant|>' + ('</think>' if enable_thinking is defined and not enable_thinking else '<think>')",
+)  # fmt: skip

@@ -125,7 +125,9 @@ def test_words_before_a_call_are_part_of_the_answer(tokenizer):
 def test_a_template_that_leaves_tools_out_is_refused(tokenizer, template):
     if template is not None:
         tokenizer.chat_template = template
-    with pytest.raises(ModelError, match="does not show tools; use a model whose template does"):
+    with pytest.raises(
+        ModelError, match="does not show tools; use a model whose template does, a template that does"
+    ):
         encode(sample(*TALK, tools=(WEATHER,)), tokenizer)
     with pytest.raises(ModelError, match="does not show the calls of tools"):
         encode(sample(*TALK[:3], Message("assistant", "Wait.", (CALL,))), tokenizer)

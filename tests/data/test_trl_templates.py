@@ -17,7 +17,7 @@ from weightwright.errors import DataError, Place, TemplateError
 from weightwright.ports import Message, ToolCall
 from weightwright.wire.template import turn
 
-from .families import marked_tokenizer
+from .families import GLM_4, GLM_4_6, GLM_4_7, marked_tokenizer
 
 trl = pytest.importorskip("trl")
 FOLDER = Path(trl.__file__).parent / "chat_templates"
@@ -167,6 +167,47 @@ def test_labels_by_hand_where_trl_has_no_training_template(names, call, end):
 def test_labels_as_written(name, row, labels):
     tokenizer = marked_tokenizer((FOLDER / f"{name}.jinja").read_text(encoding="utf-8"))
     assert _ours(tokenizer, row) == labels
+
+
+GLM_CALL = "{0}<tool_call>f{0}<arg_key>city</arg_key>{0}<arg_value>Bern</arg_value>{0}</tool_call>"
+
+
+@pytest.mark.parametrize(
+    ("family", "row", "labels"),
+    [
+        (GLM_4, "several", ["\nHello!<|user|>", "\nYes.<|user|>"]),
+        (GLM_4, "call", "does not show call 1 of message 2 whole"),  # its calls stand in a field of their own
+        (GLM_4, "result", "does not show the calls"),
+        (GLM_4, "thought", "does not show the thought"),
+        (GLM_4_6, "several", ["\n<think></think>\nHello!<|user|>", "\n<think></think>\nYes.<|user|>"]),
+        (GLM_4_6, "thought", ["\n<think>Two and two.</think>\n4<|user|>"]),
+        (GLM_4_6, "inline", ["\n<think>Two and two.</think>\n4<|user|>"]),
+        (GLM_4_6, "thoughts", "does not show the thought .* of message 2"),
+        (GLM_4_6, "result", ["\n<think></think>" + GLM_CALL.format("\n") + "<|observation|>",
+                             "\n<think></think>\nIt rains.<|user|>"]),
+        # the prompt opens the thought: a row without one closes it, as the template writes of past turns
+        (GLM_4_7, "several", ["</think>Hello!<|user|>", "</think>Yes.<|user|>"]),
+        (GLM_4_7, "thought", ["Two and two.</think>4<|user|>"]),
+        (GLM_4_7, "thoughts", "does not show the thought .* of message 2"),
+        (GLM_4_7, "result", ["</think>" + GLM_CALL.format("") + "<|observation|>", "</think>It rains.<|user|>"]),
+        (GLM_4_7, "thoughtful", ["look</think>" + GLM_CALL.format("") + "<|observation|>",
+                                 "so</think>It rains.<|user|>"]),
+    ],
+)  # fmt: skip
+def test_labels_of_the_glm_family(family, row, labels):
+    """By hand, after the formats of GLM-4-0414, 4.6 and 4.7: the next role's mark ends a turn and is learnt."""
+    found = _ours_or_refusal(marked_tokenizer(family), row)
+    assert re.search(labels, found) if isinstance(labels, str) else found == labels
+
+
+@pytest.mark.parametrize("name", ["deepseek_r1_distill", "deepseekv3"])
+def test_a_template_that_shows_no_tools_is_told_of_with_the_ways_out(name):
+    tokenizer = marked_tokenizer((FOLDER / f"{name}.jinja").read_text(encoding="utf-8"))
+    said = _ours_or_refusal(tokenizer, "call")
+    assert said == (
+        "rows.jsonl, line 1: this model's chat template does not show tools; use a model whose template does, "
+        "a template that does (--template FILE.jinja), or rows without tools"
+    )
 
 
 @pytest.mark.parametrize("name", ["deepseek_r1_distill", "deepseekv3"])

@@ -220,6 +220,31 @@ def test_the_day_of_a_template_is_kept_with_the_run(make, tiny_model, tmp_path, 
     assert run("paused").finished_before
 
 
+def test_reference_log_probabilities_are_of_the_day_that_is_kept(make, tiny_model, tmp_path, monkeypatch):
+    """DPO on a template that writes the date: what goes on days later compares with the rows of the first day."""
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "dated"))
+    (folder / "chat_template.jinja").write_text(DATED)
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(
+        json.dumps({"prompt": f"Say {n}", "chosen": f"{n} it is", "rejected": f"no {n}"}) + "\n" for n in range(6)
+    ))  # fmt: skip
+    day = datetime.date(2020, 5, 4)
+
+    def run(out: str, on: datetime.date, **options: float):
+        monkeypatch.setattr("weightwright.tune.ownership.today", lambda: on)
+        settings = make(model=str(folder), data=pairs, out=tmp_path / out, objective="dpo", epochs=2)
+        tune(settings, **options)
+        log = (tmp_path / out / "log.jsonl").read_text().splitlines()
+        kept = sorted((tmp_path / out).rglob("*reference*"))
+        return [json.loads(line).get("loss") for line in log], [file.read_bytes() for file in kept]
+
+    losses, kept = run("one", day)
+    other, _ = run("other", day + datetime.timedelta(days=40))
+    assert other != losses  # the date matters
+    run("paused", day, share=0.5)
+    assert run("paused", day + datetime.timedelta(days=40)) == (losses, kept)
+
+
 def _open(address, *, adapters=None):
     from weightwright.connect import open_chat
     from weightwright.engine.settings import EngineSettings

@@ -169,3 +169,25 @@ def test_the_verb_takes_the_flags_in_quotes(capsys: pytest.CaptureFixture[str], 
     said = capsys.readouterr().err
     assert f"error: {tmp_path}/absent.json does not exist" in said
     assert "rows longer than 512 tokens are cut as there" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "template"),
+    [("vicuna_v1.1", "vicuna"), ("llama-2", "llama2"), ("alpaca", "alpaca"), ("qwen-7b-chat", "chatml")],
+)
+@pytest.mark.parametrize("flag", ["--conv-template", "--conv_template"])
+def test_a_conversation_template_that_we_have_is_taken(flag: str, name: str, template: str) -> None:
+    found, notes, unmapped = read_fastchat(f"{BASE} {flag} {name}")
+    assert TuneSettings(**found).template == template
+    assert unmapped == ()
+    assert f"conv_template={name}: --template {template}, with the rows' system messages" in notes
+
+
+@pytest.mark.parametrize("name", ["chatglm3", "mistral", "zephyr", "baichuan-chat"])
+def test_a_conversation_template_that_we_have_not_is_said(name: str) -> None:
+    found, notes, unmapped = read_fastchat(f"{BASE} --conv-template {name}")
+    assert "template" not in found
+    assert unmapped == ()
+    said = next(note for note in notes if note.startswith(f"conv_template={name} is not used: "))
+    assert "the model's own chat template" in said
+    assert "--template chatml, llama2, vicuna, alpaca or a Jinja file" in said

@@ -82,8 +82,8 @@ def check_shown(whole: Rendered) -> None:
     if hidden:
         raise TemplateError(
             sample.place,
-            f"this model's chat template does not show {hidden}; use a model whose template does, "
-            "or rows without tools",
+            f"this model's chat template does not show {hidden}; use a model whose template does, a template that "
+            "does (--template FILE.jinja), or rows without tools",
         )
     said = [
         i for i, message in enumerate(sample.messages) if message.content.strip() and not sample.answers[i]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from weightwright.data.chat_templates import TEMPLATES
 from weightwright.errors import SettingsError
 from weightwright.tune import llamafactory_keys as keys
 from weightwright.tune.llamafactory_values import Reading
@@ -24,8 +25,21 @@ _STACK = (
 _GPUS = "several GPUs: start the same command under torchrun with --fsdp"
 _T5 = "a flag of the T5 trainer; encoder-decoder models are not tuned here"
 _OWN = frozenset(
-    {"data_path", "eval_data_path", "model_max_length", "gradient_checkpointing", "lora_weight_path"}
+    {
+        "data_path",
+        "eval_data_path",
+        "model_max_length",
+        "gradient_checkpointing",
+        "lora_weight_path",
+        "conv_template",
+    }
 )
+# FastChat's conversation templates that are among ours; those of one form differ in their system message only
+_CONVERSATIONS = {
+    "vicuna_v1.1": "vicuna", "llama-2": "llama2", "alpaca": "alpaca",
+    **dict.fromkeys(("chatml", "qwen-7b-chat", "Yi-34b-chat", "orca-2", "dolphin-2.2.1", "Hermes-2",
+                     "openhermes-2.5-mistral-7b", "mpt-7b-chat", "llava-chatml"), "chatml"),
+}  # fmt: skip
 _TABLES = keys.Tables(
     {**keys.OLD_NAMES, "per_gpu_train_batch_size": "per_device_train_batch_size"},
     keys.NEEDLESS | {"lazy_preprocess", "fsdp_transformer_layer_cls_to_wrap", "padding_side", "local_rank", "debug"},
@@ -165,8 +179,15 @@ def _data(reading: Reading) -> None:
         f"rows longer than {length:,} tokens are cut as there, but counted; --too-long drop, split or error are the "
         "other choices"
     )
+    name = reading.text("conv_template")
+    if template := _CONVERSATIONS.get(name or ""):
+        reading.settings["template"] = template
+        reading.notes.append(f"conv_template={name}: --template {template}, with the rows' system messages")
+        return
+    unused = f"conv_template={name} is not used: " if name else ""
     reading.notes.append(
-        "rows are shown in the model's own chat template, not in FastChat's conversation template"
+        f"{unused}rows are shown in the model's own chat template, not in FastChat's conversation template; for a "
+        f"model without one: --template {', '.join(TEMPLATES)} or a Jinja file (FastChat's trainers write vicuna)"
     )
 
 
