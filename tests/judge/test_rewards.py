@@ -38,6 +38,7 @@ def test_exact_match_takes_the_rows_answer_or_its_field():
     assert rewards("exact_match", "The Paris.", "London", answer="paris") == [1.0, 0.0]
     assert rewards("exact_match", "4", "5", solution=4) == [1.0, 0.0]
     assert rewards("exact_match", "b", "c", answers=["a", "b"]) == [1.0, 0.0]
+    assert rewards("exact_match", "4", "5", ground_truth="4") == [1.0, 0.0]
     with pytest.raises(
         DataError, match=r"rows.jsonl, line 3: the reward f1 needs what is right in answer.*has: prompt"
     ):

@@ -142,6 +142,12 @@ def test_dropout_and_dora_keep_more():
         ({"objective": "simpo", "micro_batch": 5}, 4 * 512),
         ({"objective": "kto", "micro_batch": 1}, 512),
         ({"objective": "pretrain"}, 1024),
+        ({"objective": "grpo", "max_length": 96}, 1024),
+        (
+            {"objective": "grpo", "max_length": 96, "batch": 2, "group_size": 4},
+            8 * 96,
+        ),  # no step has more answers
+        ({"objective": "grpo", "max_length": 2048, "batch": 1, "group_size": 2}, 2048),
     ],
 )
 def test_tokens_of_a_pass(values: dict, tokens: int):
@@ -205,6 +211,8 @@ def test_gradients_stay_while_a_step_has_more_passes():
     pairs = phases(objective="dpo", micro_batch=2, batch=2)  # a pass holds one of the two
     assert "gradients" in pairs["forward pass"]
     assert "gradients" not in phases(objective="kto", micro_batch=2, batch=2)["forward pass"]
+    assert "gradients" in phases(objective="grpo", max_length=96)["forward pass"]
+    assert "gradients" not in phases(objective="grpo", max_length=96, batch=2, group_size=4)["forward pass"]
 
 
 def test_experts_of_a_mixture_stay_as_they_are():

@@ -17,7 +17,13 @@ from weightwright.tune.rewards import RewardName, parse_reward
 from weightwright.tune.rollout import Answer, Reward
 
 _WORD = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
-_REFERENCES = ("answer", "answers", "reference", "solution")  # fields that hold what is right, in this order
+_REFERENCES = (
+    "answer",
+    "answers",
+    "reference",
+    "solution",
+    "ground_truth",
+)  # fields that hold what is right, in this order
 
 
 def open_rewards(names: Sequence[str]) -> Reward:

@@ -48,6 +48,8 @@ class _Run:
     def accumulates(self) -> bool:
         """Whether a step has several passes, so that a pass finds the gradients of those before it."""
         batch, rows = self.settings.batch, self.settings.micro_batch
+        if self.settings.objective in OF_SAMPLES and rows is None:
+            return sampled_rows(self.settings) * self.settings.max_length > self.tokens
         return batch is None or rows is None or batch > max(1, rows // _together(self.settings))
 
 
@@ -73,8 +75,7 @@ def training_phases(spec: ModelSpec, settings: PlanSettings) -> tuple[Phase, ...
 
 def _sampled(settings: PlanSettings) -> PlanSettings:
     """Sampling as serving: the sequences at once, each up to the longest row, kept in what is computed with."""
-    prompts = settings.batch or measured.PROMPTS_A_STEP
-    sequences = min(prompts * settings.group_size, measured.SAMPLED_AT_ONCE)
+    sequences = min(sampled_rows(settings), measured.SAMPLED_AT_ONCE)
     return settings.model_copy(
         update={"sequences": sequences, "context": settings.max_length, "kv_precision": "auto"}
     )
@@ -98,7 +99,14 @@ def pass_tokens(settings: PlanSettings) -> int:
     if settings.micro_batch is not None:
         return max(1, settings.micro_batch // together) * together * settings.max_length
     usual = measured.PASS_TOKENS["cpu" if settings.on_cpu else "gpu"]
+    if settings.objective in OF_SAMPLES:
+        usual = min(usual, sampled_rows(settings) * settings.max_length)
     return max(usual, together * settings.max_length)
+
+
+def sampled_rows(settings: PlanSettings) -> int:
+    """Answers that a step of `OF_SAMPLES` learns from."""
+    return (settings.batch or measured.PROMPTS_A_STEP) * settings.group_size
 
 
 def _together(settings: PlanSettings) -> int:
