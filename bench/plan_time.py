@@ -133,6 +133,7 @@ def planned(plan: Any, model: str) -> dict[str, Any]:
     from weightwright.hub.store import locate
     from weightwright.plan.rates import probed, shapes_of
     from weightwright.plan.spec import from_file
+    from weightwright.tune.examples import Examples
     from weightwright.tune.lengths import rows_of
     from weightwright.tune.memory import plan_settings
 
@@ -143,7 +144,7 @@ def planned(plan: Any, model: str) -> dict[str, Any]:
         rows_of_step(n, rows=count, epochs=1, batch=plan.batch, seed=plan.settings.seed)
         for n in range(1, STEPS)
     ]
-    rows = rows_of([plan.examples[n] for numbers in order for n in numbers])
+    rows = rows_of(Examples(plan.examples[n] for numbers in order for n in numbers))
     asked = plan_settings(plan.settings, longest=max(map(max, rows.examples)))
     shapes = shapes_of(spec, asked, rows)
     return {

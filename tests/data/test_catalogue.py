@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from weightwright.data.catalogue import fingerprint, read_tables
+from weightwright.data.catalogue import fingerprint, tables_at
 from weightwright.data.formats import read_judged, read_pairs, read_samples, read_texts
 from weightwright.data.sample import Text
 from weightwright.errors import DataError, Place
@@ -175,7 +175,7 @@ def test_a_path_that_is_there_is_never_a_name(tmp_path):
     folder(tmp_path / "d")
     file = tmp_path / "d:mine"
     file.write_text('{"instruction": "a", "output": "b"}\n')
-    assert [table.name for table in read_tables(file)] == [str(file)]
+    assert [table.name for table in tables_at(file)] == [str(file)]
 
 
 @pytest.mark.parametrize(
@@ -205,14 +205,14 @@ def test_a_wrong_entry_is_named(tmp_path, entry: dict[str, Any], message: str):
 def test_names_that_are_not_there(tmp_path):
     place = folder(tmp_path / "d")
     with pytest.raises(DataError, match=r"no data set 'mime'; did you mean mine\?"):
-        read_tables(Path(f"{place}:mime"))
+        tables_at(Path(f"{place}:mime"))
     with pytest.raises(DataError, match=r"holds data sets by name; choose: .*:NAME .*\(mine\)"):
-        read_tables(place)
+        tables_at(place)
     (tmp_path / "e").mkdir()
     with pytest.raises(DataError, match=r"has no dataset_info\.json"):
-        read_tables(tmp_path / "e:mine")
+        tables_at(tmp_path / "e:mine")
     with pytest.raises(DataError, match=r"absent:mine does not exist"):
-        read_tables(tmp_path / "absent:mine")
+        next(tables_at(tmp_path / "absent:mine")[0].read())
 
 
 @pytest.mark.shared

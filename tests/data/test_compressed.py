@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from weightwright.data.catalogue import read_tables
+from weightwright.data.catalogue import tables_at
 from weightwright.data.files import read_file
 from weightwright.data.formats import read_samples
 from weightwright.data.summary import check
@@ -37,8 +37,8 @@ DIGITS = "9" * 5000
 )
 def test_a_compressed_file_reads_as_what_it_holds(tmp_path, name: str, content: bytes):
     (tmp_path / name).write_bytes(content)
-    (table,) = read_tables(tmp_path)  # in a folder, too
-    assert [row.values for row in table.rows] == [ROW]
+    (table,) = tables_at(tmp_path)  # in a folder, too
+    assert [row.values for row in table.read()] == [ROW]
     assert [row.values for row in read_file(tmp_path / name)] == [ROW]
 
 
@@ -68,7 +68,7 @@ def test_zstandard_is_read_by_arrow(tmp_path):
 def test_what_cannot_be_unpacked_is_one_clear_line(tmp_path, name: str, content: bytes, message: str):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=f"{name} {message}") as error:
-        read_file(tmp_path / name)
+        list(read_file(tmp_path / name))
     assert "\n" not in str(error.value)
 
 

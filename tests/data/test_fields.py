@@ -149,7 +149,7 @@ def test_what_pandas_marks_as_absent_is_absent(tmp_path):
 )
 def test_a_filled_field_that_nothing_reads_is_named(tmp_path, row: dict, names: tuple[str, ...]):
     (part,) = read_parts(lines(tmp_path, row))
-    assert [one.unread for one in part.rows] == [names]
+    assert [one.unread for one in part.read()] == [names]
 
 
 def test_unread_fields_are_counted_for_the_reader(tmp_path):
@@ -359,6 +359,6 @@ def test_labels_of_several_classes_are_no_judgements(tmp_path):
 def test_the_pair_is_a_pair_for_texts_too(tmp_path):
     file = lines(tmp_path, {"question": "q", "chosen": "a", "rejected": "b"})
     (part,) = read_parts(file)
-    assert isinstance(part.rows[0], Pair)
+    assert isinstance(next(part.read()), Pair)
     with pytest.raises(DataError, match="which fit --objective dpo, orpo or simpo"):
         read_texts(file)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from weightwright.data.catalogue import fingerprint, read_tables
+from weightwright.data.catalogue import fingerprint, tables_at
 from weightwright.data.files import read_file
 from weightwright.errors import DataError, MissingExtraError
 from weightwright.extras import installed
@@ -29,7 +29,7 @@ def as_csv(file: Path, rows: list[dict[str, str]], delimiter: str = ",") -> Path
 
 
 def test_csv_and_tsv_read_as_json_does(tmp_path):
-    expected = read_file(written(tmp_path / "rows.json", json.dumps(ROWS)))
+    expected = list(read_file(written(tmp_path / "rows.json", json.dumps(ROWS))))
     for file in (as_csv(tmp_path / "rows.csv", ROWS), as_csv(tmp_path / "rows.tsv", ROWS, "\t")):
         assert [row.values for row in read_file(file)] == [row.values for row in expected] == ROWS
 
@@ -61,7 +61,7 @@ def test_csv_knows_nested_fields_and_truth_values(tmp_path):
 )
 def test_a_wrong_csv_is_named(tmp_path, content: str, message: str):
     with pytest.raises(DataError, match=message):
-        read_file(written(tmp_path / "rows.csv", content))
+        list(read_file(written(tmp_path / "rows.csv", content)))
 
 
 def test_a_row_of_a_json_list_knows_its_line(tmp_path):
@@ -108,25 +108,25 @@ def test_a_folder_of_files(tmp_path):
         written(tmp_path / f"{name}.jsonl", json.dumps(row))
     written(tmp_path / "README.md", "what this is")
     written(tmp_path / ".hidden.csv", "")
-    tables = read_tables(tmp_path)
+    tables = tables_at(tmp_path)
     assert [Path(table.name).name for table in tables] == ["a.jsonl", "b.jsonl"]
     before = fingerprint(tmp_path)
     written(tmp_path / "b.jsonl", json.dumps({"instruction": "a", "output": "d"}))
     assert fingerprint(tmp_path) != before
     written(tmp_path / "c.csv", "a,b\n1,2\n")
-    assert [Path(table.name).name for table in read_tables(tmp_path)] == ["a.jsonl", "b.jsonl", "c.csv"]
+    assert [Path(table.name).name for table in tables_at(tmp_path)] == ["a.jsonl", "b.jsonl", "c.csv"]
 
 
 def test_a_folder_without_data(tmp_path):
     with pytest.raises(DataError, match=r"is a directory without rows to read .*found no file"):
-        read_tables(tmp_path)
+        tables_at(tmp_path)
 
 
 def test_parquet_names_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed
     (tmp_path / "rows.parquet").write_bytes(b"PAR1")
     with pytest.raises(MissingExtraError, match=r"pip install 'weightwright\[parquet\]'"):
-        read_file(tmp_path / "rows.parquet")
+        list(read_file(tmp_path / "rows.parquet"))
 
 
 @pytest.mark.skipif(not installed("pyarrow"), reason="pyarrow is not installed (extra [parquet])")
@@ -140,7 +140,7 @@ def test_parquet_reads_as_json_does(tmp_path):
     ]
     rows = [{"messages": turns, "good": True}, {"messages": turns[:1], "good": None}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
-    read = read_file(tmp_path / "rows.parquet")
+    read = list(read_file(tmp_path / "rows.parquet"))
     without_null = [{"role": "user", "content": "a"}]
     assert [row.values for row in read] == [
         {"messages": [*without_null, turns[1]], "good": True},
@@ -149,4 +149,4 @@ def test_parquet_reads_as_json_does(tmp_path):
     assert str(read[1].place) == f"{tmp_path}/rows.parquet, row 2"
     (tmp_path / "broken.parquet").write_bytes(b"no table at all")
     with pytest.raises(DataError, match="is not a Parquet file that can be read"):
-        read_file(tmp_path / "broken.parquet")
+        list(read_file(tmp_path / "broken.parquet"))

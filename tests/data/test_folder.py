@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from weightwright.data.catalogue import Source, fingerprint, left_out, named_splits, read_tables
+from weightwright.data.catalogue import Source, fingerprint, left_out, named_splits, tables_at
 from weightwright.data.folder import say_left_out, split_of
 from weightwright.data.formats import read_samples
 from weightwright.data.summary import check
@@ -130,7 +130,7 @@ def test_a_link_to_nothing_is_an_error(tmp_path):
     put(tmp_path / "a.jsonl", "1")
     (tmp_path / "b.jsonl").symlink_to(tmp_path / "blobs" / "123")
     with pytest.raises(DataError, match=r"b.jsonl is a link to .*blobs/123, which does not exist; fetch it"):
-        read_tables(tmp_path)
+        tables_at(tmp_path)
 
 
 def test_rows_that_stand_in_two_files_are_counted(tmp_path):
@@ -180,7 +180,7 @@ def test_a_folder_of_a_test_split_only(tmp_path):
     with pytest.raises(
         DataError, match=r"holds rows of a test split only.* name the files, such as .*test.jsonl"
     ):
-        read_tables(tmp_path)
+        tables_at(tmp_path)
     assert answers(file) == answers(Source((tmp_path,), held_out=True)) == ["1"]
     put(tmp_path / "plain" / "rows.jsonl", "2")
     assert answers(Source((tmp_path / "plain",), held_out=True)) == ["2"]  # no split is named: all of it
@@ -215,7 +215,7 @@ def test_the_head_of_a_readme_says_which_files_are_which_split(tmp_path):
     with pytest.raises(
         DataError, match=r"several data sets by its README.md \(first, other\); give the files"
     ):
-        read_tables(tmp_path)
+        tables_at(tmp_path)
 
 
 # -- descriptions beside rows ----------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_descriptions_are_no_rows(tmp_path):
     }
     (tmp_path / "dataset_info.json").write_text('{"mine": {"file_name": "a.jsonl"}}')
     with pytest.raises(DataError, match="holds data sets by name"):
-        read_tables(tmp_path)
+        tables_at(tmp_path)
 
 
 @parquet

@@ -104,7 +104,7 @@ def test_a_wrong_row_is_named(tmp_path, rows: list, message: str):
         (b" \n", "is empty"),
         (b"[]", "empty list"),
         (b'{"instruction": "a"', r"line 1: not valid JSON.*one object a line"),
-        (b'[{"a": 1},\n {]', r"line 2, column \d+: not valid JSON"),
+        (b'[{"instruction": "a", "output": "b"},\n {]', r"line 2, column \d+: not valid JSON"),
         ("é".encode("latin-1") + b"abc", "is not UTF-8 text"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 from weightwright.data.template import Encoded
 from weightwright.errors import Place
 from weightwright.tune.batch import Example
+from weightwright.tune.examples import Examples
 from weightwright.tune.expected import expected_note
 from weightwright.tune.loop import RunPlan
 from weightwright.tune.settings import TuneSettings
@@ -20,8 +21,8 @@ def run_of(folder: Path, rows: int, **options: object) -> RunPlan:
     )
     example = Example((Encoded((1,) * 256, (True,) * 256, Place()),))
     return RunPlan(
-        examples=(example,) * rows,
-        eval_examples=(),
+        examples=Examples([example] * rows),
+        eval_examples=Examples(),
         steps=rows * settings.epochs // 8,
         batch=8,
         warmup=0,

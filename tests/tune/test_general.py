@@ -104,14 +104,15 @@ def test_general_rows_are_mixed_in(make: Make, tmp_path: Path) -> None:
     other = tmp_path / "general.jsonl"
     lines = [{"instruction": f"General {n}", "output": str(n)} for n in range(20)]
     other.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    found, notes = dataset.to_learn(make(mix_data=other, mix_share=0.25))
+    rows, notes = dataset.to_learn(make(mix_data=other, mix_share=0.25))
+    found = [*rows]
     drawn = [row.messages[0].content for row in found if row.messages[0].content.startswith("General")]
     assert len(found) == 16  # twelve of its own, and four that make a quarter of all
     assert len(drawn) == len(set(drawn)) == 4
     assert "4 of 20 rows mixed in" in notes[0]
-    again, _ = dataset.to_learn(make(mix_data=other, mix_share=0.25))
+    again = [*dataset.to_learn(make(mix_data=other, mix_share=0.25))[0]]
     assert again == found
-    different, _ = dataset.to_learn(make(mix_data=other, mix_share=0.25, seed=1))
+    different = [*dataset.to_learn(make(mix_data=other, mix_share=0.25, seed=1))[0]]
     assert different != found
     _, notes = dataset.to_learn(make(mix_data=other, mix_share=0.9))
     assert "20 of 20 rows mixed in, 62.5% of all, where 90.0% were asked for" in notes[0]

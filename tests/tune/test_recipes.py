@@ -68,7 +68,7 @@ def test_it_says_each_setting_once_and_why(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_takes_its_settings_and_its_rows(name: str, model: Path, tmp_path: Path) -> None:
     settings = settings_of(name, model, tmp_path, out=tmp_path / "run", max_steps=1, precision="f32", show=0)
-    assert len(dataset.read(settings, dataset.learnt(settings))) == recipe(name).count("\n#: ")
+    assert len(dataset.Rows(settings, dataset.learnt(settings))) == recipe(name).count("\n#: ")
     result = tune(settings)
     assert result.steps == 1
     assert result.adapter is not None

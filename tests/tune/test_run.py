@@ -371,9 +371,9 @@ def room(make, monkeypatch):
 
     def between(settings, loaded) -> None:
         examples, _ = dataset.to_examples(
-            dataset.read(settings, dataset.learnt(settings)), loaded, settings, dataset.learnt(settings)
+            dataset.Rows(settings, dataset.learnt(settings)), loaded, settings, dataset.learnt(settings)
         )
-        longest = max(len(row) for example in examples for row in example.rows)
+        longest = int(examples.lengths.max())
         needed = [
             estimate(from_file(Path(settings.model)), planned).peak.total_bytes
             for planned in (

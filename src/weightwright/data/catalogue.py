@@ -9,21 +9,23 @@ out is not read; a row that holds text under its usual name is refused, where LL
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weightwright.config import nearest
 from weightwright.data.compressed import suffix_of
 from weightwright.data.files import fingerprint as _fingerprint
 from weightwright.data.files import read_file
 from weightwright.data.folder import Files, LeftOut, files_in, held_out_split
-from weightwright.data.row import INFO_FILE, Formatting, Layout, OnBroken, Row, kind_of, stop
+from weightwright.data.row import INFO_FILE, PLAIN, Formatting, Layout, OnBroken, Row, kind_of, stop
 from weightwright.errors import DataError, Place
 
+T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 _REMOTE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
@@ -64,53 +66,48 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of one file or one data set, all laid out alike."""
-
-    name: str
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One data set of a `dataset_info.json`."""
+    """Rows of one file or data set, all laid out alike; `chosen` are the numbers of those that are read, or all."""
 
     name: str
     files: tuple[Path, ...]
-    layout: Layout
-    num_samples: int | None
+    layout: Layout = PLAIN
+    chosen: NDArray[np.int64] | None = None
+
+    def read(self, broken: OnBroken = stop) -> Iterator[Row]:
+        """The rows, one by one; each call opens the files anew. A file that cannot be read is `broken`, too."""
+        return self._all(broken) if self.chosen is None else picked(self._all(broken), self.chosen)
+
+    def _all(self, broken: OnBroken) -> Iterator[Row]:
+        for file in self.files:
+            lines = self.layout != PLAIN and suffix_of(file) == ".txt"
+            try:
+                for row in read_file(file, self.layout, broken, text_lines=lines):
+                    if _reads_all(row, broken):
+                        yield row
+            except DataError as error:
+                broken(error)
 
 
-def read_tables(where: Path | Source, broken: OnBroken = stop) -> list[Table]:
-    """All rows at data addresses, file by file. A file that cannot be read as a whole is `broken`, too."""
+def picked(rows: Iterable[T], numbers: Iterable[int]) -> Iterator[T]:
+    """The rows with these ascending numbers, as often as each stands there."""
+    numbered = enumerate(rows)
+    at, row = next(numbered)
+    for number in numbers:
+        while at < number:
+            at, row = next(numbered)
+        yield row
+
+
+def tables_at(where: Path | Source) -> list[Table]:
+    """What stands at data addresses, file by file. Raises DataError where there is no such thing."""
     source = _source(where)
-    tables = []
+    tables: list[Table] = []
     for path in source.paths:
-        entries = _entries(path)
-        if entries is None:
-            tables += [_file_table(file, broken) for file in _files(path, source).read]
+        named = _named_tables(path)
+        if named is None:
+            tables += [Table(str(file), (file,)) for file in _files(path, source).read]
         else:
-            tables += _named_tables(entries, broken)
-    return tables
-
-
-def _file_table(file: Path, broken: OnBroken) -> Table:
-    try:
-        return Table(str(file), tuple(read_file(file, broken=broken)))
-    except DataError as error:
-        broken(error)
-        return Table(str(file), ())
-
-
-def _named_tables(entries: list[_Entry], broken: OnBroken) -> list[Table]:
-    tables = []
-    for entry in entries:
-        rows = [
-            row
-            for file in entry.files
-            for row in read_file(file, entry.layout, broken, text_lines=suffix_of(file) == ".txt")
-        ]
-        read = [row for row in rows if _reads_all(row, broken)]
-        tables.append(Table(entry.name, tuple(_chosen(read, entry))))
+            tables += named
     return tables
 
 
@@ -118,7 +115,7 @@ def left_out(where: Path | Source) -> tuple[LeftOut, ...]:
     """The files that stand at data addresses and are not read. Raises DataError as reading does."""
     source = _source(where)
     return tuple(
-        one for path in source.paths if _entries(path) is None for one in _files(path, source).left_out
+        one for path in source.paths if _named_tables(path) is None for one in _files(path, source).left_out
     )
 
 
@@ -135,11 +132,11 @@ def fingerprint(where: Path | Source) -> str:
     source = _source(where)
     files: list[Path] = []
     for path in source.paths:
-        entries = _entries(path)
-        if entries is None:
+        tables = _named_tables(path)
+        if tables is None:
             files += _files(path, source).read
         else:
-            files += [_divide(path)[0] / INFO_FILE, *(file for entry in entries for file in entry.files)]
+            files += [_divide(path)[0] / INFO_FILE, *(file for table in tables for file in table.files)]
     return _fingerprint(files)
 
 
@@ -172,7 +169,7 @@ def _divide(path: Path) -> tuple[Path, str]:
     return Path(folder), names
 
 
-def _entries(path: Path) -> list[_Entry] | None:
+def _named_tables(path: Path) -> list[Table] | None:
     """The data sets that an address names, None where it is a path."""
     if ":" not in str(path) or path.exists():
         return None
@@ -182,12 +179,12 @@ def _entries(path: Path) -> list[_Entry] | None:
     if not (folder / INFO_FILE).is_file():
         raise DataError(folder, f"has no {INFO_FILE}, so it has no data sets by name: {path}")
     known = _read_info(folder)
-    entries = []
+    tables = []
     for name in (part.strip() for part in names.split(",")):
         if name not in known:
             raise DataError(Place(str(folder / INFO_FILE)), f"no data set {name!r}{nearest(name, known)}")
-        entries.append(_entry(folder, name, known[name]))
-    return entries
+        tables.append(_table(folder, name, known[name]))
+    return tables
 
 
 def _read_info(folder: Path) -> dict[str, Any]:
@@ -201,7 +198,7 @@ def _read_info(folder: Path) -> dict[str, Any]:
     return known
 
 
-def _entry(folder: Path, name: str, values: Any) -> _Entry:
+def _table(folder: Path, name: str, values: Any) -> Table:
     place = Place(str(folder / INFO_FILE), part=name)
     if not isinstance(values, dict):
         raise DataError(place, f"must be an object, found {kind_of(values)}")
@@ -222,10 +219,11 @@ def _entry(folder: Path, name: str, values: Any) -> _Entry:
     samples = values.get("num_samples")
     if samples is not None and (not isinstance(samples, int) or isinstance(samples, bool) or samples < 1):
         raise DataError(place, f"num_samples must be a whole number of at least 1, found {samples!r}")
-    return _Entry(name, _entry_files(folder, values, place), _layout(values, place), samples)
+    table = Table(name, _files_of(folder, values, place), _layout(values, place))
+    return table if samples is None else _drawn(table, samples)
 
 
-def _entry_files(folder: Path, values: Mapping[str, Any], place: Place) -> tuple[Path, ...]:
+def _files_of(folder: Path, values: Mapping[str, Any], place: Place) -> tuple[Path, ...]:
     file_name = values.get("file_name")
     if not isinstance(file_name, str) or not file_name:
         raise DataError(place, f"file_name must name a file or a folder, found {kind_of(file_name)}")
@@ -290,13 +288,12 @@ def _reads_all(row: Row, broken: OnBroken) -> bool:
     return True
 
 
-def _chosen(rows: list[Row], entry: _Entry) -> list[Row]:
-    """`num_samples` rows, always the same, in order; rows are repeated where there are fewer."""
-    wanted = entry.num_samples
-    if wanted is None or not rows:
-        return rows
-    order = np.random.default_rng(0)
-    whole, rest = divmod(wanted, len(rows))
-    picked = sorted([*list(range(len(rows))) * whole, *map(int, order.permutation(len(rows))[:rest])])
-    _logger.warning("%s: num_samples=%d: %d of %d rows are read", entry.name, wanted, wanted, len(rows))
-    return [rows[i] for i in picked]
+def _drawn(table: Table, wanted: int) -> Table:
+    """The table with `wanted` rows, always the same, in order; rows are repeated where there are fewer."""
+    count = sum(1 for _ in table.read(lambda _: None))
+    if not count:
+        return table
+    whole, rest = divmod(wanted, count)
+    drawn = np.random.default_rng(0).permutation(count)[:rest]
+    _logger.warning("%s: num_samples=%d: %d of %d rows are read", table.name, wanted, wanted, count)
+    return replace(table, chosen=np.sort(np.concatenate([np.tile(np.arange(count), whole), drawn])))

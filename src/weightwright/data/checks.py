@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,8 +83,12 @@ def read_all(where: Path | Source, prompt: PromptSettings | None = None) -> Chec
         problems.append(Problem(error.place or Place(str(where)), error.problem))
 
     parts = read_parts(where, prompt, note)
-    rows = [row for part in parts for row in part.rows]
-    by_file = {row.place.file: part.format for part in parts for row in part.rows}
+    rows: list[Built] = []
+    by_file: dict[str, Format] = {}
+    for part in parts:
+        for row in part.read(note):
+            rows.append(row)
+            by_file[row.place.file] = part.format
     if not rows:
         if len(problems) == 1:
             raise DataError(_subject(problems[0].place), problems[0].problem)
@@ -105,7 +109,7 @@ def in_order(problems: Sequence[Problem]) -> tuple[Problem, ...]:
     return tuple(sorted(problems, key=lambda problem: problem.place))
 
 
-def unread(rows: Sequence[Built]) -> dict[str, int]:
+def unread(rows: Iterable[Built]) -> dict[str, int]:
     """The fields that nothing read, with the number of rows in which they are filled, the most frequent first."""
     return dict(Counter(name for row in rows for name in row.unread).most_common())
 
@@ -121,16 +125,12 @@ def say_unread(fields: Mapping[str, int]) -> str:
 _PLACEHOLDER = re.compile(r"\{\{\w+\}\}")
 
 
-def unfilled(rows: Sequence[Built]) -> list[Problem]:
-    """Rows whose answers hold a placeholder such as {{name}} that no prompt holds; `problem` lists them."""
-    problems = []
-    for row in rows:
-        messages = () if isinstance(row, Text) else _messages(row)
-        said = {name for m in messages if m.role == "assistant" for name in _PLACEHOLDER.findall(m.content)}
-        asked = {name for m in messages if m.role != "assistant" for name in _PLACEHOLDER.findall(m.content)}
-        if said - asked:
-            problems.append(Problem(row.place, ", ".join(sorted(said - asked))))
-    return problems
+def unfilled(row: Built) -> Problem | None:
+    """The placeholders such as {{name}} that a row answers with and does not ask with; None without one."""
+    messages = () if isinstance(row, Text) else _messages(row)
+    said = {name for m in messages if m.role == "assistant" for name in _PLACEHOLDER.findall(m.content)}
+    asked = {name for m in messages if m.role != "assistant" for name in _PLACEHOLDER.findall(m.content)}
+    return Problem(row.place, ", ".join(sorted(said - asked))) if said - asked else None
 
 
 # --- lengths --------------------------------------------------------------------------------------

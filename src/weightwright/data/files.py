@@ -11,30 +11,31 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
 from weightwright.data.compressed import open_data, suffix_of
 from weightwright.data.folder import SUFFIXES
+from weightwright.data.jsonlist import JsonList
 from weightwright.data.jsonobjects import spread_objects
 from weightwright.data.jsontext import TOO_DEEP, json_problem
 from weightwright.data.row import PLAIN, Layout, OnBroken, Row, kind_of, stop
 from weightwright.errors import DataError, Place
 from weightwright.extras import require
 
+_PIECE = 1 << 16  # characters or bytes read at once
+_BATCH_ROWS = 256  # of a Parquet file
 _LABELS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
 def read_file(
     path: Path, layout: Layout = PLAIN, broken: OnBroken = stop, *, text_lines: bool = False
-) -> list[Row]:
-    """The rows of one file; what it is, its suffix says (JSON or JSON lines: its first character).
+) -> Iterator[Row]:
+    """The rows of one file, one by one; what it is, its suffix says (JSON or JSON lines: its first character).
 
     A .txt file is one row with the field `text`; with `text_lines` each of its lines is one.
     Raises DataError where there is no row at all, or the file cannot be read.
     """
-    rows: list[Row] = []
     seen = 0
 
     def noted(error: DataError) -> None:
@@ -48,10 +49,9 @@ def read_file(
         if wrong:
             broken(DataError(place, wrong))
         else:
-            rows.append(Row(value, place, layout))
+            yield Row(value, place, layout)
     if not seen:
         raise DataError(path, "is an empty list; it must hold at least one row")
-    return rows
 
 
 def _wrong(value: Any) -> str:
@@ -70,10 +70,13 @@ def _wrong(value: Any) -> str:
 
 def fingerprint(paths: list[Path]) -> str:
     """A hash of the files' content, in order: the same rows, the same fingerprint."""
-    if len(paths) == 1:
-        return hashlib.sha256(paths[0].read_bytes()).hexdigest()
-    parts = [hashlib.sha256(path.read_bytes()).digest() for path in paths]
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    parts = [_sha256(path) for path in paths]
+    return parts[0].hex() if len(parts) == 1 else hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _values(path: Path, broken: OnBroken, text_lines: bool) -> Iterator[tuple[Place, Any]]:
@@ -81,18 +84,18 @@ def _values(path: Path, broken: OnBroken, text_lines: bool) -> Iterator[tuple[Pl
     if suffix in (".parquet", ".arrow"):
         yield from _parquet(path) if suffix == ".parquet" else _arrow(path)
         return
-    # csv ends its lines itself; else only a line feed ends one
-    with _decoded(path, newline="\n" if suffix not in (".csv", ".tsv", ".txt") else "") as file:
-        if suffix in (".csv", ".tsv"):
-            yield from _csv(path, file, "\t" if suffix == ".tsv" else ",", broken)
-        elif suffix == ".txt":
-            yield from _text(path, file.read(), text_lines)
+    if suffix not in (".csv", ".tsv", ".txt"):
+        yield from _json(path, broken)
+        return
+    with _decoded(path, newline=None if text_lines else "") as file:  # csv ends its lines itself
+        if suffix == ".txt":
+            yield from _text(path, file, text_lines)
         else:
-            yield from _json(path, file, broken)
+            yield from _csv(path, file, "\t" if suffix == ".tsv" else ",", broken)
 
 
 @contextmanager
-def _decoded(path: Path, newline: str) -> Iterator[TextIO]:
+def _decoded(path: Path, newline: str | None) -> Iterator[TextIO]:
     """The file as text, unpacked; its lines are read one by one."""
     try:
         with open_data(path) as raw, io.TextIOWrapper(raw, encoding=_encoding(path), newline=newline) as file:
@@ -124,19 +127,19 @@ def _empty(path: Path) -> DataError:
     return DataError(path, "is empty; it must hold at least one row")
 
 
-def _json(path: Path, file: TextIO, broken: OnBroken) -> Iterator[tuple[Place, Any]]:
-    """The values of one list, or of a line each: the first character says which."""
-    lines = enumerate(file, 1)
-    number, line = next(((number, line) for number, line in lines if line.strip()), (0, ""))
-    if not number:
+def _json(path: Path, broken: OnBroken) -> Iterator[tuple[Place, Any]]:
+    """The values of one list, of one object, or of a line each: the first character says which."""
+    with _decoded(path, newline="\n") as file:  # only a line feed ends a line
+        first = ""
+        while not first and (piece := file.read(_PIECE)):
+            first = piece.lstrip()[:1]
+    if not first:
         raise _empty(path)
-    begins = line.lstrip()[:1]
-    if begins == "{" and (spread := _spread(path)) is not None:
+    if first == "{" and (spread := _spread(path)) is not None:
         yield from spread
-    elif begins == "[":
-        yield from _json_list(path, "\n" * (number - 1) + line + file.read())
-    else:
-        yield from _json_lines(path, chain([(number, line)], lines), broken)
+        return
+    with _decoded(path, newline="\n") as file:
+        yield from JsonList(path, file).values() if first == "[" else _json_lines(path, file, broken)
 
 
 def _spread(path: Path) -> list[tuple[Place, Any]] | None:
@@ -144,41 +147,8 @@ def _spread(path: Path) -> list[tuple[Place, Any]] | None:
         return spread_objects(path, file)
 
 
-def _json_list(path: Path, text: str) -> Iterator[tuple[Place, Any]]:
-    """The values of one list, each with the line it begins in."""
-    decoder = json.JSONDecoder()
-    position, line, counted, number = text.index("[") + 1, 1, 0, 0
-    try:
-        _check_list(text)
-        while True:
-            while text[position] in " \t\r\n,":
-                position += 1
-            if text[position] == "]":
-                return
-            line, counted, number = line + text.count("\n", counted, position), position, number + 1
-            value, position = decoder.raw_decode(text, position)
-            yield Place(str(path), row=number, line=line), value
-    except json.JSONDecodeError as error:
-        place = Place(str(path), line=error.lineno, column=error.colno)
-        raise DataError(place, json_problem(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(Place(str(path), row=number, line=line), json_problem(error)) from error
-
-
-def _check_list(text: str) -> None:
-    """Raise JSONDecodeError for what is wrong with the list as a whole; what Python does not read, its row shows."""
-    try:
-        json.loads(text)
-    except json.JSONDecodeError:
-        raise
-    except (ValueError, RecursionError):
-        return
-
-
-def _json_lines(
-    path: Path, lines: Iterable[tuple[int, str]], broken: OnBroken
-) -> Iterator[tuple[Place, Any]]:
-    for number, line in lines:
+def _json_lines(path: Path, lines: Iterable[str], broken: OnBroken) -> Iterator[tuple[Place, Any]]:
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         place = Place(str(path), line=number)
@@ -246,8 +216,8 @@ def _parquet(path: Path) -> Iterator[tuple[Place, Any]]:
     parquet, arrow = require("pyarrow.parquet", extra="parquet"), require("pyarrow", extra="parquet")
     number = 0
     try:
-        with parquet.ParquetFile(str(path)) as file:
-            for batch in file.iter_batches():
+        with parquet.ParquetFile(str(path), buffer_size=_PIECE) as file:
+            for batch in file.iter_batches(_BATCH_ROWS):
                 for value in batch.to_pylist(maps_as_pydicts="strict"):
                     number += 1
                     yield Place(str(path), row=number), {key: _own(one) for key, one in value.items()}
@@ -281,12 +251,12 @@ def _own(value: Any) -> Any:
     return [_own(one) for one in value] if isinstance(value, list) else value
 
 
-def _text(path: Path, text: str, text_lines: bool) -> Iterator[tuple[Place, Any]]:
-    if not text.strip():
-        raise _empty(path)
-    if not text_lines:
-        yield Place(str(path)), {"text": text.replace("\r\n", "\n")}
-        return
-    for number, line in enumerate(io.StringIO(text, newline=None), 1):
+def _text(path: Path, file: TextIO, text_lines: bool) -> Iterator[tuple[Place, Any]]:
+    empty = True
+    for number, line in enumerate(file if text_lines else [file.read()], 1):
         if line.strip():
-            yield Place(str(path), line=number), {"text": line.removesuffix("\n")}
+            empty = False
+            place = Place(str(path), line=number if text_lines else 0)
+            yield place, {"text": line.removesuffix("\n") if text_lines else line.replace("\r\n", "\n")}
+    if empty:
+        raise _empty(path)

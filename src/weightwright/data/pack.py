@@ -43,13 +43,7 @@ def fit(rows: Sequence[Encoded], max_length: int, too_long: TooLong) -> Fitted:
     if not over:
         return Fitted(tuple(rows))
     if too_long == "error":
-        longest = max(over, key=len)
-        raise DataError(
-            None,
-            f"{len(over)} of {len(rows)} rows are longer than {max_length} tokens (the longest, "
-            f"{longest.place}, has {len(longest)}); raise --max-length if the model can read more, "
-            "or choose --too-long drop, truncate or split",
-        )
+        raise too_long_error(len(over), len(rows), max(over, key=len), max_length)
     kept: list[Encoded] = []
     dropped = cut = 0
     for row in rows:
@@ -65,6 +59,16 @@ def fit(rows: Sequence[Encoded], max_length: int, too_long: TooLong) -> Fitted:
     if too_long == "split":
         return Fitted(tuple(kept), dropped, split=cut)
     return Fitted(tuple(kept), dropped, truncated=cut)
+
+
+def too_long_error(over: int, rows: int, longest: Encoded, max_length: int) -> DataError:
+    """What is said where rows may not be longer than the limit and some are."""
+    return DataError(
+        None,
+        f"{over} of {rows} rows are longer than {max_length} tokens (the longest, {longest.place}, has "
+        f"{len(longest)}); raise --max-length if the model can read more, or choose --too-long drop, truncate or "
+        "split",
+    )
 
 
 def _pieces(row: Encoded, max_length: int) -> list[Encoded]:

@@ -1,7 +1,7 @@
 """Rows as a model reads them, with the tokens that carry loss."""
 
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 from weightwright.data.catalogue import Source
@@ -59,22 +59,17 @@ def show(settings: DataShowSettings, tokenizer: Tokenizer) -> FilePreview:
 
     Raises DataError with the row's place.
     """
-    rows = [row for part in read_parts(Source(settings.file), settings.prompt) for row in part.rows]
-    each = [encode_row(row, tokenizer, settings.train_on) for row in rows]
-    encoded = [one for row in each for one in row]
-    window = slice(settings.first - 1, settings.first - 1 + settings.count)
-    shown = [
-        PreviewRow(part, _runs(part, tokenizer), _note(row))
-        for row, parts in zip(rows[window], each[window], strict=True)
-        for part in parts
-    ]
-    return FilePreview(
-        rows=len(rows),
-        tokens=sum(map(len, encoded)),
-        labelled_tokens=sum(row.labelled_tokens for row in encoded),
-        longest=max(map(len, encoded)),
-        shown=tuple(shown),
-    )
+    count = tokens = labelled_tokens = longest = 0
+    shown: list[PreviewRow] = []
+    rows = chain.from_iterable(part.read() for part in read_parts(Source(settings.file), settings.prompt))
+    for count, row in enumerate(rows, 1):
+        encoded = encode_row(row, tokenizer, settings.train_on)
+        tokens += sum(map(len, encoded))
+        labelled_tokens += sum(one.labelled_tokens for one in encoded)
+        longest = max(longest, *map(len, encoded))
+        if settings.first <= count < settings.first + settings.count:
+            shown += [PreviewRow(one, _runs(one, tokenizer), _note(row)) for one in encoded]
+    return FilePreview(count, tokens, labelled_tokens, longest, tuple(shown))
 
 
 def _note(row: Any) -> str:

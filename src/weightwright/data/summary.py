@@ -214,7 +214,7 @@ def check(
         duplicates=repeated,
         near_duplicates=tuple(checks.near(rows)),
         same_question=tuple(checks.same_question(rows)),
-        placeholders=tuple(checks.unfilled(rows)),
+        placeholders=tuple(one for row in rows if (one := checks.unfilled(row))),
         held_out=None if eval_path is None else _held_out(rows, checks.read_all(eval_path, prompt)),
         languages=checks.languages(rows),
         kinds=kinds,

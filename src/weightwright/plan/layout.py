@@ -17,7 +17,7 @@ _MOST_STEPS = 64  # laid out one by one; of longer runs so many, evenly over the
 class Rows:
     """Lengths in tokens of the rows of each example (a pair has two), and the tokens in all that carry loss."""
 
-    examples: tuple[tuple[int, ...], ...]
+    examples: Sequence[tuple[int, ...]]
     labelled: int
 
     @property

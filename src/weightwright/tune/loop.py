@@ -17,6 +17,7 @@ from weightwright.ports import Progress, silent
 from weightwright.tune import checkpoint, held_out
 from weightwright.tune.batch import Batch, Example, to_batches
 from weightwright.tune.diagnose import diverged, spiked
+from weightwright.tune.examples import Examples
 from weightwright.tune.interrupt import Interruption
 from weightwright.tune.log import Log
 from weightwright.tune.objectives import Objective
@@ -31,8 +32,8 @@ _EVAL_EXAMPLES = 64  # held-out examples laid into passes together
 class RunPlan:
     """What a run will do, decided before it starts."""
 
-    examples: tuple[Example, ...]
-    eval_examples: tuple[Example, ...]
+    examples: Examples
+    eval_examples: Examples
     steps: int
     batch: int
     warmup: int
@@ -234,13 +235,13 @@ def losses_of(
 
     `what` they are is said on the way.
     """
-    numbers = {id(example): n for n, example in enumerate(examples)}
     losses: list[tuple[int, float]] = []
     rewards: list[tuple[float, float]] = []
     run.model.eval()
     with torch.no_grad(), run.computing():
         for start in range(0, len(examples), _EVAL_EXAMPLES):
-            part, read = examples[start : start + _EVAL_EXAMPLES], []
+            part, read = [*examples[start : start + _EVAL_EXAMPLES]], []
+            numbers = {id(example): start + n for n, example in enumerate(part)}
             objective.begin(part, run.layout)
             for batch in run.layout(part):
                 objective.loss(batch)

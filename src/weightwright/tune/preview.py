@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -52,7 +53,7 @@ def before_and_after(result: "TuneResult", settings: TuneSettings, open_chat: Op
     apart = dataset.held_out(settings)
     if not settings.show or apart is None or settings.objective == "pretrain":
         return []
-    read = dataset.read(settings, apart)[: settings.show]
+    read = islice(dataset.read(settings, apart), settings.show)
     samples = [getattr(row, "chosen", getattr(row, "sample", row)) for row in read]
     adapters = {"tuned": result.adapter} if result.adapter else None
     with closing(open_chat(settings.model, adapters=adapters)) as chat:

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,11 +29,11 @@ from weightwright.ports import Progress, silent
 from weightwright.tune import dataset, events, general, loop, reference, save
 from weightwright.tune.adapt import Adapted, adapted
 from weightwright.tune.attention import packs_rightly, row_attention
-from weightwright.tune.batch import Example
 from weightwright.tune.card import card
 from weightwright.tune.curve import draw
 from weightwright.tune.diagnose import diagnose, diagnose_rewards, seen_before
 from weightwright.tune.distributed import joined
+from weightwright.tune.examples import Examples
 from weightwright.tune.expected import expected_note
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.memory import check_rows, decide_checkpointing
@@ -137,7 +137,7 @@ def _tune(
     reward = _reward(settings, sampling)
     samples, mixed = dataset.to_learn(settings)
     apart = dataset.held_out(settings)
-    held_out = [] if apart is None else dataset.read(settings, apart)
+    held_out = None if apart is None else dataset.Rows(settings, apart)
     if loaded is None or settings.method == "qlora" or settings.fsdp:  # held in 4 bits, or divided
         loaded = base_model(settings, ranks)
         give_back()  # what matrices took on their way
@@ -146,7 +146,7 @@ def _tune(
     day = ranks.broadcast(lambda: first_day(settings.out)) if writes_date(loaded.tokenizer) else None
     dated = loaded if day is None else replace(loaded, tokenizer=on_day(loaded.tokenizer, day))
     plan = plan_run(settings, samples, held_out, dated)
-    longest = max(len(row) for example in plan.examples for row in example.rows)
+    longest = int(plan.examples.lengths.max())
     if reward is not None:
         longest += settings.grpo.max_completion
     check_rows(loaded.path, settings, longest, ranks)
@@ -210,7 +210,7 @@ def _sampler(
     if sampling is None or not OBJECTIVES[settings.objective].samples:
         yield None
         return
-    longest = max(len(one.rows[0]) for one in (*plan.examples, *plan.eval_examples))
+    longest = max(int(part.lengths.max()) for part in (plan.examples, plan.eval_examples) if part)
     sequences, context = room(settings, max(plan.batch, len(plan.eval_examples)), longest)
     with closing(sampling.open_sampler(loaded, sequences=sequences, context_tokens=context)) as sampler:
         yield sampler
@@ -249,12 +249,12 @@ def base_model(settings: TuneSettings, ranks: SingleProcess | None = None) -> "L
 
 
 def plan_run(
-    settings: TuneSettings, samples: Sequence[Any], held_out: Sequence[Any], loaded: "Loaded"
+    settings: TuneSettings, samples: dataset.Rows, held_out: dataset.Rows | None, loaded: "Loaded"
 ) -> loop.RunPlan:
     """Encode the rows and decide batch, steps and warm-up. Raises DataError and TuneError."""
     examples, notes = dataset.to_examples(samples, loaded, settings, dataset.learnt(settings))
-    eval_examples: tuple[Example, ...] = ()
-    if (apart := dataset.held_out(settings)) is not None:
+    eval_examples = Examples()
+    if held_out is not None and (apart := dataset.held_out(settings)) is not None:
         eval_examples, more = dataset.to_examples(held_out, loaded, settings, apart)
         notes += more
     sampled = OBJECTIVES[settings.objective].samples
