@@ -11,6 +11,7 @@ from weightwright.errors import DataError, Place
 
 _PIECE = 1 << 16  # characters read at once
 _SPACE = re.compile(r"[ \t\r\n]*")
+_BEHIND = " \t\r\n,]"  # what stands behind a value
 _DECODER = json.JSONDecoder()
 
 
@@ -56,7 +57,8 @@ class JsonList:
                 if not self._read_on():
                     raise
                 continue
-            if end < len(self._text) or not self._read_on():  # a number may go on
+            ended = self._text[end : end + 1] in _BEHIND and end < len(self._text)
+            if ended or not self._read_on():  # a number may go on
                 self._at = end
                 return value
 
@@ -77,10 +79,11 @@ class JsonList:
 
     def _read_on(self) -> bool:
         """Leave what was read behind and read as much again; False where the file has ended."""
-        self._known = (0, *self._position(self._at))
         rest = self._text[self._at :]
         piece = self._file.read(max(_PIECE, len(rest)))
-        self._text, self._at = rest + piece, 0
+        if piece:
+            self._known = (0, *self._position(self._at))
+            self._text, self._at = rest + piece, 0
         return bool(piece)
 
     def _position(self, at: int) -> tuple[int, int]:
