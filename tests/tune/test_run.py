@@ -77,7 +77,7 @@ def test_rows_across_the_original_context_are_learnt_as_transformers_sees_them_a
     file.write_text("".join(json.dumps({"text": "ab cd " * count}) + "\n" for count in (6, 30)))
     settings = make(model=str(base), data=file, objective="pretrain", batch=2, max_steps=1, packing=packing)
     found = tune(settings).train_loss
-    examples = encoded(to_learn(settings)[0], load_tokenizer(str(base)), settings)
+    examples = [*encoded(to_learn(settings)[0], load_tokenizer(str(base)), settings)]
     assert [len(one.rows[0]) > 64 for one in examples] == [False, True]
     alone, tokens = 0.0, 0
     for one in examples:

@@ -28,12 +28,12 @@ def put(file: Path, rows: int, *, as_list: bool = False) -> Path:
 
 @pytest.mark.parametrize("as_list", [False, True])
 def test_a_row_takes_few_bytes_of_memory(make, tmp_path, monkeypatch, as_list):
-    """Of the 245 bytes of each row, and of its 1,500 as Python's objects, next to nothing stays."""
+    """Next to nothing stays of a row, which takes 1,500 bytes as Python's objects and 11,000 as its 250 tokens."""
     monkeypatch.setattr("weightwright.data.rowstore._IN_MEMORY", 1 << 12)
     settings = make(data=put(tmp_path / "rows.json", 10, as_list=as_list), max_length=600)
     loaded = load(settings.model, precision="f32", device="cpu")
     held, peaks = [], []
-    for rows in (10, 500, 2000):  # the first fills caches
+    for rows in (10, 100, 500):  # the first fills caches
         put(tmp_path / "rows.json", rows, as_list=as_list)
         gc.collect()
         tracemalloc.start()
@@ -45,8 +45,8 @@ def test_a_row_takes_few_bytes_of_memory(make, tmp_path, monkeypatch, as_list):
         tracemalloc.stop()
         assert len(found) == len(examples) == rows
         del examples, found
-    assert (held[2] - held[1]) / 1500 < GROWTH_BYTES
-    assert (peaks[2] - peaks[1]) / 1500 < 2 * GROWTH_BYTES  # a list of numbers grows by doubling
+    assert (held[2] - held[1]) / 400 < GROWTH_BYTES
+    assert (peaks[2] - peaks[1]) / 400 < 800  # half of a row as objects: what the collector has not met yet
 
 
 def test_rows_come_back_as_they_were_kept(tmp_path, monkeypatch):
