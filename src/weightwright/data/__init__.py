@@ -12,6 +12,7 @@ __all__ = [
     "language",
     "pack",
     "render",
+    "rowstore",
     "sample",
     "settings",
     "show",
