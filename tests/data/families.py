@@ -130,7 +130,7 @@ def glm(line: str, unthought: str, opened: str) -> str:
     """
     return (
         (
-            "{{ '[gMASK]<sop>' }}"
+            "{# <|system|> <|user|> <|observation|> #}{{ '[gMASK]<sop>' }}"
             "{% if tools %}{{ '<|system|>LINETools: ' }}{{ tools | tojson }}{% endif %}"
             "{% set ns = namespace(asked=-1) %}"
             "{% for m in messages %}{% if m.role == 'user' %}{% set ns.asked = loop.index0 %}{% endif %}{% endfor %}"
@@ -162,7 +162,8 @@ def glm(line: str, unthought: str, opened: str) -> str:
 
 
 GLM_4 = (
-    "{{ '[gMASK]<sop>' }}{% if tools %}{{ '<|system|>\nTools: ' }}{{ tools | tojson }}{% endif %}"
+    "{# <|system|> <|user|> <|observation|> #}{{ '[gMASK]<sop>' }}"
+    "{% if tools %}{{ '<|system|>\nTools: ' }}{{ tools | tojson }}{% endif %}"
     "{% for m in messages %}"
     "{{ '<|' + ('observation' if m.role == 'tool' else m.role) + '|>\n' + m.content }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
