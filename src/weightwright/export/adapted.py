@@ -4,23 +4,24 @@ An adapter on a head that shares its matrix with the embedding would change both
 the adapter itself keeps one matrix for both. A larger vocabulary is made before its rows are loaded.
 """
 
+import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from weightwright.address.models import ModelAddress
 from weightwright.errors import ModelError
 from weightwright.export.experts import add_single_experts, has_single_experts
 from weightwright.hub import weight_files
-from weightwright.weights.adapter_config import CONFIG_FILE, WEIGHTS_FILE, read_config
+from weightwright.weights.adapter_config import CONFIG_FILE, PREFIX, WEIGHTS_FILE, peft_name, read_config
 from weightwright.weights.templates import read_template
 
 if TYPE_CHECKING:
     from weightwright.weights.load import Loaded
 
 _TOKENIZER_MARKS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
-_PREFIX = "base_model.model."
 _WHOLE = (".base_layer.weight", ".token_adapter.base_layer.weight", ".original_module.weight")
 _COPIED = (
     ".weight",
@@ -67,6 +68,30 @@ def tokenizer_of(loaded: "Loaded", folder: Path, notes: list[str]) -> tuple[Any,
 
 def merged(loaded: "Loaded", folder: Path, notes: list[str]) -> Any:
     """The transformers model with the adapter's weights in its own. Raises ModelError where they do not fit."""
+    if all(key == peft_name(key) for key in weight_files.safetensors_header(folder / WEIGHTS_FILE)):
+        return _merged(loaded, folder, notes)
+    with TemporaryDirectory() as temporary:
+        copy = _renamed(folder, Path(temporary) / "adapter")
+        try:
+            return _merged(loaded, copy, notes)
+        except ModelError as error:
+            raise ModelError(str(error).replace(str(copy), str(folder))) from error
+
+
+def _renamed(folder: Path, copy: Path) -> Path:
+    """A copy of an adapter with peft's names for its tensors, which peft would pass over otherwise."""
+    from safetensors.torch import load_file, save_file
+
+    copy.mkdir()
+    shutil.copy(folder / CONFIG_FILE, copy)
+    save_file(
+        {peft_name(key): tensor for key, tensor in load_file(folder / WEIGHTS_FILE).items()},
+        copy / WEIGHTS_FILE,
+    )
+    return copy
+
+
+def _merged(loaded: "Loaded", folder: Path, notes: list[str]) -> Any:
     from peft import PeftModel
 
     model = loaded.model
@@ -114,7 +139,7 @@ def _check_fit(model: Any, adapted: Any, folder: Path) -> None:
     stored = weight_files.safetensors_header(folder / WEIGHTS_FILE).keys()
     wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False).keys()
     embeddings = (model.get_input_embeddings(), model.get_output_embeddings())
-    repeated = tuple(f"{_PREFIX}{name}." for name, module in model.named_modules() if module in embeddings)
+    repeated = tuple(f"{PREFIX}{name}." for name, module in model.named_modules() if module in embeddings)
     foreign = sorted(
         {_module(key) for key in stored - wanted if not (key.startswith(repeated) and "lora_" not in key)}
     )
@@ -122,7 +147,7 @@ def _check_fit(model: Any, adapted: Any, folder: Path) -> None:
         raise ModelError(
             f"the adapter at {folder} does not fit this model: it has no layer {_first(foreign)}"
         )
-    missing = sorted(key.removeprefix(_PREFIX) for key in wanted - stored)
+    missing = sorted(key.removeprefix(PREFIX) for key in wanted - stored)
     if missing:
         raise ModelError(f"the adapter at {folder} lacks {_first(missing)}; save it again")
     biased = sorted(
@@ -136,7 +161,7 @@ def _check_fit(model: Any, adapted: Any, folder: Path) -> None:
 
 def _module(key: str) -> str:
     """The path of the module that a stored tensor belongs to."""
-    return key.removeprefix(_PREFIX).partition(".lora_")[0].removesuffix(".weight")
+    return key.removeprefix(PREFIX).partition(".lora_")[0].removesuffix(".weight")
 
 
 def _first(names: list[str]) -> str:
@@ -192,7 +217,7 @@ def _merge_tokens(model: Any) -> None:
 def _fit_vocabulary(model: Any, folder: Path, notes: list[str]) -> None:
     """Resize the embeddings to the rows that the adapter was trained with. Raises ModelError without their values."""
     shapes = {
-        name.removeprefix(_PREFIX): tensor.shape
+        name.removeprefix(PREFIX): tensor.shape
         for name, tensor in weight_files.safetensors_header(folder / WEIGHTS_FILE).items()
     }
     names = {id(module): name for name, module in model.named_modules()}

@@ -19,10 +19,9 @@ import torch
 from torch import Tensor
 
 from weightwright.errors import ModelError
-from weightwright.weights.adapter_config import PLAIN, WEIGHTS_FILE, read_config, start_of
+from weightwright.weights.adapter_config import PLAIN, PREFIX, WEIGHTS_FILE, peft_name, read_config, start_of
 
 _BASE = "__base__"  # peft's name for "no adapter" in a mixed batch
-_PREFIX = "base_model.model."  # what peft puts before the model's own names
 _TENSOR = re.compile(
     r"(?P<path>.+)\.lora_((?P<which>[AB])\.(?P<kind>weight|bias)|(?P<magnitude>magnitude_vector)(\.weight)?)"
 )
@@ -94,7 +93,7 @@ def adapter_of(name: str, folder: Path, tensors: Mapping[str, Tensor], config: M
     pairs: dict[str, dict[str, Tensor]] = {}
     saved_base: dict[str, tuple[int, ...]] = {}
     for key, tensor in sorted(tensors.items()):
-        path = key.removeprefix(_PREFIX)
+        path = peft_name(key).removeprefix(PREFIX)
         match = _TENSOR.fullmatch(path)
         if match:
             part = match["magnitude"] or ("bias" if match["kind"] == "bias" else match["which"])

@@ -4,12 +4,18 @@ What the engine alone cannot apply, and a merge can, stands in `adapter`.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from weightwright.errors import ModelError
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."  # what peft puts before the model's own names
+_MLX_FILE = "adapters.safetensors"
+# what torch.compile, FSDP, recomputing and DDP put into names, and what peft leaves out of a file: its adapter's name
+_WRAPPERS = re.compile(r"_orig_mod\.|_fsdp_wrapped_module\.|_checkpoint_wrapped_module\.|^module\.")
+_NAMED = re.compile(r"(\.lora_(?:embedding_)?(?:A|B)|\.lora_magnitude_vector)\.default(?=\.|$)")
 # fields of peft 0.21's LoraConfig after which no weight can be added to the base model's once and for all
 _NEVER_MERGED = {
     "layer_replication": "layers of the base model repeated; write the longer model first (mergekit's passthrough) "
@@ -31,6 +37,9 @@ def read_config(adapter: str, folder: Path) -> dict[str, Any]:
     file = folder / CONFIG_FILE
     if not file.is_file():
         raise ModelError(f"{adapter}: {folder} holds no {CONFIG_FILE} (PEFT's format)")
+    if (folder / _MLX_FILE).is_file() and not (folder / WEIGHTS_FILE).is_file():
+        raise ModelError(f"{adapter}: {folder} holds an adapter in MLX's format ({_MLX_FILE}); fuse it there "
+                         "(mlx_lm.fuse) and give the fused folder as the model")  # fmt: skip
     if not (folder / WEIGHTS_FILE).is_file():
         raise ModelError(f"{adapter}: {folder} holds no {WEIGHTS_FILE}; pickled weights are not read, save it with "
                          "safe_serialization=True")  # fmt: skip
@@ -51,6 +60,14 @@ def read_config(adapter: str, folder: Path) -> dict[str, Any]:
         raise ModelError(f"{adapter} has init_lora_weights={start_of(config)!r}, which changes the base weights, "
                          f"differently each time; {PLAIN}")  # fmt: skip
     return config
+
+
+def peft_name(key: str) -> str:
+    """A tensor's name as peft writes it, where a trainer saved a wrapped model's `state_dict` instead."""
+    path = _NAMED.sub(r"\1", _WRAPPERS.sub("", key))
+    while path.startswith(PREFIX):
+        path = path.removeprefix(PREFIX)
+    return PREFIX + path
 
 
 def start_of(config: dict[str, Any]) -> str:
