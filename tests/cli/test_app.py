@@ -26,6 +26,21 @@ def run(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
         (["tuna"], 2, "unknown verb 'tuna'; did you mean tune?; see weightwright --help"),
         (["data", "shw"], 2, "unknown verb 'shw'; did you mean show?; see weightwright data --help"),
         (["plan", "tiny", "tinier"], 2, "'tinier' belongs to no option; see weightwright plan --help"),
+        (
+            ["tune", "x", "--out", "o", "--data", "wrong.yaml", "empty.yaml"],
+            2,
+            "'empty.yaml' belongs to no option; give each file its flag: --data A --data B; see",
+        ),
+        (
+            ["tune", "x", "--data", "d", "--out", "o", "--resume_from_checkpoint", "true"],
+            2,
+            "--resume_from_checkpoint is not needed: the same command goes on where an interrupted run stopped; see",
+        ),
+        (
+            ["serve", "x", "--adapter", "runs/a"],
+            1,
+            "adapter 'runs/a' must read NAME=PLACE, such as mine=runs/a",
+        ),
         (["doctor", "--nope"], 2, "Unknown option: --nope; see weightwright doctor --help"),
         (
             ["plan", "tiny", "--epoch", "3"],

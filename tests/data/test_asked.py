@@ -43,7 +43,7 @@ def test_kinds_without_a_row_are_told_with_examples():
 
 def test_questions_that_rows_cover():
     found = kinds_asked(["a"], embedded(near(1, 1)), embedded(near(1, 3)))
-    assert found.lines() == ["1 questions asked: each is of a kind that rows are of"]
+    assert found.lines() == ["questions asked: 1, each of a kind that rows are of"]
 
 
 def test_questions_are_grouped_as_rows_are():

@@ -261,3 +261,59 @@ def test_lines_about_what_is_left_out_gather_one_reason(tmp_path):
         f"left out: {tmp_path}/b.png, {tmp_path}/c.png, {tmp_path}/d.png and 2 more: "
         "no rows are read from files called .png"
     )
+
+
+# -- files that are not what they are called -------------------------------------------------------
+
+ROWS = [{"instruction": "say é中", "output": "1"}, {"instruction": "b", "output": "2\r\n3"}]
+LINES = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in ROWS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.jsonl", json.dumps(ROWS).encode()),
+        ("lines.json", LINES.encode()),
+        ("around.json", json.dumps({"version": 1, "data": ROWS}).encode()),
+        ("around-pretty.json", json.dumps({"train": ROWS, "license": "mit"}, indent=1).encode()),
+        ("jq.jsonl", "\n".join(json.dumps(one, indent=2) for one in ROWS).encode()),
+        ("bom.jsonl", b"\xef\xbb\xbf" + LINES.encode()),
+        ("crlf.jsonl", LINES.replace("\n", "\r\n").encode()),
+        ("utf16.jsonl", LINES.encode("utf-16")),
+        ("utf16.json", json.dumps(ROWS, ensure_ascii=False).encode("utf-16-be").join([b"\xfe\xff", b""])),
+        ("packed.json.gz", gzip.compress(json.dumps({"rows": ROWS}).encode())),
+        ("nan.jsonl", LINES.replace("}", ', "score": NaN, "n": 123456789012345678901234567890}').encode()),
+    ],
+)
+def test_what_a_file_holds_decides(tmp_path, name: str, content: bytes):
+    (tmp_path / name).write_bytes(content)
+    for where in (tmp_path, tmp_path / name):
+        found = read_samples(where)
+        assert [one.messages[0].content for one in found] == ["say é中", "b"]
+        assert [one.messages[-1].content for one in found] == ["1", "2\r\n3"]
+
+
+def test_objects_over_several_lines_know_their_place(tmp_path):
+    file = tmp_path / "jq.jsonl"
+    file.write_text("\n" + "\n".join(json.dumps(one, indent=2) for one in [row("1"), {"instruction": "b"}]))
+    with pytest.raises(DataError, match=r"jq.jsonl, row 2 \(line 6\): field 'output' is missing"):
+        read_samples(file)
+    file.write_text(json.dumps({"data": [row("1"), {"instruction": "b"}]}))
+    with pytest.raises(DataError, match=r"jq.jsonl, row 2, data: field 'output' is missing"):
+        read_samples(file)
+
+
+def test_a_broken_first_line_is_a_broken_line(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"instruction": "a", "outp\n' + LINES)
+    found = check(tmp_path / "a.jsonl")
+    assert (found.rows, [one.place.line for one in found.broken]) == (2, [1])
+    assert "a text is not closed on its line" in found.broken[0].problem
+
+
+def test_splits_in_the_fields_of_one_object_are_not_learnt_together(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"train": [row("1")], "test": [row("2")]}))
+    for where in (tmp_path, tmp_path / "a.json"):
+        with pytest.raises(
+            DataError, match="holds a split 'test' among its fields; save each split as a file"
+        ):
+            read_samples(where)

@@ -45,6 +45,8 @@ def test_a_run_leaves_a_card(
     assert str(tmp_path) not in text
     assert f"{result.train_loss:.4f}" in text
     assert "12 rows of `rows.jsonl`" in text
+    assert f"| learning_rate | {settings.peak_learning_rate:g} |" in text  # what it was, said or not
+    assert f"| alpha | {settings.lora_alpha:g} |" in text
     loaded = load(str(base), precision="f32", device="cpu")
     assert loaded.fingerprint in text
     named = card(replace_model(settings, "Qwen/Qwen2.5-0.5B"), replace(result, eval_loss=1.5), loaded, 12)

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensError
 
@@ -114,10 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UnknownCommandError as error:
         return _report(_unknown_verb(tokens, error), 2)
     except UnusedCliTokensError as error:
-        left = " ".join(error.unused_tokens or [])
-        return _report(f"{left!r} belongs to no option; see {_help_of(tokens)} for their names", 2)
+        return _report(f"{_left_over(tokens, error)}; see {_help_of(tokens)}", 2)
     except CycloptsError as error:
-        return _report(f"{_one_line(error)}; see {_help_of(tokens)}", 2)
+        return _report(f"{_not_needed(tokens) or _one_line(error)}; see {_help_of(tokens)}", 2)
     except UsageError as error:
         return _report(f"{error}{_models_here(error)}; see {_help_of(tokens)}", 2)
     except WeightwrightError as error:
@@ -131,8 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--debug" in tokens:
             traceback.print_exc()
         return _report(_of_os(error), 1)
-    except KeyboardInterrupt:
-        return _report("interrupted", 130)
+    except KeyboardInterrupt as error:
+        return _report(str(error) or "interrupted", 130)
     return 0
 
 
@@ -149,6 +149,26 @@ def _spelled_out(tokens: Sequence[str]) -> list[str]:
         f"{token}=true" if token in OPEN_FLAGS and after.lower() not in _FLAG_VALUES else token
         for token, after in zip(tokens, following, strict=True)
     ]
+
+
+def _left_over(tokens: Sequence[str], error: UnusedCliTokensError) -> str:
+    """Words that no option takes; files behind a flag that takes one each."""
+    left = error.unused_tokens or []
+    said = f"{' '.join(left)!r} belongs to no option"
+    if not left or not Path(left[0]).exists() or left[0] not in tokens:
+        return said
+    before = [token for token in tokens[: tokens.index(left[0])] if token.startswith("--")]
+    return f"{said}; give each file its flag: {before[-1]} A {before[-1]} B" if before else said
+
+
+def _not_needed(tokens: Sequence[str]) -> str:
+    """What stands in for a flag that other trainers need; "" where there is no such flag."""
+    given = next((token for token in tokens if token.startswith("--resume")), "")
+    if tokens[:1] != ["tune"] or not given:
+        return ""
+    return (
+        f"{given.partition('=')[0]} is not needed: the same command goes on where an interrupted run stopped"
+    )
 
 
 def _unknown_verb(tokens: Sequence[str], error: UnknownCommandError) -> str:

@@ -1,6 +1,7 @@
 """`weightwright data`: look at rows before they are learnt, and check them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from weightwright import inspection
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from weightwright.data.checks import Alike, Problem
     from weightwright.data.show import FilePreview
     from weightwright.data.summary import FileSummary
+    from weightwright.errors import Place
     from weightwright.inspection import Inspection
 
 _SHOWN = 10
@@ -117,7 +119,14 @@ def _report(summary: "FileSummary", kinds: list[str]) -> list[str]:
 
 
 def _problems(problems: "Sequence[Problem]") -> list[str]:
-    return [f"  {one.place}: {one.problem}" for one in problems]
+    """All of them; rows of a file with the same problem share a line."""
+    alike: dict[tuple[str, str], list[Place]] = {}
+    for one in problems:
+        alike.setdefault((one.place.file, one.problem), []).append(one.place)
+    return [
+        f"  {'; '.join([str(first), *(str(replace(place, file='')) for place in rest)])}: {problem}"
+        for (_, problem), (first, *rest) in alike.items()
+    ]
 
 
 def _pairs(title: str, alike: "Sequence[Alike]") -> list[str]:

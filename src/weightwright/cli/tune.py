@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightwright.cli.flags import Outcome, Reader, said, verb
 from weightwright.cli.progress import bar
+from weightwright.errors import TemplateError
 from weightwright.files import as_path
 from weightwright.tune.settings import TuneSettings
 
@@ -59,7 +60,12 @@ def tune(settings: TuneSettings) -> Outcome | None:
     for line in asked.lines() if asked else ():
         print(line, file=sys.stderr)
     with bar("tune") as progress:
-        result = run.tune(settings, sampling=Sampling(open_sampler, open_rewards), progress=progress)
+        try:
+            result = run.tune(settings, sampling=Sampling(open_sampler, open_rewards), progress=progress)
+        except TemplateError as error:  # the first such row
+            files = " ".join(map(str, settings.data))
+            listed = f"all such rows: weightwright data check {files} --model {settings.model}"
+            raise TemplateError(error.place, f"{error.problem}; {listed}") from error
     shown = [] if result.finished_before else preview.before_and_after(result, settings, open_chat)
     kinds = preview.losses_by_kind(settings, open_embedder)
     data = {

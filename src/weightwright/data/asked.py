@@ -43,7 +43,7 @@ class AskedKinds:
         """What a user reads."""
         missing = self.without_rows
         if not missing:
-            return [f"{self.questions:,} questions asked: each is of a kind that rows are of"]
+            return [f"questions asked: {self.questions:,}, each of a kind that rows are of"]
         count = sum(one.questions for one in missing)
         lines = [
             f"{count:,} of {self.sampled:,} questions asked are of kinds that have no row ({len(missing)} kinds):"

@@ -24,6 +24,8 @@ _LIKE_TURNS = re.compile(r"""\[?\s*\{\s*['"](role|from|content|value)['"]\s*:.*\
 def json_problem(error: ValueError | RecursionError) -> str:
     """What is wrong with a text that `json.loads` does not take, in words."""
     if isinstance(error, json.JSONDecodeError):
+        if error.msg == "Invalid control character at":
+            return "not valid JSON (a text is not closed on its line; a line break in a text is written \\n)"
         return f"not valid JSON ({error.msg})"
     if isinstance(error, RecursionError):
         return TOO_DEEP

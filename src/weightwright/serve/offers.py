@@ -93,5 +93,5 @@ def _named(entries: Sequence[str], option: str) -> Iterator[tuple[str, str]]:
     for entry in entries:
         name, equals, place = entry.partition("=")
         if not (name and equals and place):
-            raise SettingsError(f"{option} {entry!r} must read NAME=PLACE")
+            raise SettingsError(f"{option} {entry!r} must read NAME=PLACE, such as mine={entry}")
         yield name, place

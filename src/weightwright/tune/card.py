@@ -34,6 +34,9 @@ def card(settings: TuneSettings, result: "TuneResult", loaded: "Loaded", rows: i
     if result.eval_loss is not None:
         losses += f"\n- loss on held-out rows: {result.eval_loss:.4f}"
     values = settings.model_dump(mode="json")
+    values |= {"learning_rate": f"{settings.peak_learning_rate:g}", "alpha": f"{settings.lora_alpha:g}"}
+    if settings.method == "full":
+        values |= dict.fromkeys(("rank", "alpha", "targets", "dropout"))
     table = "\n".join(f"| {name} | {values[name]} |" for name in _SHOWN if values.get(name) is not None)
     digests = {name: digest for name, digest in asked_of(settings).items() if name.endswith("_sha256")}
     hashes = "\n".join(f"- {name}: `{digest}`" for name, digest in digests.items())

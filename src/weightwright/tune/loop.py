@@ -132,7 +132,9 @@ def train(run: Run, until: int | None = None) -> None:
             loss, tokens = accumulate_gradients(run, examples, interruption)
             if run.ranks.any_rank(interruption.asked):
                 save(run, random)
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(
+                    f"interrupted after {run.done} of {plan.steps} steps; the same command goes on from there"
+                )
             check_loss(run, loss)
             rate, norm = update_weights(run, loss)
             _note_step(run, loss, tokens, sampled, time.perf_counter() - started_s)

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from weightwright.weights.load import Loaded
 
 _logger = logging.getLogger(__name__)
+_told = logging.getLogger("weightwright.progress")
 _RESULT_FILE = "result.json"
 
 
@@ -176,6 +177,8 @@ def _tune(
                 stops=turn_ends(dated.tokenizer).texts,
             )  # fmt: skip
         loop.resume(run)
+        if run.done and ranks.is_first:
+            _told.info("goes on after step %d of %d", run.done, plan.steps)
         if expected and not run.done:
             run.say(expected)
         try:
