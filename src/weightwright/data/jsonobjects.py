@@ -10,6 +10,7 @@ from weightwright.data.folder import split_of
 from weightwright.errors import DataError, Place
 
 _AROUND = ("data", "rows", "train", "examples", "instances", "samples", "records", "items")
+_MOST_CHARACTERS = 1 << 28  # of such a file, which is held whole
 _SPACE = " \t\r\n"
 
 
@@ -53,7 +54,10 @@ def spread_objects(path: Path, text: TextIO) -> list[tuple[Place, Any]] | None:
         return None
     if spread:
         try:
-            values = list(_objects(first + text.read(), number))
+            rest = text.read(_MOST_CHARACTERS)
+            if text.read(1):
+                return None
+            values = list(_objects(first + rest, number))
         except (ValueError, RecursionError):
             return None
         alone = len(values) == 1
