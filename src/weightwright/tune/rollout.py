@@ -103,6 +103,7 @@ class Rollout:
         """
         self._sampler, self._reward, self._settings = sampler, reward, settings
         self._whole, self._model, self._layout, self._stops = whole, model, layout, stops
+        self._weights: dict[str, Any] = {}
         self.kept: Sampled | None = None
 
     def number(self, step: int) -> int:
@@ -171,7 +172,15 @@ class Rollout:
             )
             for prompt, seed in zip(prompts, mixed, strict=True)
         ]
-        return self._sampler.sample(_adapter(self._whole), requests)
+        return self._sampler.sample(self._adapter(), requests)
+
+    def _adapter(self) -> Adapter:
+        """The adapter of the peft model as it is now."""
+        from peft import get_peft_model_state_dict
+
+        if not self._weights:  # these tensors are the weights themselves, in the memory that steps write to
+            self._weights = get_peft_model_state_dict(self._whole, save_embedding_layers=False)
+        return adapter_of(_NAME, Path(_NAME), self._weights, asdict(self._whole.peft_config["default"]))
 
     def _judged(self, prompts: Sequence[Example], results: Sequence[ChatResult]) -> list[list[float | None]]:
         answers = [
@@ -239,14 +248,6 @@ def room(settings: TuneSettings, prompts: int, longest_prompt: int) -> tuple[int
     """How many sequences are sampled at once, and how long one can be, in tokens."""
     sequences = min(prompts * settings.grpo.group_size, SAMPLED_AT_ONCE)
     return sequences, longest_prompt + settings.grpo.max_completion
-
-
-def _adapter(whole: Any) -> Adapter:
-    """The adapter of a peft model as it is now."""
-    from peft import get_peft_model_state_dict
-
-    tensors = get_peft_model_state_dict(whole, save_embedding_layers=False)
-    return adapter_of(_NAME, Path(_NAME), tensors, asdict(whole.peft_config["default"]))
 
 
 def _adapters_off(whole: Any) -> AbstractContextManager[None]:
