@@ -215,6 +215,17 @@ def test_gradients_stay_while_a_step_has_more_passes():
     assert "gradients" not in phases(objective="grpo", max_length=96, batch=2, group_size=4)["forward pass"]
 
 
+def test_a_sampler_holds_the_adapter_its_code_and_programs_for_several_widths():
+    placed = 2 * count_lora(SPEC, 8, "all-linear")
+    one_pass = phases(objective="grpo", max_length=128, batch=2, group_size=4)["sampling"]["sampler"]
+    assert one_pass == placed + measured.SAMPLER_RUNTIME_BYTES
+    two = phases(objective="grpo", max_length=128, batch=4, group_size=4)["sampling"]["sampler"]
+    assert two == one_pass + measured.WIDTH_BYTES
+    many = [phases(objective="grpo", max_length=512, batch=n)["sampling"]["sampler"] for n in (8, 64)]
+    assert many[0] == many[1] == one_pass + measured.MOST_WIDTHS * measured.WIDTH_BYTES
+    assert phases(objective="grpo", device="cuda")["sampling"]["sampler"] == placed
+
+
 def test_experts_of_a_mixture_stay_as_they_are():
     config = {
         "model_type": "mixtral", "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128,

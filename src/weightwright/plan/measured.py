@@ -9,6 +9,10 @@ from collections.abc import Mapping
 RUNTIME_BYTES = 560_000_000
 # The same in training, with peft, and the products' kernels for the shapes of a run.
 TRAINING_RUNTIME_BYTES = 640_000_000
+SAMPLER_RUNTIME_BYTES = 50_000_000  # the engine's code beside it, where answers are sampled
+# Answers have any length, so passes come in many widths, and oneDNN keeps programs for each: bytes for each pass of a
+# step beside its first, up to so many (SmolLM2-135M, 16 steps of 64 answers: 2.40 GB measured; a tiny model: 0.95).
+WIDTH_BYTES, MOST_WIDTHS = 60_000_000, 5
 # Of a token of the vocabulary while the tokenizer is loaded, measured with 49,152 and 151,665 of them.
 TOKENIZER_BYTES = 950
 # What a CUDA context takes of a card beside what torch allocates.

@@ -62,7 +62,7 @@ def training_phases(spec: ModelSpec, settings: PlanSettings) -> tuple[Phase, ...
     }
     ready = base if run.full else {**base, "adapter": 4 * run.trained}
     if settings.objective in OF_SAMPLES:  # the sampler's, beside the weights that it shares
-        ready |= {"kv_cache": kv_bytes(spec, _sampled(settings)), "sampler": _placed_bytes(run)}
+        ready |= {"kv_cache": kv_bytes(spec, _sampled(settings)), "sampler": _sampler_bytes(run)}
     held = {**ready, "optimizer": optimizer_bytes(settings, run.trained)}
     phases = [Phase("loading", {**base, "matrix on its way": _loading_bytes(run)})]
     if settings.objective in WITH_REFERENCE:
@@ -81,9 +81,14 @@ def _sampled(settings: PlanSettings) -> PlanSettings:
     )
 
 
-def _placed_bytes(run: _Run) -> int:
-    """The adapter as the sampler holds it, in what is computed with, and the f32 norms beside the trainer's."""
-    return run.size * run.trained
+def _sampler_bytes(run: _Run) -> int:
+    """The adapter as the sampler holds it, in what is computed with; on a CPU its code and oneDNN's programs, too."""
+    placed = run.size * run.trained
+    if not run.settings.on_cpu:
+        return placed
+    more_passes = max(0.0, sampled_rows(run.settings) * run.settings.max_length / run.tokens - 1)
+    widths = min(more_passes, measured.MOST_WIDTHS)
+    return placed + measured.SAMPLER_RUNTIME_BYTES + int(measured.WIDTH_BYTES * widths)
 
 
 def trained_params(spec: ModelSpec, settings: PlanSettings) -> int:
