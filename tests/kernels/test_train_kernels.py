@@ -33,18 +33,18 @@ def test_softmax_gradient(dtype, width):
 
 
 @dtypes
-def test_causal_softmax(dtype):
-    tokens, scale = 20, 0.3
-    scores, outer = random(3, tokens, tokens, dtype=dtype), random(3, tokens, tokens, dtype=dtype, seed=1)
-    exact = scores.double().requires_grad_()
-    future = torch.ones(tokens, tokens, dtype=torch.bool).triu(1)
-    weights = (exact * scale).masked_fill(future, float("-inf")).softmax(-1)
-    weights.backward(outer.double())
-    kernels.causal_softmax(scores.view(-1, tokens), scale)
-    close(scores, weights)
-    kernels.causal_softmax_gradient(
-        weights.detach().to(dtype).view(-1, tokens), outer.view(-1, tokens), scale
+def test_rotate(dtype):
+    x, cos, sin, outer = (
+        random(*shape, dtype=dtype, seed=n)
+        for n, shape in enumerate(((5, 3, 16), (5, 16), (5, 16), (5, 3, 16)))
     )
+    exact = x.double().requires_grad_()
+    half = torch.cat([-exact[..., 8:], exact[..., :8]], dim=-1)
+    turned = exact * cos.double()[:, None] + half * sin.double()[:, None]
+    turned.backward(outer.double())
+    kernels.rotate(x, cos, sin)
+    close(x, turned)
+    kernels.rotate(outer, cos, sin, back=True)
     close(outer, exact.grad)
 
 

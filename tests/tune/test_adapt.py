@@ -189,23 +189,14 @@ def test_row_attention_is_used_and_taken_out_again(model, monkeypatch):
     ids = torch.arange(20)[None]
     before = model(ids).logits
     used = []
-    apply = attention._Causal.apply
-    monkeypatch.setattr(attention._Causal, "apply", lambda *a: used.append(1) or apply(*a))
+    apply = attention._Attention.apply
+    monkeypatch.setattr(attention._Attention, "apply", lambda *a: used.append(1) or apply(*a))
     with attention.row_attention(model):
         torch.testing.assert_close(model(ids).logits, before, rtol=1e-4, atol=1e-4)
     assert len(used) == model.config.num_hidden_layers
     assert model.config._attn_implementation == "sdpa"
     model(ids)
     assert len(used) == model.config.num_hidden_layers
-
-
-def test_long_rows_go_to_torch(monkeypatch):
-    monkeypatch.setattr(attention._Causal, "apply", None)  # would fail if it were used
-    monkeypatch.setattr(attention, "LONGEST", 5)
-    module = torch.nn.Module()
-    q, k, v = (torch.randn(1, 2, 6, 8) for _ in range(3))
-    expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    torch.testing.assert_close(attention.forward(module, q, k, v, None)[0], expected.transpose(1, 2))
 
 
 def test_a_vision_tower_gets_no_adapter(make):

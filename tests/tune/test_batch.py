@@ -93,7 +93,7 @@ def test_recomputed_activations_keep_the_bounds():
 def test_a_model_that_would_mix_rows_is_seen(monkeypatch):
     model = model_of(CONFIGS["llama"])
     whole = attention.forward
-    monkeypatch.setattr(attention, "forward", lambda *a, packed_bounds=(), **k: whole(*a, **k))
+    monkeypatch.setattr(attention, "forward", lambda *a, packed_tree=None, **k: whole(*a, **k))
     with row_attention(model):
         assert not packs_rightly(model)
 
@@ -111,7 +111,7 @@ def test_the_first_token_of_a_row_is_never_predicted_from_another_row():
         Example((Encoded((4, 5), (True, True), Place()),)),
     ]
     one = pack(everything, "cpu")
-    assert one.bounds == (0, 3, 5)
+    assert one.tree.bounds == (0, 3, 5)
     assert one.positions is not None
     assert one.positions.tolist() == [[0, 1, 2, 0, 1]]
     assert one.labels.tolist() == [[-100, 2, 3, -100, 5]]
@@ -125,7 +125,7 @@ def test_a_packed_line_has_one_of_few_widths_on_a_cpu_alone():
     batch = pack(rows(60, 43), "cpu")
     width = batch.token_ids.shape[1]
     assert batch.tokens == 103 < width
-    assert batch.bounds == (0, 60, 103, width)
+    assert batch.tree.bounds == (0, 60, 103, width)
     assert set(batch.row_ids[0, 103:].tolist()) == {-1}
     assert set(batch.labels[0, 103:].tolist()) == {NO_LABEL}
     assert batch.positions[0, 103:].tolist() == list(range(width - 103))

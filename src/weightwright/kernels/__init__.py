@@ -4,4 +4,16 @@ They run on torch's own OpenMP threads (`pool`). Where numba or that pool is mis
 and the callers go through torch's operators.
 """
 
-__all__ = ["attend", "cache", "elementwise", "lora", "pool", "seen", "segments", "skinny", "step", "train"]
+__all__ = [
+    "attend",
+    "cache",
+    "elementwise",
+    "lora",
+    "pool",
+    "seen",
+    "segments",
+    "skinny",
+    "step",
+    "train",
+    "tree",
+]

@@ -35,19 +35,6 @@ def softmax_gradient(logits: "Tensor", targets: "Tensor", *, wanted: bool) -> "T
     return sums
 
 
-def causal_softmax(scores: "Tensor", scale: float) -> None:
-    """Scores [n, tokens] turn into softmax(scale x scores) over the tokens up to their own, in place.
-
-    Row r is token r modulo tokens; what is behind it gets 0.
-    """
-    _kernel("causal_softmax")(threads(), *_shape(scores), *_at(scores), bits(scale))
-
-
-def causal_softmax_gradient(weights: "Tensor", grad: "Tensor", scale: float) -> None:
-    """`grad` [n, tokens] of `causal_softmax`'s weights turns into the gradient of its scores, in place."""
-    _kernel("causal_softmax_gradient")(threads(), *_shape(weights), *_at(weights, grad), bits(scale))
-
-
 def gated(gate: "Tensor", up: "Tensor", activation: int) -> "Tensor":
     """Activation(gate) x up, all [n, width]; `activation` as in `rows.ACTIVATIONS`."""
     import torch
@@ -82,6 +69,16 @@ def norm_gradient(x: "Tensor", weight: "Tensor", eps: float, grad: "Tensor") -> 
     out = torch.empty_like(x)
     _kernel("norm_gradient")(threads(), *_shape(x), *_at(x, weight), bits(eps), *_at(grad, out))
     return out
+
+
+def rotate(x: "Tensor", cos: "Tensor", sin: "Tensor", *, back: bool = False) -> None:
+    """Rotary position embedding of heads x [n, heads, width], in place, by cos and sin [n, width] in x's dtype.
+
+    The halves of a head are the two coordinates (Su et al. 2021, arXiv 2104.09864, eq. 34, in the order of GPT-NeoX);
+    `back` turns a gradient.
+    """
+    n, heads, width = x.shape
+    _kernel("rotate")(threads(), n, width, kind_of(x.dtype), heads, *_at(x, cos, sin), back)
 
 
 def _shape(x: "Tensor") -> tuple[int, int, int]:

@@ -43,55 +43,6 @@ def softmax_gradient(data: Any) -> None:
         row = ticket(data, 1)
 
 
-@cfunc(_SIGNATURE, **_OPTIONS)
-def causal_softmax(data: Any) -> None:
-    """Softmax of scale x what a token has before it, in place; 0 for what is behind. See `train.causal_softmax`."""
-    real = carray(after_counters(data), (5,), np.float64)
-    a = carray(after_counters(data), (5,), np.int64)
-    n, width, kind, scores, scale = a[0], a[1], a[2], a[3], np.float32(real[4])
-    size = width * (4 if kind == F32 else 2)
-    line = np.empty(width, np.float32)
-    row = ticket(data, 1)
-    while row < n:
-        seen = row % width + 1
-        load(kind, scores + row * size, scale, 0, line[:seen])
-        top, total = np.float32(-3e38), np.float32(0)
-        for i in range(seen):
-            top = larger(line[i], top)
-        for i in range(seen):
-            line[i] = exp(line[i] - top)
-            total += line[i]
-        inverse = _ONE / total
-        for i in range(seen):
-            line[i] *= inverse
-        line[seen:] = 0
-        store(kind, line, scores, 0, row, 1)
-        row = ticket(data, 1)
-
-
-@cfunc(_SIGNATURE, **_OPTIONS)
-def causal_softmax_gradient(data: Any) -> None:
-    """The scores' gradient from that of the weights, in its place. See `train.causal_softmax_gradient`."""
-    real = carray(after_counters(data), (6,), np.float64)
-    a = carray(after_counters(data), (6,), np.int64)
-    n, width, kind, weights, grad, scale = a[0], a[1], a[2], a[3], a[4], np.float32(real[5])
-    size = width * (4 if kind == F32 else 2)
-    line, outer = np.empty(width, np.float32), np.empty(width, np.float32)
-    row = ticket(data, 1)
-    while row < n:
-        seen = row % width + 1
-        load(kind, weights + row * size, _ONE, 0, line[:seen])
-        load(kind, grad + row * size, _ONE, 0, outer[:seen])
-        along = np.float32(0)
-        for i in range(seen):
-            along += line[i] * outer[i]
-        for i in range(seen):
-            outer[i] = scale * line[i] * (outer[i] - along)
-        outer[seen:] = 0
-        store(kind, outer, grad, 0, row, 1)
-        row = ticket(data, 1)
-
-
 @njit(inline="always", fastmath=FAST, error_model="numpy")
 def activate(activation: int, x: Any) -> tuple[Any, Any]:
     """The activation and its derivative at x.
@@ -184,4 +135,30 @@ def norm_gradient(data: Any) -> None:
         for i in range(width):
             outer[i] = factor * (outer[i] - line[i] * along)
         store(kind, outer, out, 0, row, 1)
+        row = ticket(data, 1)
+
+
+@cfunc(_SIGNATURE, **_OPTIONS)
+def rotate(data: Any) -> None:
+    """Each head turns by the angles of its row, in place. See `train.rotate`."""
+    a = carray(after_counters(data), (8,), np.int64)
+    n, width, kind, heads, x, cos, sin, back = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
+    size, half, way = (4 if kind == F32 else 2), width // 2, np.float32(1 - 2 * back)
+    line, c, s = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    turned, row = np.empty(width, np.float32), ticket(data, 1)
+    while row < n:
+        load(kind, cos + row * width * size, _ONE, 0, c)
+        load(kind, sin + row * width * size, way, 0, s)
+        for head in range(heads):
+            at = x + (row * heads + head) * width * size
+            load(kind, at, _ONE, 0, line)
+            if back != 0:
+                for i in range(half):
+                    turned[i] = line[i] * c[i] - line[i + half] * s[i + half]
+                    turned[i + half] = line[i + half] * c[i + half] + line[i] * s[i]
+            else:
+                for i in range(half):
+                    turned[i] = line[i] * c[i] - line[i + half] * s[i]
+                    turned[i + half] = line[i + half] * c[i + half] + line[i] * s[i + half]
+            store(kind, turned, at, 0, 0, 1)
         row = ticket(data, 1)

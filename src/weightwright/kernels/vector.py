@@ -79,6 +79,43 @@ def accumulated(builder: Any, instruction: str, total: Any, x: Any, y: Any) -> A
 
 
 @intrinsic
+def halves(_context: Any, source: Any, target: Any) -> Any:
+    """Round 16 f32 at an address to bf16 at another, by AVX512-BF16 (denormals become 0)."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        half = _rounded_half(builder, arguments[0])
+        builder.store(half, builder.inttoptr(arguments[1], half.type.as_pointer())).align = 2
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def twins(_context: Any, first: Any, second: Any, target: Any) -> Any:
+    """Round 16 f32 at each of two addresses to bf16, and put those of the same place beside each other at a third."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        short, long = ir.VectorType(ir.IntType(16), 16), ir.VectorType(I32, 16)
+        low, high = (
+            builder.zext(builder.bitcast(_rounded_half(builder, at), short), long) for at in arguments[:2]
+        )
+        both = builder.or_(low, builder.shl(high, ir.Constant(long, [16] * 16)))
+        builder.store(both, builder.inttoptr(arguments[2], long.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+def _rounded_half(builder: Any, address: Any) -> Any:
+    """Emit the 16 f32 at an address rounded to bf16 by the CPU's instruction, as eight words."""
+    whole, half = ir.VectorType(F32, 16), ir.VectorType(I32, 8)
+    loaded = builder.load(builder.inttoptr(address, whole.as_pointer()))
+    loaded.align = 4
+    code = ir.InlineAsm(ir.FunctionType(half, [whole]), "vcvtneps2bf16 $1, $0", "=v,v", side_effect=False)
+    return builder.call(code, [loaded])
+
+
+@intrinsic
 def from_bf16(_context: Any, half: Any) -> Any:
     """The f32 whose upper 16 bits are given."""
 

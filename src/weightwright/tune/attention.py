@@ -1,29 +1,29 @@
-"""Causal attention for training: packed rows never attend to each other; short rows on a CPU have a faster path.
+"""Causal attention for training: packed rows never attend to each other, and go on from what they share.
 
-The bounds of packed rows arrive as the keyword `packed_bounds`: transformers' models pass it to the attention
-function, also when activations are recomputed. torch's flash kernel is made for long sequences. In bf16 on a CPU,
-forward and backward together, it takes longer than plain products with a fused softmax (measured with 9 heads
-x 64 over 3 keys: 7.1 times at 40 tokens, 2.1 at 128, 2.2 at 256, 1.3 at 512).
+The segments of packed rows arrive as the keyword `packed_tree`: transformers' models pass it to the attention
+function, also when activations are recomputed. On a CPU `kernels.tree` computes it; what that does not know (caps,
+sinks, dropout) and other devices have torch's operators, a segment at a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from weightwright.kernels import train as kernels
-from weightwright.kernels.elementwise import padded_rows
-from weightwright.plan.measured import SHORT_ROWS
+from weightwright.kernels import tree as kernels
+from weightwright.kernels.seen import attend_seen
+from weightwright.kernels.tree import Tree
+from weightwright.tune.prefixes import LEAST
 
 NAME = "weightwright-rows"
+_NOTING = "weightwright-noting"
 # relative differences in bf16: from another order of sums, and from another kernel (4-bit kernels round most);
 # attending to another row, or positions that do not restart, differ far more
 _ROUNDING, _KERNELS = 0.02, 0.2
-LONGEST = SHORT_ROWS  # tokens; longer rows are left to the flash kernel
 
 
 @contextmanager
@@ -46,33 +46,77 @@ def row_attention(model: Any) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def packs_rightly(model: Any) -> bool:
-    """Whether packed rows get the hidden states of rows alone: found by running the model, not by a list."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a module asks of attention: the width of its heads, the scale, the window (0: none).
+
+    `plain`: nothing else, and the kernels take its heads.
+    """
+
+    width: int
+    scale: float
+    window: int
+    plain: bool
+
+
+def asked(model: Any, run: Callable[[], object]) -> dict[Any, Asked]:
+    """What each module asks of attention while `run` runs the model, which uses `row_attention`."""
+    from transformers import AttentionInterface
+
+    found: dict[Any, Asked] = {}
+
+    def noted(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **rest: Any
+    ) -> tuple[Tensor, None]:
+        width = query.shape[-1]
+        plain = not (rest.get("softcap") or rest.get("dropout")) and rest.get("s_aux") is None
+        fits = kernels.runs_on(query, key, value) and key.shape[3] == value.shape[3]
+        scale, window = rest.get("scaling"), rest.get("sliding_window")
+        found[module] = Asked(width, width**-0.5 if scale is None else scale, window or 0, plain and fits)
+        return forward(module, query, key, value, mask, **rest)
+
+    if model.config._attn_implementation != NAME:
+        return {}
+    AttentionInterface.register(_NOTING, noted)
+    training = model.training
+    model.set_attn_implementation(_NOTING)
+    model.eval()
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        model.set_attn_implementation(NAME)
+        model.train(training)
+    return found
+
+
+def packs_rightly(model: Any, *, shared: bool = False) -> bool:
+    """Whether packed rows get the hidden states of rows alone: found by running the model, not by a list.
+
+    With `shared`, whether they do where what they have in common stands once.
+    """
     from weightwright.data.template import Encoded
     from weightwright.errors import Place
-    from weightwright.tune.batch import Batch, Example, pack
+    from weightwright.tune.batch import Example, pack
 
     vocabulary = int(model.config.get_text_config().vocab_size)
 
-    def hidden(*rows: list[int]) -> Tensor:
-        one: Batch = pack(
-            [Example((Encoded(tuple(row), (True,) * len(row), Place()),)) for row in rows], model.device
-        )
+    def hidden(*rows: list[int]) -> list[Tensor]:
+        """The last hidden states of each row's own tokens."""
+        encoded = [Encoded(tuple(row), (False,) * (len(row) - 9) + (True,) * 9, Place()) for row in rows]
+        one = pack([Example((row,)) for row in encoded], model.device, shared=shared)
         last: Tensor = model.base_model(
-            input_ids=one.token_ids, position_ids=one.positions, packed_bounds=one.bounds, use_cache=False
+            input_ids=one.token_ids, position_ids=one.positions, packed_tree=one.tree, use_cache=False
         ).last_hidden_state[0]
-        return last.float()
+        return [last[one.row_ids[0] == n][-9:].float() for n in range(len(rows))]
 
-    first, other, second = ([n * step % vocabulary for n in range(3, 12)] for step in (7, 11, 13))
+    begin = [n * 5 % vocabulary for n in range(2 * LEAST if shared else 0)]
+    first, other, second = ([*begin, *(n * step % vocabulary for n in range(3, 12))] for step in (7, 11, 13))
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            after, changed, alone = (
-                hidden(first, second)[9:18],
-                hidden(other, second)[9:18],
-                hidden(second)[:9],
-            )
+            after, changed, alone = hidden(first, second)[1], hidden(other, second)[1], hidden(second)[0]
     except (TypeError, AttributeError):
         return False  # a model that does not know these arguments: padded rows are right for every model
     finally:
@@ -93,7 +137,7 @@ def forward(
     _mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    packed_bounds: tuple[int, ...] = (),
+    packed_tree: Tree | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
@@ -105,126 +149,77 @@ def forward(
     """
     from weightwright.kernels.step import Rules
 
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    lines, _heads, tokens, width = query.shape
+    scale = width**-0.5 if scaling is None else scaling
     rules = Rules(scale, sliding_window or 0, softcap or 0.0, s_aux)
-    bounds = packed_bounds or (0, query.shape[2])
-    if not dropout and _is_short(query, max(b - a for a, b in pairwise(bounds)), rules):
-        out: Tensor = _Causal.apply(query, key, value, bounds, scale)
-        return out, None
-    parts = [
-        _attend(query[:, :, a:b], key[:, :, a:b], value[:, :, a:b], rules, dropout)
-        for a, b in pairwise(bounds)
-    ]
+    tree = packed_tree or Tree(tuple(range(0, lines * tokens + 1, tokens)))
+    if not dropout and not rules.cap and s_aux is None and _kernel_runs(query, key, value):
+        out: Tensor = _Attention.apply(*map(_one_line, (query, key, value)), tree, scale, rules.window)
+        return out.view(lines, tokens, *out.shape[1:]), None
+    if packed_tree is None:
+        return _attend(query, key, value, rules, dropout).transpose(1, 2), None
+    parts = [_segment(query, key, value, tree, n, rules, dropout) for n in range(len(tree.bounds) - 1)]
     out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
     return out.transpose(1, 2), None
 
 
-def _is_short(query: Tensor, tokens: int, rules: Any) -> bool:
-    """Whether rows of up to `tokens` tokens use plain products instead of the flash kernel."""
-    plain = not rules.cap and rules.sinks is None and not 0 < rules.window < tokens
-    return plain and query.device.type == "cpu" and tokens <= LONGEST
+def _kernel_runs(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether the kernels take these heads as they are, or as autocast would make them."""
+    if query.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        query, key, value = (x[:, :, :1].to(torch.bfloat16) for x in (query, key, value))
+    return kernels.runs_on(query, key, value)
+
+
+def _one_line(x: Tensor) -> Tensor:
+    """All lines of x [lines, heads, tokens, width] one behind the other: [heads, lines · tokens, width]."""
+    return x.transpose(0, 1).reshape(x.shape[1], -1, x.shape[3])
+
+
+def _segment(
+    query: Tensor, key: Tensor, value: Tensor, tree: Tree, number: int, rules: Any, dropout: float
+) -> Tensor:
+    """Attention of one segment's tokens over what they see: [lines, heads, tokens, value width]."""
+    a, b = tree.range(number)
+    if not tree.seen(number):
+        return _attend(query[:, :, a:b], key[:, :, a:b], value[:, :, a:b], rules, dropout)
+    ranges = [*map(tree.range, tree.seen(number)), (a, b)]
+    key, value = (torch.cat([x[:, :, first:end] for first, end in ranges], dim=2) for x in (key, value))
+    return _attend(query[:, :, a:b], key, value, rules, dropout)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, rules: Any, dropout: float) -> Tensor:
-    """Causal attention among the tokens of one row: [lines, heads, tokens, value width]."""
-    tokens = query.shape[2]
-    windowed = 0 < rules.window < tokens
-    if rules.cap or rules.sinks is not None or windowed:
-        from weightwright.kernels.seen import attend_seen
-
-        places = torch.arange(tokens, device=query.device)
-        seen = places[None] <= places[:, None]
-        if windowed:
-            seen &= places[None] > places[:, None] - rules.window
-        return attend_seen(query, key, value, seen, rules)
-    if not dropout and _is_short(query, tokens, rules):
-        out: Tensor = _Causal.apply(query, key, value, (0, tokens), rules.scale)
-        return out.transpose(1, 2)
-    return F.scaled_dot_product_attention(
-        query, key, value, is_causal=True, dropout_p=dropout, scale=rules.scale,
-        enable_gqa=key.shape[1] != query.shape[1],
-    )  # fmt: skip
+    """Causal attention of the last tokens among those of one row: [lines, heads, tokens, value width]."""
+    tokens, all_tokens = query.shape[2], key.shape[2]
+    windowed = 0 < rules.window < all_tokens
+    if not (rules.cap or rules.sinks is not None or windowed or tokens < all_tokens):
+        return F.scaled_dot_product_attention(
+            query, key, value, is_causal=True, dropout_p=dropout, scale=rules.scale,
+            enable_gqa=key.shape[1] != query.shape[1],
+        )  # fmt: skip
+    places = torch.arange(all_tokens, device=query.device)
+    own = places[all_tokens - tokens :, None]
+    seen = places[None] <= own
+    if windowed:
+        seen &= places[None] > own - rules.window
+    return attend_seen(query, key, value, seen, rules)
 
 
-class _Causal(torch.autograd.Function):  # type: ignore[misc]
-    """softmax(scale·q·kᵀ, causal)·v of each row between the bounds: [lines, tokens, heads, value width].
-
-    Heads that share keys are batched into one product. The backward pass recomputes the weights: if kept, their sizes
-    would differ from pass to pass and fragment the allocator's heap. Rows are padded to few distinct lengths: oneDNN
-    keeps 0.7 MB for each length that it has met.
-    """
+class _Attention(torch.autograd.Function):  # type: ignore[misc]
+    """`kernels.tree.attend`; the backward pass recomputes the weights."""
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, bounds: tuple[int, ...], scale: float
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, tree: Tree, scale: float, window: int
     ) -> Tensor:
         ctx.save_for_backward(query, key, value)
-        ctx.bounds, ctx.scale = bounds, scale
-        lines, heads, tokens, _ = query.shape
-        out = query.new_empty(lines, tokens, heads, value.shape[-1])
-        for a, b in pairwise(bounds):
-            q, k, v = (_rows(x, a, b, key.shape[1]) for x in (query, key, value))
-            _put(out, a, b, torch.bmm(_weights(q, k, scale), v))
-        return out
+        ctx.rest = tree, scale, window
+        return kernels.attend(query, key, value, tree, scale, window)
 
     @staticmethod
     @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        inputs = ctx.saved_tensors
-        heads = inputs[1].shape[1]
-        gradients = [x.new_empty(x.shape[0], x.shape[2], x.shape[1], x.shape[3]) for x in inputs]
-        for a, b in pairwise(ctx.bounds):
-            q, k, v = (_rows(x, a, b, heads) for x in inputs)
-            grad = _rows(outer[0].transpose(1, 2), a, b, heads)
-            weights = _weights(q, k, ctx.scale)
-            _put(gradients[2], a, b, torch.bmm(weights.transpose(1, 2), grad))
-            scores = torch.bmm(grad, v.transpose(1, 2))
-            size = k.shape[1]
-            _softmax_gradient(weights.view(-1, size), scores.view(-1, size), ctx.scale)
-            _put(gradients[0], a, b, torch.bmm(scores, k))
-            _put(gradients[1], a, b, torch.bmm(scores.transpose(1, 2), q))
-        return *(x.transpose(1, 2) for x in gradients), None, None
-
-
-def _rows(x: Tensor, a: int, b: int, heads: int) -> Tensor:
-    """Tokens a to b of x [lines, all heads, tokens, width], padded with zeros: [lines · heads, .., width]."""
-    size = padded_rows(b - a)
-    if size == b - a:
-        padded = x[:, :, a:b].contiguous()
-    else:
-        padded = x.new_zeros(*x.shape[:2], size, x.shape[3])
-        padded[:, :, : b - a] = x[:, :, a:b]
-    return padded.view(x.shape[0] * heads, -1, x.shape[3])
-
-
-def _put(out: Tensor, a: int, b: int, rows: Tensor) -> None:
-    """Write rows laid out by `_rows` into tokens a to b of out [lines, tokens, all heads, width]."""
-    lines, _, heads, width = out.shape
-    out[:, a:b] = rows.view(lines, heads, -1, width)[:, :, : b - a].transpose(1, 2)
-
-
-def _weights(q: Tensor, k: Tensor, scale: float) -> Tensor:
-    """Causal attention weights [n, rows, tokens] for q [n, rows, width] and k [n, tokens, width]."""
-    weights = torch.bmm(q, k.transpose(1, 2))
-    _softmax(weights.view(-1, k.shape[1]), scale)
-    return weights
-
-
-def _softmax(scores: Tensor, scale: float) -> None:
-    """Overwrite scores [n, tokens] with their causal softmax."""
-    if kernels.runs_on(scores):
-        kernels.causal_softmax(scores, scale)
-        return
-    tokens = scores.shape[1]
-    future = torch.ones(tokens, tokens, dtype=torch.bool).triu_(1)
-    scores.view(-1, tokens, tokens).mul_(scale).masked_fill_(future, float("-inf"))
-    scores.copy_(torch.softmax(scores, dim=-1))
-
-
-def _softmax_gradient(weights: Tensor, grad: Tensor, scale: float) -> None:
-    """Overwrite `grad`, the gradient of the weights [n, tokens], with the gradient of the scores."""
-    if kernels.runs_on(weights):
-        kernels.causal_softmax_gradient(weights, grad, scale)
-        return
-    grad.copy_(torch._softmax_backward_data(grad, weights, -1, weights.dtype)).mul_(scale)
+        grad = outer[0].transpose(0, 1)
+        query, key, value = ctx.saved_tensors
+        found = kernels.gradients(query, key, value, grad, *ctx.rest)
+        return *(x.transpose(0, 1) for x in found), None, None, None

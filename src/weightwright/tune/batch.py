@@ -11,6 +11,8 @@ from weightwright.data.pack import micro_batches, packs
 from weightwright.data.sample import Prompt
 from weightwright.data.template import Encoded
 from weightwright.kernels.elementwise import padded_rows
+from weightwright.kernels.tree import Tree
+from weightwright.tune import prefixes
 
 NO_LABEL = -100
 
@@ -50,10 +52,10 @@ class Example:
 class Batch:
     """A pass. token_ids, labels and row_ids [lines, width] i64; labels are NO_LABEL where there is no loss.
 
-    Packed rows stand in one line; `bounds` has where each begins, and the end of the last; `positions` [lines, width]
-    i64 begin again with each. On a CPU padding stands behind them as one row more (see `pack`). Without
-    bounds each row has a line of its own, padded on the right. `row_ids` tells the rows of all examples apart, in
-    their order (-1: padding).
+    Packed rows stand in one line, in the segments of `tree`; what several have in common may stand once (see
+    `prefixes`). `positions` [lines, width] i64 are those in the row. On a CPU padding stands behind them as one segment
+    more (see `pack`). Without a tree each row has a line of its own, padded on the right. `row_ids` tells the rows of
+    all examples apart, in their order (-1: padding, and what rows have in common).
     """
 
     token_ids: Tensor
@@ -62,7 +64,7 @@ class Batch:
     row_ids: Tensor
     examples: tuple[Example, ...] = ()
     positions: Tensor | None = None
-    bounds: tuple[int, ...] = ()
+    tree: Tree | None = None
 
     @property
     def rows(self) -> int:
@@ -89,55 +91,77 @@ def to_batches(
     device: torch.device | str,
     *,
     packed: bool,
+    shared: bool = False,
 ) -> list[Batch]:
-    """Examples as passes of at most `max_rows` rows where given, else of about `max_tokens` tokens."""
+    """Examples as passes of at most `max_rows` rows where given, else of about `max_tokens` tokens.
+
+    With `shared` what packed rows have in common at their beginnings stands once.
+    """
     if packed:
-        groups = packs(
-            [example.tokens for example in examples],
-            [len(example.rows) for example in examples],
-            max_rows,
-            max_tokens,
-        )
-        return [pack([examples[n] for n in numbers], device) for numbers in groups]
+        if shared and max_rows is None:
+            numbers = prefixes.groups([example.rows for example in examples], max_tokens)
+        else:
+            sizes = [example.tokens for example in examples], [len(example.rows) for example in examples]
+            numbers = packs(*sizes, max_rows, max_tokens)
+        return [pack([examples[n] for n in some], device, shared=shared) for some in numbers]
     lengths = [example.longest for example in examples]
     together = max(len(example.rows) for example in examples)
     most = None if max_rows is None else max(1, max_rows // together)
     passes = micro_batches(lengths, max_rows=most, max_tokens=max_tokens // together)
-    return [pad([examples[n] for n in numbers], device) for numbers in passes]
+    return [pad([examples[n] for n in some], device) for some in passes]
 
 
-def pack(examples: Sequence[Example], device: torch.device | str) -> Batch:
+def pack(examples: Sequence[Example], device: torch.device | str, *, shared: bool = False) -> Batch:
     """Rows one behind the other. The first token of a row carries no loss: the row before it never predicts it.
 
+    With `shared` what they have in common at their beginnings stands once; examples then stand as their rows do.
     On a CPU the line is padded to one of few widths: oneDNN keeps 0.7 MB for each product of a width it has met.
     """
+    if shared:
+        examples = _as_laid(examples)
     rows = [row for example in examples for row in example.rows]
-    ids = [token for row in rows for token in row.token_ids]
-    labels = [
-        token if labelled and place else NO_LABEL
-        for row in rows
-        for place, (token, labelled) in enumerate(zip(row.token_ids, row.labelled, strict=True))
-    ]
-    places = [*map(len, rows)]
-    row_ids = [n for n, length in enumerate(places) for _ in range(length)]
-    tokens = len(ids)
-    behind = padded_rows(tokens) - tokens if torch.device(device).type == "cpu" else 0
-    if behind:
-        places.append(behind)
-        ids, labels, row_ids = ids + [0] * behind, labels + [NO_LABEL] * behind, row_ids + [-1] * behind
-    longest = max(
-        map(len, rows)
-    )  # padding has no position beyond: the rotary embedding may follow the highest
-    positions = torch.cat([torch.arange(length).clamp(max=longest - 1) for length in places])
-    return Batch(
-        token_ids=torch.tensor([ids], device=device),
-        labels=torch.tensor([labels], device=device),
-        tokens=tokens,
-        row_ids=torch.tensor([row_ids], device=device),
-        examples=tuple(examples),
-        positions=positions[None].to(device),
-        bounds=(0, *accumulate(places)),
+    laid = (
+        prefixes.segments(rows)
+        if shared
+        else [prefixes.Segment(n, 0, len(row)) for n, row in enumerate(rows)]
     )
+    sizes = [segment.end - segment.start for segment in laid]
+    width = padded_rows(sum(sizes)) if torch.device(device).type == "cpu" else sum(sizes)
+    ids, places = torch.zeros(2, width, dtype=torch.int64)
+    labels, row_ids = torch.full((width,), NO_LABEL), torch.full((width,), -1)
+    at = 0
+    for segment, size in zip(laid, sizes, strict=True):
+        row, here, there = rows[segment.row], slice(segment.start, segment.end), slice(at, at + size)
+        ids[there] = torch.tensor(row.token_ids[here])
+        places[there] = torch.arange(segment.start, segment.end)
+        if not segment.shared:
+            labelled = torch.tensor(row.labelled[here])
+            if not segment.start:
+                labelled[0] = False
+            labels[there] = torch.where(labelled, ids[there], NO_LABEL)
+            row_ids[there] = segment.row
+        at += size
+    before = tuple(segment.before for segment in laid)
+    if at < width:  # padding has no position beyond: the rotary embedding may follow the highest
+        places[at:] = torch.arange(width - at).clamp(max=max(map(len, rows)) - 1)
+        sizes, before = [*sizes, width - at], (*before, ())
+    return Batch(
+        token_ids=ids[None].to(device),
+        labels=labels[None].to(device),
+        tokens=sum(map(len, rows)),
+        row_ids=row_ids[None].to(device),
+        examples=tuple(examples),
+        positions=places[None].to(device),
+        tree=Tree((0, *accumulate(sizes)), before),
+    )
+
+
+def _as_laid(examples: Sequence[Example]) -> list[Example]:
+    """Examples in the order in which the first of their rows stands in a pass."""
+    owners = [n for n, example in enumerate(examples) for _ in example.rows]
+    laid = prefixes.segments([row for example in examples for row in example.rows])
+    order = dict.fromkeys(owners[segment.row] for segment in laid if not segment.shared)
+    return [examples[n] for n in order]
 
 
 def pad(examples: Sequence[Example], device: torch.device | str) -> Batch:

@@ -42,6 +42,7 @@ class RunPlan:
     pass_tokens: int
     settings: TuneSettings
     packed: bool
+    shared: bool = False  # what packed rows have in common stands once (see `prefixes`)
     notes: tuple[str, ...] = ()  # what the user should know before it starts
     general: tuple[Example, ...] = ()  # questions of no kind that it learns (see `general`)
 
@@ -98,7 +99,9 @@ class Run:
         plan, own, batches = self.plan, self.ranks.share_of(examples), []
         if own:
             most = plan.settings.micro_batch
-            batches = to_batches(own, most, plan.pass_tokens, self.device, packed=plan.packed)
+            batches = to_batches(
+                own, most, plan.pass_tokens, self.device, packed=plan.packed, shared=plan.shared
+            )
         return self.ranks.in_lockstep(batches, self.idle, stop)
 
     def say(self, note: str) -> None:

@@ -50,10 +50,10 @@ class VocabularyLoss:
 
     def _inputs(self, batch: Batch) -> dict[str, Any]:
         inputs: dict[str, Any] = {"input_ids": batch.token_ids, "use_cache": False}
-        if batch.bounds or self._rope_changes:  # not every model takes positions
+        if batch.tree is not None or self._rope_changes:  # not every model takes positions
             inputs["position_ids"] = batch.positions
-        if batch.bounds:
-            inputs["packed_bounds"] = batch.bounds
+        if batch.tree is not None:
+            inputs["packed_tree"] = batch.tree
         return inputs
 
 

@@ -202,13 +202,14 @@ class ObjectiveKind:
     """An objective: how it is made of a model, its settings and `all_gather`; the rows that it reads.
 
     `needs_reference`: each row comes with its log-probability under the base model. `samples`: rows are prompts, and
-    what is learnt from are the model's own answers to them.
+    what is learnt from are the model's own answers to them. `learns_prompts`: not only labelled tokens have a loss.
     """
 
     make: Callable[[VocabularyLoss, TuneSettings, Gather], Objective]
     rows: Kind
     needs_reference: bool = False
     samples: bool = False
+    learns_prompts: bool = False
 
 
 def _likelihood(model: VocabularyLoss, _settings: TuneSettings, _all_gather: Gather) -> Objective:
@@ -227,7 +228,7 @@ OBJECTIVES: dict[Name, ObjectiveKind] = {
     "sft": ObjectiveKind(_likelihood, "conversations"),
     "pretrain": ObjectiveKind(_likelihood, "texts"),
     "dpo": ObjectiveKind(_preference, "pairs", needs_reference=True),
-    "orpo": ObjectiveKind(_preference, "pairs"),
+    "orpo": ObjectiveKind(_preference, "pairs", learns_prompts=True),
     "simpo": ObjectiveKind(_preference, "pairs"),
     "kto": ObjectiveKind(Judged, "judged", needs_reference=True),
     "grpo": ObjectiveKind(_group_relative, "prompts", samples=True),

@@ -35,6 +35,7 @@ from weightwright.tune.diagnose import diagnose, diagnose_rewards, seen_before
 from weightwright.tune.distributed import joined
 from weightwright.tune.examples import Examples
 from weightwright.tune.expected import expected_note
+from weightwright.tune.fused import whole_layers
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.memory import check_rows, decide_checkpointing
 from weightwright.tune.objectives import OBJECTIVES, Likelihood
@@ -44,7 +45,7 @@ from weightwright.tune.ranks import ProcessGroup, SingleProcess
 from weightwright.tune.rollout import Reward, Rollout, Sampler, Sampling, room
 from weightwright.tune.settings import TuneSettings
 from weightwright.tune.shard import ShardedLoss, shard
-from weightwright.weights.rope import chosen_for_each_row
+from weightwright.weights.rope import chosen_for_each_row, steady_tokens
 
 if TYPE_CHECKING:
     from weightwright.weights.load import Loaded
@@ -168,6 +169,7 @@ def _tune(
         _sampler(settings, plan, loaded, sampling) as sampler,
         adapted(loaded.model, settings, loaded.name) as ready,
         row_attention(loaded.model),
+        whole_layers(loaded.model),
         chosen_for_each_row(loaded.model),
     ):
         run = prepare(plan, ready, settings.out, ranks, progress)
@@ -217,6 +219,12 @@ def _sampler(
     sequences, context = room(settings, max(plan.batch, len(plan.eval_examples)), longest)
     with closing(sampling.open_sampler(loaded, sequences=sequences, context_tokens=context)) as sampler:
         yield sampler
+
+
+def _may_share(settings: TuneSettings, model: Any) -> bool:
+    """Whether what rows have in common at their beginnings is the same in each: by its tokens alone, all unlearnt."""
+    same = not settings.dropout and steady_tokens(model.config) == sys.maxsize
+    return same and not OBJECTIVES[settings.objective].learns_prompts and model.device.type == "cpu"
 
 
 def _claimed(settings: TuneSettings, identity: dict[str, Any]) -> TuneResult | None:
@@ -303,6 +311,8 @@ def prepare(
         note = "rows are padded, not packed: this model would let them see each other"
         _logger.warning(note)
         plan = replace(plan, packed=False, notes=(*plan.notes, note))
+    if plan.packed and not root and _may_share(settings, model):
+        plan = replace(plan, shared=packs_rightly(model, shared=True))
     loss = ShardedLoss(root, model) if root else VocabularyLoss(model)
     run = loop.Run(
         plan=plan,

@@ -5,14 +5,16 @@ own forward pass.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from weightwright.tune.fused import lora, mlp, norm
+from weightwright.tune.attention import Asked, asked
+from weightwright.tune.fused import layer, lora, mlp, norm
 
-__all__ = ["fuse"]
+__all__ = ["fuse", "whole_layers"]
 
 _TRIED_TOKENS = 4
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 5e-3}  # of the largest outcome
@@ -29,6 +31,58 @@ def fuse(model: nn.Module) -> Callable[[], None]:
             module.__dict__.pop("forward", None)
 
     return undo
+
+
+@contextmanager
+def whole_layers(model: Any) -> Iterator[int]:
+    """Let decoder layers of the usual kind on a CPU run as a whole while the block runs; how many there are.
+
+    A layer's rules, and that its outcome is the same, are seen by running the model, whose attention is ours.
+    """
+    forwards = dict(_whole(model)) if model.device.type == "cpu" else {}
+    for module, forward in forwards.items():
+        module.forward = forward
+    try:
+        yield len(forwards)
+    finally:
+        for module in forwards:
+            module.__dict__.pop("forward", None)
+
+
+def _whole(model: Any) -> Iterator[tuple[nn.Module, Callable[..., Tensor]]]:
+    usual = [module for module in model.modules() if layer.is_usual(module)]
+    calls: dict[nn.Module, tuple[dict[str, Any], Any]] = {}
+
+    def note(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], result: Any) -> None:
+        calls[module] = ({"hidden_states": given[0], **named} if given else named), result
+
+    ids = torch.arange(2 * _TRIED_TOKENS).remainder(model.config.get_text_config().vocab_size)[None]
+    hooks = [module.register_forward_hook(note, with_kwargs=True) for module in usual]
+    try:
+        rules = asked(model, lambda: model.base_model(input_ids=ids, use_cache=False)) if usual else {}
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for module in usual:
+        given, own = calls.get(module, ({}, None))
+        wanted = rules.get(module.self_attn)
+        if wanted is None or not _knows(wanted, given, own):
+            continue
+        forward = layer.forward_of(module, layer.Rules(wanted.width, wanted.scale, wanted.window))
+        with torch.no_grad():
+            if _close(own, forward(**given)):
+                yield module, forward
+
+
+def _knows(wanted: Asked, given: dict[str, Any], own: Any) -> bool:
+    """Whether a whole layer can do what its attention asked for, with what it was given."""
+    turns = given.get("position_embeddings")
+    return (
+        wanted.plain
+        and isinstance(own, Tensor)
+        and isinstance(turns, tuple)
+        and all(one.shape[-1] == wanted.width for one in turns)
+    )
 
 
 def _fused(model: nn.Module) -> Iterator[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
@@ -66,6 +120,10 @@ def _is_same(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) 
             own, other = module(x), forward(x)
     finally:
         module.train(training)
+    return _close(own, other)
+
+
+def _close(own: Tensor, other: Tensor) -> bool:
     if own.shape != other.shape:
         return False
-    return float((own - other).abs().max()) <= _TOLERANCE.get(x.dtype, 0.0) * float(own.abs().max())
+    return float((own - other).abs().max()) <= _TOLERANCE.get(own.dtype, 0.0) * float(own.abs().max())

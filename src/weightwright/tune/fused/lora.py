@@ -78,7 +78,7 @@ class Parts:
         if self.down is None or self.up is None:
             return result, Kept()
         inner = dropped @ self.down.to(x.dtype).t()
-        result.addmm_(inner, (self.up * self.scale).to(x.dtype).t())
+        self._add_adapter(result, inner)
         if self.magnitude is None:
             return result, Kept(inner)
         factor = self.magnitude / self._lengths(weight, self.down, self.up)
@@ -86,6 +86,10 @@ class Parts:
         if self.bias is not None:
             result += self.bias
         return result, Kept(inner, result, factor)
+
+    def with_inner(self, x: Tensor, inner: Tensor) -> Tensor:
+        """The outcome [n, outputs] of a layer without a magnitude from x [n, inputs] and x·downᵀ [n, rank]."""
+        return self._add_adapter(F.linear(x, self.matrix(x.dtype), self.bias), inner)
 
     def unscaled(self, grad: Tensor, kept: Kept) -> tuple[Tensor, Tensor | None]:
         """The gradients of the output before the magnitude scaled it, and of the magnitude; grad [n, outputs]."""
@@ -114,7 +118,15 @@ class Parts:
         """The gradients of down and up, f32."""
         if grad_inner is None or kept.inner is None:
             return None, None
-        return (grad_inner.t() @ dropped).float(), (grad.t() @ kept.inner).float().mul_(self.scale)
+        return (grad_inner.t() @ dropped).float(), self.up_gradient(grad, kept.inner)
+
+    def up_gradient(self, grad: Tensor, inner: Tensor) -> Tensor:
+        """The gradient of up [outputs, rank] f32."""
+        return (grad.t() @ inner).float().mul_(self.scale)
+
+    def _add_adapter(self, result: Tensor, inner: Tensor) -> Tensor:
+        assert self.up is not None
+        return result.addmm_(inner, (self.up * self.scale).to(result.dtype).t())
 
     def _lengths(self, weight: Tensor, down: Tensor, up: Tensor) -> Tensor:
         """The lengths [outputs] f32 of the rows of weight + scale·up·down, which is never made."""
@@ -196,6 +208,14 @@ def is_plain(module: nn.Module) -> bool:
         and not layer.fan_in_fan_out
         and not layer.merged
     )
+
+
+def is_one_step(module: nn.Module) -> bool:
+    """Whether this is a frozen linear layer, or one with a LoRA or DoRA adapter without dropout."""
+    layer: Any = module
+    if is_plain(layer):
+        return isinstance(layer.lora_dropout[layer.active_adapters[0]], nn.Identity)
+    return is_frozen_linear(layer)
 
 
 def is_frozen_linear(module: nn.Module) -> bool:

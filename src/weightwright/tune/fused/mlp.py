@@ -3,8 +3,8 @@
 The activation and the product are made again there, in one pass with their gradients.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from weightwright.kernels import elementwise
 from weightwright.kernels import train as kernels
-from weightwright.tune.fused.lora import Kept, Parts, Rest, is_frozen_linear, is_plain, parts_of
+from weightwright.tune.fused import together
+from weightwright.tune.fused.lora import Kept, Parts, Rest, is_one_step, parts_of
 
-_LAYERS = ("gate_proj", "up_proj", "down_proj")
+LAYERS = ("gate_proj", "up_proj", "down_proj")
 _ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh"}
 
 
@@ -23,20 +24,15 @@ def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
 
     The whole of it is one step where its three layers are frozen and without dropout, else the middle alone.
     """
-    layers = [getattr(module, name, None) for name in _LAYERS]
-    activation = _ACTIVATIONS.get(type(getattr(module, "act_fn", None)).__name__)
-    if None in layers or activation is None or len(list(module.children())) > len(_LAYERS) + 1:
+    number, mlp = _activation_of(module), cast(Any, module)
+    if number is None:
         return None
-    number = elementwise.ACTIVATIONS[activation]
-    mlp: Any = module
-
-    if all(_is_one_step(layer) for layer in layers):
+    if whole_of(module) is not None:
 
         def whole(x: Tensor) -> Tensor:
-            parts = [parts_of(getattr(mlp, name)) for name in _LAYERS]
-            tensors = [tensor for one in parts for tensor in one.tensors]
-            output: Tensor = _GatedMlp.apply(x, number, [one.rest for one in parts], *tensors)
-            return output
+            flat = together.flat([parts_of(getattr(mlp, name)) for name in LAYERS])
+            output: Tensor = _GatedMlp.apply(x.reshape(-1, x.shape[-1]), number, *flat)
+            return output.view(*x.shape[:-1], -1)
 
         return whole
 
@@ -47,20 +43,32 @@ def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
     return middle
 
 
+def whole_of(module: nn.Module) -> int | None:
+    """The number of the activation of a gated MLP whose three layers are frozen and without dropout, else None."""
+    number = _activation_of(module)
+    if number is None or not all(is_one_step(getattr(module, name)) for name in LAYERS):
+        return None
+    return number
+
+
+def _activation_of(module: nn.Module) -> int | None:
+    """The number of the activation of a gated MLP, None of another module."""
+    activation = _ACTIVATIONS.get(type(getattr(module, "act_fn", None)).__name__)
+    known = all(hasattr(module, name) for name in LAYERS)
+    if not known or activation is None or len(list(module.children())) > len(LAYERS) + 1:
+        return None
+    return elementwise.ACTIVATIONS[activation]
+
+
 def key_of(module: nn.Module) -> tuple[object, ...]:
     """What MLPs that behave alike have in common."""
-    layers: list[Any] = [getattr(module, name) for name in _LAYERS]
+    layers: list[Any] = [getattr(module, name) for name in LAYERS]
     kinds = tuple((type(layer), layer.in_features, layer.out_features) for layer in layers)
-    return type(module), kinds, all(_is_one_step(layer) for layer in layers)
+    return type(module), kinds, all(is_one_step(layer) for layer in layers)
 
 
-def _is_one_step(layer: Any) -> bool:
-    if is_plain(layer):
-        return isinstance(layer.lora_dropout[layer.active_adapters[0]], nn.Identity)
-    return is_frozen_linear(layer)
-
-
-def _gated(gate: Tensor, up: Tensor, activation: int) -> Tensor:
+def gated(gate: Tensor, up: Tensor, activation: int) -> Tensor:
+    """Activation(gate) · up, all [n, width]."""
     if kernels.runs_on(gate):
         return kernels.gated(gate, up, activation)
     return _activate(gate, activation) * up
@@ -92,7 +100,7 @@ class _Gate(torch.autograd.Function):  # type: ignore[misc]
         flat = gate.reshape(-1, gate.shape[-1]), up.reshape(-1, up.shape[-1])
         ctx.save_for_backward(*flat)
         ctx.activation = activation
-        return _gated(*flat, activation).view(gate.shape)
+        return gated(*flat, activation).view(gate.shape)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
@@ -103,47 +111,37 @@ class _Gate(torch.autograd.Function):  # type: ignore[misc]
 
 
 class _GatedMlp(torch.autograd.Function):  # type: ignore[misc]
-    """Tensors are those of the gate's, up's and down's `Parts`, five each."""
+    """Of x [n, hidden]; the tensors are those of the gate's, up's and down's `Parts`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, activation: int, rests: list[Rest], *tensors: Any) -> Tensor:
-        gate_layer, up_layer, down_layer = _layers(tensors, rests)
-        flat = x.reshape(-1, x.shape[-1])
-        gate, of_gate = gate_layer.product(flat, flat)
-        up, of_up = up_layer.product(flat, flat)
-        product = _gated(gate, up, activation)
-        result, of_down = down_layer.product(product, product)
-        ctx.save_for_backward(flat, gate, up, *of_gate, *of_up, *of_down, *tensors)
-        ctx.activation, ctx.rests, ctx.shape = activation, rests, x.shape
-        return result.view(*x.shape[:-1], -1)
+    def forward(ctx: Any, x: Tensor, activation: int, rests: Sequence[Rest], *tensors: Any) -> Tensor:
+        *inner, down = together.parts(tensors, rests)
+        (gate, up), kept = together.products(inner, x)
+        (result,), of_down = together.products([down], gated(gate, up, activation))
+        ctx.save_for_backward(x, gate, up, *together.kept([*kept, *of_down]), *tensors)
+        ctx.activation, ctx.rests = activation, rests
+        return result
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        flat, gate, up, *saved = ctx.saved_tensors
-        kept_gate, kept_up, kept_down = (Kept(*saved[3 * n : 3 * n + 3]) for n in range(3))
-        gate_layer, up_layer, down_layer = _layers(saved[9:], ctx.rests)
-        grad, down_magnitude = down_layer.unscaled(outer[0].reshape(-1, outer[0].shape[-1]), kept_down)
-        grad_inner = down_layer.inner_gradient(grad)
-        product = down_layer.input_gradient(grad, grad_inner)  # its gradient, until the next line
-        grad_gate, grad_up = _gated_gradients(gate, up, product, ctx.activation)
-        of_down = down_layer.adapter_gradients(grad, grad_inner, product, kept_down)
-        grad_gate, gate_magnitude = gate_layer.unscaled(grad_gate, kept_gate)
-        grad_inner = gate_layer.inner_gradient(grad_gate)
-        of_gate = gate_layer.adapter_gradients(grad_gate, grad_inner, flat, kept_gate)
-        grad_x = gate_layer.input_gradient(grad_gate, grad_inner) if ctx.needs_input_grad[0] else None
-        grad_up, up_magnitude = up_layer.unscaled(grad_up, kept_up)
-        grad_inner = up_layer.inner_gradient(grad_up)
-        of_up = up_layer.adapter_gradients(grad_up, grad_inner, flat, kept_up)
-        if grad_x is not None:
-            grad_x = up_layer.input_gradient(grad_up, grad_inner, grad_x).view(ctx.shape)
-        frozen = (None, None)
-        return (
-            *(grad_x, None, None),
-            *(*frozen, *of_gate, gate_magnitude),
-            *(*frozen, *of_up, up_magnitude),
-            *(*frozen, *of_down, down_magnitude),
-        )
+        x, gate, up, *saved = ctx.saved_tensors
+        some, tensors = together.unkept(saved, len(LAYERS))
+        *inner, down = together.parts(tensors, ctx.rests)
+        own, of_down = through_gate(down, outer[0], some[2], (gate, up), ctx.activation)
+        back, of_inner = together.gradients(inner, own, some[:2], x, wanted=ctx.needs_input_grad[0])
+        return back, None, None, *of_inner, *of_down
 
 
-def _layers(tensors: Any, rests: list[Rest]) -> list[Parts]:
-    return [Parts.of(tensors[5 * n : 5 * n + 5], rest) for n, rest in enumerate(rests)]
+def through_gate(
+    down: Parts, grad: Tensor, kept: Kept, middle: tuple[Tensor, Tensor], activation: int
+) -> tuple[Sequence[Tensor], list[Tensor | None]]:
+    """The gradients of gate and up, the two of `middle`, and of the down layer's tensors, from grad [n, outputs]."""
+    found: list[Tensor] = []
+
+    def product_of(gradient: Tensor) -> Tensor:
+        """The product of activation and up, in the place of its gradient."""
+        found.extend(_gated_gradients(*middle, gradient, activation))
+        return gradient
+
+    _, of_down = together.gradients([down], [grad], [kept], product_of)
+    return found, of_down

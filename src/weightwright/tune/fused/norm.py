@@ -1,6 +1,7 @@
 """A frozen RMS norm on the CPU that keeps only its input for the backward pass."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,6 +26,28 @@ def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
         return output  # by its own where a layer is divided over GPUs after it was fused
 
     return forward
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """A frozen RMS norm of rows [n, width]."""
+
+    module: Any
+    eps: float
+
+    def of(self, x: Tensor) -> Tensor:
+        """Rows x normed."""
+        return kernels.norm(x, self.module.weight.float(), self.eps)
+
+    def gradient(self, x: Tensor, grad: Tensor) -> Tensor:
+        """The gradient of x from that of its norm."""
+        return kernels.norm_gradient(x, self.module.weight.float(), self.eps, grad)
+
+
+def of(module: nn.Module) -> Norm | None:
+    """The arithmetic of a frozen RMS norm; None for another module."""
+    eps = _eps(module)
+    return None if forward_of(module) is None or eps is None else Norm(module, eps)
 
 
 def key_of(module: nn.Module) -> tuple[object, ...]:

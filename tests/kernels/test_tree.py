@@ -1,0 +1,82 @@
+"""Attention over segments against softmax in f64, and its gradients against autograd's."""
+
+import math
+
+import pytest
+import torch
+
+from weightwright.kernels import tree
+from weightwright.kernels.tree import Tree
+
+TREES = {
+    "rows of their own": Tree((0, 37, 100, 101, 230)),
+    "one beginning": Tree((0, 30, 100, 130, 200), ((), (0,), (0,), (0,))),
+    "beginnings of beginnings": Tree((0, 20, 23, 90, 140, 145), ((), (0,), (0, 1), (0, 1), ())),
+    "more than a stretch": Tree((0, 300, 420), ((), (0,))),
+}
+# relative error: f32 sums of some hundred products; bf16 rounds inputs, weights and results, each by 2^-9 at most
+LIMITS = {torch.float32: 1e-5, torch.bfloat16: 8e-3}
+
+
+def seen_by(places: Tree, window: int) -> torch.Tensor:
+    """Which token sees which, from the segments' own description."""
+    tokens = places.bounds[-1]
+    seen = torch.zeros(tokens, tokens, dtype=torch.bool)
+    for number in range(len(places.bounds) - 1):
+        line = [
+            t
+            for n in (*places.seen(number), number)
+            for t in range(*places.range(number if n == number else n))
+        ]
+        for at, token in enumerate(line):
+            if token >= places.range(number)[0] and token < places.range(number)[1]:
+                first = max(0, at + 1 - window) if window else 0
+                seen[token, line[first : at + 1]] = True
+    return seen
+
+
+def exact(query, key, value, places, scale, window):
+    group = query.shape[0] // key.shape[0]
+    key, value = (x.repeat_interleave(group, 0) for x in (key, value))
+    scores = (query @ key.transpose(1, 2) * scale).masked_fill(~seen_by(places, window), -math.inf)
+    return (scores.softmax(-1) @ value).transpose(0, 1)
+
+
+def far(found, wanted):
+    return float((found.double() - wanted).norm() / wanted.norm())
+
+
+@pytest.mark.parametrize("dtype", list(LIMITS))
+@pytest.mark.parametrize("window", [0, 25])
+@pytest.mark.parametrize("name", list(TREES))
+@pytest.mark.parametrize(("heads", "kv_heads", "width", "value_width"), [(6, 2, 32, 32), (3, 3, 80, 48)])
+def test_attention_and_its_gradients(name, window, heads, kv_heads, width, value_width, dtype):
+    places, scale = TREES[name], 0.2
+    make = torch.Generator().manual_seed(0)
+    q, k, v, outer = (
+        torch.randn(places.bounds[-1], n, wide, generator=make).to(dtype).transpose(0, 1)
+        for n, wide in ((heads, width), (kv_heads, width), (kv_heads, value_width), (heads, value_width))
+    )
+    assert tree.runs_on(q[None], k[None], v[None])
+    inputs = [x.double().requires_grad_() for x in (q, k, v)]
+    wanted = exact(*inputs, places, scale, window)
+    wanted.backward(outer.transpose(0, 1).double())
+    assert far(tree.attend(q, k, v, places, scale, window), wanted.detach()) < LIMITS[dtype]
+    for found, one in zip(tree.gradients(q, k, v, outer, places, scale, window), inputs, strict=True):
+        assert far(found, one.grad.transpose(0, 1)) < LIMITS[dtype]
+
+
+def test_heads_may_lie_anywhere():
+    places = Tree((0, 40))
+    whole = torch.randn(
+        40, 3, 4, 16, generator=torch.Generator().manual_seed(0)
+    )  # q, k and v of a token together
+    q, k, v = (whole[:, n].transpose(0, 1) for n in range(3))
+    wanted = exact(q.double(), k.double(), v.double(), places, 0.25, 0)
+    assert far(tree.attend(q, k, v, places, 0.25, 0), wanted) < LIMITS[torch.float32]
+
+
+def test_heads_of_odd_widths_are_refused():
+    q = torch.randn(1, 2, 5, 24)
+    assert not tree.runs_on(q, q, q)
+    assert not tree.runs_on(q[..., :16].half(), q[..., :16].half(), q[..., :16].half())
