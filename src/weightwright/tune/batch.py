@@ -53,9 +53,9 @@ class Batch:
     """A pass. token_ids, labels and row_ids [lines, width] i64; labels are NO_LABEL where there is no loss.
 
     Packed rows stand in one line, in the segments of `tree`; what several have in common may stand once (see
-    `prefixes`). `positions` [lines, width] i64 are those in the row. On a CPU padding stands behind them as one segment
-    more (see `pack`). Without a tree each row has a line of its own, padded on the right. `row_ids` tells the rows of
-    all examples apart, in their order (-1: padding, and what rows have in common).
+    `prefixes`). `positions` [lines, width] i64 are those in the row. On a CPU padding stands behind them as one more
+    segment (see `pack`). Without a tree each row has a line of its own, padded on the right. `row_ids` tells the rows
+    of all examples apart, in their order (-1: padding, and what rows have in common).
     """
 
     token_ids: Tensor
