@@ -1,5 +1,6 @@
 """The training loop, and what it calls, in that order."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from weightwright.errors import TuneError
 from weightwright.ports import Progress, silent
 from weightwright.tune import checkpoint, held_out
 from weightwright.tune.batch import Batch, Example, to_batches
+from weightwright.tune.budget import Budget
 from weightwright.tune.diagnose import diverged, spiked
 from weightwright.tune.examples import Examples
 from weightwright.tune.interrupt import Interruption
@@ -25,6 +27,7 @@ from weightwright.tune.ranks import SingleProcess
 from weightwright.tune.rollout import Rollout
 from weightwright.tune.settings import Schedule, TuneSettings
 
+_logger = logging.getLogger(__name__)
 _EVAL_EXAMPLES = 64  # held-out examples laid into passes together
 
 
@@ -45,6 +48,11 @@ class RunPlan:
     shared: bool = False  # what packed rows have in common stands once (see `prefixes`)
     notes: tuple[str, ...] = ()  # what the user should know before it starts
     general: tuple[Example, ...] = ()  # questions of no kind that it learns (see `general`)
+
+    @property
+    def mean_tokens(self) -> float:
+        """Tokens of an example on average."""
+        return float(self.examples.lengths.sum()) / len(self.examples)
 
 
 @dataclass
@@ -86,6 +94,8 @@ class Run:
     notes: Notes = field(default_factory=Notes)
     ranks: SingleProcess = field(default_factory=SingleProcess)
     progress: Progress = silent
+    clock: Callable[[], float] = time.perf_counter
+    budget: Budget | None = None
     idle: Callable[[], None] = lambda: None  # a pass that changes nothing: see `SingleProcess.in_lockstep`
 
     @property
@@ -104,6 +114,10 @@ class Run:
             )
         return self.ranks.in_lockstep(batches, self.idle, stop)
 
+    def timed(self, what: str) -> AbstractContextManager[object]:
+        """Let the run's budget know what something takes."""
+        return self.budget.timed(what) if self.budget else nullcontext()
+
     def say(self, note: str) -> None:
         """Tell what goes on between two steps."""
         self.progress(self.done, self.plan.steps, note)
@@ -114,21 +128,22 @@ class Run:
         return half if self.autocast else nullcontext()
 
 
-def train(run: Run, until: int | None = None) -> None:
-    """Take all steps that remain, or those to step `until`; saves, evaluates and logs on the way.
+def train(run: Run, share: float = 1.0) -> None:
+    """Take all steps that remain, or those up to a share of all; saves, evaluates and logs on the way.
 
     Raises TuneError when the loss is no longer a number (the last good checkpoint stays), and
     KeyboardInterrupt after a checkpoint when the user interrupts.
     """
-    plan, settings = run.plan, run.plan.settings
-    end = plan.steps if until is None else min(until, plan.steps)
+    settings = run.plan.settings
+    if run.budget:
+        run.plan = run.budget.begin(run.plan, run.done)
     with Interruption() as interruption, Log(run.folder, run.done, settings, on=run.ranks.is_first) as log:
         if not run.notes.evals:
             _evaluate_and_note(run, log)
         if not run.done:
             _ask_general_questions(run)
-        while run.done < end:
-            started_s = time.perf_counter()
+        while run.done < (end := math.ceil(share * run.plan.steps)):
+            started_s = run.clock()
             run.ranks.reseed(settings.seed, run.done)
             random = checkpoint.random_state(run.device)
             examples, sampled = step_examples(run)
@@ -140,14 +155,15 @@ def train(run: Run, until: int | None = None) -> None:
                 )
             check_loss(run, loss)
             rate, norm = update_weights(run, loss)
-            _note_step(run, loss, tokens, sampled, time.perf_counter() - started_s)
-            log.write({**_line(run, rate, norm), **sampled, **run.objective.measures})
-            if run.done % plan.eval_every == 0 or run.done == end:
+            _note_step(run, loss, tokens, sampled, run.clock() - started_s)
+            log.write({**_line(run, rate, norm), **sampled})
+            if run.done % run.plan.eval_every == 0 or run.done == end:
                 _evaluate_and_note(run, log)
-            if run.done % plan.save_every == 0 or run.done == end:
+            if run.done % run.plan.save_every == 0 or run.done == end:
                 save(run, checkpoint.random_state(run.device))
             run.say(_note(run))
-        if run.done == plan.steps and len(run.notes.general) == 1:
+            _fit_into_time(run)
+        if run.done == run.plan.steps and len(run.notes.general) == 1:
             _ask_general_questions(run)
 
 
@@ -301,8 +317,12 @@ def resume(run: Run) -> None:
 
 
 def _evaluate_and_note(run: Run, log: Log) -> None:
-    if not run.plan.eval_examples:
-        return
+    if run.plan.eval_examples:
+        with run.timed("evaluation"):
+            _note_evaluation(run, log)
+
+
+def _note_evaluation(run: Run, log: Log) -> None:
     if run.rollout is not None:
         reward = run.rollout.mean_reward(run.done, run.plan.eval_examples)
         run.notes.evals.append((run.done, reward))
@@ -319,7 +339,20 @@ def _evaluate_and_note(run: Run, log: Log) -> None:
 
 def _ask_general_questions(run: Run) -> None:
     if run.plan.general:
-        run.notes.general.append(losses_of(run, run.likelihood, run.plan.general, "general questions")[0])
+        with run.timed("general"):
+            losses, _ = losses_of(run, run.likelihood, run.plan.general, "general questions")
+        run.notes.general.append(losses)
+
+
+def _fit_into_time(run: Run) -> None:
+    """Decide the number of steps by the run's budget, once their rate is known."""
+    budget, group = run.budget, run.plan.settings.grpo.iterations if run.rollout else 1
+    if budget is None or not run.ranks.broadcast(lambda: budget.is_measured(run.done, group)):
+        return
+    with budget.timed("checkpoint"):
+        save(run, checkpoint.random_state(run.device))
+    run.plan = budget.fitted(run.plan, run.ranks.broadcast(lambda: budget.decide(run.plan, run.done, group)))
+    _logger.warning(run.plan.notes[-1])
 
 
 def _note_step(run: Run, loss: float, tokens: int, sampled: Mapping[str, float], seconds: float) -> None:
@@ -329,6 +362,9 @@ def _note_step(run: Run, loss: float, tokens: int, sampled: Mapping[str, float],
     run.notes.losses.append(loss)
     run.notes.tokens += tokens
     run.notes.train_s += seconds
+    if run.budget and not run.budget.decided:
+        usual = tokens if run.rollout else run.plan.batch * run.plan.mean_tokens
+        run.budget.steps_s.append(seconds * usual / tokens)
 
 
 def _line(run: Run, rate: float, norm: float) -> dict[str, float]:

@@ -2,9 +2,9 @@
 
 import json
 import logging
-import math
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +29,7 @@ from weightwright.ports import Progress, silent
 from weightwright.tune import dataset, events, general, loop, reference, save
 from weightwright.tune.adapt import Adapted, adapted
 from weightwright.tune.attention import packs_rightly, row_attention
+from weightwright.tune.budget import Budget
 from weightwright.tune.card import card
 from weightwright.tune.curve import draw
 from weightwright.tune.diagnose import diagnose, diagnose_rewards, seen_before
@@ -112,12 +113,13 @@ def tune(
     share: float = 1.0,
     sampling: Sampling | None = None,
     progress: Progress = silent,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> TuneResult:
     """Train as `settings` say, or go on where an earlier run of the same settings stopped.
 
     `loaded` is the base model where it is already in memory; LoRA layers are taken out of it again. With a `share`
     below 1 the run pauses after that share of its steps: neither adapter nor model is written, and it can go on.
-    `sampling` is what objective=grpo samples and judges with.
+    `sampling` is what objective=grpo samples and judges with; `clock` tells seconds.
 
     Under torchrun, with `fsdp`, every process calls it and gets the same result. Raises DataError for rows, TuneError
     where a run cannot start or go on, MissingExtraError, KeyboardInterrupt after a checkpoint when interrupted.
@@ -125,7 +127,7 @@ def tune(
     if settings.tensorboard:
         events.require_package()
     with joined(settings) as ranks:
-        return _tune(settings, loaded, share, sampling, ranks, progress)
+        return _tune(settings, loaded, share, sampling, ranks, progress, clock)
 
 
 def _tune(
@@ -135,6 +137,7 @@ def _tune(
     sampling: Sampling | None,
     ranks: SingleProcess,
     progress: Progress,
+    clock: Callable[[], float],
 ) -> TuneResult:
     reward = _reward(settings, sampling)
     samples, mixed = dataset.to_learn(settings)
@@ -163,7 +166,8 @@ def _tune(
     for note in plan.notes:
         _logger.warning(note)
     alone = not isinstance(ranks, ProcessGroup)
-    expected = expected_note(loaded.path, plan, loaded.model.device.type) if alone else ""
+    told = alone and settings.time_s is None  # else it is as long as was asked for
+    expected = expected_note(loaded.path, plan, loaded.model.device.type) if told else ""
     torch.manual_seed(settings.seed)
     with (
         _sampler(settings, plan, loaded, sampling) as sampler,
@@ -173,6 +177,9 @@ def _tune(
         chosen_for_each_row(loaded.model),
     ):
         run = prepare(plan, ready, settings.out, ranks, progress)
+        run.clock = clock
+        if settings.time_s is not None:
+            run.budget = Budget(settings.time_s, clock, settings.out)
         if sampler is not None and reward is not None:
             run.rollout = Rollout(
                 sampler, reward, settings, ready.whole, VocabularyLoss(ready.model), run.layout,
@@ -184,14 +191,14 @@ def _tune(
         if expected and not run.done:
             run.say(expected)
         try:
-            loop.train(run, math.ceil(share * plan.steps))
+            loop.train(run, share)
         finally:
             if ranks.is_first:
                 draw(run.notes, settings.out)
             ready.model.eval()
             if decided.gradient_checkpointing:
                 ready.model.activation_checkpointing_disable()
-        if run.done < plan.steps:
+        if run.done < run.plan.steps:
             return _result(run, adapter=None, model=None)
         return _finish(run, ready.whole, loaded)
 

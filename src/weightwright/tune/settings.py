@@ -1,6 +1,7 @@
 """The options of a training run: the one definition behind flags, YAML, environment and forms."""
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,6 +35,23 @@ def _listed(value: Any) -> Any:
     return given
 
 
+def _duration(value: Any) -> Any:
+    """A time as it was written. Raises ValueError where it is none."""
+    if value is not None and not (re.fullmatch(_DURATION, str(value)) and _seconds(str(value)) > 0):
+        raise ValueError(f"{value!r} is no time; give hours, minutes or seconds, such as 1h30m, 20m or 90s")
+    return value
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(_DURATION, text)
+    counts = found.groups("0") if found else ()
+    return (
+        sum(float(count) * size for count, size in zip(counts, (3600, 60, 1), strict=True)) if counts else 0.0
+    )
+
+
+_DURATION = r"(?=.)(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?"
+Duration = Annotated[str, BeforeValidator(_duration)]
 Rewards = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 DEFAULT_LEARNING_RATE: dict[Method, float] = {"lora": 3e-4, "qlora": 3e-4, "full": 2e-5}
@@ -124,6 +142,9 @@ class TuneSettings(Settings):
 
     epochs: int = options.EPOCHS
     max_steps: int | None = options.MAX_STEPS
+    time: Duration | None = Field(
+        None, description="take as many steps as fit into 90s, 20m or 1h30m, by the rate of the first ones"
+    )
     optimizer: Optimizer = options.OPTIMIZER
     momentum: float = options.MOMENTUM
     learning_rate: float | None = options.LEARNING_RATE
@@ -179,6 +200,16 @@ class TuneSettings(Settings):
             raise ValueError("give warmup_steps or warmup_ratio, not both")
         return self
 
+    @model_validator(mode="after")
+    def _one_length(self) -> "TuneSettings":
+        if self.time and self.max_steps:
+            raise ValueError("give max_steps or time, not both: each says how many steps are taken")
+        if self.time and self.search:
+            raise ValueError(
+                "search compares runs after the same share of steps, which time would pick; give one"
+            )
+        return self
+
     @staticmethod
     def steps_between(every: float, steps: int) -> int:
         """`save_every` or `eval_every` in steps of a run of `steps`; shares are rounded up, as transformers does."""
@@ -211,6 +242,11 @@ class TuneSettings(Settings):
                 f"objective=grpo trains an adapter in one process, not with {given}; use method=lora"
             )
         return self
+
+    @property
+    def time_s(self) -> float | None:
+        """Seconds that a run may take; None: as long as its steps take."""
+        return _seconds(self.time) if self.time else None
 
     @property
     def lora_alpha(self) -> float:
