@@ -135,8 +135,6 @@ def train(run: Run, share: float = 1.0) -> None:
     KeyboardInterrupt after a checkpoint when the user interrupts.
     """
     settings = run.plan.settings
-    if run.budget:
-        run.plan = run.budget.begin(run.plan, run.done)
     with Interruption() as interruption, Log(run.folder, run.done, settings, on=run.ranks.is_first) as log:
         if not run.notes.evals:
             _evaluate_and_note(run, log)
@@ -151,7 +149,7 @@ def train(run: Run, share: float = 1.0) -> None:
             if run.ranks.any_rank(interruption.asked):
                 save(run, random)
                 raise KeyboardInterrupt(
-                    f"interrupted after {run.done} of {plan.steps} steps; the same command goes on from there"
+                    f"interrupted after {run.done} of {run.plan.steps} steps; the same command goes on from there"
                 )
             check_loss(run, loss)
             rate, norm = update_weights(run, loss)

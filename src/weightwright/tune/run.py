@@ -177,17 +177,15 @@ def _tune(
         chosen_for_each_row(loaded.model),
     ):
         run = prepare(plan, ready, settings.out, ranks, progress)
-        run.clock = clock
-        if settings.time_s is not None:
-            run.budget = Budget(settings.time_s, clock, settings.out)
         if sampler is not None and reward is not None:
             run.rollout = Rollout(
                 sampler, reward, settings, ready.whole, VocabularyLoss(ready.model), run.layout,
                 stops=turn_ends(dated.tokenizer).texts,
             )  # fmt: skip
         loop.resume(run)
+        _start_clock(run, clock)
         if run.done and ranks.is_first:
-            _told.info("goes on after step %d of %d", run.done, plan.steps)
+            _told.info("goes on after step %d of %d", run.done, run.plan.steps)
         if expected and not run.done:
             run.say(expected)
         try:
@@ -201,6 +199,13 @@ def _tune(
         if run.done < run.plan.steps:
             return _result(run, adapter=None, model=None)
         return _finish(run, ready.whole, loaded)
+
+
+def _start_clock(run: loop.Run, clock: Callable[[], float]) -> None:
+    run.clock, seconds = clock, run.plan.settings.time_s
+    if seconds is not None:
+        run.budget = Budget(seconds, clock, run.folder)
+        run.plan = run.budget.begin(run.plan, run.done)
 
 
 def _reward(settings: TuneSettings, sampling: Sampling | None) -> Reward | None:
