@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -126,6 +127,18 @@ def test_subfolders_and_links_are_read_once(tmp_path):
     }
 
 
+def test_what_is_no_file_and_archives_are_left_out(tmp_path):
+    put(tmp_path / "a.jsonl", "1")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    for name in ("b.zip", "c.tar.gz", "d.xlsx"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04")
+    assert answers(tmp_path) == ["1"]
+    archive = "it is an archive or a spreadsheet; unpack it, or save it as .csv"
+    assert why(tmp_path) == dict.fromkeys(("b.zip", "c.tar.gz", "d.xlsx"), archive) | {
+        "pipe.jsonl": "it is no file"
+    }
+
+
 def test_a_link_to_nothing_is_an_error(tmp_path):
     put(tmp_path / "a.jsonl", "1")
     (tmp_path / "b.jsonl").symlink_to(tmp_path / "blobs" / "123")
@@ -218,6 +231,14 @@ def test_the_head_of_a_readme_says_which_files_are_which_split(tmp_path):
         tables_at(tmp_path)
 
 
+def test_a_configuration_of_a_folder(tmp_path):
+    for name in ("new/train-1", "new/more/test-1", "old/train-1"):
+        put(tmp_path / f"{name}.jsonl", name)
+    (tmp_path / "README.md").write_text("---\nconfigs:\n- config_name: new\n  data_dir: new\n---\n")
+    assert answers(tmp_path) == ["new/train-1"]
+    assert answers(Source((tmp_path,), held_out=True)) == ["new/more/test-1"]
+
+
 # -- descriptions beside rows ----------------------------------------------------------------------
 
 
@@ -282,6 +303,9 @@ LINES = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in ROWS)
         ("utf16.jsonl", LINES.encode("utf-16")),
         ("utf16.json", json.dumps(ROWS, ensure_ascii=False).encode("utf-16-be").join([b"\xfe\xff", b""])),
         ("packed.json.gz", gzip.compress(json.dumps({"rows": ROWS}).encode())),
+        ("semicolons.csv", 'instruction;output\n"say é中";1\nb;"2\r\n3"\n'.encode()),
+        ("tabs.csv", 'instruction\toutput\nsay é中\t1\nb\t"2\r\n3"\n'.encode("utf-16")),
+        ("semicolons.tsv", 'instruction;output\n"say é中";1\nb;"2\r\n3"\n'.encode()),
         ("nan.jsonl", LINES.replace("}", ', "score": NaN, "n": 123456789012345678901234567890}').encode()),
     ],
 )

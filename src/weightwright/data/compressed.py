@@ -13,7 +13,7 @@ from weightwright.errors import DataError
 from weightwright.extras import require
 
 _SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
-_ARCHIVES = (".tar", ".tgz", ".zip", ".7z", ".xlsx")
+ARCHIVES = (".tar", ".tgz", ".zip", ".7z", ".xlsx")
 
 
 def suffix_of(path: Path) -> str:
@@ -38,7 +38,7 @@ def open_data(path: Path) -> Iterator[IO[bytes]]:
 
 def _unpacked(raw: Any, path: Path) -> IO[bytes]:
     first = raw.peek(10)[:10]
-    if first[:4] == b"PK\x03\x04" or suffix_of(path) in _ARCHIVES:
+    if first[:4] == b"PK\x03\x04" or suffix_of(path) in ARCHIVES:
         raise DataError(
             path, "is an archive or a spreadsheet; unpack it, or save it as .csv, and give that file"
         )

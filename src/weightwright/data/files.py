@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -165,7 +166,10 @@ def _json_lines(path: Path, lines: Iterable[str], broken: OnBroken) -> Iterator[
 
 def _csv(path: Path, file: TextIO, delimiter: str, broken: OnBroken) -> Iterator[tuple[Place, Any]]:
     with _long_fields():
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        first = file.readline()
+        if delimiter not in first:  # as a spreadsheet of another language saves it
+            delimiter = next((other for other in ";\t" if other in first), delimiter)
+        reader = csv.reader(chain([first], file), delimiter=delimiter, strict=True)
         header: list[str] | None = None
         ended = 0
         try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from weightwright.data.compressed import open_data, suffix_of
+from weightwright.data.compressed import ARCHIVES, open_data, suffix_of
 from weightwright.data.row import INFO_FILE
 from weightwright.errors import DataError
 
@@ -97,8 +97,10 @@ def _walk(folder: Path, left: list[LeftOut]) -> Iterator[Path]:
         for path in sorted(waiting.pop(0).iterdir()):
             if path.name.startswith("."):
                 left.append(LeftOut(path, "it is hidden"))
-            elif not path.is_dir():
+            elif path.is_file() or (path.is_symlink() and not path.exists()):
                 yield path
+            elif not path.is_dir():
+                left.append(LeftOut(path, "it is no file"))
             elif path.resolve() in seen:
                 left.append(LeftOut(path, f"it is a link to {path.resolve()}, which is read already"))
             else:
@@ -111,6 +113,8 @@ def _no_rows(path: Path) -> str:
     if path.name.upper().startswith(_NO_ROWS):
         return "it tells about the rows"
     suffix = suffix_of(path)
+    if path.suffix.lower() in ARCHIVES or suffix in ARCHIVES:
+        return "it is an archive or a spreadsheet; unpack it, or save it as .csv"
     if suffix not in SUFFIXES:
         return f"no rows are read from {f'files called {suffix}' if suffix else 'files without a suffix'}"
     if not path.exists():
@@ -244,14 +248,15 @@ def _configured(folder: Path, paths: list[Path], left: list[LeftOut]) -> dict[Pa
         )
     found: dict[Path, Split | None] = {}
     for split, pattern in _patterns(chosen):
+        matching = set(folder.glob(pattern))
         for path in paths:
-            if path.relative_to(folder).match(pattern) or path in folder.glob(pattern):
-                found.setdefault(path, split_of(Path(split)))
+            if path in matching:
+                found.setdefault(path, split_of(Path(split) if split else path.relative_to(folder)))
     return found
 
 
 def _configs(readme: Path) -> list[dict[str, Any]]:
-    """The `configs` with `data_files` in the head of a data set's README.md."""
+    """The `configs` with `data_files` or `data_dir` in the head of a data set's README.md."""
     if not readme.is_file():
         return []
     import yaml
@@ -262,12 +267,22 @@ def _configs(readme: Path) -> list[dict[str, Any]]:
     except yaml.YAMLError:
         return []  # a head that cannot be read names no files
     configs = values.get("configs") if isinstance(values, dict) else None
-    return [one for one in configs or [] if isinstance(one, dict) and one.get("data_files")]
+    return [
+        one
+        for one in configs or []
+        if isinstance(one, dict) and (one.get("data_files") or one.get("data_dir"))
+    ]
 
 
 def _patterns(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """(split, pattern) of a configuration: `data_files` is a pattern, patterns, or a list of splits with theirs."""
-    given = config["data_files"]
+    """(split, pattern) of a configuration: `data_files` is a pattern, patterns, or a list of splits with theirs.
+
+    A split of "" is that of the file's own name.
+    """
+    within = Path(str(config.get("data_dir") or ""))
+    given = config.get("data_files")
+    if not given:
+        return [("", str(within / "**" / "*"))]
     parts = [given] if isinstance(given, str | dict) else given
     found: list[tuple[str, str]] = []
     for part in parts:
@@ -276,7 +291,9 @@ def _patterns(config: dict[str, Any]) -> list[tuple[str, str]]:
             if isinstance(part, dict)
             else ("train", part)
         )
-        found += [(split, str(one)) for one in ([patterns] if isinstance(patterns, str) else patterns)]
+        found += [
+            (split, str(within / str(one))) for one in ([patterns] if isinstance(patterns, str) else patterns)
+        ]
     return found
 
 
