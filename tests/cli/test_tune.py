@@ -76,6 +76,43 @@ def test_tune_and_run_it_again(capsys, tiny_model, rows, tmp_path):
     assert "weightwright chat" in out
 
 
+def test_a_folder_of_mixed_files_goes_from_check_to_an_adapter(capsys, tiny_model, tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    row = {"instruction": "Count", "output": "one two"}
+    turns = [{"from": "human", "value": "Count to 2"}, {"from": "gpt", "value": "one two"}]
+    (folder / "a.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"input": "to 2"}) + "\n")
+    (folder / "b.json").write_text(json.dumps([{"conversations": turns}]))
+    (folder / "test.csv").write_text("question,response\nCount to 1,one\n")
+    (folder / "README.md").write_text("counting")
+    left = [f"left out: {folder}/README.md: it tells about the rows",
+            f"left out: {folder}/test.csv: it is of a test split, which --eval-data {folder} reads"]  # fmt: skip
+    status, out, _ = run(capsys, "data", "check", folder)
+    assert status == 0
+    assert [line for line in out.splitlines() if line.startswith("left out")] == left
+
+    common = ("--model", f"{tiny_model}:f32", "--show", 0, "--no-general", "--batch", 3)
+    status, out, _ = run(
+        capsys, "tune", *common, "--data", folder, "--eval-data", folder, "--out", tmp_path / "a", "--json"
+    )
+    assert status == 0
+    notes = json.loads(out)["notes"]
+    assert notes[:3] == [f"3 rows: {folder}/a.jsonl 2, {folder}/b.json 1", *left]
+    assert len((tmp_path / "a" / "held_out.jsonl").read_text().splitlines()) == 1
+    assert "3 rows of `mixed`" in (tmp_path / "a" / "adapter" / "README.md").read_text()
+
+    files = ("--data", folder / "a.jsonl", "--data", folder / "b.json")  # the same rows, named one by one
+    status, _, _ = run(capsys, "tune", *common, *files, "--out", tmp_path / "b")
+    assert status == 0
+    first, second = (tmp_path / name / "adapter" / "adapter_model.safetensors" for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+    # files of which one calls itself a test split: learnt from, as they were named, and said
+    files = ("--data", folder / "a.jsonl", "--data", folder / "test.csv")
+    status, out, _ = run(capsys, "tune", *common, *files, "--out", tmp_path / "c", "--json")
+    assert f"{folder}/test.csv calls itself a test split, and is learnt from" in json.loads(out)["notes"][1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -101,7 +101,7 @@ def test_one_file_that_cannot_be_read_does_not_hide_the_others(tmp_path):
     (tmp_path / "c.csv").write_bytes(b"\xe9\xff,b\n1,2\n")
     found = check(tmp_path)
     assert [(Path(one.file).name, one.format, one.rows, one.problems) for one in found.files] == [
-        ("a.jsonl", "alpaca", 1, ""), ("b.jsonl", "", 0, "1 broken"), ("c.csv", "", 0, "1 broken")
+        ("a.jsonl", "alpaca", 1, ""), ("b.jsonl", "", 0, "no row can be read"), ("c.csv", "", 0, "no row can be read")
     ]  # fmt: skip
     assert "no known format has the fields title" in found.broken[0].problem
     assert "is not UTF-8" in found.broken[1].problem
@@ -164,6 +164,10 @@ def test_rows_that_stand_in_two_files_are_counted(tmp_path):
         ("validation/rows.jsonl", "validation"),
         ("my_dev.jsonl", "validation"),
         ("eval.json", "test"),
+        ("held-out.jsonl", "test"),
+        ("my_heldout_2.csv", "test"),
+        ("holdout/rows.json", "test"),
+        ("upheld-outcomes.jsonl", None),
         ("contest.jsonl", None),
         ("developer-questions.jsonl", None),
         ("training_test.jsonl", "train"),

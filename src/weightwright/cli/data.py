@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from weightwright import inspection
-from weightwright.cli.flags import Outcome, verb
+from weightwright.cli.flags import Outcome, as_text, verb
 from weightwright.data.settings import DataCheckSettings, DataShowSettings
 
 if TYPE_CHECKING:
@@ -39,13 +39,11 @@ def check(settings: DataCheckSettings) -> Outcome:
     return Outcome(result.data(), _with_files(result.summary, report))
 
 
-def _with_files(summary: "FileSummary", report: str) -> Any:
+def _with_files(summary: "FileSummary", report: str) -> str:
     """The report under a table of the files, where there are several, or some are left out."""
     if len(summary.files) < 2 and not summary.left_out:
         return report
-    from rich.console import Group
     from rich.table import Column, Table
-    from rich.text import Text
 
     from weightwright.data.folder import say_left_out
 
@@ -55,7 +53,7 @@ def _with_files(summary: "FileSummary", report: str) -> Any:
     for one in summary.files:
         numbers = [n for n in (one.rows, one.task_kinds, one.length) if n is not None]
         table.add_row(one.file, one.format or "–", *(f"{n:,}" for n in numbers), one.problems)
-    return Group(table, Text("\n".join([*say_left_out(summary.left_out), report])))
+    return "\n".join([as_text(table).rstrip("\n"), *say_left_out(summary.left_out), report])
 
 
 def _kinds(result: "Inspection") -> list[str]:

@@ -1,6 +1,7 @@
 """Flags made from settings models: `verb(TuneSettings)` turns a function of settings into a command."""
 
 import inspect
+import io
 import json as json_module
 import keyword
 import logging
@@ -122,6 +123,16 @@ def show(outcome: Outcome, *, as_json: bool) -> None:
 
     # a log has no width of its own: wide enough for the widest table
     Console(width=None if sys.stdout.isatty() else _LOG_WIDTH).print(outcome.view)
+
+
+def as_text(renderable: Any) -> str:
+    """A table as plain text, to stand above lines that are as long as they are."""
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    with console.capture() as captured:
+        console.print(renderable)
+    return captured.get()
 
 
 def _json(data: Mapping[str, Any], encoding: str) -> str:

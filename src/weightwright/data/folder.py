@@ -23,6 +23,7 @@ _WORDS: dict[Split, tuple[str, ...]] = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
+_HELD_OUT = re.compile(r"(?<![a-z])(held|hold)[-_. ]?out(?![a-z])")
 _NO_ROWS = ("README", "LICENSE", "LICENCE", "NOTICE", "CHANGELOG", "REQUIREMENTS.TXT")
 _DESCRIPTIONS = (
     INFO_FILE,
@@ -178,7 +179,8 @@ def _digest(path: Path) -> bytes:
 
 def split_of(path: Path) -> Split | None:
     """The split that a file's name or one of its folders' names; None where no word of them does."""
-    words = [word for part in path.parts for word in re.split(r"[-._ 0-9]+", part.lower())]
+    names = (_HELD_OUT.sub("test", part.lower()) for part in path.parts)
+    words = [word for name in names for word in re.split(r"[-._ 0-9]+", name)]
     return next((split for split, known in _WORDS.items() if any(word in known for word in words)), None)
 
 

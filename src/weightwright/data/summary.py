@@ -62,6 +62,8 @@ class OneFile:
     @property
     def problems(self) -> str:
         """What is wrong, in words; "" where nothing is."""
+        if not self.rows:
+            return "no row can be read"
         found = [f"{self.broken} broken"] if self.broken else []
         return ", ".join([*found, *([f"{self.repeats} repeated"] if self.repeats else [])])
 
