@@ -154,7 +154,7 @@ def train(run: Run, share: float = 1.0) -> None:
             check_loss(run, loss)
             rate, norm = update_weights(run, loss)
             _note_step(run, loss, tokens, sampled, run.clock() - started_s)
-            log.write({**_line(run, rate, norm), **sampled})
+            log.write({**_line(run, rate, norm), **sampled, **run.objective.measures})
             if run.done % run.plan.eval_every == 0 or run.done == end:
                 _evaluate_and_note(run, log)
             if run.done % run.plan.save_every == 0 or run.done == end:
