@@ -350,3 +350,45 @@ def test_loading_takes_memory_like_the_file_and_not_like_its_weights(
     taken = json.loads(done.stdout.splitlines()[-1])
     # measured 1.0 and 0.9 times the file; as a whole in bf16 first 4.0 and 2.9 times
     assert taken < 2 * large.stat().st_size
+
+
+@pytest.mark.parametrize(
+    "without", ["", "blk.1.ffn_gate_exps.weight", "blk.0.ffn_up_exps.weight", "blk.0.attn_q.weight"]
+)
+def test_a_mixture_that_lacks_a_tensor_is_not_loaded(tmp_path: Path, without: str) -> None:
+    """Of gate and up, which transformers joins, it takes the one that there is for both."""
+    config = transformers.Qwen3MoeConfig(
+        **SMALL | {"hidden_size": 32, "intermediate_size": 48}, head_dim=8, num_experts=4, num_experts_per_tok=2,
+        moe_intermediate_size=768, norm_topk_prob=True,
+    )  # fmt: skip
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN3MOE, 2)
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "qwen3moe")
+    head(writer, config)
+    writer.add_key_length(8)
+    writer.add_value_length(8)
+    writer.add_expert_count(4)
+    writer.add_expert_used_count(2)
+    for path, weight in model.state_dict().items():
+        layer = f"blk.{path.split('.')[2]}" if "layers" in path else ""
+        parts = {names.get_name(path, try_suffixes=(".weight",)): weight}
+        if path.endswith("gate_up_proj"):
+            parts = {
+                f"{layer}.ffn_{n}_exps.weight": half
+                for n, half in zip(("gate", "up"), weight.chunk(2, 1), strict=True)
+            }
+        elif path.endswith("experts.down_proj"):
+            parts = {f"{layer}.ffn_down_exps.weight": weight}
+        for name, part in parts.items():
+            if name != without:
+                writer.add_tensor(name, part.detach().numpy().copy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    if without:
+        with pytest.raises(ModelError, match=r"lacks 1 weights of its architecture \(first "):
+            load.load(str(tmp_path / "model.gguf"), precision="f32", device="cpu")
+    else:
+        loaded = load.load(str(tmp_path / "model.gguf"), precision="f32", device="cpu").model.state_dict()
+        assert all(torch.equal(weight, loaded[path]) for path, weight in model.state_dict().items())
