@@ -204,7 +204,9 @@ def test_an_adapter_computes_what_it_does_in_peft_or_is_refused(
         write_gguf(model, tmp_path / "merged.gguf", "f32")
         write_folder(model, tmp_path / "merged")
         head, embedding = model.model.get_output_embeddings(), model.model.get_input_embeddings()
-        config = json.loads((tmp_path / "merged" / "config.json").read_text())  # vLLM and transformers 4 go by it
+        config = json.loads(
+            (tmp_path / "merged" / "config.json").read_text()
+        )  # vLLM and transformers 4 go by it
         assert config["tie_word_embeddings"] is (head.weight is embedding.weight)
         gguf = load.load(str(tmp_path / "merged.gguf"), precision="f32", device="cpu").model
         return torch.stack([logits(opened(tmp_path / "merged"), ids), logits(gguf, ids)])
