@@ -42,8 +42,9 @@ def test_kinds_without_a_row_are_told_with_examples():
 
 
 def test_questions_that_rows_cover():
-    found = kinds_asked(["a"], embedded(near(1, 1)), embedded(near(1, 3)))
-    assert found.lines() == ["questions asked: 1, each of a kind that rows are of"]
+    found = kinds_asked(["a", "b", "c"], embedded(near(1, 1), near(2, 2)), embedded(near(1, 30), near(2, 4)))
+    said = "questions asked: 3, each of a kind that rows are of; the fewest rows: 4 for 2 like: "
+    assert found.lines()[0].removeprefix(said) in "bc"
 
 
 def test_questions_are_grouped_as_rows_are():

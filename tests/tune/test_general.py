@@ -157,3 +157,19 @@ def test_held_out_losses_by_kind_of_task(make: Make, tmp_path: Path) -> None:
         whole = sum(row.size for row in part)
         assert kind.after == pytest.approx(sum(row.size * row.after for row in part) / whole)
         assert kind.before == pytest.approx(sum(row.size * (row.before or 0) for row in part) / whole)
+
+
+def test_kinds_of_questions_asked_beside_the_rows(make: Make, tmp_path: Path) -> None:
+    rows, asked = tmp_path / "kinds.jsonl", tmp_path / "asked.txt"
+    rows.write_text(
+        "".join(json.dumps({"instruction": f"count to {n} now", "output": "one"}) + "\n" for n in range(6))
+    )
+    asked.write_text("count to 9 now\nbake some bread\n")
+    assert preview.asked_kinds(make(data=rows), lambda _: HashEmbedder()) is None
+    settings = make(data=rows, asked=asked, embedder="hash")
+    found = preview.asked_kinds(settings, lambda _: HashEmbedder(width=512))
+    assert found is not None
+    assert [(one.questions, one.rows, one.examples) for one in found.kinds] == [
+        (1, 6, ("count to 9 now",)),
+        (1, 0, ("bake some bread",)),
+    ]

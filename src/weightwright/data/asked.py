@@ -43,7 +43,11 @@ class AskedKinds:
         """What a user reads."""
         missing = self.without_rows
         if not missing:
-            return [f"questions asked: {self.questions:,}, each of a kind that rows are of"]
+            least = min(self.kinds, key=lambda one: one.rows / one.questions)
+            return [
+                f"questions asked: {self.questions:,}, each of a kind that rows are of; the fewest rows: "
+                f"{least.rows:,} for {least.questions:,} like: {_short(least.examples[0])}"
+            ]
         count = sum(one.questions for one in missing)
         lines = [
             f"{count:,} of {self.sampled:,} questions asked are of kinds that have no row ({len(missing)} kinds):"
