@@ -9,7 +9,7 @@ from weightwright.data.near import Match, near_across, near_duplicates, triples
 
 
 def similarity(a: str, b: str) -> float:
-    one, two = triples(a), triples(b)
+    one, two = ({*triples(text).tolist()} for text in (a, b))
     return len(one & two) / len(one | two) if one | two else 0.0
 
 
@@ -49,6 +49,32 @@ def test_it_finds_held_out_rows_among_others(seed: int):
     found = near_across(held_out, known)
     assert {match.row for match in found} == expected
     assert all(similarity(held_out[m.row], known[m.like]) == m.similarity for m in found)
+
+
+def test_triples_are_runs_of_three_words_told_apart():
+    assert len(triples("a b c d")) == 2
+    assert len(triples("a b c a b c")) == 3
+    runs = [
+        "a b c",
+        "b a c",
+        "c b a",
+        "a c b",
+        "a b",
+        "b a",
+        "a",
+        "b",
+        "a b d",
+        "a a a",
+        "b b b",
+        "ab c",
+        "a bc d",
+    ]
+    hashes = [triples(run).tolist() for run in runs]
+    assert all(len(one) == 1 for one in hashes)
+    assert len({one[0] for one in hashes}) == len(runs)
+    rng = random.Random(0)
+    many = " ".join(str(rng.random()) for _ in range(20_000))
+    assert len(triples(many)) > 39_990  # "0", "123…": no two of 40,000 runs meet
 
 
 def test_case_and_punctuation_do_not_matter_and_chinese_characters_are_words():
