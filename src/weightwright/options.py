@@ -38,14 +38,14 @@ def checked_bytes(given: object) -> object:
     return text
 
 
-def auto_or_flag(value: object) -> object:
-    """`auto`, or what says true or false as one of them. Raises ValueError for anything else."""
-    if value == "auto":
+def recomputed(value: object) -> object:
+    """`auto`, `mlp`, or what says true or false as one of them. Raises ValueError for anything else."""
+    if value in ("auto", "mlp"):
         return value
     try:
         return TypeAdapter(bool).validate_python(value)
     except ValidationError as error:
-        raise ValueError("expected auto, true or false") from error
+        raise ValueError("expected auto, mlp, true or false") from error
 
 
 def one_or_several(given: object) -> object:
@@ -58,7 +58,7 @@ Files = Annotated[
     tuple[Path, ...], BeforeValidator(one_or_several), Field(min_length=1), WithJsonSchema(_FILES)
 ]
 Size = Annotated[str, BeforeValidator(checked_bytes)]
-AutoOrFlag = Annotated[bool | Literal["auto"], BeforeValidator(auto_or_flag)]
+Recomputed = Annotated[bool | Literal["auto", "mlp"], BeforeValidator(recomputed)]
 
 # Fields, with default, limits and help: `rank: int = RANK`.
 RANK: Any = Field(8, ge=1, le=1024, description="LoRA rank")
@@ -103,7 +103,8 @@ ASKED_NEEDS_EMBEDDER = (
 MAX_LENGTH: Any = Field(2048, ge=2, description="longest row in tokens")
 GRADIENT_CHECKPOINTING: Any = Field(
     "auto",
-    description="recompute activations: less memory, slower; auto: where it does not fit without, and does with",
+    description="recompute activations: less memory, slower; true: whole layers; mlp: what is widest, at half the "
+    "price; auto: the first of false, mlp and true that fits",
 )
 GROUP_SIZE: Any = Field(8, ge=2, description="grpo: answers sampled to each prompt, compared with each other")
 KV_PRECISION: Any = Field("auto", description="of cached keys and values; int8 halves their memory")

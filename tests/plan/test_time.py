@@ -2,12 +2,14 @@
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from weightwright.cli.app import main
 from weightwright.errors import SettingsError, TuneError
+from weightwright.kernels.elementwise import padded_rows
 from weightwright.machine.accelerators import KNOWN, accelerator
 from weightwright.machine.probe import Shapes, probe
 from weightwright.machine.rates import Rates
@@ -65,11 +67,16 @@ def test_lora_needs_no_gradients_of_the_base_and_full_tuning_does():
     assert full["head"] == pytest.approx(3 * head)
 
 
-def test_recomputing_is_one_more_forward_pass_and_qlora_unpacks_twice_a_pass():
+def test_recomputing_is_one_more_forward_pass_or_a_part_and_qlora_unpacks_twice_a_pass():
     rates = Rates("round", 1e12, 1e12, 1e12, 1e12, 1e12, 1e9, 1e30, 0.0)
     plain, again = parts(rates), parts(rates, gradient_checkpointing=True)
     assert again["recomputing"] == plain["forward products"]
-    assert again["attention"] == pytest.approx(plain["attention"] * 9 / 7)
+    layer = SPEC.kinds[0]
+    share = 2 * SPEC.hidden * layer.inner / layer.linear_weights  # gate and up
+    part = parts(rates, gradient_checkpointing="mlp")
+    assert part["recomputing"] == pytest.approx(share * plain["forward products"])
+    assert part["attention"] == plain["attention"]
+    assert again["attention"] == pytest.approx(plain["attention"] * 4.5 / 3.5)
     packed = parts(rates, task="qlora")
     passes = 64 * 512 / 1024
     assert packed["unpacking"] == pytest.approx(passes * 2 * SPEC.linear_weights * 2.0 / 1e9)
@@ -102,9 +109,20 @@ def test_real_lengths_count_packed_or_padded():
     assert packed.tokens == padded.tokens == 1300
     assert packed.computed == 1024 + 320  # of few sizes on a CPU
     assert 1300 <= padded.computed < 2 * 1300
-    assert packed.squares == 1024**2 + 3 * 112**2
+    assert packed.squares == 1000**2 + 3 * 100**2
     one_pass = layout.laid_out(settings(packing=False, micro_batch=2), [(1000,), (990,)])
     assert (one_pass.computed, one_pass.squares) == (2000, 2 * 1000**2)
+
+
+def test_what_all_rows_begin_with_is_computed_once_in_a_pass():
+    rows = Rows(((200,),) * 8, 800, common=50)
+    asked = settings(batch=8, max_length=1000)
+    found = layout.trained(asked, rows)
+    assert (found.tokens, found.passes) == (1600, 2)
+    assert found.computed == padded_rows(6 * 150 + 50) + padded_rows(2 * 150 + 50)
+    for other in ({"objective": "orpo"}, {"dropout": 0.1}, {"packing": False}, {"device": "cuda"}):
+        asked = settings(batch=8, max_length=1000, **other)
+        assert layout.trained(asked, rows) == layout.trained(asked, replace(rows, common=0))
 
 
 def test_a_long_run_is_laid_out_in_part_and_scaled():

@@ -74,13 +74,20 @@ def test_full_tuning_keeps_f32_weights_and_bf16_computes_beside_them():
     assert half["forward pass"]["activations"] == 32 * 1024 * (4 * 2 * 2 * 4096 + cast) + 2 * LINEAR
 
 
-LAYER = 2 * (2 * 2 * 4096 + 4 * 4096 + 2 * 11008 + 7 * 8)  # two norms, q k v, attention's, gate and up, ranks
+STEPS = 2 * (
+    2 * 4096 + 4 * 4096 + 2 * 11008 + 7 * 8
+)  # what two steps take, q k v, attention's, gate and up, ranks
+LAYER = STEPS + 2 * 2 * 4096  # module by module: what norms give, too
 
 
 def test_activations_are_all_layers_or_with_checkpointing_one():
     plain, checked = phases(), phases(gradient_checkpointing=True)
-    assert plain["forward pass"]["activations"] == 32 * 1024 * LAYER
-    assert plain["backward pass"]["activations"] == 32 * 1024 * LAYER
+    assert plain["forward pass"]["activations"] == 32 * 1024 * STEPS
+    assert plain["backward pass"]["activations"] == 32 * 1024 * STEPS
+    again = 1024 * 2 * 2 * 11008  # gate and up
+    part = phases(gradient_checkpointing="mlp")
+    assert part["forward pass"]["activations"] == 32 * (1024 * STEPS - again)
+    assert part["backward pass"]["activations"] == 32 * (1024 * STEPS - again) + again
     kept = 32 * 1024 * 4096 * 2
     assert checked["forward pass"]["activations"] == kept
     assert checked["backward pass"]["activations"] == kept + 1024 * LAYER
@@ -92,17 +99,28 @@ def test_normed_queries_and_keys_are_kept_twice():
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "model_type": "qwen3",
     }  # fmt: skip
     with_norm, without = (from_config({**config, "model_type": name}) for name in ("qwen3", "llama"))
-    for values, numbers in (({}, 2), ({"task": "full"}, 2 * 4)):
+    for values, numbers in (({"dropout": 0.1}, 2), ({"task": "full"}, 2 * 4)):
         found = [
             next(p.parts["activations"] for p in memory.estimate(spec, settings(**values)).phases
                  if p.name == "forward pass") for spec in (with_norm, without)
         ]  # fmt: skip
         assert found[0] - found[1] == 2 * 1024 * numbers * (4 * 16 + 2 * 16)
+    two_steps = [
+        next(
+            p.parts["activations"]
+            for p in memory.estimate(spec, settings()).phases
+            if p.name == "forward pass"
+        )
+        for spec in (with_norm, without)
+    ]
+    assert two_steps[0] == two_steps[1]  # normed again
 
 
 def test_a_card_keeps_norms_in_f32_and_has_no_holes():
     here, there = (phases(device=name, micro_batch=2)["forward pass"] for name in ("cpu", "cuda"))
-    assert there["activations"] - here["activations"] == 32 * 1024 * 2 * 2 * 4096
+    assert (
+        there["activations"] - here["activations"] == 32 * 1024 * 2 * 4 * 4096
+    )  # what they give in 16 bits as well
     assert "heap" not in there
     assert here["heap"] == int(measured.HOLES_OF_MORE_PASSES * (here["activations"] + here["loss"]))
     one = phases(micro_batch=2, batch=2)["forward pass"]
@@ -118,7 +136,7 @@ def test_recomputed_layers_leave_holes_of_the_mlps_width():
 def test_dropout_and_dora_keep_more():
     inputs, narrow = 32 * (6 * 4096 + 11008), 32 * 5 * 4096
     plain = phases()["forward pass"]["activations"]
-    dropped = 2 * inputs - 32 * 3 * 4096  # instead of what layers share
+    dropped = 2 * inputs - 32 * 3 * 4096 + 32 * 2 * 4096  # instead of what layers share; what norms give
     with_dropout = phases(dropout=0.1)["forward pass"]["activations"]
     assert with_dropout - plain == 1024 * dropped * 2
     dora = phases(dora=True)["forward pass"]

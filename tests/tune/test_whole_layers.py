@@ -6,6 +6,10 @@ import transformers
 
 from weightwright.data.template import Encoded
 from weightwright.errors import Place
+from weightwright.plan.activations import kept_bytes, kept_recomputing
+from weightwright.plan.settings import PlanSettings
+from weightwright.plan.spec import from_config
+from weightwright.plan.steps import in_two_steps
 from weightwright.tune.adapt import adapted
 from weightwright.tune.attention import row_attention
 from weightwright.tune.batch import Example, pack, pad
@@ -80,16 +84,13 @@ def test_losses_and_gradients_are_those_of_the_modules(make, name, options):
         model.train()
         batches = [pack(examples(), "cpu"), pack(examples(), "cpu", shared=True), pad(examples(), "cpu")]
         expected = [gradients(ready, batch) for batch in batches]
-        with whole_layers(model) as layers:
-            assert layers == LAYERS
-            for recomputes in (False, True):
-                if recomputes:
-                    model.activation_checkpointing_enable()
+        for recomputes in (False, "mlp"):
+            with whole_layers(model, recomputes) as layers:
+                assert layers == LAYERS
                 for batch, (loss, wanted) in zip(batches, expected, strict=True):
                     found, got = gradients(ready, batch)
                     assert found == pytest.approx(loss, rel=1e-5)
                     assert far(got, wanted) < 1e-4
-        model.activation_checkpointing_disable()
         assert gradients(ready, batches[0])[0] == expected[0][0]  # the modules' own again
 
 
@@ -110,24 +111,24 @@ def test_bf16_is_as_near_to_f32_as_the_modules_are(make):
 def test_recomputing_keeps_less(make):
     model = model_of(CONFIGS["llama"])
 
-    def kept(recomputes: bool) -> int:
+    def kept(recomputes: bool | str) -> int:
         sizes = {}
 
         def note(tensor):
             sizes[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            if recomputes:
-                model.activation_checkpointing_enable()
+        hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+        with whole_layers(model, recomputes), hooks:
             VocabularyLoss(model)(pack(examples(), "cpu"))
-            model.activation_checkpointing_disable()
         return sum(sizes.values())
 
-    with adapted(model, make(), "tiny"), row_attention(model), whole_layers(model):
+    with adapted(model, make(), "tiny"), row_attention(model):
         model.train()
         tokens = pack(examples(), "cpu").token_ids.numel()
-        assert kept(False) - kept(True) >= LAYERS * 2 * tokens * SHAPE["intermediate_size"] * 4
+        assert kept(False) - kept("mlp") >= LAYERS * 2 * tokens * SHAPE["intermediate_size"] * 4
+        with whole_layers(model, True) as layers:
+            assert layers == 0  # torch's own checkpointing has them
 
 
 @pytest.mark.parametrize("name", list(OTHERS))
@@ -135,6 +136,47 @@ def test_layers_of_another_kind_stay_as_they_are(make, name):
     model = model_of(OTHERS[name])
     with adapted(model, make(), "tiny"), row_attention(model), whole_layers(model) as layers:
         assert layers == 0
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, *(name for name in OTHERS if name != "odd width")])
+def test_plan_knows_which_models_have_such_layers(name):
+    config = {**CONFIGS, **OTHERS}[name]().to_dict()
+    settings = PlanSettings(model="m", task="lora", device="cpu")
+    spec = from_config(config)
+    assert all(in_two_steps(spec, settings, layer) == (name in CONFIGS) for layer in spec.kinds)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3"])
+@pytest.mark.parametrize("recomputes", [False, "mlp"])
+def test_plan_knows_what_such_layers_keep(make, name, recomputes):
+    model, kept = model_of(CONFIGS[name]), {}
+    settings = PlanSettings(
+        model="m",
+        task="lora",
+        device="cpu",
+        precision="f32",
+        rank=make().rank,
+        gradient_checkpointing=recomputes,
+    )
+    [layer] = from_config(CONFIGS[name]().to_dict()).kinds
+
+    def note(tensor):
+        if tensor.shape[:1] == (tokens,):  # not weights
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with adapted(model, make(), "tiny"), row_attention(model), whole_layers(model, recomputes):
+        model.train()
+        batch = pack(examples(), "cpu")
+        tokens = batch.token_ids.numel()
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            VocabularyLoss(model)(batch)
+    one = kept_recomputing if recomputes else kept_bytes
+    planned = one(from_config(CONFIGS[name]().to_dict()), settings, layer, 4)
+    planned = planned[0] if recomputes else planned
+    outside = 3 * 4 * SHAPE["hidden_size"] + 2 * 4 * SHAPE["head_dim"]  # around the layers; cosines and sines
+    assert sum(kept.values()) / tokens == pytest.approx(LAYERS * planned, abs=outside)
 
 
 def test_adapters_with_dropout_stay_as_they_are(make):

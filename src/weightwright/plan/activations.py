@@ -5,6 +5,7 @@ from weightwright.plan.params import targeted
 from weightwright.plan.parts import Layer, Linear
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import ModelSpec
+from weightwright.plan.steps import in_two_steps
 
 
 def kept_bytes(spec: ModelSpec, settings: PlanSettings, layer: Layer, size: int) -> int:
@@ -16,8 +17,19 @@ def kept_bytes(spec: ModelSpec, settings: PlanSettings, layer: Layer, size: int)
     return _frozen(spec, settings, layer, size) + _adapters(spec, settings, layer, adapted, size)
 
 
+def kept_recomputing(spec: ModelSpec, settings: PlanSettings, layer: Layer, size: int) -> tuple[int, int]:
+    """Bytes of one token in one layer where activations are recomputed, and those that are made again at a time."""
+    whole = kept_bytes(spec, settings, layer, size)
+    if not in_two_steps(spec, settings, layer):
+        return size * spec.hidden, whole
+    again = size * measured.KEPT_INNER * layer.inner
+    return whole - again, again
+
+
 def _frozen(spec: ModelSpec, settings: PlanSettings, layer: Layer, size: int) -> int:
     """A layer whose own weights are not trained."""
+    if in_two_steps(spec, settings, layer):  # norms are made again
+        return size * (measured.KEPT_NORMS * spec.hidden + _attention(layer) + _mlp(spec, layer))
     # on a GPU a norm is transformers' own, which keeps its input in f32
     of_norm = size * measured.KEPT_BY_NORM if settings.on_cpu else size + 4
     kept = measured.KEPT_NORMS * spec.hidden * of_norm + size * (_attention(layer) + _mlp(spec, layer))

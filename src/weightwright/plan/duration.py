@@ -9,6 +9,7 @@ from weightwright.plan.layout import Layout, Rows, laid_out, steps_of, trained
 from weightwright.plan.params import count_params, targeted
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import ModelSpec
+from weightwright.plan.steps import made_again
 from weightwright.plan.training import WITH_REFERENCE, trained_params, weight_bytes
 
 
@@ -70,18 +71,18 @@ def _steps(
     spec: ModelSpec, settings: PlanSettings, rates: Rates, layout: Layout, labelled: float
 ) -> dict[str, float]:
     """Forward and backward passes of all steps, without the optimizer."""
-    full, recomputes = settings.task == "full", settings.gradient_checkpointing is True
+    full, recomputes = settings.task == "full", settings.recomputes
     tokens, flops = layout.computed, work.layer_flops(spec)
-    forwards = 2 if recomputes else 1
+    forwards = 1 + (made_again(spec, settings) if recomputes else 0.0)
     parts = {
         "forward products": tokens * flops / rates.forward,
         "backward products": tokens * flops * (2 if full else 1) / rates.backward,
     }
     if recomputes:
-        parts["recomputing"] = parts["forward products"]
+        parts["recomputing"] = (forwards - 1) * parts["forward products"]
     if not full:
         parts["adapter"] = tokens * (forwards + 2) * work.adapter_flops(spec, settings) / rates.adapters
-    squares = forwards * work.ATTENTION_FORWARD + work.ATTENTION_BACKWARD
+    squares = (2 if forwards == 2 else 1) * work.ATTENTION_FORWARD + work.ATTENTION_BACKWARD
     parts["attention"] = layout.squares * squares * work.attention_flops(spec) / rates.attention
     parts["head"] = _head_s(spec, settings, rates, layout.tokens * labelled, gradient=True)
     parts["other layers"] = _other_s(spec, settings, rates, layout, forwards, work.ELEMENTS_BACKWARD)
@@ -104,7 +105,7 @@ def _head_s(
 
 
 def _other_s(
-    spec: ModelSpec, settings: PlanSettings, rates: Rates, layout: Layout, forwards: int, backward: float
+    spec: ModelSpec, settings: PlanSettings, rates: Rates, layout: Layout, forwards: float, backward: float
 ) -> float:
     """Norms, rotations, activations, copies; and starting every operation."""
     size_bytes = layout.computed * work.element_numbers(spec) * _size(settings)
@@ -115,7 +116,7 @@ def _other_s(
 
 def _forward_s(spec: ModelSpec, settings: PlanSettings, rates: Rates, rows: Rows) -> float:
     """One pass over rows without a gradient."""
-    layout = laid_out(settings, rows.examples)
+    layout = laid_out(settings, rows.examples, rows.common)
     products = layout.computed * work.layer_flops(spec) / rates.forward
     if settings.task != "full":
         products += layout.computed * work.adapter_flops(spec, settings) / rates.adapters

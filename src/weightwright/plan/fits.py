@@ -9,6 +9,7 @@ from weightwright.plan.advice import Advice, advise
 from weightwright.plan.memory import estimate
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import ModelSpec, from_file
+from weightwright.plan.steps import in_two_steps
 
 log = logging.getLogger(__name__)
 
@@ -25,24 +26,26 @@ class Decision:
 
 
 def decide(spec: ModelSpec, settings: PlanSettings, limit_bytes: int, *, processes: int = 1) -> Decision:
-    """Where `gradient_checkpointing` is `auto`: true if the task fits into the memory so and only so, else false.
+    """Where `gradient_checkpointing` is `auto`: the first of false, `mlp` and true that fits, else false.
 
     `limit_bytes` is 0 on a machine that does not say. Several `processes` share weights, gradients and states.
     """
     if settings.gradient_checkpointing != "auto":
         return Decision(settings)
-    keeping, recomputing = (
-        settings.model_copy(update={"gradient_checkpointing": on}) for on in (False, True)
-    )
+    keeping = settings.model_copy(update={"gradient_checkpointing": False})
     if settings.task == "serve" or not limit_bytes:
         return Decision(keeping)
-    needed, less = (_needed_bytes(spec, one, processes) for one in (keeping, recomputing))
-    if not less <= limit_bytes < needed:
+    needed = _needed_bytes(spec, keeping, processes)
+    if needed <= limit_bytes:
         return Decision(keeping)
-    return Decision(
-        recomputing,
-        f"{needed / 1e9:.2f} GB would be needed without, {less / 1e9:.2f} GB with it, of {limit_bytes / 1e9:.2f} GB",
-    )
+    cheaper = any(in_two_steps(spec, keeping, layer) for layer in spec.kinds)
+    for on in ("mlp", True) if cheaper else (True,):
+        recomputing = settings.model_copy(update={"gradient_checkpointing": on})
+        less = _needed_bytes(spec, recomputing, processes)
+        if less <= limit_bytes:
+            sizes = f"{needed / 1e9:.2f} GB would be needed without, {less / 1e9:.2f} GB with it"
+            return Decision(recomputing, f"{sizes}, of {limit_bytes / 1e9:.2f} GB")
+    return Decision(keeping)
 
 
 def _needed_bytes(spec: ModelSpec, settings: PlanSettings, processes: int) -> int:

@@ -15,10 +15,14 @@ _MOST_STEPS = 64  # laid out one by one; of longer runs so many, evenly over the
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Lengths in tokens of the rows of each example (a pair has two), and the tokens in all that carry loss."""
+    """Lengths in tokens of the rows of each example (a pair has two), and the tokens in all that carry loss.
+
+    `common`: tokens that all rows begin with, which a pass may compute once (see `tune.prefixes`).
+    """
 
     examples: Sequence[tuple[int, ...]]
     labelled: int
+    common: int = 0
 
     @property
     def tokens(self) -> int:
@@ -82,18 +86,20 @@ def trained(settings: PlanSettings, rows: Rows) -> Layout:
     total, read = Layout(), 0
     for step in shown:
         numbers = rows_of_step(step, rows=len(rows.examples), epochs=settings.epochs, batch=batch, seed=0)
-        total += laid_out(settings, [rows.examples[n] for n in numbers])
+        total += laid_out(settings, [rows.examples[n] for n in numbers], rows.common)
         read += len(numbers)
     whole = min(steps * batch, len(rows.examples) * settings.epochs)
     return total.times(whole / read)
 
 
-def laid_out(settings: PlanSettings, examples: Sequence[tuple[int, ...]]) -> Layout:
-    """What the passes of one step compute."""
+def laid_out(settings: PlanSettings, examples: Sequence[tuple[int, ...]], common: int = 0) -> Layout:
+    """What the passes of one step compute, of rows that all begin with the same `common` tokens."""
     most_tokens = measured.PASS_TOKENS["cpu" if settings.on_cpu else "gpu"]
     if settings.packing:
-        groups = packs([*map(sum, examples)], [*map(len, examples)], settings.micro_batch, most_tokens)
-        return sum((_packed(settings, [examples[n] for n in group]) for group in groups), Layout())
+        once = common if settings.on_cpu and not settings.dropout and settings.objective != "orpo" else 0
+        own = [sum(example) - once * len(example) for example in examples]
+        groups = packs(own, [*map(len, examples)], settings.micro_batch, most_tokens - once)
+        return sum((_packed(settings, [examples[n] for n in group], once) for group in groups), Layout())
     together = max(map(len, examples))
     most = None if settings.micro_batch is None else max(1, settings.micro_batch // together)
     widths = [*map(max, examples)]
@@ -101,13 +107,12 @@ def laid_out(settings: PlanSettings, examples: Sequence[tuple[int, ...]]) -> Lay
     return sum((_padded([examples[n] for n in one]) for one in passes), Layout())
 
 
-def _packed(settings: PlanSettings, examples: Iterable[tuple[int, ...]]) -> Layout:
-    """Rows behind each other; on a CPU a row's attention and the whole line are padded to few sizes."""
+def _packed(settings: PlanSettings, examples: Iterable[tuple[int, ...]], once: int) -> Layout:
+    """Rows behind each other, their first `once` tokens one time; on a CPU the line is padded to few sizes."""
     rows = [length for example in examples for length in example]
-    tokens = sum(rows)
-    sizes = [padded_rows(length) for length in rows] if settings.on_cpu else rows
+    tokens = sum(rows) - once * (len(rows) - 1)
     computed = padded_rows(tokens) if settings.on_cpu else tokens
-    return Layout(tokens, computed, sum(size**2 for size in sizes), len(rows), 1)
+    return Layout(sum(rows), computed, sum(size**2 for size in rows), len(rows), 1)
 
 
 def _padded(examples: Iterable[tuple[int, ...]]) -> Layout:

@@ -23,7 +23,6 @@ COMPUTE_BYTES: Mapping[str, int] = {"f32": 4, "bf16": 2, "int8": 2, "int4": 2}
 
 LOSS_CHUNK_BYTES = 64_000_000  # of logits that training holds at once, with what is made of them
 PASS_TOKENS = {"cpu": 1024, "gpu": 8192}  # that fill a training pass where no rows are said
-SHORT_ROWS = 512  # tokens up to which training on a CPU makes attention weights whole
 PROMPTS_A_STEP, SAMPLED_AT_ONCE = (
     8,
     64,
@@ -31,9 +30,9 @@ PROMPTS_A_STEP, SAMPLED_AT_ONCE = (
 STEP_TOKENS = 512  # that the engine computes in one step where nothing else is said
 
 # How many copies a layer keeps of a token for the backward pass. With adapters, whose layers are single steps (see
-# tune/fused): what each of two norms takes and gives; queries, and what attention gives; keys and values; of the
-# MLP's inner width the gate and the other projection. A trained norm also keeps what it normalised, a trained MLP
-# its product.
+# tune/fused): what each of two norms takes and, where norms are not made again, gives; queries, and what attention
+# gives; keys and values; of the MLP's inner width the gate and the other projection. A trained norm also keeps what
+# it normalised, a trained MLP its product.
 KEPT_NORMS, KEPT_BY_NORM, KEPT_BY_TRAINED_NORM = 2, 2, 3
 KEPT_QUERIES, KEPT_KEYS = 2, 1
 KEPT_INNER, KEPT_TRAINED_INNER, KEPT_BY_EXPERTS_INNER = 2, 3, 4

@@ -93,7 +93,11 @@ def plan(
     if decision.why:
         smaller = fewer_rows(shape, settings, limit.bytes)
         advised += [smaller] if smaller else []
-        advised.append(Advice("gradient_checkpointing", True, f"auto turns it on: {decision.why}"))
+        advised.append(
+            Advice(
+                "gradient_checkpointing", settings.gradient_checkpointing, f"auto turns it on: {decision.why}"
+            )
+        )
     if settings.plot is not None:
         _draw(settings.plot, taken, limit)
     return Plan(

@@ -9,13 +9,13 @@ from weightwright import options
 from weightwright.config import Settings
 from weightwright.machine.accelerators import accelerator
 from weightwright.options import (
-    AutoOrFlag,
     Device,
     Files,
     KvPrecision,
     Objective,
     Optimizer,
     Precision,
+    Recomputed,
     Size,
     TrainOn,
     parse_bytes,
@@ -65,7 +65,7 @@ class PlanSettings(Settings):
     batch: int | None = options.BATCH
     micro_batch: int | None = options.MICRO_BATCH
     group_size: int = options.GROUP_SIZE
-    gradient_checkpointing: AutoOrFlag = options.GRADIENT_CHECKPOINTING
+    gradient_checkpointing: Recomputed = options.GRADIENT_CHECKPOINTING
     train_on: TrainOn = options.TRAIN_ON
     rows: int | None = Field(None, ge=1, description="training: how many rows there are")
     data: Files | None = Field(
@@ -140,6 +140,11 @@ class PlanSettings(Settings):
     def on_cpu(self) -> bool:
         """Whether this machine's own memory is what counts."""
         return self.device in ("auto", "cpu")
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether activations are recomputed; `auto` is decided by then (see `fits.decide`)."""
+        return self.gradient_checkpointing in (True, "mlp")
 
     @property
     def measurable(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from weightwright.options import Precision
 from weightwright.plan import measured
-from weightwright.plan.activations import kept_bytes
+from weightwright.plan.activations import kept_bytes, kept_recomputing
 from weightwright.plan.params import count_lora, count_params, head_weights
 from weightwright.plan.phases import Phase
 from weightwright.plan.serving import kv_bytes, runtime_bytes, step_bytes
@@ -152,13 +152,14 @@ def _loading_bytes(run: _Run) -> int:
 def _pass(run: _Run, held: Mapping[str, int]) -> tuple[Phase, Phase]:
     """The end of the forward pass with its loss, and the backward pass."""
     spec, settings, gradients = run.spec, run.settings, 4 * run.trained
-    recomputes = settings.gradient_checkpointing is True  # `auto` is decided by then: see `fits.decide`
     layers = [run.tokens * kept_bytes(spec, settings, one, run.size) for one in spec.kinds]
-    all_layers = sum(one.count * size for one, size in zip(spec.kinds, layers, strict=True))
-    kept = run.tokens * spec.hidden * run.size * spec.layers if recomputes else all_layers
+    kept, again = sum(one.count * size for one, size in zip(spec.kinds, layers, strict=True)), 0
+    if settings.recomputes:
+        each = [kept_recomputing(spec, settings, one, run.size) for one in spec.kinds]
+        kept = run.tokens * sum(one.count * size for one, (size, _) in zip(spec.kinds, each, strict=True))
+        again = run.tokens * max(size for _, size in each)
     if run.full and run.size != 4:
         kept += run.size * spec.linear_weights  # autocast's copies of the weights
-    again = max(layers) if recomputes else 0
     early = {"gradients": gradients} if run.accumulates else {}
     parts = {"activations": kept + again, "gradients": gradients}
     if run.full and spec.tied:
@@ -184,7 +185,7 @@ def _with_holes(run: _Run, parts: dict[str, int]) -> dict[str, int]:
         return parts
     moving = sum(parts.get(part, 0) for part in ("activations", "loss", "working"))
     heap = int((measured.HOLES_OF_MORE_PASSES if run.accumulates else measured.HOLES) * moving)
-    if run.settings.gradient_checkpointing is True:
+    if run.settings.recomputes:
         heap += run.tokens * run.size * sum(one.count * one.inner for one in run.spec.kinds)
     return {**parts, "heap": heap}
 
@@ -194,8 +195,6 @@ def _working_bytes(run: _Run) -> int:
     spec, settings = run.spec, run.settings
     widest = max(measured.WORKING_INNER * one.inner for one in spec.kinds)
     working = run.tokens * run.size * (widest + measured.WORKING_HIDDEN * spec.hidden)
-    if settings.on_cpu:  # one row's attention weights, and their gradient
-        working += 2 * run.size * spec.heads * min(settings.max_length, measured.SHORT_ROWS) ** 2
     if settings.task == "qlora":
         working += spec.largest_linear * run.size  # one matrix out of its 4 bits
     return working

@@ -13,10 +13,8 @@ ELEMENTS_BACKWARD = 2.0
 ELEMENTS_VOCABULARY = 4  # logits: written, read for the largest, for the sum, and as their gradient
 # Operations of a layer in a pass, forward and backward; of each row's attention; of a layer in the engine's step.
 CALLS_FORWARD, CALLS_BACKWARD, CALLS_ROW, CALLS_STEP = 90, 160, 25, 12
-ATTENTION_FORWARD, ATTENTION_BACKWARD = (
-    2,
-    5,
-)  # products of [tokens, tokens, width] (the weights are made again)
+# Products of [tokens, tokens, width], of which causal attention needs half (the weights are made again).
+ATTENTION_FORWARD, ATTENTION_BACKWARD = 1.0, 2.5
 
 
 def layer_flops(spec: ModelSpec) -> float:

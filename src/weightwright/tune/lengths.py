@@ -13,11 +13,13 @@ from weightwright.data.pack import fit
 from weightwright.errors import TuneError
 from weightwright.plan.layout import Rows
 from weightwright.plan.settings import PlanSettings
-from weightwright.tune import dataset
+from weightwright.tune import dataset, prefixes
 from weightwright.tune.batch import Example
 from weightwright.tune.examples import Examples
 from weightwright.tune.settings import TuneSettings
 from weightwright.weights.load import load_tokenizer
+
+_LOOKED_AT = 64  # rows, for what all begin with
 
 
 class _Lengths(Sequence[tuple[int, ...]]):
@@ -39,8 +41,14 @@ class _Lengths(Sequence[tuple[int, ...]]):
 
 
 def rows_of(examples: Examples) -> Rows:
-    """Their lengths, and how many of their tokens carry loss."""
-    return Rows(_Lengths(examples.lengths.astype(np.int32)), examples.labelled_tokens)
+    """Their lengths, how many of their tokens carry loss, and with how many all begin."""
+    common = prefixes.common_tokens([row for n in _spread(len(examples)) for row in examples[n].rows])
+    return Rows(_Lengths(examples.lengths.astype(np.int32)), examples.labelled_tokens, common)
+
+
+def _spread(count: int) -> range:
+    """Numbers of some of them, evenly over all."""
+    return range(0, count, max(1, count // _LOOKED_AT))
 
 
 def planned_rows(settings: PlanSettings) -> tuple[Rows | None, Rows | None, tuple[str, ...]]:

@@ -60,15 +60,17 @@ def check_rows(path: Path, settings: TuneSettings, longest: int, ranks: SinglePr
 def decide_checkpointing(
     path: Path, settings: TuneSettings, longest: int, ranks: SingleProcess
 ) -> tuple[TuneSettings, tuple[str, ...]]:
-    """The settings with `gradient_checkpointing` true or false, alike in all processes; a note where `auto` chose."""
+    """The settings with `gradient_checkpointing` decided, alike in all processes; a note where `auto` chose."""
     available_bytes, processes = _available_bytes(settings, ranks), int(ranks.all_sum(1))
     planned = plan_settings(settings, longest=longest)
     decision = ranks.broadcast(lambda: _decision(path, planned, available_bytes, processes))
     on = decision.settings.gradient_checkpointing
-    notes = (
-        (f"activations are recomputed (gradient_checkpointing=auto): {decision.why}",) if decision.why else ()
+    what = "gate and up are" if on == "mlp" else "activations are"
+    note = f"{what} recomputed (gradient_checkpointing=auto): {decision.why}"
+    decided = settings.model_copy(
+        update={"gradient_checkpointing": on if decision.settings.recomputes else False}
     )
-    return settings.model_copy(update={"gradient_checkpointing": on is True}), notes
+    return decided, (note,) if decision.why else ()
 
 
 def _decision(path: Path, planned: PlanSettings, room_bytes: int, processes: int) -> Decision:

@@ -72,6 +72,13 @@ def _alike(one: Sequence[int], other: Sequence[int]) -> int:
     )
 
 
+def common_tokens(rows: Sequence[Encoded]) -> int:
+    """With how many tokens all rows begin that may stand once; 0 where they are not worth it."""
+    heads = sorted(row.token_ids[: own_from(row)] for row in rows)
+    common = _alike(heads[0], heads[-1]) if heads else 0
+    return common if common >= LEAST else 0
+
+
 def computed_tokens(rows: Sequence[Encoded]) -> int:
     """Tokens of a pass with these rows."""
     return sum(segment.end - segment.start for segment in segments(rows))

@@ -173,7 +173,7 @@ def _tune(
         _sampler(settings, plan, loaded, sampling) as sampler,
         adapted(loaded.model, settings, loaded.name) as ready,
         row_attention(loaded.model),
-        whole_layers(loaded.model),
+        whole_layers(loaded.model, decided.gradient_checkpointing),
         chosen_for_each_row(loaded.model),
     ):
         run = prepare(plan, ready, settings.out, ranks, progress)

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from weightwright import options
 from weightwright.config import Settings
 from weightwright.data.grounded import PromptSettings
-from weightwright.options import AutoOrFlag, Device, Files, Objective, Optimizer, TrainOn, TrainPrecision
+from weightwright.options import Device, Files, Objective, Optimizer, Recomputed, TrainOn, TrainPrecision
 from weightwright.tune.rewards import parse_reward
 
 Method = Literal["lora", "qlora", "full"]
@@ -163,7 +163,7 @@ class TuneSettings(Settings):
 
     precision: TrainPrecision = Field("auto", description="of the base model's weights")
     tf32: bool = Field(False, description="let NVIDIA GPUs round f32 products to tf32")
-    gradient_checkpointing: AutoOrFlag = options.GRADIENT_CHECKPOINTING
+    gradient_checkpointing: Recomputed = options.GRADIENT_CHECKPOINTING
     fsdp: bool = Field(False, description="share weights between GPUs, started under torchrun")
     device: Device = Field("auto", description="where to compute")
 

@@ -34,12 +34,15 @@ def fuse(model: nn.Module) -> Callable[[], None]:
 
 
 @contextmanager
-def whole_layers(model: Any) -> Iterator[int]:
+def whole_layers(model: Any, recomputes: bool | str = False) -> Iterator[int]:
     """Let decoder layers of the usual kind on a CPU run as a whole while the block runs; how many there are.
+
+    Where gate and up are recomputed (`mlp`) they do it themselves; true leaves all layers to torch's checkpointing.
 
     A layer's rules, and that its outcome is the same, are seen by running the model, whose attention is ours.
     """
-    forwards = dict(_whole(model)) if model.device.type == "cpu" else {}
+    own = model.device.type == "cpu" and recomputes is not True
+    forwards = dict(_whole(model, again=recomputes == "mlp")) if own else {}
     for module, forward in forwards.items():
         module.forward = forward
     try:
@@ -49,7 +52,7 @@ def whole_layers(model: Any) -> Iterator[int]:
             module.__dict__.pop("forward", None)
 
 
-def _whole(model: Any) -> Iterator[tuple[nn.Module, Callable[..., Tensor]]]:
+def _whole(model: Any, *, again: bool) -> Iterator[tuple[nn.Module, Callable[..., Tensor]]]:
     usual = [module for module in model.modules() if layer.is_usual(module)]
     calls: dict[nn.Module, tuple[dict[str, Any], Any]] = {}
 
@@ -68,7 +71,9 @@ def _whole(model: Any) -> Iterator[tuple[nn.Module, Callable[..., Tensor]]]:
         wanted = rules.get(module.self_attn)
         if wanted is None or not _knows(wanted, given, own):
             continue
-        forward = layer.forward_of(module, layer.Rules(wanted.width, wanted.scale, wanted.window))
+        forward = layer.forward_of(
+            module, layer.Rules(wanted.width, wanted.scale, wanted.window), again=again
+        )
         with torch.no_grad():
             if _close(own, forward(**given)):
                 yield module, forward

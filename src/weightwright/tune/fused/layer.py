@@ -51,8 +51,11 @@ def _norms(layer: Any) -> tuple[Any, Any, Any, Any]:
     return layer.input_layernorm, layer.post_attention_layernorm, *of_heads
 
 
-def forward_of(module: nn.Module, rules: Rules) -> Callable[..., Tensor]:
-    """The forward pass of a layer that `is_usual`, whose attention keeps to `rules`."""
+def forward_of(module: nn.Module, rules: Rules, *, again: bool = False) -> Callable[..., Tensor]:
+    """The forward pass of a layer that `is_usual`, whose attention keeps to `rules`.
+
+    With `again` the backward pass makes the outcomes of gate and up again.
+    """
     layer: Any = module
     activation = mlp.whole_of(layer.mlp)
     first, second, *of_heads = (None if one is None else norm.of(one) for one in _norms(layer))
@@ -73,7 +76,6 @@ def forward_of(module: nn.Module, rules: Rules) -> Callable[..., Tensor]:
         parts = [parts_of(getattr(layer.self_attn, name)) for name in (*_PROJECTIONS, "o_proj")]
         x = _AttentionStep.apply(x, (*turns, tree, rules, first, of_heads), *together.flat(parts))
         parts = [parts_of(getattr(layer.mlp, name)) for name in mlp.LAYERS]
-        again = layer.training and getattr(layer, "gradient_checkpointing", False)
         x = _MlpStep.apply(x, (activation, second, again), *together.flat(parts))
         return x.view(lines, tokens, hidden)
 
