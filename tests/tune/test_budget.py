@@ -1,6 +1,7 @@
 """`tune --time`: the number of steps that fit into a time, by a clock that the tests turn."""
 
 import json
+import shutil
 
 import pytest
 from pydantic import ValidationError
@@ -88,7 +89,9 @@ def test_a_run_takes_the_steps_that_fit(make, rows, caplog):
     assert tune(settings, clock=clock).finished_before
 
 
-def test_a_run_that_goes_on_takes_the_same_steps_and_ends_with_the_same_weights(make, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_run_that_goes_on_takes_the_same_steps_and_has_the_same_losses(make, tmp_path, monkeypatch, kept):
+    """From the checkpoint of the decision, and from the beginning where that is lost."""
     whole = make(time="40s", epochs=100, general=False, out=tmp_path / "whole")
     expected = tune(whole, clock=Clock())
     cut = make(time="40s", epochs=100, general=False, out=tmp_path / "cut")
@@ -104,6 +107,8 @@ def test_a_run_that_goes_on_takes_the_same_steps_and_ends_with_the_same_weights(
         tune(cut, clock=Clock())
     monkeypatch.setattr(loop, "check_loss", real)
     assert (cut.out / "checkpoints").is_dir()
+    if not kept:
+        shutil.rmtree(cut.out / "checkpoints")
     found = tune(cut, clock=Clock(step_s=17.0))  # this time everything is slower
     assert found.steps == expected.steps
     assert [line["loss"] for line in steps_of(cut)] == [line["loss"] for line in steps_of(whole)]
