@@ -25,7 +25,8 @@ STEPS, SKIP = 3, 1
 FLOOR = "the matrix products alone (floor)"
 ARMS: dict[str, dict[str, Any]] = {
     "weightwright": {"gradient_checkpointing": False},
-    "weightwright, recomputing activations": {"gradient_checkpointing": True},
+    "weightwright, recomputing gate and up": {"gradient_checkpointing": "mlp"},
+    "weightwright, recomputing whole layers": {"gradient_checkpointing": True},
     "weightwright, weights in 4 bits (QLoRA)": {"gradient_checkpointing": False, "method": "qlora"},
     "transformers + peft, padded": {"packed": False, "bf16_adapters": False, "checkpointing": False},
     "transformers + peft, padded, bf16 adapters": {"packed": False, "bf16_adapters": True, "checkpointing": False},
