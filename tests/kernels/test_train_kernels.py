@@ -57,7 +57,11 @@ def test_gated(dtype, activation):
     product = left * exact[1]
     product.backward(outer.double())
     close(kernels.gated(gate, up, ACTIVATIONS[activation]), product)
+    again = [x.clone() for x in (gate, up, outer)]
     found = kernels.gated_gradients(gate, up, outer, ACTIVATIONS[activation])
+    assert [x.equal(y) for x, y in zip((gate, up), again[:2], strict=True)] == [True, True]
+    kernels.gated_gradients(*again, ACTIVATIONS[activation], in_place=True)
+    assert [x.equal(y) for x, y in zip(again, (*found, outer), strict=True)] == [True] * 3
     close(outer, product)
     for one, wanted in zip(found, exact, strict=True):
         close(one, wanted.grad)

@@ -44,13 +44,18 @@ def gated(gate: "Tensor", up: "Tensor", activation: int) -> "Tensor":
     return out
 
 
-def gated_gradients(gate: "Tensor", up: "Tensor", grad: "Tensor", activation: int) -> "tuple[Tensor, Tensor]":
-    """What `gated`'s gradient [n, width] means for gate and up; `grad` is overwritten by the product itself."""
+def gated_gradients(
+    gate: "Tensor", up: "Tensor", grad: "Tensor", activation: int, *, in_place: bool = False
+) -> "tuple[Tensor, Tensor]":
+    """What `gated`'s gradient [n, width] means for gate and up; `grad` is overwritten by the product itself.
+
+    `in_place` overwrites gate and up as well.
+    """
     import torch
 
-    grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
-    _kernel("gated_gradients")(threads(), *_shape(gate), activation, *_at(gate, up, grad, grad_gate, grad_up))
-    return grad_gate, grad_up
+    found = (gate, up) if in_place else (torch.empty_like(gate), torch.empty_like(up))
+    _kernel("gated_gradients")(threads(), *_shape(gate), activation, *_at(gate, up, grad, *found))
+    return found
 
 
 def norm(x: "Tensor", weight: "Tensor", eps: float) -> "Tensor":

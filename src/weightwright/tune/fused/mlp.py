@@ -74,10 +74,12 @@ def gated(gate: Tensor, up: Tensor, activation: int) -> Tensor:
     return _activate(gate, activation) * up
 
 
-def _gated_gradients(gate: Tensor, up: Tensor, grad: Tensor, activation: int) -> tuple[Tensor, Tensor]:
-    """The gradients of gate and up; `grad` is overwritten by the product itself."""
+def _gated_gradients(
+    gate: Tensor, up: Tensor, grad: Tensor, activation: int, *, in_place: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The gradients of gate and up, which may be `in_place`; `grad` is overwritten by the product itself."""
     if kernels.runs_on(gate):
-        return kernels.gated_gradients(gate, up, grad, activation)
+        return kernels.gated_gradients(gate, up, grad, activation, in_place=in_place)
     with torch.enable_grad():
         gate, up = gate.detach().requires_grad_(), up.detach().requires_grad_()
         product = _activate(gate, activation) * up
@@ -127,20 +129,24 @@ class _GatedMlp(torch.autograd.Function):  # type: ignore[misc]
         x, gate, up, *saved = ctx.saved_tensors
         some, tensors = together.unkept(saved, len(LAYERS))
         *inner, down = together.parts(tensors, ctx.rests)
-        own, of_down = through_gate(down, outer[0], some[2], (gate, up), ctx.activation)
+        free = together.are_free(some[:2])
+        own, of_down = through_gate(down, outer[0], some[2], (gate, up), ctx.activation, in_place=free)
         back, of_inner = together.gradients(inner, own, some[:2], x, wanted=ctx.needs_input_grad[0])
         return back, None, None, *of_inner, *of_down
 
 
 def through_gate(
-    down: Parts, grad: Tensor, kept: Kept, middle: tuple[Tensor, Tensor], activation: int
+    down: Parts, grad: Tensor, kept: Kept, middle: tuple[Tensor, Tensor], activation: int, *, in_place: bool
 ) -> tuple[Sequence[Tensor], list[Tensor | None]]:
-    """The gradients of gate and up, the two of `middle`, and of the down layer's tensors, from grad [n, outputs]."""
+    """The gradients of gate and up, the two of `middle`, and of the down layer's tensors, from grad [n, outputs].
+
+    `in_place` overwrites the two, where nothing else keeps them: a graph goes backward once.
+    """
     found: list[Tensor] = []
 
     def product_of(gradient: Tensor) -> Tensor:
         """The product of activation and up, in the place of its gradient."""
-        found.extend(_gated_gradients(*middle, gradient, activation))
+        found.extend(_gated_gradients(*middle, gradient, activation, in_place=in_place))
         return gradient
 
     _, of_down = together.gradients([down], [grad], [kept], product_of)

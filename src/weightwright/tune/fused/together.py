@@ -32,6 +32,11 @@ def unkept(saved: Sequence[Any], layers: int) -> tuple[list[Kept], Sequence[Any]
     return [Kept(*saved[size * n : size * (n + 1)]) for n in range(layers)], saved[size * layers :]
 
 
+def are_free(some: Sequence[Kept]) -> bool:
+    """Whether layers' outcomes may be overwritten: they keep none themselves."""
+    return all(one.out is None for one in some)
+
+
 def products(layers: Sequence[Parts], x: Tensor) -> tuple[list[Tensor], list[Kept]]:
     """The outcomes [n, outputs] of layers for x [n, inputs], and what they keep."""
     if not _alike(layers):
