@@ -53,13 +53,15 @@ def main() -> None:
     parser.add_argument("--llamafactory-python", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="parts of the arms' names")
+    parser.add_argument("--write", action="store_true", help="write the result with these arms alone, too")
+    parser.add_argument("--short", action="store_true", help="Alpaca's rows alone")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         args.folder = Path(folder)
-        sections = [measure(one, args) for one in loads(args)]
+        sections = [measure(one, args) for one in loads(args)[: 1 if args.short else None]]
     peers = PEERS + (f" LLaMA-Factory {llamafactory_version(args)}." if args.llamafactory_python else "")
     parts = ("# LoRA on a CPU", machine(), versions(), peers, *sections)
-    if args.only:
+    if args.only and not args.write:
         print(*parts, sep="\n\n")
     else:
         write_results("tune_speed", *parts)
