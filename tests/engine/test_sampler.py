@@ -10,7 +10,7 @@ from weightwright.ports import ChatRequest, SamplingParams
 from weightwright.tune.adapt import adapted
 from weightwright.tune.batch import Example, pack
 from weightwright.tune.loss import VocabularyLoss
-from weightwright.tune.rollout import _adapter, _adapters_off
+from weightwright.tune.rollout import _adapter, _adapters_off, _weights_of
 from weightwright.tune.settings import TuneSettings
 from weightwright.weights.load import load
 
@@ -35,6 +35,10 @@ def randomize(weights, seed):
     with torch.no_grad():
         for weight in weights:
             weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3)
+
+
+def as_it_is(whole):
+    return _adapter(whole, _weights_of(whole))
 
 
 def requests(adapter="in-training", **params):
@@ -69,7 +73,7 @@ def test_the_base_weights_are_in_memory_once(training):
 
 def test_it_samples_from_the_trainers_own_distribution(training):
     _, ready, sampler = training
-    results = sampler.sample(_adapter(ready.whole), requests())
+    results = sampler.sample(as_it_is(ready.whole), requests())
     scored = VocabularyLoss(ready.model)
     ready.model.eval()
     for prompt, result in zip(PROMPTS, results, strict=True):
@@ -107,24 +111,24 @@ def test_adapters_off_is_the_base_model(training, tiny_model):
 
 def test_an_adapter_that_has_learnt_answers_otherwise_and_the_same_adapter_the_same(training):
     _, ready, sampler = training
-    first = drawn(sampler.sample(_adapter(ready.whole), requests()))
-    assert drawn(sampler.sample(_adapter(ready.whole), requests())) == first
+    first = drawn(sampler.sample(as_it_is(ready.whole), requests()))
+    assert drawn(sampler.sample(as_it_is(ready.whole), requests())) == first
     assert len(set(first)) == len(first)  # each of a group is its own draw
     randomize(ready.trainable.values(), 1)
-    second = drawn(sampler.sample(_adapter(ready.whole), requests()))
+    second = drawn(sampler.sample(as_it_is(ready.whole), requests()))
     assert second != first
     randomize(ready.trainable.values(), 0)
-    assert drawn(sampler.sample(_adapter(ready.whole), requests())) == first
+    assert drawn(sampler.sample(as_it_is(ready.whole), requests())) == first
 
 
 def test_more_sequences_than_fit_at_once_wait_and_are_the_same_in_another_sampler(training, tiny_model):
     _, ready, sampler = training
     many = [replace(one, params=one.params.model_copy(update={"n": 9})) for one in requests()]
-    found = drawn(sampler.sample(_adapter(ready.whole), many))
+    found = drawn(sampler.sample(as_it_is(ready.whole), many))
     assert len(found) == 27
     other = Sampler(load(str(tiny_model), precision="f32", device="cpu"), sequences=12, context_tokens=64)
     try:
-        assert drawn(other.sample(_adapter(ready.whole), many)) == found
+        assert drawn(other.sample(as_it_is(ready.whole), many)) == found
     finally:
         other.close()
 
@@ -134,7 +138,7 @@ def test_an_answer_ends_with_the_models_end_token(training):
     end = loaded.tokenizer.eos_token_id
     biased = requests(ignore_eos=False, max_tokens=30, logit_bias={end: 6.0})
     for one in (
-        one for result in sampler.sample(_adapter(ready.whole), biased) for one in result.completions
+        one for result in sampler.sample(as_it_is(ready.whole), biased) for one in result.completions
     ):
         assert (one.token_ids[-1] == end) == (one.finish_reason == "stop")
         assert end not in one.token_ids[:-1]

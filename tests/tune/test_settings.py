@@ -53,7 +53,7 @@ def test_checkpointing_is_auto_true_or_false(said: object, meant: object):
 def test_other_values_of_checkpointing_are_refused_in_one_line():
     flags = {("model",): "m", ("data",): "d", ("out",): "o", ("gradient_checkpointing",): "maybe"}
     with pytest.raises(
-        SettingsError, match=r"^gradient_checkpointing='maybe': expected auto, true or false$"
+        SettingsError, match=r"^gradient_checkpointing='maybe': expected auto, mlp, true or false$"
     ):
         config.load(TuneSettings, section="tune", environment={}, flags=flags)
 

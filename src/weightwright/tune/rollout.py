@@ -172,15 +172,9 @@ class Rollout:
             )
             for prompt, seed in zip(prompts, mixed, strict=True)
         ]
-        return self._sampler.sample(self._adapter(), requests)
-
-    def _adapter(self) -> Adapter:
-        """The adapter of the peft model as it is now."""
-        from peft import get_peft_model_state_dict
-
-        if not self._weights:  # these tensors are the weights themselves, in the memory that steps write to
-            self._weights = get_peft_model_state_dict(self._whole, save_embedding_layers=False)
-        return adapter_of(_NAME, Path(_NAME), self._weights, asdict(self._whole.peft_config["default"]))
+        if not self._weights:
+            self._weights = _weights_of(self._whole)
+        return self._sampler.sample(_adapter(self._whole, self._weights), requests)
 
     def _judged(self, prompts: Sequence[Example], results: Sequence[ChatResult]) -> list[list[float | None]]:
         answers = [
@@ -248,6 +242,18 @@ def room(settings: TuneSettings, prompts: int, longest_prompt: int) -> tuple[int
     """How many sequences are sampled at once, and how long one can be, in tokens."""
     sequences = min(prompts * settings.grpo.group_size, SAMPLED_AT_ONCE)
     return sequences, longest_prompt + settings.grpo.max_completion
+
+
+def _weights_of(whole: Any) -> Any:
+    """The adapter's tensors of a peft model by name: the weights themselves, in the memory that steps write to."""
+    from peft import get_peft_model_state_dict
+
+    return get_peft_model_state_dict(whole, save_embedding_layers=False)
+
+
+def _adapter(whole: Any, weights: Any) -> Adapter:
+    """The adapter of a peft model as it is now."""
+    return adapter_of(_NAME, Path(_NAME), weights, asdict(whole.peft_config["default"]))
 
 
 def _adapters_off(whole: Any) -> AbstractContextManager[None]:
