@@ -1,6 +1,9 @@
 """Attention over segments against softmax in f64, and its gradients against autograd's."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -80,3 +83,23 @@ def test_heads_of_odd_widths_are_refused():
     q = torch.randn(1, 2, 5, 24)
     assert not tree.runs_on(q, q, q)
     assert not tree.runs_on(q[..., :16].half(), q[..., :16].half(), q[..., :16].half())
+
+
+def test_what_comes_from_disk_rounds_as_what_was_just_compiled(tmp_path):
+    """The first process compiles, the second loads: a run that goes on ends with the same bits."""
+    code = (
+        "import torch\nfrom weightwright.kernels import tree\n"
+        "make = torch.Generator().manual_seed(0)\n"
+        "q, k, v, g = (torch.randn(100, n, 16, generator=make).transpose(0, 1) for n in (4, 2, 2, 4))\n"
+        "places = tree.Tree((0, 37, 100))\n"
+        "found = tree.attend(q, k, v, places, 0.3, 0), *tree.gradients(q, k, v, g, places, 0.3, 0)\n"
+        "print(hash(b''.join(x.numpy().tobytes() for x in found)))"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONHASHSEED": "0"}
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+        for _ in range(2)
+    ]
+    assert said[0].stdout == said[1].stdout != ""

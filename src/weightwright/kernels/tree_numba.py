@@ -12,6 +12,7 @@ from numba import carray, njit
 from weightwright.kernels.entry import entry
 from weightwright.kernels.tree_parts_numba import (
     OPTIONS,
+    PART,
     STRETCH,
     laying,
     products_of,
@@ -85,7 +86,7 @@ def _gradient_stretch(dots: bool, rows: int, columns: int) -> Any:
     multiply, combine = products_of(dots, rows, columns)
     together = 2 if dots else 1
 
-    @njit(**OPTIONS)
+    @njit(**PART)
     def turned(lines: Any, n: int, width: int, out: Any) -> None:
         """Words [width, n / 2 or n] of the columns of lines [n, width]."""
         words = np.empty(width, np.uint32)
@@ -94,7 +95,7 @@ def _gradient_stretch(dots: bool, rows: int, columns: int) -> Any:
             for d in range(width):
                 out[d, r // together] = words[d]
 
-    @njit(**OPTIONS)
+    @njit(**PART)
     def add_columns(lines: Any, own: Any, n: int, width: int, reach: int, room: Any, sums: Any) -> None:
         """Add own [n, width] transposed times lines [n, reach] to sums [width, reach]."""
         columns_of, twos, ones = room
@@ -103,7 +104,7 @@ def _gradient_stretch(dots: bool, rows: int, columns: int) -> Any:
             across(lines[r, :reach], lines[r + 1, :reach], twos[r // together], twos[(r + 1) // together])
         combine(columns_of, width, twos, n // together, ones, reach, sums)
 
-    @njit(**OPTIONS)
+    @njit(**PART)
     def stretch(
         x: Any, outer: Any, own_q: Any, own_o: Any, keys: Any, values: Any, key_pairs: Any, lines: Any, grads: Any,
         weights: Any, room_q: Any, room_o: Any, begin: int, n: int, group: int, window: int, reach: int, scale: Any,

@@ -17,18 +17,21 @@ STRETCH = 64  # rows of queries, fewer where they see much
 _SCORES = 64 * 1024  # numbers in a stretch's scores
 _ONE = np.float32(1)
 OPTIONS: dict[str, Any] = {"fastmath": FAST, "error_model": "numpy"}
+# A part that is called, and not inlined, is found compiled by itself in the process that compiles it, but as a copy
+# within the whole where that comes from disk; both may round otherwise.
+PART: dict[str, Any] = {**OPTIONS, "forceinline": True}
 
 
 def lines_of(kind: int) -> tuple[Any, Any]:
     """A row of numbers of `kind` as a line of f32, and back."""
 
-    @njit(**OPTIONS)
+    @njit(**PART)
     def load(address: int, line: Any) -> None:
         whole, half = f32s(address, len(line)), u16s(address, len(line))
         for i in range(len(line)):
             line[i] = whole[i] if kind == F32 else from_bf16(half[i])
 
-    @njit(**OPTIONS)
+    @njit(**PART)
     def store(line: Any, address: int) -> None:
         whole, half = f32s(address, len(line)), u16s(address, len(line))
         for i in range(len(line)):
@@ -43,7 +46,7 @@ def lines_of(kind: int) -> tuple[Any, Any]:
 def words_of(dots: bool) -> tuple[Any, Any]:
     """How numbers become words: a line's own, one behind the other, and those of two lines, place by place."""
 
-    @njit(**OPTIONS)
+    @njit(**PART)
     def along(line: Any, out: Any) -> None:
         """Words [n or n / 2] of a line's numbers."""
         if dots:
@@ -52,7 +55,7 @@ def words_of(dots: bool) -> tuple[Any, Any]:
         else:
             out.view(np.float32)[: len(line)] = line
 
-    @njit(**OPTIONS)
+    @njit(**PART)
     def across(first: Any, second: Any, out: Any, other: Any) -> None:
         """Words [n] with the same place of two lines; without pairs `other` takes the second's."""
         if dots:
@@ -65,7 +68,7 @@ def words_of(dots: bool) -> tuple[Any, Any]:
     return along, across
 
 
-@njit(**OPTIONS)
+@njit(**PART)
 def weigh(line: Any, begin: int, end: int, scale: Any) -> None:
     """Scores become softmax(scale x score) between begin and end, 0 elsewhere."""
     seen, top, total = line[begin:end], np.float32(-3e38), np.float32(0)
@@ -81,7 +84,7 @@ def weigh(line: Any, begin: int, end: int, scale: Any) -> None:
     line[end:] = 0
 
 
-@njit(**OPTIONS)
+@njit(**PART)
 def score_gradient(weights: Any, grad: Any, scale: Any) -> None:
     """The gradient of a line of weights becomes that of its scores: scale x weight x (gradient - mean)."""
     along = np.float32(0)
@@ -96,14 +99,14 @@ def laying(kind: int, dots: bool) -> Any:
     (load, _), (along, across) = lines_of(kind), words_of(dots)
     together = 2 if dots else 1
 
-    @njit(**OPTIONS)
+    @njit(**PART)
     def by_token(table: Any, t: int, words: Any) -> None:
         """The words of token t as a column of its block of 16."""
         block, lane = table[t // 16], t % 16
         for i in range(len(words)):
             block[i, lane] = words[i]
 
-    @njit(**OPTIONS)
+    @njit(**PART)
     def lay(segment: Any, ranges: int, base: int, step: int, width: int, table: Any, pairs: Any) -> None:
         """Into table [blocks, words, 16], and pairs [tokens, width] of tokens; either may be empty.
 
@@ -141,7 +144,7 @@ def products_of(dots: bool, rows: int, columns: int) -> tuple[Any, Any]:
     """Products of words, in tiles of `rows` by `columns` vectors."""
     form, span = (DOTS if dots else WHOLE), 16 * columns
 
-    @njit(**OPTIONS)
+    @njit(**PART)
     def multiply(x: Any, n: int, table: Any, blocks: int, out: Any) -> None:
         """Set out [n, 16 blocks] to words x [n, words] times the blocks of a table."""
         words = x.shape[1]
@@ -150,7 +153,7 @@ def products_of(dots: bool, rows: int, columns: int) -> tuple[Any, Any]:
                 products(rows, columns, form, 0, x[row].ctypes.data, words * 4, table[block].ctypes.data, 64,
                          words * 64, words, out[row].ctypes.data + block * 64, out.shape[1] * 4, 0)  # fmt: skip
 
-    @njit(**OPTIONS)
+    @njit(**PART)
     def combine(x: Any, n: int, table: Any, count: int, ones: Any, width: int, out: Any) -> None:
         """Add words x [n, count] times table [count, width] to out [n, width] times `ones`."""
         for column in range(0, width, span):
@@ -166,7 +169,7 @@ def queries_of(kind: int, dots: bool) -> Any:
     """Bring the queries of a stretch, or their outer gradients."""
     (load, _), (along, _) = lines_of(kind), words_of(dots)
 
-    @njit(**OPTIONS)
+    @njit(**PART)
     def queries(
         base: int, step: int, head: int, width: int, group: int, first: int, n: int, x: Any, lines: Any
     ) -> None:
@@ -187,7 +190,7 @@ def queries_of(kind: int, dots: bool) -> Any:
     return queries
 
 
-@njit(**OPTIONS)
+@njit(**PART)
 def stretch_rows(seen: int, rows: int) -> int:
     """Rows of queries that are looked at together where they see so many tokens."""
     return max(16, min(STRETCH, _SCORES // seen // 16 * 16)) // rows * rows
@@ -197,14 +200,14 @@ def writing(kind: int) -> tuple[Any, Any]:
     """What a stretch and a segment found, to where it belongs."""
     size, (_, store) = (2 if kind else 4), lines_of(kind)
 
-    @njit(**OPTIONS)
+    @njit(**PART)
     def write_rows(sums: Any, first: int, n: int, width: int, group: int, token_step: int, out: int) -> None:
         """Rows of sums to the group's heads of a segment's tokens, `token_step` bytes apart."""
         for r in range(n):
             at = out + (first + r) // group * token_step + (first + r) % group * width * size
             store(sums[r, :width], at)
 
-    @njit(**OPTIONS)
+    @njit(**PART)
     def write_columns(
         sums: Any, segment: Any, head: int, kv_heads: int, width: int, out: int, scratch: int, all_width: int
     ) -> None:
