@@ -72,6 +72,7 @@ def loads(args: argparse.Namespace) -> list["Load"]:
     from weightwright.data.formats import read_samples
     from weightwright.data.pack import fit
     from weightwright.data.template import encode, encode_text
+    from weightwright.errors import Place
     from weightwright.weights.load import load_tokenizer
 
     tokenizer = load_tokenizer(args.model)
@@ -82,7 +83,7 @@ def loads(args: argparse.Namespace) -> list["Load"]:
     texts = [
         {"text": "\n".join(v["output"] for v in json.loads(args.data.read_text(encoding="utf-8"))[:400])}
     ]
-    whole = encode_text(texts[0]["text"], "text", tokenizer)
+    whole = encode_text(texts[0]["text"], Place(), tokenizer)
     full = fit([whole], 512, "split").rows[: 4 * STEPS]
     long = args.folder / "texts.json"
     long.write_text(json.dumps([{"text": tokenizer.decode(row.token_ids)} for row in full]), encoding="utf-8")
