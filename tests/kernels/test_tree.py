@@ -79,6 +79,37 @@ def test_heads_may_lie_anywhere():
     assert far(tree.attend(q, k, v, places, 0.25, 0), wanted) < LIMITS[torch.float32]
 
 
+def test_numbers_of_a_head_may_lie_apart():
+    """As a model may lay them out, and as autograd gives the gradient of a sum."""
+    places = Tree((0, 40))
+    q, k, v = torch.randn(3, 2, 16, 40, generator=torch.Generator().manual_seed(0)).transpose(2, 3)
+    inputs = [x.double().requires_grad_() for x in (q, k, v)]
+    wanted = exact(*inputs, places, 0.25, 0)
+    wanted.sum().backward()
+    assert far(tree.attend(q, k, v, places, 0.25, 0), wanted.detach()) < LIMITS[torch.float32]
+    outer = torch.ones(()).expand(2, 40, 16)
+    for found, one in zip(tree.gradients(q, k, v, outer, places, 0.25, 0), inputs, strict=True):
+        assert far(found, one.grad.transpose(0, 1)) < LIMITS[torch.float32]
+
+
+@pytest.mark.parametrize("rows", [1, 50, 61])
+def test_gradients_of_what_is_shared_wait_in_bounded_memory(monkeypatch, rows):
+    """As many segments at a time as there is room for: the sums are the same."""
+    q, k, v, outer = torch.randn(4, 145, 2, 16, generator=torch.Generator().manual_seed(0)).transpose(1, 2)
+
+    def found():
+        places = Tree((0, 20, 23, 90, 140, 145), ((), (0,), (0, 1), (0, 1), ()))
+        return places, tree.gradients(q, k, v, outer, places, 0.3, 0)
+
+    _, wanted = found()
+    monkeypatch.setattr(tree, "_SCRATCH_ROWS", rows)
+    places, got = found()
+    assert len(places.laid.stretches) > 1
+    assert max(len(held) for _, held in places.laid.stretches) <= max(rows, 23)
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_heads_of_odd_widths_are_refused():
     q = torch.randn(1, 2, 5, 24)
     assert not tree.runs_on(q, q, q)

@@ -15,6 +15,8 @@ from weightwright.machine.cpu import features
 if TYPE_CHECKING:
     from torch import Tensor
 
+_SCRATCH_ROWS = 4096  # tokens whose gradients wait at a time, with all their heads
+
 
 @dataclass(frozen=True, eq=False)
 class Tree:
@@ -48,32 +50,52 @@ class Tree:
         """The segments that others go on from."""
         return frozenset(n for seen in self.before for n in seen)
 
-    @functools.cached_property
-    def laid(self) -> "tuple[Tensor, Tensor, Tensor]":
-        """The kernels' tables, i64.
+    @classmethod
+    @functools.lru_cache(maxsize=16)
+    def of_lines(cls, lines: int, tokens: int) -> "Tree":
+        """Lines of so many tokens each, that have nothing to do with each other."""
+        return cls(tuple(range(0, lines * tokens + 1, tokens)))
 
-        Segments [n, 7], those with most work first: first token, tokens, first of its ranges, ranges, tokens in
-        them, first row in the scratch, rows there; ranges [m, 2] of tokens; the token of each row in the scratch,
-        where the gradients of tokens that several segments see wait to be summed.
-        """
+    @functools.cached_property
+    def laid(self) -> "Laid":
+        """The kernels' tables."""
         import torch
 
         segments: list[tuple[int, ...]] = []
         ranges: list[tuple[int, int]] = []
-        rows: list[int] = []
         for n in range(len(self.bounds) - 1):
             (a, b), seen = self.range(n), [self.range(other) for other in self.seen(n)]
-            tokens = [token for first, end in seen for token in range(first, end)]
-            kept_rows = [*tokens, *range(a, b)] if n in self.shared else tokens
-            segments.append((a, b - a, len(ranges), len(seen), len(tokens), len(rows), len(kept_rows)))
+            before = sum(end - first for first, end in seen)
+            kept_rows = before + (b - a if n in self.shared else 0)
+            segments.append((a, b - a, len(ranges), len(seen), before, 0, kept_rows))
             ranges += seen
-            rows += kept_rows
         segments.sort(key=lambda one: -one[1] * (one[4] + one[1]))
-        return (
-            torch.tensor(segments),
-            torch.tensor(ranges or [(0, 0)]),
-            torch.tensor(rows, dtype=torch.int64),
-        )
+        stretches: list[tuple[slice, Tensor]] = []
+        first, rows = 0, list[int]()
+        for n, (start, own, at, count, before, _, kept_rows) in enumerate(segments):
+            if rows and len(rows) + kept_rows > _SCRATCH_ROWS:
+                stretches.append((slice(first, n), torch.tensor(rows)))
+                first, rows = n, []
+            segments[n] = (start, own, at, count, before, len(rows), kept_rows)
+            rows += [t for a, b in [*ranges[at : at + count], (start, start + own)] for t in range(a, b)][
+                :kept_rows
+            ]
+        stretches.append((slice(first, len(segments)), torch.tensor(rows, dtype=torch.int64)))
+        return Laid(torch.tensor(segments), torch.tensor(ranges or [(0, 0)]), tuple(stretches))
+
+
+@dataclass(frozen=True, eq=False)
+class Laid:
+    """A tree as the kernels take it, i64.
+
+    Segments [n, 7], those with most work first: first token, tokens, first of its ranges, ranges, tokens in them,
+    first row in the scratch, rows there; ranges [m, 2] of tokens. The gradients of tokens that several segments see
+    wait in the scratch to be summed: `stretches` are segments whose rows it holds at a time, with their tokens.
+    """
+
+    segments: "Tensor"
+    ranges: "Tensor"
+    stretches: "tuple[tuple[slice, Tensor], ...]"
 
 
 @functools.cache
@@ -105,17 +127,18 @@ def attend(
 ) -> "Tensor":
     """Softmax(scale·q·kᵀ)·v over what a token sees (the last `window`; 0: all): [tokens, heads, value width].
 
-    query [heads, tokens, width], key and value with fewer heads; the numbers of a head lie together.
+    query [heads, tokens, width], key and value with fewer heads.
     """
     import torch
 
-    segments, ranges, _ = tree.laid
+    laid = tree.laid
+    query, key, value = map(_in_rows, (query, key, value))
     (heads, tokens, width), (kv_heads, _, value_width) = query.shape, value.shape
     out = torch.empty(tokens, heads, value_width, dtype=query.dtype)
     q, k, v = map(_placed, (query, key, value))
     _kernel(False, query.dtype)(
-        threads(), segments.data_ptr(), len(segments), ranges.data_ptr(), tree.longest, kv_heads, window,
-        out.data_ptr(), *q, *k, *v, heads // kv_heads, width, value_width, bits(scale),
+        threads(), laid.segments.data_ptr(), len(laid.segments), laid.ranges.data_ptr(), tree.longest, kv_heads,
+        window, out.data_ptr(), *q, *k, *v, heads // kv_heads, width, value_width, bits(scale),
     )  # fmt: skip
     return out
 
@@ -126,27 +149,32 @@ def gradients(
     """The gradients of `attend`'s query, key and value [tokens, heads, width], from grad [heads, tokens, width]."""
     import torch
 
-    segments, ranges, rows = tree.laid
+    laid = tree.laid
+    query, key, value, grad = map(_in_rows, (query, key, value, grad))
     (heads, tokens, width), (kv_heads, _, value_width) = query.shape, value.shape
-    of_query, of_key, of_value = (
-        torch.empty(tokens, x.shape[0], x.shape[2], dtype=x.dtype) for x in (query, key, value)
-    )
-    scratch = torch.empty(len(rows), kv_heads, width + value_width)
-    q, k, v, o = map(_placed, (query, key, value, grad))
-    found = [x.data_ptr() for x in (of_query, of_key, of_value, scratch)]
-    _kernel(True, query.dtype)(
-        threads(), segments.data_ptr(), len(segments), ranges.data_ptr(), tree.longest, kv_heads, window, *q, *k, *v,
-        *o, *found, heads // kv_heads, width, value_width, bits(scale),
-    )  # fmt: skip
-    if len(rows):
-        tokens_shared, places = torch.unique(rows, return_inverse=True)
-        sums = scratch.new_zeros(len(tokens_shared), *scratch.shape[1:]).index_add_(0, places, scratch)
-        of_key[tokens_shared] = sums[..., :width].to(of_key.dtype)
-        of_value[tokens_shared] = sums[..., width:].to(of_value.dtype)
-    return of_query, of_key, of_value
+    found = [torch.empty(tokens, x.shape[0], x.shape[2], dtype=x.dtype) for x in (query, key, value)]
+    places = [number for x in (query, key, value, grad) for number in _placed(x)]
+    sums = torch.zeros(tokens if tree.shared else 0, kv_heads, width + value_width)
+    for which, rows in laid.stretches:
+        part, scratch = laid.segments[which], sums.new_empty(len(rows), *sums.shape[1:])
+        _kernel(True, query.dtype)(
+            threads(), part.data_ptr(), len(part), laid.ranges.data_ptr(), tree.longest, kv_heads, window, *places,
+            *(x.data_ptr() for x in (*found, scratch)), heads // kv_heads, width, value_width, bits(scale),
+        )  # fmt: skip
+        if len(rows):
+            sums.index_add_(0, rows, scratch)
+    for number in tree.shared:
+        own = slice(*tree.range(number))
+        for target, summed in zip(found[1:], sums[own].split([width, value_width], dim=2), strict=True):
+            target[own] = summed.to(target.dtype)
+    return found[0], found[1], found[2]
+
+
+def _in_rows(x: "Tensor") -> "Tensor":
+    """The same numbers with those of a head one behind the other."""
+    return x if x.stride(2) == 1 else x.contiguous()
 
 
 def _placed(x: "Tensor") -> tuple[int, int, int]:
     """Where x [heads, tokens, width] begins, and the bytes from token to token and from head to head."""
-    assert x.stride(2) == 1, "the numbers of a head must lie one behind the other"
     return x.data_ptr(), x.stride(1) * x.element_size(), x.stride(0) * x.element_size()

@@ -152,7 +152,7 @@ def forward(
     lines, _heads, tokens, width = query.shape
     scale = width**-0.5 if scaling is None else scaling
     rules = Rules(scale, sliding_window or 0, softcap or 0.0, s_aux)
-    tree = packed_tree or Tree(tuple(range(0, lines * tokens + 1, tokens)))
+    tree = packed_tree or Tree.of_lines(lines, tokens)
     if not dropout and not rules.cap and s_aux is None and _kernel_runs(query, key, value):
         out: Tensor = _Attention.apply(*map(_one_line, (query, key, value)), tree, scale, rules.window)
         return out.view(lines, tokens, *out.shape[1:]), None

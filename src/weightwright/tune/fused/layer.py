@@ -69,7 +69,7 @@ def forward_of(module: nn.Module, rules: Rules, *, again: bool = False) -> Calla
     ) -> Tensor:
         lines, tokens, hidden = hidden_states.shape
         x = hidden_states.reshape(-1, hidden)
-        tree = packed_tree or Tree(tuple(range(0, lines * tokens + 1, tokens)))
+        tree = packed_tree or Tree.of_lines(lines, tokens)
         turns = [
             one.expand(lines, -1, -1).reshape(-1, rules.width).to(x.dtype) for one in position_embeddings
         ]
