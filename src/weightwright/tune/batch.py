@@ -117,14 +117,13 @@ def pack(examples: Sequence[Example], device: torch.device | str, *, shared: boo
     With `shared` what they have in common at their beginnings stands once; examples then stand as their rows do.
     On a CPU the line is padded to one of few widths: oneDNN keeps 0.7 MB for each product of a width it has met.
     """
-    if shared:
-        examples = _as_laid(examples)
     rows = [row for example in examples for row in example.rows]
     laid = (
         prefixes.segments(rows)
         if shared
         else [prefixes.Segment(n, 0, len(row)) for n, row in enumerate(rows)]
     )
+    examples, numbers = _as_laid(examples, laid)
     sizes = [segment.end - segment.start for segment in laid]
     width = padded_rows(sum(sizes)) if torch.device(device).type == "cpu" else sum(sizes)
     ids, places = torch.zeros(2, width, dtype=torch.int64)
@@ -139,7 +138,7 @@ def pack(examples: Sequence[Example], device: torch.device | str, *, shared: boo
             if not segment.start:
                 labelled[0] = False
             labels[there] = torch.where(labelled, ids[there], NO_LABEL)
-            row_ids[there] = segment.row
+            row_ids[there] = numbers[segment.row]
         at += size
     before = tuple(segment.before for segment in laid)
     if at < width:  # padding has no position beyond: the rotary embedding may follow the highest
@@ -156,12 +155,15 @@ def pack(examples: Sequence[Example], device: torch.device | str, *, shared: boo
     )
 
 
-def _as_laid(examples: Sequence[Example]) -> list[Example]:
-    """Examples in the order in which the first of their rows stands in a pass."""
+def _as_laid(
+    examples: Sequence[Example], laid: Sequence[prefixes.Segment]
+) -> tuple[list[Example], list[int]]:
+    """Examples in the order in which the first of their rows stands in a pass, and the new number of each row."""
     owners = [n for n, example in enumerate(examples) for _ in example.rows]
-    laid = prefixes.segments([row for example in examples for row in example.rows])
     order = dict.fromkeys(owners[segment.row] for segment in laid if not segment.shared)
-    return [examples[n] for n in order]
+    starts = dict(zip(order, accumulate((len(examples[n].rows) for n in order), initial=0), strict=False))
+    within = [number for example in examples for number in range(len(example.rows))]
+    return [examples[n] for n in order], [starts[n] + own for n, own in zip(owners, within, strict=True)]
 
 
 def pad(examples: Sequence[Example], device: torch.device | str) -> Batch:

@@ -4,9 +4,10 @@ Hidden states follow from the tokens before alone, so those of a common beginnin
 gradient is the sum of theirs. Tokens that predict a labelled one always stay the row's own.
 """
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from weightwright.data.template import Encoded
 
@@ -90,30 +91,21 @@ def groups(examples: Sequence[Sequence[Encoded]], max_tokens: int) -> list[list[
     Those that begin alike go together; an example that is larger stands alone. Numbers index `examples`.
     """
     order = sorted(range(len(examples)), key=lambda n: examples[n][0].token_ids)
-    fewest = len(list(_filled(order, examples, max_tokens)))
-    low, high = 1, max_tokens
-    while low < high:  # the least room that needs no more passes
-        middle = (low + high) // 2
-        if len(list(_filled(order, examples, middle))) > fewest:
-            low = middle + 1
-        else:
-            high = middle
-    return list(_filled(order, examples, high))
+    sizes = [computed_tokens(examples[n]) for n in order]
+    heads = [examples[n][0].token_ids[: own_from(examples[n][0])] for n in order]
+    common = [0, *(_alike(*pair) for pair in pairwise(heads))]  # with the one before
+    more = [size - (same if same >= LEAST else 0) for size, same in zip(sizes, common, strict=True)]
+    fewest = len(_filled(sizes, more, max_tokens))
+    room = bisect_left(range(max_tokens), -fewest, key=lambda most: -len(_filled(sizes, more, most)))
+    return [[order[n] for n in some] for some in _filled(sizes, more, room)]
 
 
-def _filled(order: Sequence[int], examples: Sequence[Sequence[Encoded]], most: int) -> Iterator[list[int]]:
-    """One example behind the other, into the next pass where it finds no room."""
-    some: list[int] = []
-    used = 0
-    last: Sequence[int] = ()
-    for number in order:
-        alone = computed_tokens(examples[number])
-        head = examples[number][0].token_ids[: own_from(examples[number][0])]
-        common = _alike(last, head) if some else 0
-        more = alone - (common if common >= LEAST else 0)
-        if some and used + more > most:
-            yield some
-            some, used, more = [], 0, alone
-        some.append(number)
-        used, last = used + more, head
-    yield some
+def _filled(sizes: Sequence[int], more: Sequence[int], most: int) -> list[range]:
+    """Passes of neighbours: each takes `sizes` alone, `more` behind the one before; the next begins without room."""
+    starts, used = [0], 0
+    for n, size in enumerate(sizes):
+        used += more[n] if n > starts[-1] else size
+        if used > most and n > starts[-1]:
+            starts.append(n)
+            used = size
+    return [range(a, b) for a, b in pairwise([*starts, len(sizes)])]
