@@ -6,7 +6,8 @@ from pathlib import Path
 
 
 def main() -> None:
-    from weightwright.tune.run import peak_bytes, tune
+    from weightwright.tune.result import peak_bytes
+    from weightwright.tune.run import tune
     from weightwright.tune.settings import TuneSettings
 
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))

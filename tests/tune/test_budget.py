@@ -10,6 +10,7 @@ from weightwright import config
 from weightwright.tune import budget, loop
 from weightwright.tune.run import tune
 from weightwright.tune.settings import TuneSettings
+from weightwright.tune.state import RunPlan
 
 
 class Clock:
@@ -126,7 +127,7 @@ def test_time_for_less_than_was_measured_takes_one_step_more(make):
 
 def test_evaluations_and_checkpoints_cost_steps(make, rows):
     settings = make(eval_data=rows, eval_every=10, save_every=25)
-    plan = loop.RunPlan(examples=(), eval_examples=(1,), steps=1000, batch=3, warmup=0, eval_every=10, save_every=25,
+    plan = RunPlan(examples=(), eval_examples=(1,), steps=1000, batch=3, warmup=0, eval_every=10, save_every=25,
                         pass_tokens=1, settings=settings, packed=True)  # fmt: skip
     assert budget.affordable(plan, 4, 96.0, 1.0, {}) == 100
     assert budget.affordable(plan, 4, 96.0, 1.0, {"evaluation": 0.0, "checkpoint": 0.0}) == 100

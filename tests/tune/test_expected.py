@@ -8,8 +8,8 @@ from weightwright.errors import Place
 from weightwright.tune.batch import Example
 from weightwright.tune.examples import Examples
 from weightwright.tune.expected import expected_note
-from weightwright.tune.loop import RunPlan
 from weightwright.tune.settings import TuneSettings
+from weightwright.tune.state import RunPlan
 
 LLAMA = {"model_type": "llama", "vocab_size": 500, "hidden_size": 128, "intermediate_size": 256,
          "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 1024}  # fmt: skip

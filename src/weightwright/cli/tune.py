@@ -15,7 +15,7 @@ from weightwright.tune.settings import TuneSettings
 if TYPE_CHECKING:
     from weightwright.tune.held_out import KindLoss
     from weightwright.tune.preview import Preview
-    from weightwright.tune.run import TuneResult
+    from weightwright.tune.result import TuneResult
 
 
 def _llamafactory(file: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ __all__ = [
     "objectives",
     "preview",
     "recipes",
+    "result",
     "rewards",
     "rollout",
     "run",

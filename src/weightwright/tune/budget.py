@@ -17,7 +17,7 @@ from weightwright.files import write_whole
 from weightwright.plan import advice
 
 if TYPE_CHECKING:
-    from weightwright.tune.loop import RunPlan
+    from weightwright.tune.state import RunPlan
 
 FILE = "budget.json"
 _LEAST_STEPS = 3  # measured

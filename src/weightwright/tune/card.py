@@ -11,7 +11,7 @@ from weightwright.tune.settings import TuneSettings
 from weightwright.weights.describe import describe
 
 if TYPE_CHECKING:
-    from weightwright.tune.run import TuneResult
+    from weightwright.tune.result import TuneResult
     from weightwright.weights.load import Loaded
 
 _TAGS = {"lora": ("lora",), "qlora": ("lora", "qlora"), "full": ()}

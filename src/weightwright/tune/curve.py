@@ -4,7 +4,7 @@ from pathlib import Path
 
 from weightwright.files import write_whole
 from weightwright.tune.log import measures_of, read_lines
-from weightwright.tune.loop import Notes
+from weightwright.tune.state import Notes
 
 _PANELS = {"answer_tokens": "tokens an answer", "kl": "KL from the base"}  # beneath the rewards
 

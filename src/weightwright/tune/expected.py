@@ -9,8 +9,8 @@ from weightwright.plan.spec import from_file
 from weightwright.plan.training import OF_SAMPLES
 from weightwright.plan.work import layer_flops
 from weightwright.tune.lengths import rows_of
-from weightwright.tune.loop import RunPlan
 from weightwright.tune.memory import plan_settings
+from weightwright.tune.state import RunPlan
 
 _PROBE_S = 1.0
 _WORTH_FLOP = 1e14  # of layers' products: a run of fewer is over before anybody would read it

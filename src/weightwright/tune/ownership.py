@@ -14,7 +14,7 @@ from weightwright.tune.settings import FREE_FIELDS, TuneSettings
 from weightwright.weights.templates import template_hash
 
 if TYPE_CHECKING:
-    from weightwright.tune.loop import RunPlan
+    from weightwright.tune.state import RunPlan
     from weightwright.weights.load import Loaded
 
 _RUN_FILE = "run.json"

@@ -17,7 +17,7 @@ from weightwright.tune.settings import TuneSettings
 
 if TYPE_CHECKING:
     from weightwright.data.asked import AskedKinds
-    from weightwright.tune.run import TuneResult
+    from weightwright.tune.result import TuneResult
 
 
 class OpenChat(Protocol):

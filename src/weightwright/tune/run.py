@@ -4,9 +4,9 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,6 @@ from weightwright.data.render import on_day, writes_date
 from weightwright.data.turn_end import turn_ends
 from weightwright.errors import TuneError
 from weightwright.files import write_whole
-from weightwright.machine import peak
 from weightwright.machine.device import pick_device
 from weightwright.machine.heap import give_back
 from weightwright.plan import advice
@@ -32,7 +31,6 @@ from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.budget import Budget
 from weightwright.tune.card import card
 from weightwright.tune.curve import draw
-from weightwright.tune.diagnose import diagnose, diagnose_rewards, seen_before
 from weightwright.tune.distributed import joined
 from weightwright.tune.examples import Examples
 from weightwright.tune.expected import expected_note
@@ -43,9 +41,12 @@ from weightwright.tune.objectives import OBJECTIVES, Likelihood
 from weightwright.tune.optimizer import optimizer_of
 from weightwright.tune.ownership import claim_folder, first_day, identity_of, require_same
 from weightwright.tune.ranks import ProcessGroup, SingleProcess
+from weightwright.tune.result import FILE as RESULT_FILE
+from weightwright.tune.result import TuneResult, read_result, result_of
 from weightwright.tune.rollout import Reward, Rollout, Sampler, Sampling, room
 from weightwright.tune.settings import TuneSettings
 from weightwright.tune.shard import ShardedLoss, shard
+from weightwright.tune.state import Run, RunPlan
 from weightwright.weights.rope import chosen_for_each_row, steady_tokens
 
 if TYPE_CHECKING:
@@ -53,57 +54,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 _told = logging.getLogger("weightwright.progress")
-_RESULT_FILE = "result.json"
-
-
-@dataclass(frozen=True, slots=True)
-class TuneResult:
-    """What a run ended with; losses are per labelled token (per pair where answers are compared).
-
-    `preferred` has the share of held-out pairs whose chosen answer is preferred, with its 95% interval and their
-    number, `reward` the mean reward `first` and `last` in training, and `held_out_first` and `held_out_last`;
-    `peak_bytes` is of the process or the GPU.
-    """
-
-    adapter: Path | None
-    model: Path | None
-    steps: int
-    train_loss: float
-    eval_loss: float | None
-    tokens_per_s: float
-    peak_bytes: int
-    diagnosis: tuple[str, ...]
-    preferred: dict[str, float] | None = None
-    reward: dict[str, float] | None = None
-    notes: tuple[str, ...] = ()  # rows dropped or cut, settings that were bounded
-    finished_before: bool = False
-    train_s: float = 0.0  # of its steps, without loading and evaluation
-    general: dict[str, float] | None = None  # see `general.General`
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "TuneResult":
-        """The result of a run that has ended, as `to_json` gave it."""
-        folders = {name: Path(values[name]) if values[name] else None for name in ("adapter", "model")}
-        texts = {name: tuple(values[name]) for name in ("diagnosis", "notes")}
-        return cls(**{**values, **folders, **texts}, finished_before=True)
-
-    def to_json(self) -> dict[str, Any]:
-        """The result as the command line prints it."""
-        return {
-            "adapter": str(self.adapter) if self.adapter else None,
-            "model": str(self.model) if self.model else None,
-            "steps": self.steps,
-            "train_loss": self.train_loss,
-            "eval_loss": self.eval_loss,
-            "tokens_per_s": self.tokens_per_s,
-            "peak_bytes": self.peak_bytes,
-            "diagnosis": list(self.diagnosis),
-            "preferred": self.preferred,
-            "reward": self.reward,
-            "notes": list(self.notes),
-            "train_s": self.train_s,
-            "general": self.general,
-        }
 
 
 def tune(
@@ -197,11 +147,11 @@ def _tune(
             if decided.gradient_checkpointing:
                 ready.model.activation_checkpointing_disable()
         if run.done < run.plan.steps:
-            return _result(run, adapter=None, model=None)
+            return result_of(run, adapter=None, model=None)
         return _finish(run, ready.whole, loaded)
 
 
-def _start_clock(run: loop.Run, clock: Callable[[], float]) -> None:
+def _start_clock(run: Run, clock: Callable[[], float]) -> None:
     run.clock, seconds = clock, run.plan.settings.time_s
     if seconds is not None:
         run.budget = Budget(seconds, clock, run.folder)
@@ -221,7 +171,7 @@ def _reward(settings: TuneSettings, sampling: Sampling | None) -> Reward | None:
 
 @contextmanager
 def _sampler(
-    settings: TuneSettings, plan: loop.RunPlan, loaded: "Loaded", sampling: Sampling | None
+    settings: TuneSettings, plan: RunPlan, loaded: "Loaded", sampling: Sampling | None
 ) -> Iterator[Sampler | None]:
     """What samples answers, over the model's own weights; None for an objective that learns from rows."""
     if sampling is None or not OBJECTIVES[settings.objective].samples:
@@ -273,7 +223,7 @@ def base_model(settings: TuneSettings, ranks: SingleProcess | None = None) -> "L
 
 def plan_run(
     settings: TuneSettings, samples: dataset.Rows, held_out: dataset.Rows | None, loaded: "Loaded"
-) -> loop.RunPlan:
+) -> RunPlan:
     """Encode the rows and decide batch, steps and warm-up. Raises DataError and TuneError."""
     examples, notes = dataset.to_examples(samples, loaded, settings, dataset.learnt(settings))
     eval_examples = Examples()
@@ -290,7 +240,7 @@ def plan_run(
     if warmup > (usual := advice.warmup_steps(steps)) and warmup > 1:
         notes += (f"warm-up is {warmup} of {steps} steps, as asked; at most a tenth ({usual}) is usual",)
     kind = pick_device(settings.device) if settings.fsdp else loaded.model.device.type
-    return loop.RunPlan(
+    return RunPlan(
         examples=examples,
         eval_examples=eval_examples,
         steps=steps,
@@ -305,9 +255,7 @@ def plan_run(
     )
 
 
-def prepare(
-    plan: loop.RunPlan, ready: Adapted, folder: Path, ranks: SingleProcess, progress: Progress
-) -> loop.Run:
+def prepare(plan: RunPlan, ready: Adapted, folder: Path, ranks: SingleProcess, progress: Progress) -> Run:
     """The run before its first step: weights divided over several processes, optimizer, loss, precision."""
     settings, model = plan.settings, ready.model
     half = settings.method == "full" and settings.precision == "bf16"
@@ -326,7 +274,7 @@ def prepare(
     if plan.packed and not root and _may_share(settings, model):
         plan = replace(plan, shared=packs_rightly(model, shared=True))
     loss = ShardedLoss(root, model) if root else VocabularyLoss(model)
-    run = loop.Run(
+    run = Run(
         plan=plan,
         model=model,
         trainable=trainable,
@@ -351,52 +299,17 @@ def prepare(
     return run
 
 
-def read_result(folder: Path) -> TuneResult | None:
-    """The result of a run that has ended, None while it has not."""
-    file = folder / _RESULT_FILE
-    if not file.is_file():
-        return None
-    return TuneResult.from_json(json.loads(file.read_text(encoding="utf-8")))
-
-
-def _finish(run: loop.Run, whole: Any, loaded: "Loaded") -> TuneResult:
+def _finish(run: Run, whole: Any, loaded: "Loaded") -> TuneResult:
     adapter, model = _save(run, whole, loaded)
-    result = _result(run, adapter=adapter, model=model)
+    result = result_of(run, adapter=adapter, model=model)
     if run.ranks.is_first and (written := adapter or model):
         settings, rows = run.plan.settings, len(run.plan.examples)
         (written / "README.md").write_text(card(settings, result, loaded, rows), encoding="utf-8")
-        write_whole(run.folder / _RESULT_FILE, json.dumps(result.to_json(), indent=2).encode())
+        write_whole(run.folder / RESULT_FILE, json.dumps(result.to_json(), indent=2).encode())
     return result
 
 
-def _result(run: loop.Run, *, adapter: Path | None, model: Path | None) -> TuneResult:
-    notes, samples = run.notes, run.rollout is not None
-    last = notes.losses[-max(1, len(notes.losses) // 10) :]
-    told = (diagnose_rewards if samples else diagnose)(
-        notes.rewards if samples else notes.losses,
-        notes.evals,
-        seen_before=seen_before(run.plan.examples, run.plan.eval_examples),
-        held_out=len(run.plan.eval_examples),
-    )
-    asked = general.compared(run.plan.general, *notes.general) if len(notes.general) == 2 else None
-    return TuneResult(
-        adapter=adapter,
-        model=model,
-        steps=run.done,
-        train_loss=sum(last) / len(last),
-        eval_loss=notes.evals[-1][1] if notes.evals and not samples else None,
-        tokens_per_s=round(run.notes.tokens_per_s, 1),
-        peak_bytes=max(run.ranks.all_gather([peak_bytes(run.device)])),
-        diagnosis=(*told, *(asked.sentences if asked else ())),
-        preferred=_preferred(notes.preferred),
-        reward=_rewards(notes) if samples else None,
-        notes=run.plan.notes,
-        train_s=round(run.notes.train_s, 3),
-        general=asked.data() if asked else None,
-    )
-
-
-def _save(run: loop.Run, whole: Any, loaded: "Loaded") -> tuple[Path | None, Path | None]:
+def _save(run: Run, whole: Any, loaded: "Loaded") -> tuple[Path | None, Path | None]:
     """The folders of the adapter or the model, written by the first process."""
     full, tokenizer = run.plan.settings.method == "full", loaded.tokenizer
     target = run.folder / ("model" if full else "adapter")
@@ -406,40 +319,3 @@ def _save(run: loop.Run, whole: Any, loaded: "Loaded") -> tuple[Path | None, Pat
     elif run.ranks.is_first:
         save.save_adapter(whole, tokenizer, target, base_fingerprint=loaded.fingerprint, weights=weights)
     return (None, target) if full else (target, None)
-
-
-def _rewards(notes: loop.Notes) -> dict[str, float]:
-    """The mean reward of the first and the last tenth of the steps, and held out before and after."""
-    tenth = max(1, len(notes.rewards) // 10)
-    parts = {"first": notes.rewards[:tenth], "last": notes.rewards[-tenth:]}
-    found = {name: sum(values) / len(values) for name, values in parts.items() if values}
-    if notes.evals:
-        found |= {"held_out_first": notes.evals[0][1], "held_out_last": notes.evals[-1][1]}
-    return found
-
-
-def _preferred(counts: tuple[int, int] | None) -> dict[str, float] | None:
-    """The share of pairs with Wilson's interval."""
-    if counts is None:
-        return None
-    from weightwright.stats.intervals import wilson
-
-    right, pairs = counts
-    low, high = wilson(right, pairs)
-    return {"share": right / pairs, "low": low, "high": high, "pairs": pairs}
-
-
-def peak_bytes(device: torch.device) -> int:
-    """The most memory held so far: of the GPU's allocator, or of this process (since `reset_peak`, on Linux)."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    if (since_reset := peak.peak_bytes()) is not None:
-        return since_reset
-    try:
-        import resource
-    except ImportError:  # Windows, whose own count psutil reads
-        import psutil
-
-        return int(getattr(psutil.Process().memory_info(), "peak_wset", 0))
-    unit_bytes = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes

@@ -25,7 +25,8 @@ from weightwright.ports import Progress, silent
 from weightwright.stats.intervals import difference_interval
 from weightwright.tune import held_out
 from weightwright.tune.ownership import asked_of
-from weightwright.tune.run import TuneResult, base_model, tune
+from weightwright.tune.result import TuneResult
+from weightwright.tune.run import base_model, tune
 from weightwright.tune.settings import TuneSettings
 
 FILE, FOLDER = "search.json", "search"
