@@ -92,6 +92,15 @@ def test_numbers_of_a_head_may_lie_apart():
         assert far(found, one.grad.transpose(0, 1)) < LIMITS[torch.float32]
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("which", range(3))
+def test_what_is_no_number_is_not_lost(which, bad):
+    """A run whose weights diverge is stopped by its loss."""
+    inputs = [torch.randn(n, 20, 16, generator=torch.Generator().manual_seed(n)) for n in (4, 2, 2)]
+    inputs[which][0, 5, 3] = bad
+    assert not tree.attend(*inputs, Tree((0, 20)), 0.25, 0).isfinite().all()
+
+
 @pytest.mark.parametrize("rows", [1, 50, 61])
 def test_gradients_of_what_is_shared_wait_in_bounded_memory(monkeypatch, rows):
     """As many segments at a time as there is room for: the sums are the same."""

@@ -82,12 +82,14 @@ def test_what_matrices_took_on_their_way_is_given_back(tiny_model, monkeypatch):
     assert len(given_back) == 2 * 7
 
 
-def test_gradients_are_those_of_a_dense_model_with_the_same_weights(make, tiny_model):
+@pytest.mark.parametrize("recomputes", [True, False, "mlp"])  # true: layers module by module
+def test_gradients_are_those_of_a_dense_model_with_the_same_weights(make, tiny_model, recomputes):
     from bitsandbytes.functional import dequantize_4bit
 
     from weightwright.tune.adapt import adapted
     from weightwright.tune.attention import row_attention
     from weightwright.tune.batch import Example, pack
+    from weightwright.tune.fused import whole_layers
     from weightwright.tune.loss import VocabularyLoss
 
     held = load_nf4(str(tiny_model), "f32", "cpu").model
@@ -100,7 +102,12 @@ def test_gradients_are_those_of_a_dense_model_with_the_same_weights(make, tiny_m
     found = []
     for model in (held, plain):
         torch.manual_seed(0)
-        with adapted(model, make(method="qlora"), "tiny") as ready, row_attention(model):
+        with (
+            adapted(model, make(method="qlora"), "tiny") as ready,
+            row_attention(model),
+            whole_layers(model, recomputes if model is held else True) as whole,
+        ):
+            assert whole == (2 if model is held and recomputes is not True else 0)
             loss = VocabularyLoss(ready.model)
             with torch.no_grad():  # an evaluation before the step must not change what is learnt
                 ready.model.eval()

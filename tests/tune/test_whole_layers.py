@@ -108,6 +108,22 @@ def test_bf16_is_as_near_to_f32_as_the_modules_are(make):
     assert far(found[torch.bfloat16, True], exact) < 2 * far(found[torch.bfloat16, False], exact)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_graph_that_is_kept_does_not_go_backward_twice_in_silence(make, whole):
+    """The gradients of gate and up take their places: what a second pass would read is gone."""
+    model = model_of(CONFIGS["llama"])
+    with adapted(model, make(), "tiny") as ready, row_attention(model):
+        learnt_something(ready)
+        with whole_layers(model, not whole):
+            batch = pack(examples(), "cpu")
+            hidden = model.model(
+                input_ids=batch.token_ids, position_ids=batch.positions, packed_tree=batch.tree
+            ).last_hidden_state
+            hidden.sum().backward(retain_graph=True)
+            with pytest.raises(RuntimeError, match="goes backward once"):
+                hidden.sum().backward()
+
+
 def test_recomputing_keeps_less(make):
     model = model_of(CONFIGS["llama"])
 

@@ -5,6 +5,7 @@ tokens of the segments that it goes on from: what rows have in common stands, an
 """
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -127,7 +128,8 @@ def attend(
 ) -> "Tensor":
     """Softmax(scale·q·kᵀ)·v over what a token sees (the last `window`; 0: all): [tokens, heads, value width].
 
-    query [heads, tokens, width], key and value with fewer heads.
+    query [heads, tokens, width], key and value with fewer heads. Where queries or keys are no finite numbers the whole
+    is NaN: compiled for finite ones, the kernel would make some of it.
     """
     import torch
 
@@ -140,6 +142,8 @@ def attend(
         threads(), laid.segments.data_ptr(), len(laid.segments), laid.ranges.data_ptr(), tree.longest, kv_heads,
         window, out.data_ptr(), *q, *k, *v, heads // kv_heads, width, value_width, bits(scale),
     )  # fmt: skip
+    if not math.isfinite(sum(float(x.sum(dtype=torch.float32)) for x in (query, key))):
+        out.fill_(math.nan)
     return out
 
 

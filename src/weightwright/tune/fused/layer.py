@@ -171,7 +171,7 @@ class _MlpStep(torch.autograd.Function):  # type: ignore[misc]
         if again:
             (gate, up), kept[:2] = together.products(inner, h)
         grad = grads[0].contiguous()
-        free = together.are_free(kept[:2])
+        free = together.overwrites(ctx, kept[:2])
         own, of_outer = mlp.through_gate(outer, grad, kept[2], (gate, up), activation, in_place=free)
         back, of_inner = together.gradients(inner, own, kept[:2], h, wanted=ctx.needs_input_grad[0])
         return _past(x, normed, back, grad), None, None, *of_inner, *of_outer

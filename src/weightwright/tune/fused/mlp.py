@@ -129,7 +129,7 @@ class _GatedMlp(torch.autograd.Function):  # type: ignore[misc]
         x, gate, up, *saved = ctx.saved_tensors
         some, tensors = together.unkept(saved, len(LAYERS))
         *inner, down = together.parts(tensors, ctx.rests)
-        free = together.are_free(some[:2])
+        free = together.overwrites(ctx, some[:2])
         own, of_down = through_gate(down, outer[0], some[2], (gate, up), ctx.activation, in_place=free)
         back, of_inner = together.gradients(inner, own, some[:2], x, wanted=ctx.needs_input_grad[0])
         return back, None, None, *of_inner, *of_down

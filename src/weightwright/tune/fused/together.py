@@ -32,9 +32,17 @@ def unkept(saved: Sequence[Any], layers: int) -> tuple[list[Kept], Sequence[Any]
     return [Kept(*saved[size * n : size * (n + 1)]) for n in range(layers)], saved[size * layers :]
 
 
-def are_free(some: Sequence[Kept]) -> bool:
-    """Whether layers' outcomes may be overwritten: they keep none themselves."""
-    return all(one.out is None for one in some)
+def overwrites(ctx: Any, some: Sequence[Kept]) -> bool:
+    """Whether the backward pass of a step may overwrite its layers' outcomes: they keep none themselves.
+
+    Autograd does not see it, so a second pass over the same graph is refused. Raises RuntimeError.
+    """
+    if getattr(ctx, "gone_backward", False):
+        raise RuntimeError(
+            "a fused layer goes backward once: its outcomes are overwritten by their gradients"
+        )
+    ctx.gone_backward = all(one.out is None for one in some)
+    return bool(ctx.gone_backward)
 
 
 def products(layers: Sequence[Parts], x: Tensor) -> tuple[list[Tensor], list[Kept]]:
