@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from weightwright.data.catalogue import Source, fingerprint, left_out, named_splits, tables_at
-from weightwright.data.folder import say_left_out, split_of
+from weightwright.data.folder import files_in, say_left_out, split_of
 from weightwright.data.formats import read_samples
 from weightwright.data.summary import check
 from weightwright.errors import DataError
@@ -345,3 +345,48 @@ def test_splits_in_the_fields_of_one_object_are_not_learnt_together(tmp_path):
             DataError, match="holds a split 'test' among its fields; save each split as a file"
         ):
             read_samples(where)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "read"),
+    [
+        ("./data/*.jsonl", ["abc.jsonl", "def.jsonl"]),
+        ("../rows/data/abc.jsonl", ["abc.jsonl"]),
+        ("{folder}/data/def.jsonl", ["def.jsonl"]),
+        ("[data/abc.jsonl, data/def.jsonl]", ["abc.jsonl", "def.jsonl"]),
+    ],
+)
+def test_patterns_of_configs_may_be_written_as_paths_are(tmp_path, pattern, read):
+    folder = configured(tmp_path, pattern.format(folder=tmp_path / "rows"))
+    assert [path.name for path in files_in(folder).read] == read
+
+
+@pytest.mark.parametrize(
+    "pattern", ['""', "5", "hf://datasets/some/where/data/abc.jsonl", "/nowhere/*.jsonl"]
+)
+def test_a_pattern_that_matches_nothing_is_named(tmp_path, pattern):
+    folder = configured(tmp_path, pattern)
+    with pytest.raises(DataError, match=r"of a test split only.* no file of rows here matches"):
+        files_in(folder)
+    (folder / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/*.jsonl\n"
+        f"  - split: validation\n    path: {pattern}\n---\n",
+        encoding="utf-8",
+    )
+    found = files_in(folder)
+    assert [path.name for path in found.read] == ["abc.jsonl", "def.jsonl"]
+    assert any("no file of rows here matches" in one.why for one in found.left_out)
+
+
+def configured(tmp_path, pattern):
+    """A folder whose README.md says where its train split stands."""
+    folder = tmp_path / "rows"
+    for name in ("data/abc.jsonl", "data/def.jsonl", "holdout/ghi.jsonl"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps({"instruction": name, "output": "a"}) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: {pattern}\n"
+        "  - split: test\n    path: holdout/ghi.jsonl\n---\n",
+        encoding="utf-8",
+    )
+    return folder

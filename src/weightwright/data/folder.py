@@ -6,6 +6,7 @@ words in the names of files and folders, or by the `configs:` of a data set's RE
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -201,10 +202,13 @@ def _of_split(folder: Path, paths: list[Path], left: list[LeftOut], *, held_out:
     if not held_out:
         apart = [path for path in paths if splits[path] in ("validation", "test")]
         if len(apart) == len(paths) and paths:
+            unmatched = [
+                one.why for one in left if one.path == folder / "README.md" and one.why.startswith("no file")
+            ]
             raise DataError(
                 folder,
                 f"holds rows of a {splits[apart[0]]} split only, which are not learnt from; to learn from them "
-                f"nevertheless name the files, such as {apart[0]}",
+                f"nevertheless name the files, such as {apart[0]}" + "".join(f"; {why}" for why in unmatched),
             )
         left += [
             LeftOut(
@@ -250,11 +254,24 @@ def _configured(folder: Path, paths: list[Path], left: list[LeftOut]) -> dict[Pa
         )
     found: dict[Path, Split | None] = {}
     for split, pattern in _patterns(chosen):
-        matching = set(folder.glob(pattern))
-        for path in paths:
-            if path in matching:
-                found.setdefault(path, split_of(Path(split) if split else path.relative_to(folder)))
+        matching = _matching(folder, pattern, paths)
+        if not matching:
+            left.append(
+                LeftOut(folder / "README.md", f"no file of rows here matches {pattern!r} of its configs")
+            )
+        for path in matching:
+            found.setdefault(path, split_of(Path(split) if split else path.relative_to(folder)))
     return found
+
+
+def _matching(folder: Path, pattern: str, paths: Sequence[Path]) -> list[Path]:
+    """The files that a pattern of the folder's README.md means, which may be absolute or begin with `./`."""
+    base = Path(os.path.normpath(folder.absolute()))
+    whole = Path(os.path.normpath(base / pattern))
+    if base not in whole.parents:
+        return []
+    matching = set(folder.glob(str(whole.relative_to(base))))
+    return [path for path in paths if path in matching]
 
 
 def _configs(readme: Path) -> list[dict[str, Any]]:
@@ -294,7 +311,8 @@ def _patterns(config: dict[str, Any]) -> list[tuple[str, str]]:
             else ("train", part)
         )
         found += [
-            (split, str(within / str(one))) for one in ([patterns] if isinstance(patterns, str) else patterns)
+            (split, str(within / str(one)))
+            for one in (patterns if isinstance(patterns, list) else [patterns])
         ]
     return found
 
