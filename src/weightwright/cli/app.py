@@ -44,7 +44,7 @@ VERBS: tuple[tuple[str, str, str, str], ...] = (
 )
 # flags that may stand alone, or have one of these values: any other word after them is not theirs
 OPEN_FLAGS = ("--gradient-checkpointing",)
-_FLAG_VALUES = frozenset({"auto", "true", "yes", "1", "t", "y", "false", "no", "0", "f", "n"})
+_FLAG_VALUES = frozenset({"auto", "mlp", "true", "yes", "1", "t", "y", "false", "no", "0", "f", "n"})
 GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "kb",

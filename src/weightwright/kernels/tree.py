@@ -128,7 +128,7 @@ def attend(
 ) -> "Tensor":
     """Softmax(scale·q·kᵀ)·v over what a token sees (the last `window`; 0: all): [tokens, heads, value width].
 
-    query [heads, tokens, width], key and value with fewer heads. Where queries or keys are no finite numbers the whole
+    query [heads, tokens, width], key and value with fewer heads. Where queries or keys are not finite the whole
     is NaN: compiled for finite ones, the kernel would make some of it.
     """
     import torch
