@@ -56,6 +56,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Longest
     return LongestFirst(config, log) if config.getoption("dist") == "loadfile" else None
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Bytes do not name a test: what gzip writes holds the time, and processes would collect different names."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Longest first; skip, visibly, the tests whose real data is not here."""
     items.sort(key=lambda item: [not item.nodeid.startswith(name) for name in LONG])
