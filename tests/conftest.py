@@ -151,12 +151,12 @@ def sealable(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
 @pytest.fixture
 def exact_int8(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The int8 kernel whose weights have 8 bits: on a busy machine the timing may prefer one of 7 bits."""
-    from weightwright.executor import probe
+    from weightwright.kernels import int8
 
-    monkeypatch.setattr(probe, "fastest_s", lambda run, rounds: 1.0)
-    probe._int8_kernel.cache_clear()
+    monkeypatch.setattr(int8, "raced", lambda runs: dict.fromkeys(runs, 1.0))
+    int8._int8_kernel.cache_clear()
     yield
-    probe._int8_kernel.cache_clear()
+    int8._int8_kernel.cache_clear()
 
 
 @pytest.fixture

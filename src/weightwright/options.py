@@ -48,6 +48,16 @@ def recomputed(value: object) -> object:
         raise ValueError("expected auto, mlp, true or false") from error
 
 
+def check_int8_forward(method: str, device: str) -> None:
+    """Raise ValueError where `int8_forward` has nothing to multiply, or nothing to do it with."""
+    if method not in ("lora", "qlora"):
+        raise ValueError(
+            f"int8_forward multiplies with frozen weights, and {method} has none; use lora or qlora, or leave it out"
+        )
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"int8_forward runs on a CPU only, not on device={device}; leave it out")
+
+
 def one_or_several(given: object) -> object:
     """A file, or several."""
     return (given,) if isinstance(given, str | PurePath) else given
@@ -66,6 +76,11 @@ ALPHA: Any = Field(None, gt=0, description="LoRA scale is alpha/rank; default: 2
 DROPOUT: Any = Field(0.0, ge=0, lt=1, description="dropout before the adapter")
 TARGETS: Any = Field("all-linear", description="layers adapted: names (q_proj,v_proj) or all-linear")
 DORA: Any = Field(False, description="a magnitude beside each direction (DoRA): finer, slower")
+INT8_FORWARD: Any = Field(
+    False,
+    description="lora, qlora: multiply with the frozen weights in 8 bits on the way forward; faster on a CPU, a "
+    "byte a weight more, a little noise",
+)
 OBJECTIVE: Any = Field(
     "sft",
     description="what is minimised; sft: predict the answers, pretrain: all of a text, dpo, orpo, simpo: prefer one "

@@ -18,8 +18,8 @@ from weightwright.errors import ModelError, RequestError
 from weightwright.executor.linear import pack, quantize_rows, supported
 from weightwright.executor.lora import AdapterBank, BatchRows, read_adapter, wrap
 from weightwright.executor.lora_site import LoraSite
-from weightwright.executor.probe import int8_kernel
 from weightwright.kernels import lora, pool
+from weightwright.kernels.int8 import int8_kernel
 from weightwright.weights.adapter import LoraWeights
 
 LAYER = "model.layers.0.self_attn."

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from weightwright.executor.linear import Int8Linear
-from weightwright.executor.probe import int8_kernel, supported
+from weightwright.executor.probe import supported
 from weightwright.kernels import skinny
+from weightwright.kernels.int8 import int8_kernel
 
 pytestmark = [
     pytest.mark.skipif(not (supported("int8") and skinny.supported()), reason="this CPU lacks AVX512-VNNI"),

@@ -1,11 +1,14 @@
 """The kernels of training against torch in f64."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from weightwright.kernels import train as kernels
-from weightwright.kernels.elementwise import ACTIVATIONS
+from weightwright.kernels.elementwise import ACTIVATIONS, Stored
+from weightwright.weights.quantize import quantize_rows
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="kernels need numba and torch's threads")
 CLOSE = {torch.float32: {"rtol": 1e-5, "atol": 1e-5}, torch.bfloat16: {"rtol": 8e-3, "atol": 8e-3}}
@@ -80,3 +83,35 @@ def test_norm(dtype):
 def test_rows_that_do_not_lie_behind_each_other_are_refused():
     with pytest.raises(AssertionError, match="one behind the other"):
         kernels.norm(random(6, 100)[:, ::2], random(50), 1e-5)
+
+
+@dtypes
+@pytest.mark.parametrize("offset", [0, 128])
+@pytest.mark.parametrize(("width", "block"), [(7, 1), (48, 16), (192, 64)])
+def test_codes(dtype, offset, width, block):
+    """Rounded as `quantize_rows` does, but for ties and a scale's last bit."""
+    x = random(67, width, dtype=dtype)
+    x[3], x[4, 0] = 0, 1000
+    stored = Stored(torch.uint8 if offset else torch.int8, block)
+    found = kernels.codes(x, stored)
+    expected, scales = quantize_rows(x, offset, block)
+    torch.testing.assert_close(found.scales, scales[:, 0], rtol=1e-6, atol=0)
+    assert found.data.dtype == expected.dtype
+    assert (found.data.int() - expected.int()).abs().max() <= 1
+
+
+@dtypes
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_codes_of_what_is_not_finite_are_told(dtype, broken):
+    x = random(3, 64, dtype=dtype)
+    x[1, 63] = broken
+    scales = kernels.codes(x, Stored(torch.int8, 64)).scales
+    assert scales.isnan().tolist() == [False, True, False]
+
+
+@dtypes
+def test_scale_rows(dtype):
+    x, scales = random(5, 33, dtype=dtype), torch.tensor([1.0, 0.0, -2.5, math.nan, 1e-3])
+    expected = x.double() * scales.double()[:, None]
+    kernels.scale_rows(x, scales)
+    torch.testing.assert_close(x.double(), expected, **CLOSE[dtype], equal_nan=True)

@@ -18,7 +18,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from weightwright.engine.assemble import assemble
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError
-from weightwright.executor.probe import int8_kernel
+from weightwright.kernels.int8 import int8_kernel
 from weightwright.kernels.step import Step
 from weightwright.weights import gguf_header, load
 from weightwright.weights.empty import empty, fill

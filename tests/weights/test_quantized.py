@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from weightwright.engine.assemble import assemble
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError
-from weightwright.executor.probe import int8_kernel
 from weightwright.hub import quantized
+from weightwright.kernels.int8 import int8_kernel
 from weightwright.kernels.step import Step
 from weightwright.weights import load, support
 from weightwright.weights.describe import describe

@@ -52,12 +52,13 @@ def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False
     """
     import torch
 
-    from weightwright.executor import fuse, precision, probe
+    from weightwright.executor import fuse, precision
     from weightwright.executor.linear import DenseLinear
     from weightwright.executor.lora import AdapterBank
     from weightwright.kernels import pool
     from weightwright.kernels.attend import supported
     from weightwright.kernels.elementwise import BLOCKS
+    from weightwright.kernels.int8 import int8_kernel
     from weightwright.machine.heap import Trimmer
     from weightwright.machine.memory import free_bytes
     from weightwright.weights.quantize import rotation_block
@@ -107,7 +108,7 @@ def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False
     dtype = torch.int8 if settings.kv_precision == "int8" else compute
     blocks = cache_blocks(executor.shapes, dtype, context, settings, device.type)
     cache = PagedCache(executor.shapes, blocks, dtype, device)
-    levels = f"{probe.int8_kernel().levels} levels" if "int8" in choice.forms else ""
+    levels = f"{int8_kernel().levels} levels" if "int8" in choice.forms else ""
     held = " ".join([*choice.forms, levels, str(compute)])
     return Parts(executor, bank, cache, native, device, vocab, context, generation_config, held)
 

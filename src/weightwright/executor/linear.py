@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from weightwright.errors import SettingsError
-from weightwright.executor.probe import PACK_ROWS, int8_kernel, packs, qlinear, supported
-from weightwright.kernels.elementwise import padded_rows
+from weightwright.executor.probe import packs, supported
+from weightwright.kernels.elementwise import padded
+from weightwright.kernels.int8 import INT8_LEVELS, PACK_ROWS, int8_kernel, qlinear
 from weightwright.kernels.skinny import MOST_ROWS, skinny
 from weightwright.weights.quantize import (
     GROUP,
-    INT8_LEVELS,
     quantize_int4,
     quantize_int8,
     quantize_rows,
@@ -109,8 +109,8 @@ class DenseLinear(PackedLinear):
         """See PackedLinear."""
         rows = self._rows(x)
         if self.packed and len(rows):
-            padded = _padded(rows.to(self.dtype))
-            out = torch.ops.mkldnn._linear_pointwise(padded, self.weight, self.bias, "none", [], "")
+            more = padded(rows.to(self.dtype))
+            out = torch.ops.mkldnn._linear_pointwise(more, self.weight, self.bias, "none", [], "")
             out = out[: len(rows)]
         elif self.packed:
             out = rows.new_empty(0, self.out_features)
@@ -162,7 +162,7 @@ class Int8Linear(PackedLinear):
         """Codes [n, in] of activation_dtype -> ((xq - offset) q^T) · scale [n, out]: no row scale, no bias."""
         if self._skinny is not None and len(xq) <= MOST_ROWS:
             return self._skinny(xq, self.scale)
-        return qlinear(_padded(xq), self.offset, (self._packed, self.scale, self._zeros))[: len(xq)]
+        return qlinear(padded(xq), self.offset, (self._packed, self.scale, self._zeros))[: len(xq)]
 
     def logits(self, xq: Tensor, row_scale: Tensor) -> Tensor:
         """Codes [n, in] and their scales [n] f32 -> the layer's whole output [n, out] f32, good until the next call.
@@ -306,15 +306,6 @@ def pack(weight: Tensor | Weight, bias: Tensor | None, form: str, *, rotated: bo
                                 "use --precision int8 or bf16")  # fmt: skip
         padded = F.pad(weight.detach(), (0, -weight.shape[1] % GROUP))
         return Int4Linear(*quantize_int4(padded), bias, weight.shape[1])
-
-
-def _padded(x: Tensor) -> Tensor:
-    """Rows x [n, in] with more rows of whatever lies behind them, or of zeros: [padded_rows(n), in]."""
-    n, width = x.shape
-    more = padded_rows(n)
-    if (x.storage_offset() + more * width) * x.itemsize <= x.untyped_storage().nbytes():
-        return x.as_strided((more, width), (width, 1))
-    return F.pad(x, (0, 0, 0, more - n))
 
 
 def _require_cpu(device: torch.device, form: str) -> None:

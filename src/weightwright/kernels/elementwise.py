@@ -59,6 +59,17 @@ def padded_rows(n: int) -> int:
     return -(-n // step) * step
 
 
+def padded(x: "Tensor") -> "Tensor":
+    """Rows x [n, in] with more rows of whatever lies behind them, or of zeros: [padded_rows(n), in]."""
+    n, width = x.shape
+    more = padded_rows(n)
+    if (x.storage_offset() + more * width) * x.itemsize <= x.untyped_storage().nbytes():
+        return x.as_strided((more, width), (width, 1))
+    import torch
+
+    return torch.nn.functional.pad(x, (0, 0, 0, more - n))
+
+
 def empty_rows(n: int, width: int, dtype: Any) -> Rows:
     """Room for rows of `dtype`, with the room that a product needs behind them; int8 and uint8 get scales."""
     import torch

@@ -3,7 +3,7 @@
 import functools
 from typing import TYPE_CHECKING
 
-from weightwright.kernels.elementwise import kind_of
+from weightwright.kernels.elementwise import Rows, Stored, empty_rows, kind_of
 from weightwright.kernels.pool import Kernel, available, bits, kept, threads
 
 if TYPE_CHECKING:
@@ -84,6 +84,25 @@ def rotate(x: "Tensor", cos: "Tensor", sin: "Tensor", *, back: bool = False) -> 
     """
     n, heads, width = x.shape
     _kernel("rotate")(threads(), n, width, kind_of(x.dtype), heads, *_at(x, cos, sin), back)
+
+
+def codes(x: "Tensor", stored: Stored) -> Rows:
+    """Rows x [n, width] in 8 bits as `stored`, with a scale each, as `quantize.quantize_rows` makes them.
+
+    A row with a number that is not finite has NaN for a scale.
+    """
+    n, width = x.shape
+    out = empty_rows(n, width, stored.dtype)
+    assert out.scales is not None
+    _kernel("codes")(
+        threads(), *_shape(x), *_at(x), kind_of(stored.dtype), *_at(out.data, out.scales), stored.block
+    )
+    return out
+
+
+def scale_rows(x: "Tensor", scales: "Tensor") -> None:
+    """Multiply rows x [n, width] by `scales` [n] f32, in place."""
+    _kernel("scale_rows")(threads(), *_shape(x), *_at(x, scales))
 
 
 def _shape(x: "Tensor") -> tuple[int, int, int]:

@@ -9,7 +9,17 @@ import numpy as np
 from numba import carray, cfunc, njit, types
 
 from weightwright.kernels.elementwise_numba import F32, SILU, load, rms, store
-from weightwright.kernels.vector import FAST, after_counters, exp, f32s, i64s, larger, ticket  # fmt: skip
+from weightwright.kernels.vector import (  # fmt: skip
+    FAST,
+    after_counters,
+    exp,
+    f32s,
+    i64s,
+    larger,
+    ticket,
+    u16s,
+    u32s,
+)
 
 _SIGNATURE = types.void(types.voidptr)
 _OPTIONS: dict[str, Any] = {"cache": True, "fastmath": FAST, "nopython": True, "error_model": "numpy"}
@@ -135,6 +145,51 @@ def norm_gradient(data: Any) -> None:
         for i in range(width):
             outer[i] = factor * (outer[i] - line[i] * along)
         store(kind, outer, out, 0, row, 1)
+        row = ticket(data, 1)
+
+
+@njit(inline="always", error_model="numpy")
+def is_finite(kind: int, address: int, n: int) -> bool:
+    """Whether all numbers of a row are, by their bits: `FAST` arithmetic does not tell."""
+    most = np.uint32(0)
+    if kind == F32:
+        whole = u32s(address, n)
+        for i in range(n):
+            most = max(most, whole[i] & np.uint32(0x7F800000))
+        return bool(most != np.uint32(0x7F800000))
+    half = u16s(address, n)
+    for i in range(n):
+        most = max(most, np.uint32(half[i]) & np.uint32(0x7F80))
+    return bool(most != np.uint32(0x7F80))
+
+
+@cfunc(_SIGNATURE, **_OPTIONS)
+def codes(data: Any) -> None:
+    """Rows in 8 bits. See `train.codes`."""
+    a = carray(after_counters(data), (8,), np.int64)
+    n, width, kind, x, out_kind, out, scales, block = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
+    size = width * (4 if kind == F32 else 2)
+    line = np.empty(width, np.float32)
+    row = ticket(data, 1)
+    while row < n:
+        load(kind, x + row * size, _ONE, 0, line)
+        store(out_kind, line, out, scales, row, block)
+        if not is_finite(kind, x + row * size, width):
+            u32s(scales, n)[row] = np.uint32(0x7FC00000)
+        row = ticket(data, 1)
+
+
+@cfunc(_SIGNATURE, **_OPTIONS)
+def scale_rows(data: Any) -> None:
+    """Each row times its scale, in place. See `train.scale_rows`."""
+    a = carray(after_counters(data), (5,), np.int64)
+    n, width, kind, x, scales = a[0], a[1], a[2], a[3], f32s(a[4], a[0])
+    size = width * (4 if kind == F32 else 2)
+    line = np.empty(width, np.float32)
+    row = ticket(data, 1)
+    while row < n:
+        load(kind, x + row * size, scales[row], 0, line)
+        store(kind, line, x, 0, row, 1)
         row = ticket(data, 1)
 
 

@@ -75,7 +75,7 @@ def _steps(
     tokens, flops = layout.computed, work.layer_flops(spec)
     forwards = 1 + (made_again(spec, settings) if recomputes else 0.0)
     parts = {
-        "forward products": tokens * flops / rates.forward,
+        "forward products": tokens * flops / _forward_rate(settings, rates),
         "backward products": tokens * flops * (2 if full else 1) / rates.backward,
     }
     if recomputes:
@@ -87,9 +87,14 @@ def _steps(
     parts["head"] = _head_s(spec, settings, rates, layout.tokens * labelled, gradient=True)
     parts["other layers"] = _other_s(spec, settings, rates, layout, forwards, work.ELEMENTS_BACKWARD)
     if settings.task == "qlora":
-        unpacked = layout.passes * (forwards + 1) * spec.linear_weights
+        unpacked = layout.passes * (1 + (0 if settings.int8_forward else forwards)) * spec.linear_weights
         parts["unpacking"] = unpacked * measured.UNPACKED_BYTES / rates.elements
     return parts
+
+
+def _forward_rate(settings: PlanSettings, rates: Rates) -> float:
+    """FLOP/s of the layers' products on the way forward."""
+    return rates.forward * (measured.INT8_FORWARD_GAIN if settings.int8_forward else 1.0)
 
 
 def _head_s(
@@ -117,13 +122,15 @@ def _other_s(
 def _forward_s(spec: ModelSpec, settings: PlanSettings, rates: Rates, rows: Rows) -> float:
     """One pass over rows without a gradient."""
     layout = laid_out(settings, rows.examples, rows.common)
-    products = layout.computed * work.layer_flops(spec) / rates.forward
+    products = layout.computed * work.layer_flops(spec) / _forward_rate(settings, rates)
     if settings.task != "full":
         products += layout.computed * work.adapter_flops(spec, settings) / rates.adapters
     attention = layout.squares * work.ATTENTION_FORWARD * work.attention_flops(spec) / rates.attention
     head = _head_s(spec, settings, rates, rows.labelled, gradient=False)
     unpacked = (
-        layout.passes * spec.linear_weights * measured.UNPACKED_BYTES if settings.task == "qlora" else 0
+        layout.passes * spec.linear_weights * measured.UNPACKED_BYTES
+        if settings.task == "qlora" and not settings.int8_forward
+        else 0
     )
     return (
         products

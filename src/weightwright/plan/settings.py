@@ -85,6 +85,7 @@ class PlanSettings(Settings):
     alpha: float | None = options.ALPHA
     dropout: float = options.DROPOUT
     dora: bool = options.DORA
+    int8_forward: bool = options.INT8_FORWARD
     targets: str = options.TARGETS
     double_quantisation: bool = Field(True, description="qlora: the scales of 4-bit blocks in 8 bits")
     search: Search | None = Field(None, description="the largest value of this that fits")
@@ -105,6 +106,8 @@ class PlanSettings(Settings):
             raise ValueError(
                 f"objective=grpo trains an adapter of unpacked weights, not task={self.task}; use lora"
             )
+        if self.int8_forward:
+            options.check_int8_forward(self.task, self.accelerator or self.device)
         if self.accelerator is not None:
             accelerator(self.accelerator)
             if self.device == "cpu":

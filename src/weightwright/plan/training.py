@@ -63,6 +63,8 @@ def training_phases(spec: ModelSpec, settings: PlanSettings) -> tuple[Phase, ...
     ready = base if run.full else {**base, "adapter": 4 * run.trained}
     if settings.objective in OF_SAMPLES:  # the sampler's, beside the weights that it shares
         ready |= {"kv_cache": kv_bytes(spec, _sampled(settings)), "sampler": _sampler_bytes(run)}
+    if settings.int8_forward:  # from the first pass on
+        ready |= {"weights in 8 bits": spec.linear_weights}
     held = {**ready, "optimizer": optimizer_bytes(settings, run.trained)}
     phases = [Phase("loading", {**base, "matrix on its way": _loading_bytes(run)})]
     if settings.objective in WITH_REFERENCE:

@@ -34,6 +34,7 @@ def plan_settings(settings: TuneSettings, *, longest: int) -> PlanSettings:
         targets=settings.targets,
         dropout=settings.dropout,
         dora=settings.dora,
+        int8_forward=settings.int8_forward,
         device=settings.device,
     )
 

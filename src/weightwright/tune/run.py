@@ -34,7 +34,7 @@ from weightwright.tune.curve import draw
 from weightwright.tune.distributed import joined
 from weightwright.tune.examples import Examples
 from weightwright.tune.expected import expected_note
-from weightwright.tune.fused import whole_layers
+from weightwright.tune.fused import int8_products, whole_layers
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.tune.memory import check_rows, decide_checkpointing
 from weightwright.tune.objectives import OBJECTIVES, Likelihood
@@ -122,6 +122,7 @@ def _tune(
     with (
         _sampler(settings, plan, loaded, sampling) as sampler,
         adapted(loaded.model, settings, loaded.name) as ready,
+        int8_products(loaded.model, wanted=settings.int8_forward),
         row_attention(loaded.model),
         whole_layers(loaded.model, decided.gradient_checkpointing),
         chosen_for_each_row(loaded.model),

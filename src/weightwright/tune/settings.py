@@ -139,6 +139,7 @@ class TuneSettings(Settings):
     targets: str = options.TARGETS
     rslora: bool = Field(False, description="LoRA scale is alpha/sqrt(rank) (rsLoRA)")
     dora: bool = options.DORA
+    int8_forward: bool = options.INT8_FORWARD
 
     epochs: int = options.EPOCHS
     max_steps: int | None = options.MAX_STEPS
@@ -214,6 +215,14 @@ class TuneSettings(Settings):
     def steps_between(every: float, steps: int) -> int:
         """`save_every` or `eval_every` in steps of a run of `steps`; shares are rounded up, as transformers does."""
         return int(every) if every >= 1 else math.ceil(every * steps)
+
+    @model_validator(mode="after")
+    def _multiplies_in_int8(self) -> "TuneSettings":
+        if self.int8_forward:
+            options.check_int8_forward(self.method, self.device)
+            if self.fsdp:
+                raise ValueError("int8_forward runs in one process, not with fsdp; leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _tells_kinds(self) -> "TuneSettings":

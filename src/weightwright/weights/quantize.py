@@ -15,8 +15,8 @@ from torch import Tensor
 
 from weightwright.kernels import pool
 from weightwright.kernels.elementwise import BLOCKS, Stored, put
+from weightwright.kernels.int8 import INT8_LEVELS
 
-INT8_LEVELS = 127
 GROUP = 32
 INT4_MIDDLE = 8  # the code that stands for a group's zero point
 _SMALLEST_BLOCK = 16

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from weightwright.tune.attention import Asked, asked
 from weightwright.tune.fused import layer, lora, mlp, norm
+from weightwright.tune.fused.int8 import int8_products
 
-__all__ = ["fuse", "whole_layers"]
+__all__ = ["fuse", "int8_products", "whole_layers"]
 
 _TRIED_TOKENS = 4
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 5e-3}  # of the largest outcome

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from weightwright.kernels.elementwise import Rows
+from weightwright.tune.fused.int8 import Int8Weight, int8_of
 from weightwright.tune.fused.nf4 import unpacked
 
 Tensors = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
-Rest = tuple[float, Any]
+Rest = tuple[float, Any, Int8Weight | None]
 _NORMED_ROWS = 512
 
 
@@ -39,7 +41,8 @@ class Parts:
 
     weight [outputs, inputs], or its 4-bit form with bitsandbytes' `quantized` state; down [rank, inputs] and up
     [outputs, rank] f32. With `magnitude` [outputs] f32 it is DoRA (arXiv 2402.09353, §4): the rows of
-    weight + scale·up·down are put to that length; their own length counts as a constant (§4.3).
+    weight + scale·up·down are put to that length; their own length counts as a constant (§4.3). The product with the
+    weight is made in 8 bits where it stands in them, too, as `int8`.
     """
 
     weight: Tensor
@@ -49,6 +52,7 @@ class Parts:
     magnitude: Tensor | None = None
     scale: float = 0.0
     quantized: Any = None
+    int8: Int8Weight | None = None
 
     @classmethod
     def of(cls, tensors: Sequence[Any], rest: Rest) -> "Parts":
@@ -64,32 +68,36 @@ class Parts:
     @property
     def rest(self) -> Rest:
         """All else."""
-        return self.scale, self.quantized
+        return self.scale, self.quantized, self.int8
 
     def matrix(self, dtype: torch.dtype) -> Tensor:
         """The weight; one out of its 4 bits stands where the next one will."""
         return self.weight if self.quantized is None else unpacked(self.weight, self.quantized, dtype)
 
+    def base(self, x: Tensor, bias: Tensor | None, codes: Rows | None = None) -> Tensor:
+        """x·weightᵀ + bias [n, outputs], x [n, inputs]; `codes` are x in 8 bits, where they are known."""
+        if self.int8 is None:
+            return F.linear(x, self.matrix(x.dtype), bias)
+        return self.int8.product(codes or self.int8.codes(x), bias, x.dtype)
+
     def product(self, x: Tensor, dropped: Tensor) -> tuple[Tensor, Kept]:
         """The layer's outcome [n, outputs] for x [n, inputs]; the adapter sees `dropped` in its place."""
-        weight = self.matrix(x.dtype)
-        scaled = self.magnitude is not None
-        result = F.linear(x, weight, None if scaled else self.bias)
+        result = self.base(x, None if self.magnitude is not None else self.bias)
         if self.down is None or self.up is None:
             return result, Kept()
         inner = dropped @ self.down.to(x.dtype).t()
         self._add_adapter(result, inner)
         if self.magnitude is None:
             return result, Kept(inner)
-        factor = self.magnitude / self._lengths(weight, self.down, self.up)
+        factor = self.magnitude / self._lengths(self.matrix(x.dtype), self.down, self.up)
         result *= factor.to(x.dtype)
         if self.bias is not None:
             result += self.bias
         return result, Kept(inner, result, factor)
 
-    def with_inner(self, x: Tensor, inner: Tensor) -> Tensor:
+    def with_inner(self, x: Tensor, inner: Tensor, codes: Rows | None) -> Tensor:
         """The outcome [n, outputs] of a layer without a magnitude from x [n, inputs] and x·downᵀ [n, rank]."""
-        return self._add_adapter(F.linear(x, self.matrix(x.dtype), self.bias), inner)
+        return self._add_adapter(self.base(x, self.bias, codes), inner)
 
     def unscaled(self, grad: Tensor, kept: Kept) -> tuple[Tensor, Tensor | None]:
         """The gradients of the output before the magnitude scaled it, and of the magnitude; grad [n, outputs]."""
@@ -228,13 +236,20 @@ def is_frozen_linear(module: nn.Module) -> bool:
 def parts_of(layer: Any) -> Parts:
     """A plain LoRA layer's tensors as they are now, or those of a linear layer without an adapter."""
     if is_frozen_linear(layer):
-        return Parts(layer.weight, layer.bias, quantized=_state_of(layer))
-    base, name = layer.base_layer, layer.active_adapters[0]
+        return _frozen(layer)
+    base, name = _frozen(layer.base_layer), layer.active_adapters[0]
     if layer.disable_adapters:
-        return Parts(base.weight, base.bias, quantized=_state_of(base))
+        return base
     down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
     magnitude = layer.lora_magnitude_vector[name].weight if layer.lora_variant else None
-    return Parts(base.weight, base.bias, down, up, magnitude, layer.scaling[name], _state_of(base))
+    return replace(base, down=down, up=up, magnitude=magnitude, scale=layer.scaling[name])
+
+
+def _frozen(layer: Any) -> Parts:
+    """A linear layer's own tensors."""
+    parts = Parts(layer.weight, layer.bias, quantized=_state_of(layer))
+    int8 = int8_of(layer, lambda: parts.matrix(torch.bfloat16))
+    return parts if int8 is None else replace(parts, int8=int8)
 
 
 def _state_of(layer: Any) -> Any:

@@ -51,9 +51,9 @@ def products(layers: Sequence[Parts], x: Tensor) -> tuple[list[Tensor], list[Kep
         made = [one.product(x, x) for one in layers]
         return [out for out, _ in made], [own for _, own in made]
     inner = (x @ _downs(layers, x.dtype).t()).split([len(one.down) for one in layers], dim=1)  # type: ignore[arg-type]
-    return [one.with_inner(x, own) for one, own in zip(layers, inner, strict=True)], [
-        Kept(own) for own in inner
-    ]
+    codes = layers[0].int8.codes(x) if layers[0].int8 else None
+    made = [one.with_inner(x, own, codes) for one, own in zip(layers, inner, strict=True)]
+    return made, [Kept(own) for own in inner]
 
 
 def gradients(
