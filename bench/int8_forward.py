@@ -1,7 +1,8 @@
 """What `tune --int8-forward` gains and loses: python bench/int8_forward.py --data alpaca_en_demo.json [--seeds 3]
 
-The same rows are learnt with and without it, for several seeds, each run in a fresh process. Then the loss of the rows
-held out is measured by transformers and peft with the weights as they are (bf16), whatever the run multiplied in.
+The same rows are learnt with and without it, for several seeds, each run in a fresh process. Then the loss of the
+rows held out is measured by transformers and peft with the weights as they are (bf16), whatever the run multiplied
+in.
 Writes bench/results/int8_forward.md.
 """
 
@@ -38,9 +39,7 @@ def main() -> None:
             command = (__file__, "--model", args.model, "--data", args.data, "--case", case)
             found[arm].append(last_json(fresh_python(*command)))
             print(arm, found[arm][-1], flush=True)
-    table = Table(
-        "forward products", "held-out loss by bf16, each seed", "said by the run", "tokens/s", "peak GB"
-    )
+    table = Table("forward products", "held-out loss by bf16", "said by the run", "tokens/s", "peak GB")
     for arm, runs in found.items():
         rates = sorted(run["tokens_per_s"] for run in runs)
         table.row(
@@ -59,7 +58,7 @@ def main() -> None:
         machine(),
         versions(),
         f"{args.model}, {LEARNT} rows of {args.data.name} learnt once, {HELD_OUT} held out (loss before: "
-        f"{found['bf16'][0]['before']:.4f}). Difference of the loss, seed by seed: mean {statistics.mean(lost):+.4f}, "
+        f"{found['bf16'][0]['before']:.4f}). Difference of the loss by seed: mean {statistics.mean(lost):+.4f}, "
         f"from {min(lost):+.4f} to {max(lost):+.4f}. Rate: {statistics.median(gain):.2f} times as high "
         f"({min(gain):.2f} to {max(gain):.2f}).",
         table,

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from weightwright.data.pack import packs
 from weightwright.data.template import Encoded
 from weightwright.errors import Place
+from weightwright.kernels.elementwise import padded_rows
 from weightwright.tune import attention
 from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import NO_LABEL, Example, pack, pad, to_batches
@@ -214,3 +215,12 @@ def test_a_pair_across_the_original_context_is_judged_as_its_answers_are_alone(b
             dpo = OBJECTIVES["dpo"].make(loss, settings, list)
             dpo.begin([pair], lambda _: [batch])
             assert float(dpo.loss(batch)) == pytest.approx(math.log1p(math.exp(-margin)), rel=1e-4)
+
+
+def test_padded_lines_are_of_few_widths_on_a_cpu():
+    """oneDNN makes a program for each width, which takes longer than the pass."""
+    rows = [Encoded([1] * length, [True] * length, Place()) for length in (100, 90)]
+    examples = [Example((row,)) for row in rows]
+    assert pad(examples, "cpu").token_ids.shape == (2, padded_rows(100))
+    assert pad(examples, "meta").token_ids.shape == (2, 100)
+    assert pad(examples, "cpu").labels[:, 100:].eq(NO_LABEL).all()

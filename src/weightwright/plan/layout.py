@@ -104,7 +104,7 @@ def laid_out(settings: PlanSettings, examples: Sequence[tuple[int, ...]], common
     most = None if settings.micro_batch is None else max(1, settings.micro_batch // together)
     widths = [*map(max, examples)]
     passes = micro_batches(widths, max_rows=most, max_tokens=most_tokens // together)
-    return sum((_padded([examples[n] for n in one]) for one in passes), Layout())
+    return sum((_padded(settings, [examples[n] for n in one]) for one in passes), Layout())
 
 
 def _packed(settings: PlanSettings, examples: Iterable[tuple[int, ...]], once: int) -> Layout:
@@ -115,7 +115,7 @@ def _packed(settings: PlanSettings, examples: Iterable[tuple[int, ...]], once: i
     return Layout(sum(rows), computed, sum(size**2 for size in rows), len(rows), 1)
 
 
-def _padded(examples: Iterable[tuple[int, ...]]) -> Layout:
+def _padded(settings: PlanSettings, examples: Iterable[tuple[int, ...]]) -> Layout:
     rows = [length for example in examples for length in example]
-    width = max(rows)
+    width = padded_rows(max(rows)) if settings.on_cpu else max(rows)
     return Layout(sum(rows), width * len(rows), width**2 * len(rows), len(rows), 1)

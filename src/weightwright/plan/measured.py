@@ -62,6 +62,11 @@ ADAMW8BIT_BYTES = 2 * (1 + 4 / 256)
 UNPACKED_BYTES = 2.0
 OPTIMIZER_PASSES, OPTIMIZER_CALLS = 6, 12
 LOADING_BYTES_PER_S = 1e9
+# What training reaches of the rates that a probe finds, whose numbers lie in the nearest cache and whose best turn
+# counts; in a run operands come from further away and threads wait for each other (Zen 4, two models, 14 settings).
+TRAINING_SHARES: Mapping[str, float] = {
+    "forward": 0.75, "backward": 0.75, "adapters": 0.55, "elements": 0.55, "attention": 0.9
+}  # fmt: skip
 INT8_FORWARD_GAIN = 1.5  # of frozen products in 8 bits over bf16, with rounding what goes in (Zen 4)
 # Products of the engine on a CPU beside plain bf16 or f32 ones (bench/results/decode.md: 1,918, 1,132 and 446
 # tokens/s).

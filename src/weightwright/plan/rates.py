@@ -1,5 +1,7 @@
 """The rates that a plan reckons with: this machine's, probed in the shapes of the model, or a known accelerator's."""
 
+from dataclasses import replace
+
 from weightwright.machine.accelerators import accelerator
 from weightwright.machine.probe import PROBE_S, Shapes, probe
 from weightwright.machine.rates import Rates
@@ -47,8 +49,12 @@ def _half(settings: PlanSettings) -> bool:
 
 
 def probed(shapes: Shapes, budget_s: float = PROBE_S) -> Rates:
-    """What this machine's CPU reaches in the shapes of a model, measured for two seconds."""
-    return probe(shapes, budget_s)
+    """What this machine's CPU reaches in the shapes of a model, measured for two seconds; of it training's share."""
+    rates = probe(shapes, budget_s)
+    if not shapes.trains:
+        return rates
+    shares = measured.TRAINING_SHARES
+    return replace(rates, **{part: share * getattr(rates, part) for part, share in shares.items()})
 
 
 def of_accelerator(name: str, settings: PlanSettings) -> Rates:

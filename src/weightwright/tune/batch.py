@@ -167,9 +167,10 @@ def _as_laid(
 
 
 def pad(examples: Sequence[Example], device: torch.device | str) -> Batch:
-    """A line a row. Causal attention never looks right, so padding needs no mask."""
+    """A line a row, on a CPU of one of few widths. Causal attention never looks right: padding needs no mask."""
     rows = [row for example in examples for row in example.rows]
-    width = max(map(len, rows))
+    longest = max(map(len, rows))
+    width = padded_rows(longest) if torch.device(device).type == "cpu" else longest
     token_ids = torch.zeros(len(rows), width, dtype=torch.int64)
     labels = torch.full((len(rows), width), NO_LABEL, dtype=torch.int64)
     row_ids = torch.full((len(rows), width), -1, dtype=torch.int64)
