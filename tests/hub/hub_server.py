@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 LFS_FROM_BYTES = 1000  # files of this size and more are served as LFS objects, from the CDN
 
@@ -21,10 +22,20 @@ class Repo:
     private: bool = False
     gated: bool = False
     with_blobs: bool = True  # a mirror may leave sizes and digests out of its listing
+    offers: dict[int, "Offer"] = field(default_factory=dict)  # pull requests, by number
 
     @property
     def commit(self) -> str:
         return hashlib.sha1(str(self.revision).encode()).hexdigest()
+
+
+@dataclass
+class Offer:
+    """A pull request: what the repository would be with it."""
+
+    author: str
+    title: str
+    repo: Repo
 
 
 @dataclass
@@ -66,8 +77,10 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         self.hub.requests.append((self.command, path, self.headers.get("Range")))
         parts = path.strip("/").split("/")
-        if parts[:2] == ["api", "models"]:
-            self._model_info("/".join(parts[2:4]))
+        if parts[:2] == ["api", "models"] and parts[4:] == ["discussions"]:
+            self._discussions("/".join(parts[2:4]))
+        elif parts[:2] == ["api", "models"]:
+            self._model_info("/".join(parts[2:4]), unquote("/".join(parts[5:])))
         elif parts[0] in ("cdn", "plain"):
             if parts[0] == "cdn" and self.headers.get("Authorization"):
                 self.hub.credentials_at_cdn.append(path)
@@ -93,10 +106,23 @@ class Handler(BaseHTTPRequestHandler):
             return repo
         return None
 
-    def _model_info(self, name: str) -> None:
+    def _discussions(self, name: str) -> None:
         repo = self._repo(name)
         if repo is None:
             return
+        found = [
+            {"num": number, "author": {"name": offer.author}, "title": offer.title, "status": "open",
+             "isPullRequest": True, "createdAt": "2024-01-01T00:00:00.000Z", "repo": {"name": name, "type": "model"}}
+            for number, offer in repo.offers.items()
+        ]  # fmt: skip
+        self._send(200, {"discussions": found, "count": len(found), "start": 0}, {})
+
+    def _model_info(self, name: str, revision: str) -> None:
+        repo = self._repo(name)
+        if repo is None:
+            return
+        if revision.startswith("refs/pr/"):
+            repo = repo.offers[int(revision.rpartition("/")[2])].repo
         siblings = []
         for file, content in repo.files.items():
             entry: dict[str, Any] = {"rfilename": file}
@@ -114,6 +140,7 @@ class Handler(BaseHTTPRequestHandler):
         repo = self._repo(name)
         if repo is None:
             return
+        repo = self._of_commit(repo, revision)
         if revision not in ("main", repo.commit):
             self._send(404, {"error": "revision"}, {"X-Error-Code": "RevisionNotFound"})
             return
@@ -127,15 +154,22 @@ class Handler(BaseHTTPRequestHandler):
         if len(content) >= LFS_FROM_BYTES:
             cdn = self.hub.url.replace("127.0.0.1", "localhost")  # another host: credentials stay behind
             headers["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
-            headers |= {"X-Linked-Size": str(len(content)), "Location": f"{cdn}/cdn/{name}/{file}"}
+            headers |= {
+                "X-Linked-Size": str(len(content)),
+                "Location": f"{cdn}/cdn/{name}/{file}?{repo.commit}",
+            }
             self._send(302, None, headers)
         elif self.command == "HEAD":
             self._send(200, None, headers | {"ETag": f'"{git_sha1(content)}"'}, length=len(content))
         else:
-            self._send(307, None, {"Location": f"/plain/{name}/{file}"})
+            self._send(307, None, {"Location": f"/plain/{name}/{file}?{repo.commit}"})
+
+    def _of_commit(self, repo: Repo, commit: str) -> Repo:
+        """The repository as it is, or as a pull request would make it."""
+        return next((offer.repo for offer in repo.offers.values() if offer.repo.commit == commit), repo)
 
     def _content(self, name: str, file: str) -> None:
-        content = self.hub.repos[name].files[file]
+        content = self._of_commit(self.hub.repos[name], self.path.partition("?")[2]).files[file]
         if file in self.hub.status:
             self._send(self.hub.status[file], {"error": "told to"}, {})
             return

@@ -167,10 +167,10 @@ def test_hub_ids_that_lead_outside_are_refused() -> None:
             store.folder_of(hub_id, "huggingface")
 
 
-def test_pickle_only_is_refused(hub: Any, repo_type: Any) -> None:
-    hub.repos["acme/old"] = repo_type({"config.json": b"{}", "pytorch_model.bin": b"x" * 2000})
+def test_pickle_of_another_kind_is_refused(hub: Any, repo_type: Any) -> None:
+    hub.repos["acme/old"] = repo_type({"config.json": b"{}", "model.ckpt": b"x" * 2000})
     with pytest.raises(
-        DownloadError, match=r"only pickle weights \(pytorch_model.bin\).*safetensors or GGUF"
+        DownloadError, match=r"only pickle files of another kind \(model.ckpt\).*safetensors or GGUF"
     ):
         pull("acme/old")
     assert hub.fetched() == []

@@ -173,7 +173,9 @@ def test_broken_config(folder: Path) -> None:
 
 def test_pickle_only(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    assert "only pickle weights (pytorch_model.bin), which can run code" in refusal(folder)
+    assert "is no file that torch.save wrote" in refusal(folder)
+    (folder / "pytorch_model.bin").rename(folder / "model.ckpt")
+    assert "only pickle weights (model.ckpt), which can run code" in refusal(folder)
 
 
 def test_no_weights(folder: Path) -> None:

@@ -118,13 +118,9 @@ def _beyond_f16(weight: Any) -> bool:
 
 def files_at(base: ModelAddress, progress: Progress) -> Path:
     """Where the base model's files are, pulled first if need be."""
-    from weightwright.hub.pull import pull
-    from weightwright.hub.store import locate
+    from weightwright.weights.load import files_of
 
-    path = locate(base) or (pull(base, progress=progress) if base.hub_id else None)
-    if path is None:
-        raise ModelError(f"there is no {base}; a hub model is written OWNER/NAME without ./")
-    return path
+    return files_of(base, progress)
 
 
 def _chosen(base: ModelAddress, precision: Precision, stored: Stored) -> Literal["f32", "bf16", "f16"]:

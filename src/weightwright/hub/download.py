@@ -13,8 +13,16 @@ from typing import Literal, Protocol
 
 from weightwright.errors import DownloadError
 from weightwright.files import sync_file
+from weightwright.hub.pickled import (
+    CONVERTED_INDEX,
+    INDEX,
+    convert_all,
+    converted_name,
+    is_pickled,
+    kept_name,
+)
 from weightwright.hub.store import Source, StoredFile, StoredModel, read_manifest, write_manifest
-from weightwright.hub.weight_files import sha256_of
+from weightwright.hub.weight_files import sha256_kept, sha256_of
 from weightwright.ports import Progress
 
 INCOMING = ".incoming"
@@ -30,6 +38,7 @@ class RemoteFile:
     size_bytes: int
     digest: str
     kind: Literal["sha256", "git"]
+    revision: str | None = None  # where it is of another commit than the repository's listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +99,9 @@ def _held(folder: Path, listing: Listing) -> dict[str, StoredFile]:
 
 
 def _is_held(file: RemoteFile, held: dict[str, StoredFile], folder: Path) -> bool:
-    known = held.get(file.name)
+    known = held.get(kept_name(file.name))
+    if known is not None and is_pickled(file.name):
+        return file.kind == "sha256" and known.source_sha256 == file.digest
     if known is None or known.size_bytes != file.size_bytes:
         return False
     if file.kind == "sha256":
@@ -102,6 +113,7 @@ def _require_space(folder: Path, incoming: Path, missing: Sequence[RemoteFile]) 
     digests = {file.digest for file in missing}
     parts = [path for path in incoming.iterdir() if path.is_file() and path.stem in digests]
     needed = sum(file.size_bytes for file in missing) - sum(path.stat().st_size for path in parts)
+    needed += sum(file.size_bytes for file in missing if is_pickled(file.name))  # beside its conversion
     free = shutil.disk_usage(folder).free
     if needed + _SPARE_BYTES > free:
         raise DownloadError(f"{needed / 1e9:.2f} GB are to be downloaded and {free / 1e9:.2f} GB are free "
@@ -159,21 +171,37 @@ def _put_in_place(
     """Move whole files to their names; the manifest goes away first and comes back last."""
     from weightwright.hub.store import MANIFEST
 
+    incoming = folder / INCOMING
+    pickled = [file for file in missing if is_pickled(file.name)]
+    plain = [file for file in missing if not is_pickled(file.name)]
+    index = next((folder / file.name for file in files if file.name == INDEX), None)
+    if index is not None and (new := [file for file in plain if file.name == INDEX]):
+        index = incoming / new[0].digest
+    sources = {file.name: incoming / file.digest for file in pickled}
+    made = convert_all(sources, incoming, index, folder)
+    digests = {converted_name(file.name): sha256_kept(incoming / file.digest) for file in pickled}
     stays = {name: file for name, file in held.items() if name.endswith(".gguf")}  # other quantisations
-    stays |= {file.name: held[file.name] for file in files if file not in missing}
-    arrived = {}
-    for file in missing:
-        sha256 = file.digest if file.kind == "sha256" else sha256_of(folder / INCOMING / file.digest)
+    stays |= {kept_name(file.name): held[kept_name(file.name)] for file in files if file not in missing}
+    if not made and CONVERTED_INDEX in held and index is not None:
+        stays[CONVERTED_INDEX] = held[CONVERTED_INDEX]
+    arrived = {
+        name: StoredFile(path.stat().st_size, sha256_of(path), digests.get(name))
+        for name, path in made.items()
+    }
+    for file in plain:
+        sha256 = file.digest if file.kind == "sha256" else sha256_of(incoming / file.digest)
         arrived[file.name] = StoredFile(file.size_bytes, sha256)
     (folder / MANIFEST).unlink(missing_ok=True)
     for name in set(held) - set(stays) - set(arrived):
         (folder / name).unlink()
-    for file in missing:
+    for file in plain:
         target = folder / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        source = folder / INCOMING / file.digest
-        if sum(other.digest == file.digest for other in missing) > 1:
+        source = incoming / file.digest
+        if sum(other.digest == file.digest for other in plain) > 1:
             shutil.copyfile(source, target)  # two names, one content
         else:
             source.replace(target)
+    for name, path in made.items():
+        path.replace(folder / name)
     write_manifest(StoredModel(listing.hub_id, hub.source, listing.commit, folder, stays | arrived))

@@ -2,12 +2,14 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from weightwright.errors import DownloadError
 from weightwright.hub.download import Listing, RemoteFile
+from weightwright.hub.pickled import is_pickled
 from weightwright.hub.store import Source
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LIST_TIMEOUT_S = 30.0
+_CONVERTER, _CONVERSION = "SFconvertbot", "Adding `safetensors` variant of this model"
 _IDLE_TRIES = 5  # connections in a row that bring nothing, before giving up
 _IDLE_WAIT_S = 1.0
 
@@ -31,6 +34,7 @@ class HuggingFace:
             info = api.model_info(hub_id, files_metadata=True, timeout=_LIST_TIMEOUT_S)
             commit = str(info.sha)
             files = tuple(_remote(api, hub_id, commit, sibling) for sibling in info.siblings or ())
+            files += _offered(api, hub_id, files)
         except (OSError, ValueError, _http_error()) as error:
             raise _explained(error, hub_id) from error
         return Listing(hub_id, commit, files)
@@ -42,7 +46,8 @@ class HuggingFace:
         """
         from huggingface_hub import constants, hf_hub_url
 
-        url = hf_hub_url(listing.hub_id, file.name, revision=listing.commit, endpoint=constants.ENDPOINT)
+        revision = file.revision or listing.commit
+        url = hf_hub_url(listing.hub_id, file.name, revision=revision, endpoint=constants.ENDPOINT)
         idle = 0
         try:
             with part.open("ab") as stream:
@@ -89,6 +94,33 @@ def _api() -> "HfApi":
     from huggingface_hub import HfApi, constants
 
     return HfApi(endpoint=constants.ENDPOINT)
+
+
+def _offered(api: "HfApi", hub_id: str, files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:
+    """The safetensors that the hub's own converter offers as a pull request, where a repository has only pickle.
+
+    Only of a request that its bot opened, and whose pickle files are those of the repository as it is now.
+    """
+    pickled = {file.name: file.digest for file in files if is_pickled(file.name)}
+    if not pickled or any(file.name.endswith((".safetensors", ".gguf")) for file in files):
+        return ()
+    for request in api.get_repo_discussions(
+        hub_id, author=_CONVERTER, discussion_type="pull_request", discussion_status="open"
+    ):
+        if request.author != _CONVERTER or not request.is_pull_request or request.title != _CONVERSION:
+            continue
+        info = api.model_info(
+            hub_id, revision=request.git_reference, files_metadata=True, timeout=_LIST_TIMEOUT_S
+        )
+        commit = str(info.sha)
+        there = [_remote(api, hub_id, commit, sibling) for sibling in info.siblings or ()]
+        if {file.name: file.digest for file in there if is_pickled(file.name)} == pickled:
+            return tuple(
+                replace(file, revision=commit)
+                for file in there
+                if file.name.endswith((".safetensors", ".safetensors.index.json"))
+            )
+    return ()
 
 
 def _http_error() -> type[Exception]:

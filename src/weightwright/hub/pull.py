@@ -4,7 +4,8 @@ from pathlib import Path
 
 from weightwright.address.models import EmbedderAddress, ModelAddress, parse_model
 from weightwright.errors import DownloadError
-from weightwright.hub import download, selection
+from weightwright.hub import download, pickled, selection
+from weightwright.hub.pickled import kept_name
 from weightwright.hub.store import (
     Source,
     StoredModel,
@@ -37,6 +38,8 @@ def pull(
     if isinstance(address, str):
         address = parse_model(address)
     here = locate(address)
+    if here is not None and address.path is not None:
+        return pickled.converted_folder(here, progress)
     if here is not None and not update:
         return here
     if address.hub_id is None:
@@ -69,7 +72,11 @@ def pull(
     names = selection.needed([file.name for file in listing.files], address, address.hub_id)
     folder = folder_of(address.hub_id, source)
     stored = read_manifest(folder)
-    if stored is None or stored.commit != listing.commit or not set(names) <= set(stored.files):
+    if (
+        stored is None
+        or stored.commit != listing.commit
+        or not set(map(kept_name, names)) <= set(stored.files)
+    ):
         download.into_store(hub, listing, names, folder, progress)
     arrived = choose(folder, address)
     if arrived is None:

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 
 from weightwright.address.models import EmbedderAddress, ModelAddress
 from weightwright.errors import DownloadError
+from weightwright.hub import pickled
 from weightwright.hub.store import gguf_for
 from weightwright.hub.weight_files import PICKLE_SUFFIXES
 
@@ -26,6 +27,8 @@ def needed(names: Sequence[str], address: ModelAddress | EmbedderAddress, hub_id
     quantized = isinstance(address, ModelAddress) and address.quantization is not None
     weights = [name for name in names if _matches(name, WEIGHTS)]
     plain = [name for name in weights if not _matches(name, DUPLICATES)]
+    if not weights and not quantized and gguf_for(names, None) is None:
+        weights = pickled.chosen(names)  # converted as they arrive
     if (plain or weights) and not quantized:
         chosen = [name for name in names if _matches(name, SMALL_FILES)] + (plain or weights)
     else:
@@ -62,11 +65,10 @@ def _gguf(names: Sequence[str], tag: str | None, hub_id: str) -> str:
         raise DownloadError(
             f"{hub_id} has no GGUF file for {tag or 'an address without a tag'}; there are: {shown}"
         )
-    pickled = [name for name in names if name.endswith(PICKLE_SUFFIXES)]
-    if pickled:
-        raise DownloadError(f"{hub_id} has only pickle weights ({pickled[0]}), which can run code when "
-                            f"they are "
-                            "read; look for a safetensors or GGUF version of the model")  # fmt: skip
+    unknown = [name for name in names if name.endswith(PICKLE_SUFFIXES)]
+    if unknown:
+        raise DownloadError(f"{hub_id} has only pickle files of another kind ({unknown[0]}) than "
+                            "pytorch_model.bin, which is converted; look for safetensors or GGUF")  # fmt: skip
     wanted = f"GGUF file for {tag}" if tag else "weights (*.safetensors or *.gguf)"
     raise DownloadError(f"{hub_id} has no {wanted}; is it a model that generates text?")
 

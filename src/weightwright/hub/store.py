@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -33,10 +33,11 @@ TOKENIZER_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file of a stored model: bytes, and the sha256 that was checked."""
+    """One file of a stored model: bytes, the sha256 that was checked, and that of the file that it was made from."""
 
     size_bytes: int
     sha256: str
+    source_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def read_manifest(folder: Path) -> StoredModel | None:
     try:
         values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = {
-            name: StoredFile(int(entry["size_bytes"]), str(entry["sha256"]))
+            name: StoredFile(int(entry["size_bytes"]), str(entry["sha256"]), entry.get("source_sha256"))
             for name, entry in values["files"].items()
         }
         stored = StoredModel(values["hub_id"], values["source"], values["commit"], folder, files)
@@ -157,7 +158,7 @@ def write_manifest(stored: StoredModel) -> None:
         "source": stored.source,
         "commit": stored.commit,
         "files": {
-            name: {"size_bytes": file.size_bytes, "sha256": file.sha256}
+            name: {key: value for key, value in asdict(file).items() if value is not None}
             for name, file in sorted(stored.files.items())
         },
     }

@@ -143,10 +143,9 @@ def files_of(address: ModelAddress, progress: Progress = silent) -> Path:
     """The folder or GGUF file of a model, pulled when it is not here. Raises ModelError, DownloadError."""
     if address.path is not None and not address.path.exists():
         raise ModelError(f"there is no {address.path}; a hub model is written OWNER/NAME without ./")
-    path = pull(address, progress=progress) if address.hub_id else locate(address)
-    if path is None:
+    if address.path is not None and locate(address) is None:
         raise ModelError(f"{address.path} holds no GGUF file for {address.tag}")
-    return path
+    return pull(address, progress=progress)
 
 
 def _precision(address: ModelAddress, precision: Precision) -> Precision:
