@@ -351,3 +351,21 @@ def test_modelscope_without_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "modelscope_hub", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'weightwright\[modelscope\]'"):
         pull(TINY, source="modelscope")
+
+
+def test_a_split_file_comes_and_goes_with_all_its_parts(hub: Any, repo_type: Any, own_home: Path) -> None:
+    parts = [f"Big-Q4_K_M-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
+    files = {name: b"GGUF" + name.encode() * 100 for name in parts}
+    hub.repos["acme/split"] = repo_type(files | {"Big-Q8_0.gguf": b"GGUF" * 500, "README.md": b""})
+    first = pull("acme/split:Q4_K_M")
+    assert first.name == parts[0]
+    assert locate("acme/split:Q4_K_M") == first
+    assert names(first.parent) >= set(parts)
+    pull("acme/split:Q8_0")
+    assert remove("acme/split:Q4_K_M") == sum(map(len, files.values()))
+    assert not names(first.parent) & set(parts)
+    assert locate("acme/split:Q8_0") is not None
+    del hub.repos["acme/split"].files[parts[1]]
+    hub.repos["acme/split"].revision += 1
+    with pytest.raises(DownloadError, match=r"is one of 3 parts, and .*-00002-of-00003.gguf is missing"):
+        pull("acme/split:Q4_K_M")

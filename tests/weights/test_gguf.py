@@ -18,9 +18,12 @@ from tokenizers.pre_tokenizers import ByteLevel
 from weightwright.engine.assemble import assemble
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError
+from weightwright.hub.weight_files import gguf_parts
 from weightwright.kernels.int8 import int8_kernel
 from weightwright.kernels.step import Step
+from weightwright.plan.spec import from_file
 from weightwright.weights import gguf_header, load
+from weightwright.weights.describe import describe
 from weightwright.weights.empty import empty, fill
 from weightwright.weights.gguf_tensors import GgufWeights
 from weightwright.weights.incomplete import missing_experts
@@ -60,7 +63,9 @@ def blocks(rng: np.random.Generator, rows: int, columns: int, form: str) -> np.n
     return data.reshape(rows, -1)
 
 
-def write(file: Path, kind: str, form: str, *, finer: str = "attn_v", without: str = "") -> Any:
+def write(
+    file: Path, kind: str, form: str, *, finer: str = "attn_v", without: str = "", part_tensors: int = 0
+) -> Any:
     """A GGUF file of random tensors for a small model of that architecture; its config."""
     from transformers import AutoModelForCausalLM
     from transformers import modeling_gguf_pytorch_utils as reading
@@ -71,7 +76,7 @@ def write(file: Path, kind: str, form: str, *, finer: str = "attn_v", without: s
     processor = reading.TENSOR_PROCESSORS.get(kind, reading.TensorProcessor)(config=config.to_dict())
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     rng = np.random.default_rng(0)
-    writer = gguf.GGUFWriter(file, kind)
+    writer = gguf.GGUFWriter(file, kind, split_max_tensors=part_tensors)
     head(writer, config)
     for name, ours in reading.get_gguf_hf_weights_map(model, processor).items():
         if ours in model.all_tied_weights_keys or name == without:
@@ -392,3 +397,37 @@ def test_a_mixture_that_lacks_a_tensor_is_not_loaded(tmp_path: Path, without: st
     else:
         loaded = load.load(str(tmp_path / "model.gguf"), precision="f32", device="cpu").model.state_dict()
         assert all(torch.equal(weight, loaded[path]) for path, weight in model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_the_parts_of_a_split_file_are_read_as_one(tmp_path, kind):
+    (tmp_path / "parts").mkdir()
+    config = write(tmp_path / "model.gguf", kind, "Q4_0")
+    write(tmp_path / "parts" / "model.gguf", kind, "Q4_0", part_tensors=7)
+    parts = sorted((tmp_path / "parts").iterdir())
+    assert len(parts) > 2
+    assert [part.name for part in parts] == [part.name for part in gguf_parts(parts[1])]
+    (model, one), (_, split) = deferred(tmp_path / "model.gguf", config), deferred(parts[0], config)
+    for name in model.state_dict():
+        assert split.shape(name) == one.shape(name)
+        if one.shape(name) is not None:
+            assert torch.equal(split.read(name), one.read(name))
+    first, second = describe(tmp_path / "model.gguf"), describe(parts[0])
+    assert first.parameters == second.parameters
+    assert second.weights_bytes == sum(part.stat().st_size for part in parts)
+    if kind == "llama":
+        loaded = load.load(str(parts[1]), precision="f32")  # whichever part is named
+        assert loaded.path == parts[0]
+        assert from_file(parts[0]) == from_file(tmp_path / "model.gguf")
+    parts[2].unlink()
+    with pytest.raises(ModelError, match=r"lacks 1 of its \d parts, first .*-00003-of-"):
+        load.load(str(parts[0]))
+
+
+def test_parts_that_transformers_would_have_to_join_are_refused(tmp_path):
+    """A mixture of experts, which transformers reads whole."""
+    parts = gguf_parts(tmp_path / "model-00001-of-00002.gguf")
+    for part in parts:
+        write(part, "llama", "Q4_0")
+    with pytest.raises(ModelError, match=r"one part of several.*llama-gguf-split --merge"):
+        load._model(parts[0], torch.float32, trust_remote_code=False)

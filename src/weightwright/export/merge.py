@@ -95,7 +95,7 @@ def stored_precision(path: Path) -> tuple[Stored, str]:
     """In which precision a model's files hold their weights, and its name in the files' own words."""
     if path.is_file():
         sizes: Counter[str] = Counter()
-        for tensor in gguf_reader.reader(path).tensors:
+        for _, tensor in gguf_reader.tensors(path):
             if len(tensor.shape) > 1:
                 sizes[tensor.tensor_type.name] += int(tensor.n_elements)
         most = sizes.most_common(1)[0][0] if sizes else "F32"

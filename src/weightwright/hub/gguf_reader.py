@@ -3,10 +3,12 @@
 gguf's own takes some 3 s of CPU for a vocabulary of 50,000, most of them for slices of a memmap.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from weightwright.errors import ModelError
+from weightwright.hub import weight_files
 
 
 def reader(file: Path) -> Any:
@@ -15,6 +17,13 @@ def reader(file: Path) -> Any:
         return reader_type(keep_tokenizer=False)(file)
     except (ValueError, IndexError, KeyError, OverflowError) as error:
         raise ModelError(f"{file} has a broken GGUF header ({error}); get it again") from error
+
+
+def tensors(file: Path) -> Iterator[tuple[Path, Any]]:
+    """The tensors of a GGUF file and of its other parts, each with the part that it is in. Raises ModelError."""
+    for part in weight_files.weight_files(file):
+        for tensor in reader(part).tensors:
+            yield part, tensor
 
 
 def reader_type(*, keep_tokenizer: bool) -> Any:

@@ -1,13 +1,12 @@
 """Which files of a repository a model needs: weights without pickle, tokenizer, config, template."""
 
-import re
 from collections.abc import Sequence
 from fnmatch import fnmatch
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from weightwright.address.models import EmbedderAddress, ModelAddress
 from weightwright.errors import DownloadError
-from weightwright.hub import pickled
+from weightwright.hub import pickled, weight_files
 from weightwright.hub.store import gguf_for
 from weightwright.hub.weight_files import PICKLE_SUFFIXES
 
@@ -18,7 +17,6 @@ CARD_FILES = ("README.md", "LICENSE*", "LICENCE*")
 WEIGHTS = ("*.safetensors", "[0-9]_*/*.safetensors")
 # another layout of the same weights, for the author's own code
 DUPLICATES = ("consolidated*.safetensors",)
-_SPLIT = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
 def needed(names: Sequence[str], address: ModelAddress | EmbedderAddress, hub_id: str) -> list[str]:
@@ -32,7 +30,7 @@ def needed(names: Sequence[str], address: ModelAddress | EmbedderAddress, hub_id
     if (plain or weights) and not quantized:
         chosen = [name for name in names if _matches(name, SMALL_FILES)] + (plain or weights)
     else:
-        chosen = [name for name in names if _matches(name, CARD_FILES)] + [_gguf(names, tag, hub_id)]
+        chosen = [name for name in names if _matches(name, CARD_FILES)] + _gguf(names, tag, hub_id)
     for name in chosen:
         require_inside(name, hub_id)
     return sorted(set(chosen))
@@ -48,17 +46,16 @@ def require_inside(name: str, hub_id: str) -> None:
         )
 
 
-def _gguf(names: Sequence[str], tag: str | None, hub_id: str) -> str:
-    """The GGUF file for a tag, or the preferred one. Raises DownloadError listing what there is."""
+def _gguf(names: Sequence[str], tag: str | None, hub_id: str) -> list[str]:
+    """The parts of the GGUF file for a tag, or of the preferred one. Raises DownloadError listing what there is."""
     chosen = gguf_for(names, tag) or (
         gguf_for(names, None) if tag in ("bf16", "f32", "int8", "int4") else None
     )
-    if chosen is not None and _SPLIT.search(chosen):
-        raise DownloadError(f"{hub_id}: {chosen} is split into parts, which cannot be loaded; choose a "
-                            f"smaller "
-                            "quantisation, or merge the parts and give the path")  # fmt: skip
     if chosen is not None:
-        return chosen
+        parts = [part.as_posix() for part in weight_files.gguf_parts(Path(chosen))]
+        if lost := [part for part in parts if part not in names]:
+            raise DownloadError(f"{hub_id}: {chosen} is one of {len(parts)} parts, and {lost[0]} is missing")
+        return parts
     there = sorted(PurePosixPath(name).name for name in names if name.lower().endswith(".gguf"))
     if there:
         shown = ", ".join(there[:8]) + (", …" if len(there) > 8 else "")

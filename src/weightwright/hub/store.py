@@ -12,6 +12,7 @@ from weightwright.address.models import EmbedderAddress, ModelAddress, parse_mod
 from weightwright.errors import ModelError
 from weightwright.files import write_whole
 from weightwright.home import home
+from weightwright.hub.weight_files import GGUF_PART, gguf_parts
 
 Source = Literal["huggingface", "modelscope"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -168,6 +169,7 @@ def write_manifest(stored: StoredModel) -> None:
 def gguf_for(names: Sequence[str], tag: str | None) -> str | None:
     """The GGUF file of a repository that `tag` names, or without a tag the preferred one."""
     files = sorted(name for name in names if name.lower().endswith(".gguf") and "mmproj" not in name.lower())
+    files = [name for name in files if gguf_parts(Path(name))[0].as_posix() == name]  # of parts the first
     for wanted in (tag,) if tag else GGUF_PREFERENCE:
         matching = [name for name in files if _has_tag(name, wanted)]
         if matching:
@@ -182,7 +184,7 @@ def _packaged(address: ModelAddress | EmbedderAddress) -> packages.Packaged:
 
 def _has_tag(name: str, tag: str) -> bool:
     """Whether `Model-Q4_K_M.gguf` or `model.q4_k_m.gguf` carries the tag as a whole word."""
-    stem = name.rsplit("/", 1)[-1].lower().removesuffix(".gguf")
+    stem = GGUF_PART.sub("", name.rsplit("/", 1)[-1]).lower().removesuffix(".gguf")
     words = f"-{stem}-".replace(".", "-")
     unsloth = f"-ud-{tag.lower()}-"
     return f"-{tag.lower()}-" in words and (tag.upper().startswith("UD-") or unsloth not in words)
@@ -191,7 +193,8 @@ def _has_tag(name: str, tag: str) -> bool:
 def choose(path: Path, address: ModelAddress | EmbedderAddress) -> Path | None:
     """The folder itself when it holds safetensors, else its GGUF file that the tag asks for."""
     if path.is_file():
-        return path
+        first = gguf_parts(path)[0]
+        return first if first.is_file() else path
     names = [file.relative_to(path).as_posix() for file in path.rglob("*.gguf")]
     tag = address.tag if isinstance(address, ModelAddress) else None
     if isinstance(address, ModelAddress) and address.quantization:
@@ -253,11 +256,13 @@ def _remove_from(folder: Path, address: ModelAddress | EmbedderAddress) -> int:
         name = gguf_for(list(stored.files), tag)
         if name is None:
             return 0
-        rest = {other: file for other, file in stored.files.items() if other != name}
+        parts = {part.as_posix() for part in gguf_parts(Path(name))}
+        rest = {other: file for other, file in stored.files.items() if other not in parts}
         if any(other.endswith((".gguf", ".safetensors")) for other in rest):
-            (folder / name).unlink()
             write_manifest(StoredModel(stored.hub_id, stored.source, stored.commit, folder, rest))
-            return stored.files[name].size_bytes
+            for part in parts:
+                (folder / part).unlink()
+            return sum(stored.files[part].size_bytes for part in parts)
     (folder / MANIFEST).unlink(missing_ok=True)  # first: a removal that is interrupted leaves no whole model
     shutil.rmtree(folder)
     if not any(folder.parent.iterdir()):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from weightwright.home import cache
 
 GGUF_MAGIC = b"GGUF"
 GGUF_VERSIONS = (2, 3)
+GGUF_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _HEADER_LIMIT_BYTES = 100_000_000  # the safetensors format's own limit
 _READ_BYTES = 1 << 20
@@ -39,13 +41,18 @@ class Tensor:
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The files that hold a model's weights: the GGUF file itself, or a folder's safetensors files.
+    """The files that hold a model's weights: the GGUF file itself with its other parts, or a folder's safetensors.
 
     Raises ModelError when there are none, when one that the index names is missing, or when there
     are only pickle files, which can run code and are not read.
     """
     if path.is_file():
-        return [path]
+        parts = gguf_parts(path)
+        lost = [part.name for part in parts if not part.is_file()]
+        if lost:
+            raise ModelError(f"{path} lacks {len(lost)} of its {len(parts)} parts, first {lost[0]}; "
+                             "pull or copy the model again")  # fmt: skip
+        return parts
     index = path / "model.safetensors.index.json"
     if index.is_file():
         named = sorted(set(read_json(index).get("weight_map", {}).values()))
@@ -60,9 +67,21 @@ def weight_files(path: Path) -> list[Path]:
         return single or files
     pickled = sorted(file.name for file in path.iterdir() if file.suffix in PICKLE_SUFFIXES)
     if pickled:
+        if pickled[0].startswith("pytorch_model"):
+            raise ModelError(f"{path} holds its weights in pickle files ({pickled[0]}); run weightwright pull "
+                             f"{path}, which converts them once")  # fmt: skip
         raise ModelError(f"{path} holds only pickle weights ({pickled[0]}), which can run code when read; "
                          "convert them to safetensors, or use a safetensors or GGUF version")  # fmt: skip
     raise ModelError(f"{path} holds no weights (*.safetensors); pull or copy the model again")
+
+
+def gguf_parts(path: Path) -> list[Path]:
+    """The parts that a split GGUF file (`…-00001-of-00003.gguf`) has, first to last; another file is its only one."""
+    found = GGUF_PART.search(path.name)
+    if found is None:
+        return [path]
+    stem, count = path.name[: found.start()], found[2]
+    return [path.with_name(f"{stem}-{n:05d}-of-{count}.gguf") for n in range(1, int(count) + 1)]
 
 
 def check_whole(file: Path) -> None:

@@ -44,7 +44,7 @@ def from_gguf(path: Path) -> dict[str, Any]:
     reader = gguf_reader.reader(path)
     field = reader.get_field("general.architecture")
     architecture = str(field.contents()) if field else ""
-    shapes = {tensor.name: [int(size) for size in tensor.shape] for tensor in reader.tensors}
+    shapes = {tensor.name: [int(size) for size in tensor.shape] for _, tensor in gguf_reader.tensors(path)}
 
     def value(key: str) -> Any:
         entry = reader.get_field(f"{architecture}.{key}")

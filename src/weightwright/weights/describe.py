@@ -119,7 +119,7 @@ def _of_gguf(file: Path) -> Description:
         path=file,
         support=support.check_gguf(architecture),
         parameters=int(values["parameters"]),
-        weights_bytes=file.stat().st_size,
+        weights_bytes=sum(part.stat().st_size for part in weight_files.weight_files(file)),
         weights_type=_gguf_type(values.get("general.file_type")),
         context_tokens=values.get(f"{architecture}.context_length"),
         has_template="tokenizer.chat_template" in values,

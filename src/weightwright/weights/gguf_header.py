@@ -38,7 +38,8 @@ def side_folder(file: Path) -> Path:
 
 def metadata(file: Path) -> dict[str, Any]:
     """The single values in a GGUF file's header, without its arrays, and `parameters`. Raises ModelError."""
-    weight_files.check_whole(file)
+    for part in weight_files.weight_files(file):
+        weight_files.check_whole(part)
     return dict(_metadata(file, file.stat().st_mtime_ns))
 
 
@@ -53,7 +54,7 @@ def _metadata(file: Path, mtime_ns: int) -> dict[str, Any]:
         for name, field in opened.fields.items()
         if not name.startswith("GGUF.") and field.types[0] != GGUFValueType.ARRAY
     }
-    values["parameters"] = sum(int(tensor.n_elements) for tensor in opened.tensors)
+    values["parameters"] = sum(int(tensor.n_elements) for _, tensor in gguf_reader.tensors(file))
     return values
 
 

@@ -32,8 +32,9 @@ _ROWS_ONLY = ("TensorProcessor", "LlamaTensorProcessor")  # rows change place, c
 
 @dataclass(frozen=True)
 class _Stored:
-    """Where a tensor lies in the file."""
+    """Where a tensor lies: in which file, or part of one, and where there."""
 
+    file: Path
     name: str
     shape: tuple[int, ...]
     kind: Any  # GGMLQuantizationType
@@ -44,11 +45,9 @@ class _Stored:
 class GgufWeights:
     """See `source.WeightSource`."""
 
-    def __init__(
-        self, file: Path, processor: Any, tensors: Mapping[str, _Stored], dtype: torch.dtype
-    ) -> None:
+    def __init__(self, processor: Any, tensors: Mapping[str, _Stored], dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self._file, self._processor, self._tensors = file, processor, tensors
+        self._processor, self._tensors = processor, tensors
 
     @classmethod
     def open(cls, file: Path, model: Any, dtype: torch.dtype) -> "GgufWeights | None":
@@ -70,12 +69,12 @@ class GgufWeights:
             names = reading.get_gguf_hf_weights_map(model, processor)
         tensors = {
             names[tensor.name]: _Stored(
-                tensor.name, tuple(int(n) for n in reversed(tensor.shape)), tensor.tensor_type,
+                part, tensor.name, tuple(int(n) for n in reversed(tensor.shape)), tensor.tensor_type,
                 int(tensor.data_offset), int(tensor.n_bytes),
             )
-            for tensor in reader.tensors if tensor.name in names
+            for part, tensor in gguf_reader.tensors(file) if tensor.name in names
         }  # fmt: skip
-        return cls(file, processor, tensors, dtype)
+        return cls(processor, tensors, dtype)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """See `WeightSource`."""
@@ -116,7 +115,7 @@ class GgufWeights:
             try:
                 values = dequantize(self._bytes(stored, start, end), stored.kind)
             except (NotImplementedError, ValueError) as error:
-                raise ModelError(f"{self._file} holds {stored.name} as {stored.kind.name}, which cannot be read "
+                raise ModelError(f"{stored.file} holds {stored.name} as {stored.kind.name}, which cannot be read "
                                  f"({error}); take another form of the model") from error  # fmt: skip
             out[start:end] = torch.from_numpy(values.reshape(-1, columns))
         return out.view(stored.shape)
@@ -125,11 +124,11 @@ class GgufWeights:
         """Rows start to end as bytes [rows, bytes]. Read, not mapped: mapped pages would count as memory."""
         rows = math.prod(stored.shape[:-1])
         width = stored.size_bytes // rows
-        with self._file.open("rb") as stream:
+        with stored.file.open("rb") as stream:
             stream.seek(stored.offset + start * width)
             data = np.fromfile(stream, np.uint8, (end - start) * width)
         if len(data) != (end - start) * width:
-            raise ModelError(f"{self._file} ends within {stored.name}; get it again")
+            raise ModelError(f"{stored.file} ends within {stored.name}; get it again")
         return data.reshape(end - start, width)
 
     def _process(self, stored: _Stored, values: "NDArray[Any]") -> "NDArray[Any]":

@@ -41,7 +41,7 @@ def _odd_experts(folder: Path) -> list[str]:
 
 
 def _lone_stacks(file: Path) -> list[str]:
-    names = {tensor.name for tensor in gguf_reader.reader(file).tensors}
+    names = {tensor.name for _, tensor in gguf_reader.tensors(file)}
     gates = {name for name in names if "ffn_gate_exps" in name}
     ups = {name.replace("ffn_up_exps", "ffn_gate_exps") for name in names if "ffn_up_exps" in name}
     if not (gates and ups):  # of one matrix by design

@@ -234,6 +234,9 @@ def _model(path: Path, dtype: "torch.dtype", trust_remote_code: bool) -> "PreTra
         "dtype": dtype, "local_files_only": True, "output_loading_info": True,
         "trust_remote_code": trust_remote_code, "ignore_mismatched_sizes": True,
     }  # fmt: skip
+    if path.is_file() and len(weight_files.weight_files(path)) > 1:
+        raise ModelError(f"{path} is one part of several, and transformers, which reads this architecture, takes one "
+                         "file; join them with llama.cpp's llama-gguf-split --merge")  # fmt: skip
     try:
         if path.is_file():
             config = AutoConfig.from_pretrained(str(gguf_header.side_folder(path)), local_files_only=True)
