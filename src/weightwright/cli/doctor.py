@@ -34,6 +34,8 @@ def _rows(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "features", _features(cpu["features"], cpu["own_features"])
     yield "memory", f"{_gb(memory['available_bytes'])} free of {_gb(memory['total_bytes'])}"
     yield "device", _device(data["device"])
+    for kind, why in data["device"]["unused"].items():
+        yield f"no {kind}", why
     yield "fast here", _fast(data["fast"])
     yield "versions", ", ".join(f"{name} {version}" for name, version in data["versions"].items())
     for name, extra in data["extras"].items():

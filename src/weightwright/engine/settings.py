@@ -1,6 +1,8 @@
 """Options of the in-process engine."""
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, TypeAdapter, model_validator
 
 from weightwright import options
 from weightwright.config import Settings
@@ -12,6 +14,7 @@ class EngineSettings(Settings):
     """How a model is held and how much is done at once."""
 
     precision: Precision = Field("auto", description="of the weights; auto: what is measured fastest here")
+    load_8bit: bool = Field(False, description="FastChat's word for --precision int8")
     deterministic: bool = Field(
         False, description="one kernel for any number of rows: the same text in any batch"
     )
@@ -34,3 +37,18 @@ class EngineSettings(Settings):
     )
     share_prefixes: bool = Field(True, description="compute the common beginning of prompts once")
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _eight_bits(cls, given: Any) -> Any:
+        """`load_8bit` as the precision that it means."""
+        if not isinstance(given, dict) or not TypeAdapter(bool).validate_python(
+            given.get("load_8bit", False)
+        ):
+            return given
+        precision = given.get("precision", "auto")
+        if precision not in ("auto", "int8"):
+            raise ValueError(
+                f"load_8bit means precision=int8, and precision={precision} was given; give one of them"
+            )
+        return given | {"precision": "int8"}

@@ -7,6 +7,7 @@ from typing import Literal
 
 from weightwright.errors import SettingsError
 from weightwright.machine import cpu
+from weightwright.machine.absent import why_absent
 
 DEVICES = ("cuda", "mps", "xpu")  # in order of preference, before cpu
 
@@ -43,7 +44,8 @@ def pick_device(name: str = "auto") -> str:
     kind = name.partition(":")[0]
     if not present.get(kind, False):
         here = ", ".join(device for device, there in present.items() if there)
-        raise SettingsError(f"device={name!r} is not on this machine; here: {here}; or leave it at auto")
+        why = f": {why_absent(kind)}" if kind in present else ""
+        raise SettingsError(f"device={name!r} is not on this machine{why}; here: {here}; or leave it at auto")
     return name
 
 

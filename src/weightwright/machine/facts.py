@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from weightwright.machine import cpu, device, memory
+from weightwright.machine import absent, cpu, device, memory
 
 _EXTRA = re.compile(r"extra\s*==\s*['\"]([\w-]+)['\"]")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -29,7 +29,11 @@ def facts() -> dict[str, Any]:
             "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         },
         "memory": {"total_bytes": main.total_bytes, "available_bytes": main.free_bytes},
-        "device": {"chosen": chosen, "accelerators": _accelerators()},
+        "device": {
+            "chosen": chosen,
+            "accelerators": _accelerators(),
+            "unused": {kind: absent.why_absent(kind) for kind in absent.unused()},
+        },
         "versions": {name: _version(name) for name in ("weightwright", "torch", "transformers", "peft")},
         "extras": extras(),
         "hub": hub_settings(os.environ),

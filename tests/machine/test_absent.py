@@ -1,0 +1,68 @@
+"""Why a device cannot be used: what torch lacks, told apart by what this machine has."""
+
+import pytest
+import torch
+
+from weightwright.errors import SettingsError
+from weightwright.machine import absent
+from weightwright.machine.device import pick_device
+from weightwright.machine.facts import facts
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """A machine of one's choice: driver, torch's builds, system."""
+
+    def make(*, driver=False, cuda=None, hip=None, xpu=False, system="linux", processor="x86_64"):
+        monkeypatch.setattr(absent, "_NVIDIA_DRIVER", tmp_path if driver else tmp_path / "none")
+        monkeypatch.setattr(absent.shutil, "which", lambda name: None)
+        monkeypatch.setattr(torch.version, "cuda", cuda)
+        monkeypatch.setattr(torch.version, "hip", hip)
+        monkeypatch.setattr(torch.xpu, "_is_compiled", lambda: xpu)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+        monkeypatch.setattr(absent.sys, "platform", system)
+        monkeypatch.setattr(absent.platform, "machine", lambda: processor)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "said"),
+    [
+        ("cuda", {}, "is built without CUDA; install the build"),
+        ("cuda", {"driver": True}, "is built without CUDA; install the build"),
+        ("cuda", {"cuda": "13.0"}, "no NVIDIA driver.*--gpus all"),
+        ("cuda", {"cuda": "13.0", "driver": True}, "built for CUDA 13.0, sees no card; nvidia-smi says why"),
+        ("cuda", {"hip": "7.0"}, "built for ROCm, sees no card; rocminfo"),
+        ("mps", {}, "MPS is macOS's on Apple silicon"),
+        ("mps", {"system": "darwin"}, "needs Apple silicon and a Python for it"),
+        ("mps", {"system": "darwin", "processor": "arm64"}, "needs macOS 14 or newer"),
+        ("xpu", {}, "is built without XPU; install the build"),
+        ("xpu", {"xpu": True}, "sees no Intel card.*setvars.sh"),
+    ],
+)
+def test_what_is_missing(machine, kind, there, said):
+    machine(**there)
+    with pytest.raises(
+        SettingsError, match=f"device='{kind}' is not on this machine: .*{said}.*; here: cpu"
+    ) as error:
+        pick_device(kind)
+    assert "\n" not in str(error.value)
+
+
+def test_hidden_cards_are_named(machine, monkeypatch):
+    machine(cuda="13.0", driver=True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "CUDA_VISIBLE_DEVICES='' hides cards" in absent.why_absent("cuda")
+
+
+@pytest.mark.parametrize(
+    ("there", "unused"),
+    [({}, []), ({"driver": True}, ["cuda"]), ({"system": "darwin", "processor": "arm64"}, ["mps"])],
+)
+def test_doctor_names_hardware_that_torch_does_not_use(machine, there, unused):
+    machine(**there)
+    assert absent.unused() == unused
+    assert list(facts()["device"]["unused"]) == unused
