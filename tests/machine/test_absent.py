@@ -13,15 +13,16 @@ from weightwright.machine.facts import facts
 def machine(monkeypatch, tmp_path):
     """A machine of one's choice: driver, torch's builds, system."""
 
-    def make(*, driver=False, cuda=None, hip=None, xpu=False, system="linux", processor="x86_64"):
+    def make(*, driver=False, cuda=None, hip=None, xpu=False, system="Linux", processor="x86_64"):
         monkeypatch.setattr(absent, "_NVIDIA_DRIVER", tmp_path if driver else tmp_path / "none")
         monkeypatch.setattr(absent.shutil, "which", lambda name: None)
         monkeypatch.setattr(torch.version, "cuda", cuda)
         monkeypatch.setattr(torch.version, "hip", hip)
         monkeypatch.setattr(torch.xpu, "_is_compiled", lambda: xpu)
+        monkeypatch.setattr(torch.xpu, "is_available", lambda: False)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-        monkeypatch.setattr(absent.sys, "platform", system)
+        monkeypatch.setattr(absent.platform, "system", lambda: system)
         monkeypatch.setattr(absent.platform, "machine", lambda: processor)
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
@@ -37,8 +38,8 @@ def machine(monkeypatch, tmp_path):
         ("cuda", {"cuda": "13.0", "driver": True}, "built for CUDA 13.0, sees no card; nvidia-smi says why"),
         ("cuda", {"hip": "7.0"}, "built for ROCm, sees no card; rocminfo"),
         ("mps", {}, "MPS is macOS's on Apple silicon"),
-        ("mps", {"system": "darwin"}, "needs Apple silicon and a Python for it"),
-        ("mps", {"system": "darwin", "processor": "arm64"}, "needs macOS 14 or newer"),
+        ("mps", {"system": "Darwin"}, "needs Apple silicon and a Python for it"),
+        ("mps", {"system": "Darwin", "processor": "arm64"}, "needs macOS 14 or newer"),
         ("xpu", {}, "is built without XPU; install the build"),
         ("xpu", {"xpu": True}, "sees no Intel card.*setvars.sh"),
     ],
@@ -60,7 +61,7 @@ def test_hidden_cards_are_named(machine, monkeypatch):
 
 @pytest.mark.parametrize(
     ("there", "unused"),
-    [({}, []), ({"driver": True}, ["cuda"]), ({"system": "darwin", "processor": "arm64"}, ["mps"])],
+    [({}, []), ({"driver": True}, ["cuda"]), ({"system": "Darwin", "processor": "arm64"}, ["mps"])],
 )
 def test_doctor_names_hardware_that_torch_does_not_use(machine, there, unused):
     machine(**there)

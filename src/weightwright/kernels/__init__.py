@@ -8,6 +8,7 @@ __all__ = [
     "attend",
     "cache",
     "elementwise",
+    "int8",
     "lora",
     "pool",
     "seen",

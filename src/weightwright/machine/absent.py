@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-import sys
 from pathlib import Path
 
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
@@ -22,7 +21,10 @@ def unused() -> list[str]:
     found = []
     if _has_nvidia() and not torch.cuda.is_available():
         found.append("cuda")
-    if (sys.platform, platform.machine()) == ("darwin", "arm64") and not torch.backends.mps.is_available():
+    if (platform.system(), platform.machine()) == (
+        "Darwin",
+        "arm64",
+    ) and not torch.backends.mps.is_available():
         found.append("mps")
     return found
 
@@ -48,7 +50,7 @@ def _cuda() -> str:
 
 
 def _mps() -> str:
-    if sys.platform != "darwin":
+    if platform.system() != "Darwin":
         return f"MPS is macOS's on Apple silicon, and this is {platform.system()}"
     if platform.machine() != "arm64":
         return f"MPS needs Apple silicon and a Python for it, and this one is for {platform.machine()}"
@@ -60,12 +62,12 @@ def _xpu() -> str:
 
     if not torch.xpu._is_compiled():
         return (
-            f"torch {torch.__version__} is built without XPU; install the build for Intel cards with the command that "
-            f"{_BUILDS} gives"
+            f"torch {torch.__version__} is built without XPU; install the build for Intel cards with the command "
+            f"that {_BUILDS} gives"
         )
     return (
-        "torch sees no Intel card; install Intel's compute runtime (Level Zero), put your user into the group render, "
-        "and where oneAPI is installed run `source /opt/intel/oneapi/setvars.sh` first"
+        "torch sees no Intel card; install Intel's compute runtime (Level Zero), put your user into the group "
+        "render, and where oneAPI is installed run `source /opt/intel/oneapi/setvars.sh` first"
     )
 
 

@@ -197,7 +197,8 @@ def _from_source(
     """
     said = {} if path.is_file() else quantized.quantization(path)
     scheme = quantized.scheme(said)
-    if scheme is None and (said or not defer):
+    split = path.is_file() and len(weight_files.weight_files(path)) > 1  # transformers reads one file
+    if scheme is None and not split and (said or not defer):
         return None
     from transformers import AutoConfig
 
