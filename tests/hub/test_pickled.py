@@ -15,9 +15,11 @@ from safetensors.torch import load_file
 
 from weightwright.errors import ModelError
 from weightwright.hub import pickled
+from weightwright.hub.models import here
 from weightwright.hub.pickled import convert, converted_folder
 from weightwright.hub.pull import pull
-from weightwright.hub.store import locate
+from weightwright.hub.store import locate, remove
+from weightwright.weights.describe import describe
 from weightwright.weights.load import load
 
 OLD, BOT, TITLE = "acme/old", "SFconvertbot", "Adding `safetensors` variant of this model"
@@ -232,3 +234,20 @@ def test_a_child_that_takes_too_much_is_stopped(monkeypatch, tmp_path):
     with pytest.raises(ModelError, match=r"took more memory or time|was not read within 0 s"):
         convert("x.bin", tmp_path / "x.bin", tmp_path / "x.safetensors")
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_a_conversion_is_shown_listed_and_removed(own_home, tmp_path, small, weights):
+    folder = folder_of(tmp_path / "old", small | {"pytorch_model.bin": saved(weights)})
+    before = describe(folder)
+    assert before.support.ok
+    assert before.weights_type == "pickle (pytorch_model.bin), converted to safetensors at its first use"
+    assert before.weights_bytes == (folder / "pytorch_model.bin").stat().st_size
+    target = converted_folder(folder)
+    assert describe(folder) == describe(target)
+    (row,) = [row for row in here() if row.source == "converted"]
+    assert (row.model, row.path) == (str(folder.resolve()), target)
+    assert remove(str(folder)) == row.size_bytes
+    assert not target.exists()
+    assert (folder / "pytorch_model.bin").is_file()
+    with pytest.raises(ModelError, match="only models that were pulled can be removed"):
+        remove(str(folder))

@@ -1,3 +1,3 @@
 """Models from a hub into the local store, and what stands there."""
 
-__all__ = ["gguf_reader", "models", "pull", "quantized", "store", "weight_files"]
+__all__ = ["gguf_reader", "models", "pickled", "pull", "quantized", "store", "weight_files"]

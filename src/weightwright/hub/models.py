@@ -10,7 +10,7 @@ from weightwright.address import packages
 from weightwright.address.models import EmbedderAddress, ModelAddress, parse_embedder, parse_model
 from weightwright.config import Settings
 from weightwright.errors import AddressError
-from weightwright.hub import store
+from weightwright.hub import pickled, store
 from weightwright.hub.pull import pull as bring
 from weightwright.ports import Progress, silent
 
@@ -84,12 +84,15 @@ def here() -> list[Here]:
     for name, packaged in {**packages.MODELS, **packages.EMBEDDERS}.items():
         path = packages.files_of(packaged)
         if path is not None:
-            files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-            installed.append(
-                Here(name, packaged.distribution, sum(file.stat().st_size for file in files), path)
-            )
+            installed.append(Here(name, packaged.distribution, _size_bytes(path), path))
     stored = [Here(one.hub_id, one.source, one.size_bytes, one.folder) for one in store.list_models()]
-    return installed + stored
+    converted = [Here(name, "converted", _size_bytes(path), path) for name, path in pickled.conversions()]
+    return installed + stored + converted
+
+
+def _size_bytes(path: Path) -> int:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
 
 
 def any_address(text: str) -> ModelAddress | EmbedderAddress:

@@ -9,7 +9,7 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ _SMALL = (".json", ".jinja", ".txt", ".model", ".py", ".tiktoken", ".md")
 _MEMORY_BYTES = 2_000_000_000  # of the child, beside twice the file: torch itself takes a quarter of it
 _CPU_S, _BYTES_PER_CPU_S = 120, 20_000_000
 _WALL = 5  # times the CPU time: disks are slow, machines busy
+_NOTE = "converted.json"  # in a converted folder: what it was made from
 _told = logging.getLogger("weightwright.progress")
 
 
@@ -54,8 +55,8 @@ def converted_folder(folder: Path, progress: Progress = silent) -> Path:
 
     Made at the first call. Raises ModelError where the weights cannot be converted.
     """
-    names = chosen([path.name for path in folder.iterdir()]) if folder.is_dir() else []
-    if not names or any(folder.glob("*.safetensors")):
+    names = only_pickled(folder)
+    if not names:
         return folder
     target = _place(folder, names)
     if not target.is_dir():
@@ -63,6 +64,7 @@ def converted_folder(folder: Path, progress: Progress = silent) -> Path:
         with whole_folder(target, shared=True) as beside:
             index = folder / INDEX if len(names) > 1 else None
             convert_all({name: folder / name for name in names}, beside, index, beside, progress)
+            write_whole(beside / _NOTE, json.dumps({"converted_from": str(folder.resolve())}))
     for file in folder.iterdir():  # as they are now: a person may have mended one
         if file.suffix in _SMALL and file.is_file() and file.name != INDEX:
             there = target / file.name
@@ -71,15 +73,33 @@ def converted_folder(folder: Path, progress: Progress = silent) -> Path:
     return target
 
 
+def only_pickled(folder: Path) -> list[str]:
+    """The pickle files that are all the weights of a folder; none where it has others."""
+    if not folder.is_dir() or any(folder.glob("*.safetensors")):
+        return []
+    return chosen([path.name for path in folder.iterdir()])
+
+
+def conversion_of(folder: Path) -> Path | None:
+    """Where a folder's weights were converted to, if they were."""
+    names = only_pickled(folder)
+    target = _place(folder, names) if names else folder
+    return target if names and target.is_dir() else None
+
+
+def conversions() -> Iterator[tuple[str, Path]]:
+    """The folders that were converted, each with what it was converted to."""
+    for note in sorted(_store().glob(f"*/*/{_NOTE}")):
+        yield str(weight_files.read_json(note).get("converted_from")), note.parent
+
+
+def _store() -> Path:
+    return home() / "models" / "converted"
+
+
 def _place(folder: Path, names: Sequence[str]) -> Path:
     lines = "".join(f"{name} {weight_files.sha256_kept(folder / name)}\n" for name in names)
-    return (
-        home()
-        / "models"
-        / "converted"
-        / hashlib.sha256(lines.encode()).hexdigest()[:16]
-        / folder.resolve().name
-    )
+    return _store() / hashlib.sha256(lines.encode()).hexdigest()[:16] / folder.resolve().name
 
 
 def convert_all(

@@ -10,8 +10,9 @@ from typing import Any, Literal, get_args
 from weightwright.address import packages
 from weightwright.address.models import EmbedderAddress, ModelAddress, parse_model
 from weightwright.errors import ModelError
-from weightwright.files import write_whole
+from weightwright.files import remove_whole, write_whole
 from weightwright.home import home
+from weightwright.hub.pickled import conversion_of
 from weightwright.hub.weight_files import GGUF_PART, gguf_parts
 
 Source = Literal["huggingface", "modelscope"]
@@ -124,6 +125,10 @@ def remove(address: str | ModelAddress | EmbedderAddress) -> int:
     """
     if isinstance(address, str):
         address = parse_model(address)
+    if address.path is not None and (converted := conversion_of(address.path)) is not None:
+        size = sum(file.stat().st_size for file in converted.rglob("*") if file.is_file())
+        remove_whole(converted.parent)
+        return size
     if address.kind not in ("hub", "short"):
         raise ModelError(f"{address} is not in the store; only models that were pulled can be removed")
     if address.hub_id is None:

@@ -11,7 +11,7 @@ from pydantic import Field
 from weightwright.address.models import parse_model
 from weightwright.config import Settings
 from weightwright.errors import ModelError
-from weightwright.hub import quantized, weight_files
+from weightwright.hub import pickled, quantized, weight_files
 from weightwright.hub.store import locate
 from weightwright.weights import gguf_header, support
 from weightwright.weights.support import Support
@@ -70,18 +70,19 @@ def describe(path: Path) -> Description:
     """Describe the folder or GGUF file at `path`. Raises ModelError only where nothing can be read."""
     if not path.exists():
         raise ModelError(f"there is no {path}")
-    return _of_gguf(path) if path.is_file() else _of_folder(path)
+    return _of_gguf(path) if path.is_file() else _of_folder(pickled.conversion_of(path) or path)
 
 
 def _of_folder(folder: Path) -> Description:
     verdict = support.check(folder)
     tensors: dict[str, weight_files.Tensor] = {}
     size_bytes, fingerprint = 0, ""
+    names = pickled.only_pickled(folder)
     try:
-        for file in weight_files.weight_files(folder):
+        for file in [] if names else weight_files.weight_files(folder):
             size_bytes += file.stat().st_size
             tensors |= weight_files.safetensors_header(file)
-        fingerprint = weight_files.fingerprint(folder)
+        fingerprint = "" if names else weight_files.fingerprint(folder)
     except ModelError as error:
         verdict = verdict if not verdict.ok else Support(False, verdict.architecture, str(error))
     known = (folder / "config.json").is_file()
@@ -92,10 +93,10 @@ def _of_folder(folder: Path) -> Description:
         path=folder,
         support=verdict,
         parameters=_parameters(tensors, scheme) or None,
-        weights_bytes=size_bytes,
-        weights_type=str(scheme)
-        if scheme
-        else ", ".join(sorted({tensor.dtype for tensor in tensors.values()})),
+        weights_bytes=size_bytes or sum((folder / name).stat().st_size for name in names),
+        weights_type=f"pickle ({names[0]}), converted to safetensors at its first use"
+        if names
+        else str(scheme or ", ".join(sorted({tensor.dtype for tensor in tensors.values()}))),
         context_tokens=_context_of(folder) if verdict.ok else None,
         has_template=_has_template(folder),
         licence=_licence(folder) or str(config.get("license", _UNKNOWN_LICENCE)),
