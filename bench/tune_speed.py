@@ -27,10 +27,12 @@ ARMS: dict[str, dict[str, Any]] = {
     "weightwright": {"gradient_checkpointing": False},
     "weightwright, recomputing gate and up": {"gradient_checkpointing": "mlp"},
     "weightwright, recomputing whole layers": {"gradient_checkpointing": True},
+    "weightwright, int8 forward": {"gradient_checkpointing": False, "int8_forward": True},
     "weightwright, weights in 4 bits (QLoRA)": {"gradient_checkpointing": False, "method": "qlora"},
     "transformers + peft, padded": {"packed": False, "bf16_adapters": False, "checkpointing": False},
     "transformers + peft, padded, bf16 adapters": {"packed": False, "bf16_adapters": True, "checkpointing": False},
     "transformers + peft, packed": {"packed": True, "bf16_adapters": False, "checkpointing": False},
+    "TRL, padded": {"checkpointing": False},
 }  # fmt: skip
 LLAMAFACTORY: dict[str, dict[str, Any]] = {
     "LLaMA-Factory, padded (its defaults: recomputing)": {},
@@ -40,7 +42,8 @@ LLAMAFACTORY: dict[str, dict[str, Any]] = {
 PEERS = (
     "Rank 8 on all linear layers, bf16 weights, adapters in f32 unless said. transformers + peft: 4 rows a pass "
     "padded, 1,024 tokens a pass packed (its block-diagonal mask), no recomputing. LLaMA-Factory: its defaults "
-    "(adapters in f32, activations recomputed unless said), 4 rows a pass."
+    "(adapters in f32, activations recomputed unless said), 4 rows a pass. TRL: its SFTTrainer in bf16 autocast, "
+    "4 rows a pass, no recomputing."
 )
 
 
@@ -159,7 +162,8 @@ def run(arm: str, options: dict[str, Any], one: Load, args: argparse.Namespace) 
     steps = [one.rows[i : i + one.batch] for i in range(0, len(one.rows), one.batch)]
     asked = {"model": args.model, "steps": steps, "micro": 4, "pass_tokens": 1024, "skip": SKIP, **options}
     job.write_text(json.dumps(asked), encoding="utf-8")
-    return fresh([sys.executable, str(TRAINERS / "hf_peft.py"), str(job)])
+    script = "trl_sft.py" if arm.startswith("TRL") else "hf_peft.py"
+    return fresh([sys.executable, str(TRAINERS / script), str(job)])
 
 
 def products(one: Load, args: argparse.Namespace) -> dict:
