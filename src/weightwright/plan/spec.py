@@ -8,6 +8,7 @@ from typing import Any
 
 from weightwright.errors import ModelError
 from weightwright.plan.build import Shape, layers_of
+from weightwright.plan.built import built
 from weightwright.plan.families import FAMILIES, WRAPPED
 from weightwright.plan.gguf import from_gguf
 from weightwright.plan.parts import Experts, Layer, Linear
@@ -27,7 +28,7 @@ class ModelSpec:
     kinds: tuple[Layer, ...]
     context: int  # tokens; 0 where the config does not say
     embedding_weights: int  # tokens, and learned positions where there are any
-    final_norm_weights: int
+    final_norm_weights: int  # and all else that stands outside the layers, such as what a model sees with
     head: Linear
     tied: bool  # the head is the embedding
     outer: tuple[Linear, ...] = ()
@@ -59,14 +60,14 @@ class ModelSpec:
 def from_config(config: Mapping[str, Any]) -> ModelSpec:
     """The spec of a config.json's content or of a transformers config's `to_dict()`.
 
-    Raises ModelError for a family that is not known, naming those that are, and for a missing size.
+    Raises ModelError for a family that neither we nor transformers know, and for a missing size.
     """
     name = str(config.get("model_type", ""))
     if name in WRAPPED and isinstance(config.get("text_config"), Mapping):
         tied = {"tie_word_embeddings": config.get("tie_word_embeddings")}
         name, config = WRAPPED[name], {**tied, **config["text_config"]}
     if name not in FAMILIES:
-        raise ModelError(f"cannot plan for the family {name!r}; known: {', '.join(sorted(FAMILIES))}")
+        return ModelSpec(family=name, **built(config))
     family = FAMILIES[name]
     shape = Shape(family, _with_defaults(family.defaults, config))
     hidden, vocabulary = shape.hidden, shape.size("vocab_size")

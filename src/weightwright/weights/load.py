@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from weightwright.address.models import ModelAddress, parse_model
 from weightwright.errors import ModelError, SettingsError
 from weightwright.hub import quantized, weight_files
+from weightwright.hub.pickled import converted_folder
 from weightwright.hub.pull import pull
 from weightwright.hub.store import locate
 from weightwright.machine.device import default_precision, pick_device
@@ -143,9 +144,12 @@ def files_of(address: ModelAddress, progress: Progress = silent) -> Path:
     """The folder or GGUF file of a model, pulled when it is not here. Raises ModelError, DownloadError."""
     if address.path is not None and not address.path.exists():
         raise ModelError(f"there is no {address.path}; a hub model is written OWNER/NAME without ./")
-    if address.path is not None and locate(address) is None:
+    if address.path is None:
+        return pull(address, progress=progress)
+    path = locate(address)
+    if path is None:
         raise ModelError(f"{address.path} holds no GGUF file for {address.tag}")
-    return pull(address, progress=progress)
+    return converted_folder(path, progress)
 
 
 def _precision(address: ModelAddress, precision: Precision) -> Precision:
