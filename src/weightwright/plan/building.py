@@ -3,6 +3,7 @@
 It imports torch and transformers, which `plan` otherwise does without, and a config may take any time to build.
 """
 
+import contextlib
 import json
 import sys
 from collections import Counter
@@ -44,6 +45,9 @@ def described(config: Mapping[str, Any]) -> dict[str, Any]:
 
     model = build(config)
     text, decoder = model.config.get_text_config(decoder=True), model.get_decoder()
+    text.allow_global_per_layer_attribute_access = (
+        True  # what differs from layer to layer is read off the modules
+    )
     layers = _layers(decoder)
     inside = {id(module) for layer in layers for module in layer.modules()}
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
@@ -55,7 +59,7 @@ def described(config: Mapping[str, Any]) -> dict[str, Any]:
     ]
     embedded = _size(embedding) + sum(_size(m) for _, m in around if isinstance(m, nn.Embedding))
     outer = [linear for name, module in around for linear in _linear(name, module)]
-    tied = head.weight is embedding.weight or bool(text.tie_word_embeddings)
+    tied = head.weight is embedding.weight or _ties(model.config, text)
     own_head = (head.bias.numel() if head.bias is not None else 0) + (0 if tied else head.weight.numel())
     everything = _size(model)
     if tied and head.weight is not embedding.weight:
@@ -76,6 +80,12 @@ def described(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _ties(*configs: Any) -> bool:
+    return bool(
+        next((said for one in configs if (said := getattr(one, "tie_word_embeddings", None)) is not None), 0)
+    )
+
+
 def build(config: Mapping[str, Any]) -> Any:
     """The model of a config on the meta device: the one that generates text, with what it sees with."""
     import torch
@@ -90,7 +100,8 @@ def build(config: Mapping[str, Any]) -> Any:
     with torch.device("meta"):
         for kind in (AutoModelForCausalLM, AutoModelForImageTextToText):
             if type(read) in kind._model_mapping:
-                return kind.from_config(read)
+                with contextlib.suppress(ImportError):  # what it sees with needs a package that is not here
+                    return kind.from_config(read)
         return AutoModelForCausalLM.from_config(read.get_text_config(decoder=True))
 
 
@@ -98,7 +109,9 @@ def _layers(decoder: Any) -> list[Any]:
     """The decoder's layers: its longest list of modules, of those the heaviest."""
     from torch import nn
 
-    lists = [module for module in decoder.modules() if isinstance(module, nn.ModuleList) and len(module)]
+    lists: list[Any] = [
+        module for module in decoder.modules() if isinstance(module, nn.ModuleList) and len(module)
+    ]
     outer = [one for one in lists if not any(one is not other and _within(one, [other]) for other in lists)]
     return list(max(outer, key=lambda one: (len(one), sum(map(_size, one)))))
 
