@@ -112,7 +112,9 @@ def _layers(decoder: Any) -> list[Any]:
     lists: list[Any] = [
         module for module in decoder.modules() if isinstance(module, nn.ModuleList) and len(module)
     ]
-    outer = [one for one in lists if not any(one is not other and _within(one, [other]) for other in lists)]
+    outer: list[Any] = [
+        one for one in lists if not any(one is not other and _within(one, [other]) for other in lists)
+    ]
     return list(max(outer, key=lambda one: (len(one), sum(map(_size, one)))))
 
 
