@@ -109,13 +109,9 @@ def _layers(decoder: Any) -> list[Any]:
     """The decoder's layers: its longest list of modules, of those the heaviest."""
     from torch import nn
 
-    lists: list[Any] = [
-        module for module in decoder.modules() if isinstance(module, nn.ModuleList) and len(module)
-    ]
-    outer: list[Any] = [
-        one for one in lists if not any(one is not other and _within(one, [other]) for other in lists)
-    ]
-    return list(max(outer, key=lambda one: (len(one), sum(map(_size, one)))))
+    lists = [list(module) for module in decoder.modules() if isinstance(module, nn.ModuleList)]
+    outer = [one for one in lists if not any(one is not other and _within(one[:1], other) for other in lists)]
+    return max(outer, key=lambda one: (len(one), sum(map(_size, one))))
 
 
 def _layer(layer: Any, config: Any) -> Layer:
@@ -218,8 +214,8 @@ def _state(layer: Any, config: Any) -> int:
     return total
 
 
-def _within(module: Any, others: list[Any]) -> bool:
-    return any(module is one for other in others for one in other.modules())
+def _within(some: list[Any], others: list[Any]) -> bool:
+    return any(module is one for module in some for other in others for one in other.modules())
 
 
 def _size(module: Any) -> int:
