@@ -41,5 +41,5 @@ def test_a_long_run_says_its_time_a_short_one_nothing(tmp_path):
     assert "tokens/s) expected" in said
     assert not expected_note(tmp_path, run_of(tmp_path, 8), "cpu")
     assert not expected_note(tmp_path, run_of(tmp_path, 800, epochs=2000), "cuda")
-    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, "model_type": "bert"}), encoding="utf-8")
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, "model_type": "nonesuch"}), encoding="utf-8")
     assert not expected_note(tmp_path, run_of(tmp_path, 800, epochs=2000), "cpu")
