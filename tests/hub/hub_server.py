@@ -23,6 +23,7 @@ class Repo:
     gated: bool = False
     with_blobs: bool = True  # a mirror may leave sizes and digests out of its listing
     offers: dict[int, "Offer"] = field(default_factory=dict)  # pull requests, by number
+    with_requests: bool = True  # a mirror may know none
 
     @property
     def commit(self) -> str:
@@ -109,6 +110,9 @@ class Handler(BaseHTTPRequestHandler):
     def _discussions(self, name: str) -> None:
         repo = self._repo(name)
         if repo is None:
+            return
+        if not repo.with_requests:
+            self._send(404, {"error": "Not Found"}, {})
             return
         found = [
             {"num": number, "author": {"name": offer.author}, "title": offer.title, "status": "open",

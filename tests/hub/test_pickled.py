@@ -117,6 +117,11 @@ def test_the_hubs_own_conversion_is_taken(hub, own_home, small, weights, tiny_mo
     assert (folder / "model.safetensors").read_bytes() == ready["model.safetensors"]
 
 
+def test_a_mirror_without_requests_is_no_obstacle(hub, own_home, small, weights):
+    repository(hub, small | {"pytorch_model.bin": saved(weights)}).with_requests = False
+    assert same(pull(OLD), weights)
+
+
 def test_a_folder_is_converted_into_the_store(own_home, tmp_path, small, weights, caplog):
     caplog.set_level("INFO", logger="weightwright.progress")
     folder = folder_of(tmp_path / "old", small | {"pytorch_model.bin": saved(weights)})

@@ -1,8 +1,9 @@
 """The Hugging Face hub, through its own client: endpoint or mirror, token, proxy and offline mode are its."""
 
+import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -15,6 +16,7 @@ from weightwright.hub.store import Source
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+_log = logging.getLogger(__name__)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LIST_TIMEOUT_S = 30.0
 _CONVERTER, _CONVERSION = "SFconvertbot", "Adding `safetensors` variant of this model"
@@ -99,11 +101,21 @@ def _api() -> "HfApi":
 def _offered(api: "HfApi", hub_id: str, files: Sequence[RemoteFile]) -> tuple[RemoteFile, ...]:
     """The safetensors that the hub's own converter offers as a pull request, where a repository has only pickle.
 
-    Only of a request that its bot opened, and whose pickle files are those of the repository as it is now.
+    Only of a request that its bot opened, and whose pickle files are those of the repository as it is now. None where
+    the hub does not tell, as mirrors may not: the pickle is converted here then.
     """
     pickled = {file.name: file.digest for file in files if is_pickled(file.name)}
     if not pickled or any(file.name.endswith((".safetensors", ".gguf")) for file in files):
         return ()
+    try:
+        return _conversion(api, hub_id, pickled)
+    except (OSError, ValueError, KeyError, _http_error()) as error:
+        _log.info("%s: no conversion is taken from %s (%s)", hub_id, api.endpoint, error)
+        return ()
+
+
+def _conversion(api: "HfApi", hub_id: str, pickled: Mapping[str, str]) -> tuple[RemoteFile, ...]:
+    """The safetensors of the converter's request on pickle files of these digests."""
     for request in api.get_repo_discussions(
         hub_id, author=_CONVERTER, discussion_type="pull_request", discussion_status="open"
     ):

@@ -31,6 +31,9 @@ def main() -> int:
 
     transformers.logging.set_verbosity_error()
     config = json.load(sys.stdin)
+    if config["model_type"] not in transformers.CONFIG_MAPPING:
+        print(json.dumps({"error": "it is not known"}))
+        return 1
     try:
         print(json.dumps(described(config)))
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, OSError) as error:

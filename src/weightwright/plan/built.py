@@ -14,6 +14,7 @@ from weightwright.home import cache
 from weightwright.plan.parts import Experts, Layer, Linear
 
 _TIMEOUT_S = 120.0
+_MOST_CHARACTERS = 300  # of what transformers says
 
 
 def built(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,13 +34,13 @@ def built(config: Mapping[str, Any]) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired as error:
         raise ModelError(
-            f"transformers did not build the family {config.get('model_type')!r} within {_TIMEOUT_S:.0f} s"
+            f"transformers did not build the family {config['model_type']!r} within {_TIMEOUT_S:.0f} s"
         ) from error
     lines = done.stdout.strip().splitlines()
     found = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {"error": _last(done.stderr)}
     if "error" in found:
-        raise ModelError(f"cannot plan for the family {config.get('model_type')!r}, which transformers {version} "
-                         f"does not build from this config: {found['error']}")  # fmt: skip
+        raise ModelError(f"cannot plan for the family {config['model_type']!r}, which transformers {version} "
+                         f"does not build from this config: {found['error'][:_MOST_CHARACTERS]}")  # fmt: skip
     write_whole(note, json.dumps(found))
     return _read(found)
 

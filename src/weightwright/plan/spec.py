@@ -66,6 +66,10 @@ def from_config(config: Mapping[str, Any]) -> ModelSpec:
     if name in WRAPPED and isinstance(config.get("text_config"), Mapping):
         tied = {"tie_word_embeddings": config.get("tie_word_embeddings")}
         name, config = WRAPPED[name], {**tied, **config["text_config"]}
+    if not name:
+        raise ModelError(
+            f"the model's config names no family (model_type); known: {', '.join(sorted(FAMILIES))}"
+        )
     if name not in FAMILIES:
         return ModelSpec(family=name, **built(config))
     family = FAMILIES[name]
