@@ -101,7 +101,7 @@ def test_a_child_builds_it_once(monkeypatch):
     [
         (
             {"model_type": "nonesuch"},
-            "cannot plan for the family 'nonesuch', which transformers .* does not build",
+            "cannot plan for the family 'nonesuch', which transformers .*: it is not known",
         ),
         ({"model_type": "olmo", "hidden_size": "wide"}, "cannot plan for the family 'olmo'"),
     ],
@@ -110,6 +110,13 @@ def test_what_transformers_does_not_build_is_one_line(config, said):
     with pytest.raises(ModelError, match=said) as error:
         from_config(config)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+def test_a_config_without_a_family_starts_no_child(monkeypatch):
+    monkeypatch.setattr(subprocess, "run", None)
+    with pytest.raises(ModelError, match=r"names no family \(model_type\); known: .*llama"):
+        from_config({"hidden_size": 3})
 
 
 def test_a_build_that_takes_too_long_is_stopped(monkeypatch):
