@@ -192,7 +192,7 @@ def shortened() -> bytes:
 )  # fmt: skip
 def test_what_is_no_weights_is_one_line_and_nothing_is_written(own_home, tmp_path, small, content, said):
     folder = folder_of(tmp_path / "old", small | {"pytorch_model.bin": content})
-    with pytest.raises(ModelError, match=rf"pytorch_model\.bin {said}") as error:
+    with pytest.raises(ModelError, match=rf"old/pytorch_model\.bin {said}") as error:
         load(str(folder))
     assert "\n" not in str(error.value)
     assert not list((own_home / "models").rglob("*.safetensors"))
@@ -201,7 +201,7 @@ def test_what_is_no_weights_is_one_line_and_nothing_is_written(own_home, tmp_pat
 
 def test_a_refused_download_leaves_no_model(hub, own_home, small, weights):
     repo = repository(hub, small | {"pytorch_model.bin": saved({"x": argparse.Namespace(a=1)})})
-    with pytest.raises(ModelError, match=r"holds argparse\.Namespace"):
+    with pytest.raises(ModelError, match=r"acme/old/pytorch_model\.bin holds argparse\.Namespace"):
         pull(OLD)
     assert locate(OLD) is None
     repo.files["pytorch_model.bin"], repo.revision = saved(weights), 2
@@ -224,6 +224,62 @@ def test_an_index_that_says_otherwise_is_refused(own_home, tmp_path, small, weig
     with pytest.raises(ModelError, match=rf"index\.json says that {wrong} is in .*1 such"):
         load(str(folder_of(tmp_path / "old", small | files)))
     assert not list((own_home / "models").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("index", [True, False])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_parts_load_with_an_index_and_without(hub, own_home, tmp_path, small, weights, parts, index):
+    """One part of one, too, and also from a hub."""
+    names = sorted(weights)
+    files = {
+        f"pytorch_model-0000{n + 1}-of-0000{parts}.bin": {name: weights[name] for name in names[n::parts]}
+        for n in range(parts)
+    }
+    content = small | {file: saved(values) for file, values in files.items()}
+    if index:
+        places = {name: file for file, values in files.items() for name in values}
+        content[pickled.INDEX] = json.dumps({"weight_map": places}).encode()
+    repository(hub, content)
+    for address in (str(folder_of(tmp_path / "old", content)), OLD):
+        loaded = load(address, precision="f32")
+        assert same(loaded.path, weights)
+        name = "model.embed_tokens.weight"
+        assert torch.equal(loaded.model.state_dict()[name], weights[name].float())
+
+
+def test_a_part_that_is_missing_is_told(own_home, tmp_path, small, weights):
+    files = shards(weights)
+    del files["pytorch_model-00002-of-00002.bin"]
+    with pytest.raises(
+        ModelError, match=r"says that .* is in model-00002-of-00002\.safetensors, and it is in none"
+    ):
+        load(str(folder_of(tmp_path / "old", small | files)))
+    del files[pickled.INDEX]
+    with pytest.raises(ModelError, match=r"bare has 1 of 2 weight files"):
+        load(str(folder_of(tmp_path / "bare", small | files)))
+
+
+def test_an_index_beside_whole_weights_is_of_no_matter(hub, own_home, tmp_path, small, weights):
+    content = small | {pickled.INDEX: shards(weights)[pickled.INDEX], "pytorch_model.bin": saved(weights)}
+    repository(hub, content)
+    for address in (str(folder_of(tmp_path / "old", content)), OLD):
+        assert same(load(address, precision="f32").path, weights)
+
+
+def test_weights_that_changed_are_converted_again(own_home, tmp_path, small, weights):
+    folder = folder_of(tmp_path / "old", small | {"pytorch_model.bin": saved(weights)})
+    other = folder_of(tmp_path / "x", {})
+    first = converted_folder(folder)
+    more = {name: value + 1 for name, value in weights.items()}
+    (folder / "pytorch_model.bin").write_bytes(saved(more))
+    assert converted_folder(folder) == first
+    assert same(first, more)
+    twin = folder_of(
+        other / "old", small | {"pytorch_model.bin": saved(more)}
+    )  # of the same name and weights
+    (twin / "generation_config.json").write_text('{"max_new_tokens": 3}')
+    assert converted_folder(twin) != first
+    assert (first / "generation_config.json").read_bytes() == small["generation_config.json"]
 
 
 def test_a_child_that_takes_too_much_is_stopped(monkeypatch, tmp_path):

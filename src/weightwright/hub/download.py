@@ -22,7 +22,7 @@ from weightwright.hub.pickled import (
     kept_name,
 )
 from weightwright.hub.store import Source, StoredFile, StoredModel, read_manifest, write_manifest
-from weightwright.hub.weight_files import sha256_kept, sha256_of
+from weightwright.hub.weight_files import sha256_of
 from weightwright.ports import Progress
 
 INCOMING = ".incoming"
@@ -174,15 +174,15 @@ def _put_in_place(
     incoming = folder / INCOMING
     pickled = [file for file in missing if is_pickled(file.name)]
     plain = [file for file in missing if not is_pickled(file.name)]
-    index = next((folder / file.name for file in files if file.name == INDEX), None)
-    if index is not None and (new := [file for file in plain if file.name == INDEX]):
-        index = incoming / new[0].digest
-    sources = {file.name: incoming / file.digest for file in pickled}
-    made = convert_all(sources, incoming, index, folder)
-    digests = {converted_name(file.name): sha256_kept(incoming / file.digest) for file in pickled}
+    arriving = {file.name: incoming / file.digest for file in missing}
+    index = arriving.get(INDEX) or next((folder / INDEX for file in files if file.name == INDEX), None)
+    sources = {file.name: arriving[file.name] for file in pickled}
+    every = [file.name for file in files if is_pickled(file.name)]
+    made = convert_all(listing.hub_id, sources, every, incoming, index, folder)
+    digests = {converted_name(file.name): file.digest for file in pickled if file.kind == "sha256"}
     stays = {name: file for name, file in held.items() if name.endswith(".gguf")}  # other quantisations
     stays |= {kept_name(file.name): held[kept_name(file.name)] for file in files if file not in missing}
-    if not made and CONVERTED_INDEX in held and index is not None:
+    if not made and CONVERTED_INDEX in held and any(is_pickled(file.name) for file in files):
         stays[CONVERTED_INDEX] = held[CONVERTED_INDEX]
     arrived = {
         name: StoredFile(path.stat().st_size, sha256_of(path), digests.get(name))

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from weightwright.errors import ModelError
-from weightwright.files import whole_folder, write_whole
+from weightwright.files import remove_whole, whole_folder, write_whole
 from weightwright.home import home
 from weightwright.hub import weight_files
 from weightwright.ports import Progress, silent
 
 INDEX, CONVERTED_INDEX = "pytorch_model.bin.index.json", "model.safetensors.index.json"
+_WHOLE = "pytorch_model.bin"
 _PICKLED = re.compile(r"pytorch_model(-\d{5}-of-\d{5})?\.bin")
 _SMALL = (".json", ".jinja", ".txt", ".model", ".py", ".tiktoken", ".md")
 _MEMORY_BYTES = 2_000_000_000  # of the child, beside twice the file: torch itself takes a quarter of it
@@ -47,24 +48,26 @@ def kept_name(name: str) -> str:
 def chosen(names: Sequence[str]) -> list[str]:
     """The pickle files that together are the model: the whole one where there is one."""
     pickled = sorted(filter(is_pickled, names))
-    return ["pytorch_model.bin"] if "pytorch_model.bin" in pickled else pickled
+    return [_WHOLE] if _WHOLE in pickled else pickled
 
 
 def converted_folder(folder: Path, progress: Progress = silent) -> Path:
     """A folder's own path, or where it holds its weights in pickle alone, that of its conversion in the store.
 
-    Made at the first call. Raises ModelError where the weights cannot be converted.
+    Made at the first call, and again when the weights have changed. Raises ModelError where they cannot be converted.
     """
     names = only_pickled(folder)
     if not names:
         return folder
-    target = _place(folder, names)
-    if not target.is_dir():
+    target = _place(folder)
+    if conversion_of(folder) is None:
         _told.info("%s holds its weights in pickle files; converting them once, to %s", folder, target)
+        remove_whole(target)
         with whole_folder(target, shared=True) as beside:
-            index = folder / INDEX if len(names) > 1 else None
-            convert_all({name: folder / name for name in names}, beside, index, beside, progress)
-            write_whole(beside / _NOTE, json.dumps({"converted_from": str(folder.resolve())}))
+            sources = {name: folder / name for name in names}
+            convert_all(str(folder), sources, names, beside, folder / INDEX, beside, progress)
+            note = {"converted_from": str(folder.resolve()), "sources": _hashes(folder, names)}
+            write_whole(beside / _NOTE, json.dumps(note))
     for file in folder.iterdir():  # as they are now: a person may have mended one
         if file.suffix in _SMALL and file.is_file() and file.name != INDEX:
             there = target / file.name
@@ -81,46 +84,51 @@ def only_pickled(folder: Path) -> list[str]:
 
 
 def conversion_of(folder: Path) -> Path | None:
-    """Where a folder's weights were converted to, if they were."""
-    names = only_pickled(folder)
-    target = _place(folder, names) if names else folder
-    return target if names and target.is_dir() else None
+    """Where a folder's weights, as they are now, were converted to, if they were."""
+    names, target = only_pickled(folder), _place(folder)
+    if not names or not (target / _NOTE).is_file():
+        return None
+    return target if weight_files.read_json(target / _NOTE)["sources"] == _hashes(folder, names) else None
 
 
 def conversions() -> Iterator[tuple[str, Path]]:
     """The folders that were converted, each with what it was converted to."""
-    for note in sorted(_store().glob(f"*/*/{_NOTE}")):
-        yield str(weight_files.read_json(note).get("converted_from")), note.parent
+    for note in sorted(_store().glob(f"*/{_NOTE}")):
+        yield str(weight_files.read_json(note)["converted_from"]), note.parent
 
 
 def _store() -> Path:
     return home() / "models" / "converted"
 
 
-def _place(folder: Path, names: Sequence[str]) -> Path:
-    lines = "".join(f"{name} {weight_files.sha256_kept(folder / name)}\n" for name in names)
-    return _store() / hashlib.sha256(lines.encode()).hexdigest()[:16] / folder.resolve().name
+def _place(folder: Path) -> Path:
+    """Of this folder alone: others with the same weights may have another config."""
+    whole = folder.resolve()
+    return _store() / f"{whole.name}-{hashlib.sha256(str(whole).encode()).hexdigest()[:16]}"
+
+
+def _hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    return {name: weight_files.sha256_kept(folder / name) for name in names}
 
 
 def convert_all(
-    sources: Mapping[str, Path], into: Path, index: Path | None, kept: Path, progress: Progress = silent
-) -> dict[str, Path]:
+    owner: str, sources: Mapping[str, Path], names: Sequence[str], into: Path, index: Path | None, kept: Path,
+    progress: Progress = silent,
+) -> dict[str, Path]:  # fmt: skip
     """Convert files, each under its own name, into a folder; what was written there, by name.
 
-    With an `index` they are held against it, together with those that are in the folder `kept` already, and the index
-    is written for the new names. Raises ModelError.
+    `names` are all files of the `owner`, a folder or a hub id; those that are not among the `sources` stand converted
+    in the folder `kept`. Several are held against the `index`, where it is there, and get one. Raises ModelError.
     """
     made = {}
     for done, (name, source) in enumerate(sources.items()):
         progress(done, len(sources), name)
         made[converted_name(name)] = into / converted_name(name)
-        convert(name, source, made[converted_name(name)])
-    if made and index is not None:
-        values = _read_index(index)
-        files = sorted(set(values["weight_map"].values()))
-        _check_index(index.name, values["weight_map"], [made.get(name) or kept / name for name in files])
+        convert(f"{owner}/{name}", source, made[converted_name(name)])
+    if made and list(names) != [_WHOLE]:
+        files = {file: made.get(file) or kept / file for file in map(converted_name, names)}
         made[CONVERTED_INDEX] = into / CONVERTED_INDEX
-        write_whole(made[CONVERTED_INDEX], json.dumps(values, indent=1))
+        write_whole(made[CONVERTED_INDEX], json.dumps(_index(owner, files, index), indent=1))
     return made
 
 
@@ -128,10 +136,8 @@ def convert(name: str, source: Path, target: Path) -> None:
     """Write the tensors of a pickle file as safetensors. Raises ModelError; nothing stays then."""
     size = source.stat().st_size
     cpu_s = _CPU_S + size // _BYTES_PER_CPU_S
-    command = (
-        sys.executable, "-m", "weightwright.hub.unpickling", str(source), str(target), str(_MEMORY_BYTES + 2 * size),
-        str(cpu_s),
-    )  # fmt: skip
+    limits = str(_MEMORY_BYTES + 2 * size), str(cpu_s)
+    command = (sys.executable, "-m", "weightwright.hub.unpickling", str(source), str(target), *limits)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_WALL * cpu_s, check=False)
     except subprocess.TimeoutExpired as error:
@@ -139,9 +145,7 @@ def convert(name: str, source: Path, target: Path) -> None:
         raise ModelError(f"{name} was not read within {_WALL * cpu_s:,} s; get it again") from error
     if done.returncode:
         target.unlink(missing_ok=True)
-        raise ModelError(
-            f"{source} {_why(done)}; it was not converted (look for a safetensors or GGUF version)"
-        )
+        raise ModelError(f"{name} {_why(done)}; it was not converted (look for safetensors or GGUF)")
 
 
 def _why(done: "subprocess.CompletedProcess[str]") -> str:
@@ -154,27 +158,24 @@ def _why(done: "subprocess.CompletedProcess[str]") -> str:
     return f"could not be read: {rest[-1] if rest else f'exit status {done.returncode}'}"
 
 
-def _read_index(index: Path) -> dict[str, Any]:
-    """An index with the names of the converted files. Raises ModelError."""
+def _index(owner: str, files: Mapping[str, Path], index: Path | None) -> dict[str, Any]:
+    """The index of converted files by name, held against that of their sources. Raises ModelError."""
+    found = {name: file for file, path in files.items() for name in weight_files.safetensors_header(path)}
+    if index is None or not index.is_file():
+        parts = int(next(iter(files)).rpartition("-of-")[2].removesuffix(".safetensors"))
+        if parts != len(files):
+            raise ModelError(
+                f"{owner} has {len(files)} of {parts} weight files; pull or copy the model again"
+            )
+        return {"metadata": {}, "weight_map": found}
     values = weight_files.read_json(index)
     said = values.get("weight_map")
-    if not isinstance(said, dict) or not all(
-        isinstance(file, str) and is_pickled(file) for file in said.values()
-    ):
-        raise ModelError(
-            f"{index.name} has no weight_map of pytorch_model files; pull or copy the model again"
-        )
-    return values | {"weight_map": {name: converted_name(file) for name, file in said.items()}}
-
-
-def _check_index(index: str, expected: Mapping[str, str], files: Sequence[Path]) -> None:
-    """Hold converted files against their index. Raises ModelError where they differ."""
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise ModelError(f"{index} names {len(missing)} files that are not here, first the source of {missing[0]}; "
-                         "pull or copy the model again")  # fmt: skip
-    found = {name: file.name for file in files for name in weight_files.safetensors_header(file)}
+    if not isinstance(said, dict) or not all(isinstance(file, str) for file in said.values()):
+        raise ModelError(f"{owner}/{INDEX} has no weight_map; pull or copy the model again")
+    expected = {name: converted_name(file) for name, file in said.items()}
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if wrong:
         name = wrong[0]
-        raise ModelError(f"{index} says that {name} is in {expected.get(name, 'no file')}, and it is in "
+        raise ModelError(f"{owner}/{INDEX} says that {name} is in {expected.get(name, 'no file')}, and it is in "
                          f"{found.get(name, 'none')} ({len(wrong)} such); pull or copy the model again")  # fmt: skip
+    return values | {"weight_map": expected}

@@ -127,7 +127,7 @@ def remove(address: str | ModelAddress | EmbedderAddress) -> int:
         address = parse_model(address)
     if address.path is not None and (converted := conversion_of(address.path)) is not None:
         size = sum(file.stat().st_size for file in converted.rglob("*") if file.is_file())
-        remove_whole(converted.parent)
+        remove_whole(converted)
         return size
     if address.kind not in ("hub", "short"):
         raise ModelError(f"{address} is not in the store; only models that were pulled can be removed")
