@@ -178,4 +178,4 @@ def _index(owner: str, files: Mapping[str, Path], index: Path | None) -> dict[st
         name = wrong[0]
         raise ModelError(f"{owner}/{INDEX} says that {name} is in {expected.get(name, 'no file')}, and it is in "
                          f"{found.get(name, 'none')} ({len(wrong)} such); pull or copy the model again")  # fmt: skip
-    return values | {"weight_map": expected}
+    return {"metadata": {}} | values | {"weight_map": expected}  # transformers wants both
