@@ -354,18 +354,24 @@ def test_modelscope_without_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_split_file_comes_and_goes_with_all_its_parts(hub: Any, repo_type: Any, own_home: Path) -> None:
-    parts = [f"Big-Q4_K_M-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
+    parts = [f"Big-Q4_K_M/Big-Q4_K_M-0000{n}-of-00003.gguf" for n in (1, 2, 3)]  # larger ones have a folder
     files = {name: b"GGUF" + name.encode() * 100 for name in parts}
     hub.repos["acme/split"] = repo_type(files | {"Big-Q8_0.gguf": b"GGUF" * 500, "README.md": b""})
     first = pull("acme/split:Q4_K_M")
-    assert first.name == parts[0]
-    assert locate("acme/split:Q4_K_M") == first
-    assert names(first.parent) >= set(parts)
+    folder = own_home / "models" / "huggingface" / "acme" / "split"
+    assert first == locate("acme/split:Q4_K_M") == folder / parts[0]
+    assert names(folder) >= set(parts)
     pull("acme/split:Q8_0")
     assert remove("acme/split:Q4_K_M") == sum(map(len, files.values()))
-    assert not names(first.parent) & set(parts)
+    assert not names(folder) & set(parts)
     assert locate("acme/split:Q8_0") is not None
     del hub.repos["acme/split"].files[parts[1]]
     hub.repos["acme/split"].revision += 1
     with pytest.raises(DownloadError, match=r"is one of 3 parts, and .*-00002-of-00003.gguf is missing"):
         pull("acme/split:Q4_K_M")
+
+
+def test_files_that_were_cut_by_bytes_are_explained(hub: Any, repo_type: Any) -> None:
+    hub.repos["acme/cut"] = repo_type({f"Big.Q8_0.gguf.part{n}of2": b"x" * 2000 for n in (1, 2)})
+    with pytest.raises(DownloadError, match=r"cut by bytes \(Big.Q8_0.gguf.part1of2\).*join them \(cat"):
+        pull("acme/cut:Q8_0")

@@ -419,6 +419,12 @@ def test_the_parts_of_a_split_file_are_read_as_one(tmp_path, kind):
         loaded = load.load(str(parts[1]), precision="f32")  # whichever part is named
         assert loaded.path == parts[0]
         assert from_file(parts[0]) == from_file(tmp_path / "model.gguf")
+    whole_part = parts[1].read_bytes()
+    parts[1].write_bytes(parts[2].read_bytes())  # of another file
+    gguf_header._metadata.cache_clear()
+    with pytest.raises(ModelError, match=r"do not belong together .*parts 0, 2, 2"):
+        describe(parts[0])
+    parts[1].write_bytes(whole_part)
     parts[2].unlink()
     with pytest.raises(ModelError, match=r"lacks 1 of its \d parts, first .*-00003-of-"):
         load.load(str(parts[0]))

@@ -21,9 +21,21 @@ def reader(file: Path) -> Any:
 
 def tensors(file: Path) -> Iterator[tuple[Path, Any]]:
     """The tensors of a GGUF file and of its other parts, each with the part that it is in. Raises ModelError."""
-    for part in weight_files.weight_files(file):
-        for tensor in reader(part).tensors:
+    parts = [(part, reader(part)) for part in weight_files.weight_files(file)]
+    numbers = [_said(opened, "split.no", n) for n, (_, opened) in enumerate(parts)]
+    found = sum(len(opened.tensors) for _, opened in parts)
+    expected = _said(parts[0][1], "split.tensors.count", found)
+    if numbers != [*range(len(parts))] or expected != found:
+        raise ModelError(f"{file} and its other parts do not belong together ({found:,} tensors of {expected:,}, "
+                         f"parts {', '.join(map(str, numbers))}); get all parts of one file")  # fmt: skip
+    for part, opened in parts:
+        for tensor in opened.tensors:
             yield part, tensor
+
+
+def _said(opened: Any, name: str, otherwise: int) -> int:
+    field = opened.get_field(name)
+    return otherwise if field is None else int(field.contents())
 
 
 def reader_type(*, keep_tokenizer: bool) -> Any:

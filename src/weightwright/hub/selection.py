@@ -1,5 +1,6 @@
 """Which files of a repository a model needs: weights without pickle, tokenizer, config, template."""
 
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -17,6 +18,7 @@ CARD_FILES = ("README.md", "LICENSE*", "LICENCE*")
 WEIGHTS = ("*.safetensors", "[0-9]_*/*.safetensors")
 # another layout of the same weights, for the author's own code
 DUPLICATES = ("consolidated*.safetensors",)
+_CUT = re.compile(r"\.gguf\.part\d+of\d+$", re.IGNORECASE)
 
 
 def needed(names: Sequence[str], address: ModelAddress | EmbedderAddress, hub_id: str) -> list[str]:
@@ -62,6 +64,10 @@ def _gguf(names: Sequence[str], tag: str | None, hub_id: str) -> list[str]:
         raise DownloadError(
             f"{hub_id} has no GGUF file for {tag or 'an address without a tag'}; there are: {shown}"
         )
+    cut = [name for name in names if _CUT.search(name)]
+    if cut:
+        raise DownloadError(f"{hub_id} has GGUF files that were cut by bytes ({cut[0]}); download the parts, join "
+                            "them (cat PART1 PART2 > model.gguf) and give the path")  # fmt: skip
     unknown = [name for name in names if name.endswith(PICKLE_SUFFIXES)]
     if unknown:
         raise DownloadError(f"{hub_id} has only pickle files of another kind ({unknown[0]}) than "
