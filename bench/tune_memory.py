@@ -49,6 +49,7 @@ SETTINGS: tuple[Mapping[str, Any], ...] = (
     {**LORA, "max_length": 2048, "micro_batch": 1, "batch": 1, "gradient_checkpointing": True},
     {**LORA, "method": "qlora"},
     {**LORA, "method": "qlora", "gradient_checkpointing": True},
+    {**LORA, "int8_forward": True},
     {**LORA, "method": "full"},
     {**LORA, "method": "full", "batch": 4},
     {**LORA, "method": "full", "precision": "bf16"},
