@@ -9,7 +9,8 @@ from weightwright.data.settings import DataCheckSettings, DataShowSettings
 
 if TYPE_CHECKING:
     from weightwright.data.show import FilePreview
-    from weightwright.data.summary import Encode, FileSummary
+    from weightwright.data.summary import FileSummary
+    from weightwright.data.survey import Encode
     from weightwright.ports import Tokenizer
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from weightwright.data.checks import say_unread, unread
+from weightwright.data.checks import say_unread
 from weightwright.data.formats import read_judged, read_pairs, read_parts, read_samples, read_texts
 from weightwright.data.sample import Pair
 from weightwright.data.summary import check
@@ -159,7 +159,7 @@ def test_unread_fields_are_counted_for_the_reader(tmp_path):
     assert found.unread == {"context": 2, "id": 1}
     line = "filled fields that are not read: context (2 rows), id (1 row); "
     assert any(said.startswith(line) for said in found.verdict)
-    assert say_unread(unread(read_samples(file))).startswith(line)
+    assert say_unread(found.unread).startswith(line)
 
 
 # -- marks -----------------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ def test_another_label_is_refused_by_its_name(tmp_path, label: object):
 def test_labels_of_several_classes_are_no_judgements(tmp_path):
     file = lines(tmp_path, *({"messages": TURNS, "label": label} for label in (0, 1, 2)))
     assert check(file).objectives == ("sft",)
-    assert unread(read_samples(file)) == {"label": 3}
+    assert check(file).unread == {"label": 3}
 
 
 def test_the_pair_is_a_pair_for_texts_too(tmp_path):

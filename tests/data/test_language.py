@@ -33,8 +33,7 @@ def test_languages(text: str, expected: str):
 @pytest.mark.shared
 @pytest.mark.parametrize(("name", "language"), [("alpaca_en_demo", "en"), ("alpaca_zh_demo", "zh")])
 def test_real_rows(shared, name: str, language: str):
-    from weightwright.data.checks import languages
-    from weightwright.data.formats import read_samples
+    from weightwright.data.summary import check
 
-    counts = languages(read_samples(shared / "data" / "tune" / f"{name}.json"))
+    counts = check(shared / "data" / "tune" / f"{name}.json").languages
     assert counts[language] >= 0.97 * sum(counts.values()), counts

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from weightwright.data.near import Match, near_across, near_duplicates, triples
+from weightwright.data.near import Match, Triples, near_across, near_duplicates, triples
 
 
 def similarity(a: str, b: str) -> float:
@@ -34,7 +34,7 @@ def texts(count: int, seed: int) -> list[str]:
 def test_it_finds_what_comparing_all_pairs_finds(seed: int, threshold: float):
     rows = texts(120, seed)
     expected = {b for a, b in combinations(range(len(rows)), 2) if similarity(rows[a], rows[b]) >= threshold}
-    found = near_duplicates(rows, threshold)
+    found = near_duplicates(Triples(rows), threshold)
     assert {match.row for match in found} == expected
     for match in found:
         assert match.like < match.row
@@ -46,7 +46,7 @@ def test_it_finds_held_out_rows_among_others(seed: int):
     rows = texts(120, seed)
     known, held_out = rows[::2], rows[1::2]
     expected = {i for i, row in enumerate(held_out) if any(similarity(row, other) >= 0.8 for other in known)}
-    found = near_across(held_out, known)
+    found = near_across(Triples(held_out), Triples(known))
     assert {match.row for match in found} == expected
     assert all(similarity(held_out[m.row], known[m.like]) == m.similarity for m in found)
 
@@ -78,11 +78,11 @@ def test_triples_are_runs_of_three_words_told_apart():
 
 
 def test_case_and_punctuation_do_not_matter_and_chinese_characters_are_words():
-    assert near_duplicates(["What is your name?", "what is  your NAME"]) == [Match(1, 0, 1.0)]
+    assert near_duplicates(Triples(["What is your name?", "what is  your NAME"])) == [Match(1, 0, 1.0)]
     long = "我们明天早上九点在学校门口见面然后一起坐车去北京看长城好吗请准时到"
-    (match,) = near_duplicates([long, long.replace("京", "都")])
+    (match,) = near_duplicates(Triples([long, long.replace("京", "都")]))
     assert match.similarity == 28 / 34
-    assert near_duplicates(["", "!", "..."]) == []
+    assert near_duplicates(Triples(["", "!", "..."])) == []
 
 
 def test_many_alike_rows_stay_fast_and_are_each_named_once():
@@ -90,5 +90,5 @@ def test_many_alike_rows_stay_fast_and_are_each_named_once():
         f"Please write a short and friendly letter to customer number {n} about the late parcel"
         for n in range(3000)
     ]
-    found = near_duplicates(rows, 0.6)
+    found = near_duplicates(Triples(rows), 0.6)
     assert [match.row for match in found] == list(range(1, 3000))

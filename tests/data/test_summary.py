@@ -1,11 +1,13 @@
 """A file with planted faults: each is found, named by its place, and nothing else is."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from weightwright.data import near
 from weightwright.data.formats import read_samples
 from weightwright.data.summary import check
 from weightwright.data.template import encode_row
@@ -275,3 +277,17 @@ def test_a_folder_of_several_kinds_is_for_no_objective(tmp_path):
     found = check(tmp_path)
     assert (found.formats, found.objectives) == (("alpaca", "pairs"), ())
     assert found.verdict[0].startswith("rows of several kinds")
+
+
+def test_rows_pass_by_and_are_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(near, "_IN_MEMORY", 1 << 16)
+    texts = ({"text": " ".join(f"{n}x{word}y" * 20 for word in range(100))} for n in range(1000))
+    file = lines(tmp_path / "rows.jsonl", *texts)
+    check(lines(tmp_path / "one.jsonl", {"text": "a"}))  # what is loaded once
+    tracemalloc.start()
+    try:
+        assert check(file).rows == 1000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < file.stat().st_size / 3

@@ -9,7 +9,8 @@ from weightwright.cli.flags import Outcome, as_text, verb
 from weightwright.data.settings import DataCheckSettings, DataShowSettings
 
 if TYPE_CHECKING:
-    from weightwright.data.checks import Alike, Problem
+    from weightwright.data.alike import Alike
+    from weightwright.data.checks import Problem
     from weightwright.data.show import FilePreview
     from weightwright.data.summary import FileSummary
     from weightwright.errors import Place

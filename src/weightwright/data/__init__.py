@@ -1,6 +1,7 @@
 """Rows of data: formats, templates, checks, and the words of a prompt."""
 
 __all__ = [
+    "alike",
     "asked",
     "catalogue",
     "chat_templates",
@@ -17,6 +18,7 @@ __all__ = [
     "settings",
     "show",
     "summary",
+    "survey",
     "template",
     "turn_end",
 ]

@@ -14,6 +14,32 @@ from weightwright.errors import Place
 _IN_MEMORY = 1 << 24  # bytes of tokens; more go to disk
 
 
+class Places:
+    """The places of many rows, twelve bytes each."""
+
+    def __init__(self) -> None:
+        self._lines, self._rows, self._files = array("I"), array("I"), array("I")
+        self._numbers: dict[Place, int] = {}  # of places without row and line
+        self._known: list[Place] = []
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def append(self, place: Place) -> None:
+        """Keep a place behind the others."""
+        self._lines.append(place.line)
+        self._rows.append(place.row)
+        file = Place(place.file, column=place.column, part=place.part)
+        if file not in self._numbers:
+            self._numbers[file] = len(self._known)
+            self._known.append(file)
+        self._files.append(self._numbers[file])
+
+    def __getitem__(self, number: int) -> Place:
+        file = self._known[self._files[number]]
+        return Place(file.file, self._rows[number], self._lines[number], file.column, file.part)
+
+
 class RowStore:
     """Encoded rows by their number, each read from the file when it is asked for.
 
@@ -25,12 +51,10 @@ class RowStore:
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(folder) if folder else None)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
         self._ends = array("q", [0])  # tokens of all rows up to each
-        self._lines, self._rows, self._files = array("I"), array("I"), array("I")
-        self._known: dict[Place, int] = {}  # places without row and line
-        self._places: list[Place] = []
+        self._places = Places()
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._places)
 
     def append(self, row: Encoded) -> None:
         """Keep a row behind the others."""
@@ -38,13 +62,7 @@ class RowStore:
         self._file.seek(4 * self._ends[-1])
         self._file.write(np.where(row.labelled, ids, ~ids).tobytes())
         self._ends.append(self._ends[-1] + len(ids))
-        self._lines.append(row.place.line)
-        self._rows.append(row.place.row)
-        file = Place(row.place.file, column=row.place.column, part=row.place.part)
-        if file not in self._known:
-            self._known[file] = len(self._places)
-            self._places.append(file)
-        self._files.append(self._known[file])
+        self._places.append(row.place)
 
     def __getitem__(self, number: int) -> Encoded:
         start, end = self._ends[number], self._ends[number + 1]
@@ -52,14 +70,10 @@ class RowStore:
         kept = np.frombuffer(self._file.read(4 * (end - start)), dtype=np.int32)
         labelled = kept >= 0
         ids = np.where(labelled, kept, ~kept)
-        return Encoded(tuple(ids.tolist()), tuple(labelled.tolist()), self._place(number))
+        return Encoded(tuple(ids.tolist()), tuple(labelled.tolist()), self._places[number])
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each row [rows]."""
         ends = np.array(self._ends, dtype=np.int64)
         return ends[1:] - ends[:-1]
-
-    def _place(self, number: int) -> Place:
-        file = self._places[self._files[number]]
-        return Place(file.file, self._rows[number], self._lines[number], file.column, file.part)

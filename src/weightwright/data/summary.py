@@ -1,25 +1,24 @@
 """Data files checked: all that `data check` finds out, as one result."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from weightwright.data import checks
+from weightwright.data.alike import Alike, Leaks
 from weightwright.data.asked import AskedKinds, kinds_asked, read_asked
 from weightwright.data.catalogue import Source, left_out
-from weightwright.data.checks import Alike, Lengths, Problem
+from weightwright.data.checks import Lengths, Problem
 from weightwright.data.folder import LeftOut
 from weightwright.data.formats import objectives_of, say_kinds
 from weightwright.data.grounded import PromptSettings
 from weightwright.data.kinds import Kinds, count_kinds, embedded
-from weightwright.data.sample import Built, Kind, Prompt
-from weightwright.data.template import Encoded
+from weightwright.data.sample import Kind
+from weightwright.data.survey import Encode, Survey, read_checked
 from weightwright.errors import Place
 from weightwright.ports import Embedder
-
-Encode = Callable[[Built], tuple[Encoded, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,77 +185,66 @@ def check(
     the rows'. Raises DataError where not one row can be read.
     """
     questions = read_asked(asked)
-    read = checks.read_all(where, prompt)
-    rows, broken = read.rows, read.problems
-    encoded: list[Encoded] = []
-    if encode is not None:
-        encoded, refused = checks.encode_each(rows, encode)
-        broken = (*broken, *refused)
-    sizes = [len(one) for one in encoded] or [len(checks.words_of(row)) for row in rows]
-    tasks = [checks.task_of(row) for row in rows]
-    found = None if embedder is None else embedded(tasks, embedder)
+    survey = Survey(encode, tasks=embedder is not None)
+    broken: list[Problem] = []
+    for known, row in read_checked(where, broken, prompt):
+        survey.add(known, row)
+    survey.finish()
+    broken += survey.refused
+    found = None if embedder is None else embedded(survey.tasks, embedder)
     kinds = None if found is None else count_kinds(found.vectors, found.unrelated)
-    asked_only = all(isinstance(row, Prompt) for row in rows)
-    repeated = tuple(checks.duplicates(rows))
+    formats = tuple(dict.fromkeys(survey.by_file.values()))
     return FileSummary(
-        files=_by_file(read, broken, repeated, encoded, kinds),
+        files=_by_file(survey, broken, kinds),
         left_out=left_out(where),
-        formats=tuple(one.name for one in read.formats),
-        objectives=objectives_of(one.kind for one in read.formats),
-        rows=len(rows),
+        formats=tuple(one.name for one in formats),
+        objectives=objectives_of(one.kind for one in formats),
+        rows=len(survey.places),
         broken=checks.in_order(broken),
-        unread=checks.unread(rows),
-        lengths=checks.lengths(sizes, "tokens" if encode else "characters"),
+        unread=dict(survey.unread.most_common()),
+        lengths=checks.lengths(survey.sizes, "tokens" if encode else "characters"),
         max_length=max_length,
-        over_max_length=sum(len(one) > max_length for one in encoded) if encode else None,
-        labelled_tokens=sum(one.labelled_tokens for one in encoded) if encode else None,
-        unlabelled=tuple(one.place for one in encoded if not (one.labelled_tokens or asked_only))
-        if encode
-        else None,
-        duplicates=repeated,
-        near_duplicates=tuple(checks.near(rows)),
-        same_question=tuple(checks.same_question(rows)),
-        placeholders=tuple(one for row in rows if (one := checks.unfilled(row))),
-        held_out=None if eval_path is None else _held_out(rows, checks.read_all(eval_path, prompt)),
-        languages=checks.languages(rows),
+        over_max_length=sum(size > max_length for size in survey.sizes) if encode else None,
+        labelled_tokens=survey.labelled_tokens if encode else None,
+        unlabelled=tuple(survey.unlabelled) if encode else None,
+        duplicates=tuple(survey.alike.duplicates),
+        near_duplicates=survey.alike.near(),
+        same_question=tuple(survey.alike.same_question),
+        placeholders=tuple(survey.placeholders),
+        held_out=None if eval_path is None else _held_out(survey, eval_path, prompt),
+        languages=dict(survey.languages.most_common()),
         kinds=kinds,
         asked=kinds_asked(questions, embedded(questions, embedder), found)
         if questions and embedder and found
         else None,
-        examples=tuple(tasks[i] for i in kinds.middles) if kinds else (),
+        examples=tuple(survey.tasks[i] for i in kinds.middles) if kinds else (),
     )
 
 
-def _by_file(
-    read: checks.Checked,
-    broken: Sequence[Problem],
-    repeated: Sequence[Alike],
-    encoded: Sequence[Encoded],
-    kinds: Kinds | None,
-) -> tuple[OneFile, ...]:
+def _by_file(survey: Survey, broken: Sequence[Problem], kinds: Kinds | None) -> tuple[OneFile, ...]:
     """The files in the order of their rows; lengths in characters where nothing is encoded."""
-    rows = Counter(row.place.file for row in read.rows)
-    wrong, again = (Counter(one.place.file for one in of) for of in (broken, repeated))
-    sizes = [(one.place.file, len(one)) for one in encoded] or [
-        (row.place.file, len(checks.words_of(row))) for row in read.rows
-    ]
-    lengths: Counter[str] = Counter()
-    for file, size in sizes:
-        lengths[file] += size
+    wrong, again = (Counter(one.place.file for one in of) for of in (broken, survey.alike.duplicates))
     tasks = Counter(
         file
         for members in (kinds.members if kinds else ())
-        for file in {read.rows[n].place.file for n in members}
+        for file in {survey.places[n].file for n in members}
     )
     files = []
-    for file in dict.fromkeys([*rows, *wrong]):
-        known = read.by_file.get(file)
+    for file in dict.fromkeys([*survey.rows, *wrong]):
+        known = survey.by_file.get(file)
         name, kind = (known.name, known.kind) if known else ("", None)
         counted = tasks[file] if kinds else None
-        files.append(OneFile(file, name, kind, rows[file], lengths[file], counted, wrong[file], again[file]))
+        rows, length = survey.rows[file], survey.lengths[file]
+        files.append(OneFile(file, name, kind, rows, length, counted, wrong[file], again[file]))
     return tuple(files)
 
 
-def _held_out(rows: Sequence[Built], held_out: checks.Checked) -> HeldOut:
-    equal, asked, nearly = checks.leaked(rows, held_out.rows)
-    return HeldOut(len(held_out.rows), held_out.problems, tuple(equal), tuple(asked), tuple(nearly))
+def _held_out(survey: Survey, where: Path | Source, prompt: PromptSettings | None) -> HeldOut:
+    leaks, count = Leaks(survey.alike), 0
+    broken: list[Problem] = []
+    for _, row in read_checked(where, broken, prompt):
+        leaks.add(row)
+        count += 1
+    return HeldOut(
+        count, checks.in_order(broken), tuple(leaks.duplicates), tuple(leaks.same_question), leaks.near()
+    )
