@@ -1,6 +1,7 @@
 """LoRA on a CPU: real tokens a second and peak memory, ours beside transformers + peft and LLaMA-Factory.
 
-    python bench/tune_speed.py --model DIR --data alpaca_en_demo.json [--llamafactory-python PYTHON] [--rounds 3]
+    python bench/tune_speed.py --model DIR --data alpaca_en_demo.json [--llamafactory-python PYTHON]
+        [--unsloth FOLDER] [--rounds 3]
 
 Rank 8 on all linear layers, bf16 weights. Two loads: the rows of an Alpaca file cut at 512 tokens, 16 rows a step;
 and full rows of 512 tokens, 4 a step. Padding is never counted. The arms take turns, each time in a fresh process;
@@ -32,7 +33,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "transformers + peft, padded": {"packed": False, "bf16_adapters": False, "checkpointing": False},
     "transformers + peft, padded, bf16 adapters": {"packed": False, "bf16_adapters": True, "checkpointing": False},
     "transformers + peft, packed": {"packed": True, "bf16_adapters": False, "checkpointing": False},
-    "TRL, padded": {"checkpointing": False},
+    "TRL, padded": {"checkpointing": False, "unsloth": ""},
 }  # fmt: skip
 LLAMAFACTORY: dict[str, dict[str, Any]] = {
     "LLaMA-Factory, padded (its defaults: recomputing)": {},
@@ -43,7 +44,7 @@ PEERS = (
     "Rank 8 on all linear layers, bf16 weights, adapters in f32 unless said. transformers + peft: 4 rows a pass "
     "padded, 1,024 tokens a pass packed (its block-diagonal mask), no recomputing. LLaMA-Factory: its defaults "
     "(adapters in f32, activations recomputed unless said), 4 rows a pass. TRL: its SFTTrainer in bf16 autocast, "
-    "4 rows a pass, no recomputing."
+    "4 rows a pass, no recomputing. Unsloth: its CPU path, otherwise as TRL."
 )
 
 
@@ -54,6 +55,9 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--llamafactory-python", type=Path)
+    parser.add_argument(
+        "--unsloth", type=Path, help="folder that it is installed in (pip install --no-deps -t)"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="parts of the arms' names")
     parser.add_argument("--write", action="store_true", help="write the result with these arms alone, too")
@@ -127,6 +131,9 @@ def measure(one: Load, args: argparse.Namespace) -> str:
         arm: (lambda a=arm, o=options: run(a, o, one, args)) for arm, options in ARMS.items()
     }
     arms[FLOOR] = lambda: products(one, args)
+    if args.unsloth:
+        options = {"checkpointing": False, "unsloth": str(args.unsloth)}
+        arms["Unsloth, padded"] = lambda: run("Unsloth", options, one, args)
     if args.llamafactory_python and one.objective == "sft":
         for arm, options in LLAMAFACTORY.items():
             arms[arm] = lambda o=options: llamafactory(o, one, args)
@@ -162,7 +169,7 @@ def run(arm: str, options: dict[str, Any], one: Load, args: argparse.Namespace) 
     steps = [one.rows[i : i + one.batch] for i in range(0, len(one.rows), one.batch)]
     asked = {"model": args.model, "steps": steps, "micro": 4, "pass_tokens": 1024, "skip": SKIP, **options}
     job.write_text(json.dumps(asked), encoding="utf-8")
-    script = "trl_sft.py" if arm.startswith("TRL") else "hf_peft.py"
+    script = "trl_sft.py" if "unsloth" in options else "hf_peft.py"
     return fresh([sys.executable, str(TRAINERS / script), str(job)])
 
 
