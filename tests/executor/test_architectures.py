@@ -1,17 +1,10 @@
 """Any transformers model through our attention: paged, batched, chunked logits equal transformers' own (f32)."""
 
-from collections.abc import Sequence
-
 import pytest
 import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
-from weightwright.engine.assemble import Parts
-from weightwright.engine.blocks import BlockPool
-from weightwright.engine.runner import Runner
-from weightwright.engine.schedule import Schedule
-from weightwright.engine.sequence import Sequence as Tokens
 from weightwright.errors import ModelError
 from weightwright.executor import fuse
 from weightwright.executor.execute import Executor, Transformers
@@ -19,7 +12,8 @@ from weightwright.executor.linear import pack
 from weightwright.executor.lora import AdapterBank
 from weightwright.kernels import pool
 from weightwright.kernels.attend import supported
-from weightwright.kernels.cache import BLOCK_TOKENS, PagedCache
+
+from .paging import compare, expected_of, ours
 
 BASE = {
     "vocab_size": 256, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -79,7 +73,6 @@ CASES: dict[str, tuple[str, dict, bool]] = {
     ),
 }  # fmt: skip
 PROMPTS = (5, 40, 17, 33)
-NEW = 6
 
 
 def _model(family: str):
@@ -89,77 +82,32 @@ def _model(family: str):
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 
-def _expected(model, prompts: Sequence[list[int]]) -> list[tuple[list[int], torch.Tensor]]:
-    """Greedy continuations and the logits behind them, one sequence at a time without any cache."""
-    model.set_attn_implementation("eager")
-    found = []
-    for prompt in prompts:
-        ids, logits = list(prompt), []
-        with torch.inference_mode():
-            for _ in range(NEW):
-                logits.append(model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1])
-                ids.append(int(logits[-1].argmax()))
-        found.append((ids, torch.stack(logits)))
-    return found
-
-
-def _ours(
-    executor: Executor, bank: AdapterBank, prompts: Sequence[list[int]], native: bool, dtype=torch.float32
-):
-    """The same through blocks, chunks of 24 tokens a step, and too few blocks for all at once."""
-    blocks = 8
-    cache = PagedCache(executor.shapes, blocks, dtype)
-    parts = Parts(executor, bank, cache, native, torch.device("cpu"), 256, 256, None, "")
-    schedule = Schedule(BlockPool(blocks, BLOCK_TOKENS), 4, 24)
-    runner = Runner(parts)
-    sequences = [Tokens(list(prompt), len(prompt), NEW) for prompt in prompts]
-    logits: dict[Tokens, list[torch.Tensor]] = {sequence: [] for sequence in sequences}
-    for sequence in sequences:
-        schedule.add(sequence)
-    while (batch := schedule.next()) is not None:
-        rows = iter(runner.run(batch).logits)
-        for work in batch.works:
-            if work.logits:
-                logits[work.sequence].append(next(rows))
-                work.sequence.token_ids.append(int(logits[work.sequence][-1].argmax()))
-            schedule.commit(work)
-            if len(logits[work.sequence]) == NEW:
-                schedule.finish(work.sequence)
-    return [(sequence.token_ids, torch.stack(logits[sequence])) for sequence in sequences]
-
-
-def _compare(expected, got, tolerance: float = 1e-4) -> None:
-    for (ids, logits), (our_ids, our_logits) in zip(expected, got, strict=True):
-        assert our_ids == ids
-        torch.testing.assert_close(our_logits, logits, atol=tolerance, rtol=1e-4)
-
-
 @pytest.mark.parametrize("family", CASES)
 def test_paged_batched_chunked_logits_are_those_of_transformers(family: str) -> None:
     model = _model(family)
     generator = torch.Generator().manual_seed(1)
     prompts = [torch.randint(3, 256, (n,), generator=generator).tolist() for n in PROMPTS]
-    expected = _expected(model, prompts)
+    expected = expected_of(model, prompts)
     bank = AdapterBank(torch.float32)
     fused = not fuse.fits(model, "f32")
     assert fused == (CASES[family][2] and pool.available())
     executor: Executor = Transformers(model, lambda _, w, b: pack(w, b, "f32"), bank)
-    _compare(expected, _ours(executor, bank, prompts, native=False))
+    compare(expected, ours(executor, bank, prompts, native=False))
     if pool.available() and all(supported(s.key_width, s.value_width, "f32") for s in executor.shapes):
-        _compare(expected, _ours(executor, bank, prompts, native=True))
+        compare(expected, ours(executor, bank, prompts, native=True))
     if fused:
         executor = fuse.FusedDecoder(_model(family), lambda _, w, b: pack(w, b, "f32"), bank)
-        _compare(expected, _ours(executor, bank, prompts, native=True))
+        compare(expected, ours(executor, bank, prompts, native=True))
 
 
 def test_int8_keys_and_values_stay_close() -> None:
     model = _model("qwen2")
     prompts = [list(range(3, 3 + n)) for n in PROMPTS]
-    expected = _expected(model, prompts)
+    expected = expected_of(model, prompts)
     bank = AdapterBank(torch.float32)
     executor = Transformers(model, lambda _, w, b: pack(w, b, "f32"), bank)
-    by_torch = _ours(executor, bank, prompts, native=False, dtype=torch.int8)
-    by_kernel = _ours(executor, bank, prompts, native=pool.available(), dtype=torch.int8)
+    by_torch = ours(executor, bank, prompts, native=False, dtype=torch.int8)
+    by_kernel = ours(executor, bank, prompts, native=pool.available(), dtype=torch.int8)
     for (_, logits), (_, first), (_, second) in zip(expected, by_torch, by_kernel, strict=True):
         assert float((first[0] - logits[0]).norm() / logits[0].norm()) < 0.15
         assert float((second[0] - logits[0]).norm() / logits[0].norm()) < 0.15

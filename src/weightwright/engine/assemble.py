@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError, SettingsError
 from weightwright.executor.execute import Executor, Transformers
-from weightwright.kernels.cache import BLOCK_TOKENS, LayerShape, PagedCache, block_bytes
+from weightwright.executor.own import OwnCaches
+from weightwright.kernels.cache import BLOCK_TOKENS, PagedCache, block_bytes
 from weightwright.options import Precision, parse_bytes
+from weightwright.weights.paged import is_paged, transformers_types
 from weightwright.weights.rope import steady_tokens
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _WEIGHTS_SHARE = 0.5  # of the free memory, which the weights in two forms may take
+_WHAT_MODELS_RAISE = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, IndexError, ModelError)
 # of the memory that is free once the weights are there, where nothing is said; a card has no other use for it
 _KV_SHARE = {"cpu": 0.3, "mps": 0.3, "cuda": 0.8, "xpu": 0.8}
 
@@ -41,6 +44,7 @@ class Parts:
     generation_config: Any
     held: str  # how the weights are held: equal for equal products
     block_tokens: int = BLOCK_TOKENS
+    stateful: bool = False  # what it keeps of a sequence cannot be shared or cut
 
 
 def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False) -> Parts:
@@ -95,22 +99,79 @@ def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False
 
     bank = AdapterBank(compute, device)
     kind = {torch.float32: "f32", torch.bfloat16: "bf16"}.get(compute, "")
-    why_not = fuse.fits(model, kind)
+    why_not, dtype = fuse.fits(model, kind), torch.int8 if settings.kv_precision == "int8" else compute
+    native, state_bytes = not why_not, 0
     if not why_not:
         executor: Executor = fuse.FusedDecoder(model, packed, bank, loaded.source)
-        native = True
-    else:
+    elif runs_paged(model):
         log.info("%s runs through transformers' own layers: %s", loaded.name, why_not)
         executor = Transformers(model, packed, bank, loaded.source)
         native = device.type == "cpu" and pool.available() and all(
             supported(s.key_width, s.value_width, kind) for s in executor.shapes
         )  # fmt: skip
-    dtype = torch.int8 if settings.kv_precision == "int8" else compute
-    blocks = cache_blocks(executor.shapes, dtype, context, settings, device.type)
+    else:
+        executor = own_caches(model, packed, bank, settings, shared=shared)
+        state_bytes = executor.state_bytes
+        log.info("%s keeps what it has read in a way of its own: each sequence is computed alone, and prompts share "
+                 "no beginning", loaded.name)  # fmt: skip
+    own_bytes = executor.block_bytes if isinstance(executor, OwnCaches) else None
+    size = (
+        block_bytes(executor.shapes, dtype.itemsize, scaled=dtype == torch.int8)
+        if own_bytes is None
+        else own_bytes
+    )
+    blocks = cache_blocks(size, context, settings, device.type, state_bytes)
     cache = PagedCache(executor.shapes, blocks, dtype, device)
     levels = f"{int8_kernel().levels} levels" if "int8" in choice.forms else ""
     held = " ".join([*choice.forms, levels, str(compute)])
-    return Parts(executor, bank, cache, native, device, vocab, context, generation_config, held)
+    stateful = isinstance(executor, OwnCaches)
+    return Parts(
+        executor, bank, cache, native, device, vocab, context, generation_config, held, stateful=stateful
+    )
+
+
+def runs_paged(model: Any) -> bool:
+    """Whether a model attends through the paged cache and then computes what it does by itself.
+
+    Families that the tests hold to transformers' logits are not tried, nor a model whose weights are not there yet.
+    """
+    from weightwright.executor import trial
+    from weightwright.executor.execute import paged_shapes
+
+    if is_paged(model.config):
+        return True
+    if model.config.model_type in transformers_types():  # its masks are not known: they may begin far behind
+        return False
+    try:
+        return trial.agrees(model, paged_shapes(model))
+    except _WHAT_MODELS_RAISE:
+        return False
+
+
+def own_caches(
+    model: Any, packed: Any, bank: "AdapterBank", settings: EngineSettings, *, shared: bool
+) -> OwnCaches:
+    """The executor of a model that keeps its own caches. Raises ModelError where it gives other logits with one."""
+    from weightwright.executor import trial
+
+    name = type(model).__name__
+    if shared:
+        raise ModelError(
+            f"{name} cannot answer while it is tuned: it does not attend through the paged cache"
+        )
+    if settings.kv_precision == "int8":
+        raise SettingsError(f"{name} keeps keys and values in a cache of its own, which is not held in int8; "
+                            "leave kv_precision as it is")  # fmt: skip
+    try:
+        for singles in (False, True):
+            if trial.agrees(model, None, trial.SINGLES if singles else trial.PARTS):
+                return OwnCaches(model, packed, bank, singles=singles)
+        why = "with a cache its logits are not those without one"
+    except _WHAT_MODELS_RAISE as error:
+        why = f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
+    raise ModelError(
+        f"{name} cannot be run by this engine ({why}); serve it with another engine and use its http:// address"
+    )
 
 
 def _without_experts(model: Any, wanted: Precision, plain: Precision) -> Precision:
@@ -118,7 +179,9 @@ def _without_experts(model: Any, wanted: Precision, plain: Precision) -> Precisi
 
     Raises ModelError for int8 and int4 of a mixture: most of its weights would silently stay as they are.
     """
-    experts = next((name for name, weight in model.named_parameters() if weight.ndim == 3), None)
+    experts = next(
+        (name for name, weight in model.named_parameters() if weight.ndim == 3 and "conv" not in name), None
+    )
     if experts is None or wanted in ("f32", "bf16"):
         return wanted
     if wanted == "auto":
@@ -144,28 +207,29 @@ def _shapes(model: Any) -> list[tuple[int, int]]:
 
 
 def cache_blocks(
-    shapes: list[LayerShape],
-    dtype: "torch.dtype",
+    size: int,
     context_tokens: int,
     settings: EngineSettings,
     device: str = "cpu",
+    state_bytes: int = 0,
 ) -> int:
-    """Blocks of the cache: enough for max_sequences at full context, within kv_memory or a share of free memory.
+    """Blocks of `size` bytes: enough for max_sequences at full context, within kv_memory or a share of free memory.
 
-    Raises SettingsError where not even one sequence of 16 tokens fits.
+    Of that each sequence takes `state_bytes` beside its blocks. Raises SettingsError where not even one sequence of
+    16 tokens fits.
     """
-    import torch
-
     from weightwright.machine.memory import free_bytes
 
-    size = block_bytes(shapes, dtype.itemsize, scaled=dtype == torch.int8)
     useful = settings.max_sequences * -(-context_tokens // BLOCK_TOKENS)
+    states = state_bytes * settings.max_sequences
     if settings.kv_memory is not None:
-        budget = parse_bytes(settings.kv_memory)
+        budget = parse_bytes(settings.kv_memory) - states
         if budget < size:
             raise SettingsError(
-                f"kv_memory={settings.kv_memory} holds no block of {BLOCK_TOKENS} tokens ({size:,} bytes); give more"
+                f"kv_memory={settings.kv_memory} holds no block of {BLOCK_TOKENS} tokens ({size:,} bytes"
+                + (f", beside states of {states:,})" if states else ")")
+                + "; give more"
             )
     else:
-        budget = max(size, int(free_bytes(device) * _KV_SHARE[device]))
-    return min(useful, budget // size)
+        budget = max(size, int(free_bytes(device) * _KV_SHARE[device]) - states)
+    return min(useful, budget // size) if size else useful

@@ -83,7 +83,9 @@ class Engine:
             for _ in self._bank.placing(self._prepared(name, folder)):
                 pass
         self._pool = BlockPool(self.parts.cache.blocks, self.parts.block_tokens)
-        self._schedule = Schedule(self._pool, self.settings.max_sequences, self.settings.step_tokens)
+        self._schedule = Schedule(
+            self._pool, self.settings.max_sequences, self.settings.step_tokens, stateful=self.parts.stateful
+        )
         self._runner = Runner(self.parts)
         self._completions = Completions(self._model, self._schedule, self.settings)
         self._beams = Beams(self._model, self._schedule, self.settings)

@@ -63,6 +63,7 @@ class Runner:
         import torch
 
         few = _FEW if self._native else 1
+        holders = [(work.sequence, len(work.tokens)) for work in ordered]
         ids: list[int] = []
         positions: list[int] = []
         slots: list[int] = []
@@ -92,6 +93,7 @@ class Runner:
             lengths=self._whole(lengths),
             segments=segments,
             native=self._native,
+            holders=holders,
         )
         return self._whole(ids), self._whole(positions), step, ends
 

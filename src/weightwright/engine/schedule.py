@@ -9,6 +9,7 @@ come last, and where others decode the caller says how many of their tokens a st
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import count
 from operator import attrgetter
@@ -37,10 +38,13 @@ class Schedule:
     """Chooses under `step_tokens` tokens a step and about `max_sequences` sequences at a time, background ones apart.
 
     `fork` may exceed max_sequences; then nobody new is admitted. SettingsError if max_sequences is below 1 or
-    above step_tokens: each running sequence must be able to compute a token in each step.
+    above step_tokens: each running sequence must be able to compute a token in each step. `stateful` models keep
+    beside the blocks what cannot be cut: no sequence finds the beginning of another, and drafts are left out.
     """
 
-    def __init__(self, pool: BlockPool, max_sequences: int, step_tokens: int) -> None:
+    def __init__(
+        self, pool: BlockPool, max_sequences: int, step_tokens: int, *, stateful: bool = False
+    ) -> None:
         if max_sequences < 1:
             raise SettingsError(f"max_sequences must be at least 1, got {max_sequences}")
         if max_sequences > step_tokens:
@@ -48,6 +52,7 @@ class Schedule:
                 f"max_sequences={max_sequences} is above step_tokens={step_tokens}, but each sequence "
                 f"computes at least one token a step; set step_tokens to {max_sequences} or more"
             )
+        self._stateful = stateful
         self.preemptions = 0
         self.prefix_query_tokens = 0  # tokens of admitted sequences
         self.prefix_hit_tokens = 0  # those of them that were found in the cache
@@ -91,6 +96,8 @@ class Schedule:
             )
         if sequence.status is not Status.NEW:
             raise RequestError(f"a {sequence.status.value} sequence cannot be added again; make a new one")
+        if self._stateful:
+            sequence.share_prefix = sequence.keep = False
         sequence.arrival = next(self._numbers)
         sequence.rank = (sequence.background, sequence.priority, sequence.arrival, sequence.arrival)
         self._queue(sequence)
@@ -108,6 +115,7 @@ class Schedule:
             sequence,
             token_ids=list(sequence.token_ids),
             draft=(),
+            state=deepcopy(sequence.state),
             rank=(*sequence.rank[:3], next(self._numbers)),
             blocks=sequence.blocks[: self._blocks_for(sequence.computed)],  # not those without tokens
             digests=list(sequence.digests),
@@ -222,7 +230,7 @@ class Schedule:
 
     def _reserve_drafts(self, plan: _Plan, budget: int, prompts: bool) -> int:
         """Tokens kept back for drafts of those that decode: at most half the budget while prompts need it."""
-        wanted = sum(len(sequence.draft) for sequence, _ in plan)
+        wanted = 0 if self._stateful else sum(len(sequence.draft) for sequence, _ in plan)
         if prompts or (self._waiting and len(self._running) < self._max_sequences):
             budget //= 2
         return min(wanted, budget)
@@ -288,7 +296,9 @@ class Schedule:
     def _find(self, sequence: Sequence, pending: set[bytes]) -> tuple[list[int], bool]:
         """Cached blocks of its beginning, short of the last token, and whether the next one is pending."""
         cached: list[int] = []
-        if not sequence.share_prefix and len(sequence.token_ids) <= sequence.prompt_tokens:
+        if self._stateful or (
+            not sequence.share_prefix and len(sequence.token_ids) <= sequence.prompt_tokens
+        ):
             return cached, False
         last = len(sequence.token_ids) - 1
         for place in range(min(last, sequence.first_wanted) // self._block_tokens):
@@ -334,7 +344,7 @@ class Schedule:
             yield Work(sequence, start, (*ids[start:stop], *draft), logits, states)
 
     def _fit_draft(self, sequence: Sequence, budget: int) -> tuple[int, ...]:
-        wanted = min(len(sequence.draft), budget)
+        wanted = 0 if self._stateful else min(len(sequence.draft), budget)
         blocks = self._blocks_for(len(sequence.token_ids) + wanted) - len(sequence.blocks)
         for _ in range(min(blocks, self._pool.free_blocks)):
             sequence.blocks.append(self._allocate())
@@ -384,7 +394,7 @@ class Schedule:
     def _release(self, sequence: Sequence) -> None:
         for block in reversed(sequence.blocks):  # the end is reused first: beginnings serve others too
             self._pool.release(block)
-        sequence.blocks = []
+        sequence.blocks, sequence.state = [], None
         sequence.computed = sequence.sealed = 0
 
     def _queue(self, sequence: Sequence) -> None:

@@ -3,7 +3,7 @@
 from collections import abc
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +40,8 @@ class Sequence:
     adapter: str | None = None  # by name
     owner: "Owner | None" = None  # who takes what a step computes for it
     draft: tuple[int, ...] = ()  # guesses for what follows token_ids; set before next(), emptied by commit()
+
+    state: Any = None  # what the executor keeps for it beside the blocks
 
     status: Status = Status.NEW
     arrival: int = -1

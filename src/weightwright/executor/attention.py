@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weightwright.kernels.cache import LayerShape
 from weightwright.kernels.seen import attend_seen
 from weightwright.kernels.step import Rules, Segment, Step
+from weightwright.weights.quiet import quiet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,11 +40,14 @@ def using(step: Step | Probe) -> Iterator[None]:
         _current.value = None
 
 
-def register() -> None:
-    """Make the function known to transformers under NAME."""
+def use(model: Any) -> None:
+    """Let a transformers model attend through `paged_attention`. Raises ValueError where it cannot."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, paged_attention)
+    with quiet():  # of models that look it up in another way transformers says that they cannot
+        model.set_attn_implementation(NAME)
+    model.config._attn_implementation = NAME  # where code for older transformers looks it up
 
 
 def paged_attention(
@@ -51,7 +55,7 @@ def paged_attention(
     query: "Tensor",
     key: "Tensor",
     value: "Tensor",
-    _mask: "Tensor | None",
+    attention_mask: "Tensor | None" = None,  # noqa: ARG001 - by its name, as some models pass it
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,

@@ -12,7 +12,6 @@ from weightwright.executor import attention
 from weightwright.executor.attention import Probe
 from weightwright.kernels.cache import LayerShape
 from weightwright.kernels.step import Step
-from weightwright.weights.quiet import quiet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from weightwright.executor.lora import AdapterBank
     from weightwright.weights.source import Weight, WeightSource
 
+UNPACKED = {"dt_proj"}  # of state-space layers, small
 Packer = Callable[
     [str, "Tensor | Weight", "Tensor | None"], "PackedLinear"
 ]  # module path, weight [out, in], bias [out]
@@ -52,16 +52,9 @@ class Transformers:
     ) -> None:
         from weightwright.executor.lora import wrap
 
-        attention.register()
-        try:
-            with quiet():  # of models that look it up in another way transformers says that they cannot
-                model.set_attn_implementation(attention.NAME)
-        except (ValueError, KeyError, AttributeError) as error:
-            raise ModelError(_refusal(model, str(error).split("\n", maxsplit=1)[0])) from error
-        model.config._attn_implementation = attention.NAME  # where code for older transformers looks it up
         self.model = model
-        self.shapes = _probe(model)
-        _pack_linears(model, pack, source)
+        self.shapes = paged_shapes(model)
+        pack_linears(model, pack, source)
         wrap(model, bank)
         head = model.get_output_embeddings()
         if hasattr(head, "at_head"):
@@ -88,14 +81,29 @@ class Transformers:
         return output.logits[0].float(), None if states is None else seen[0][states].float()
 
 
-def _pack_linears(model: Any, pack: Packer, source: "WeightSource | None") -> None:
-    """Replace every linear layer by a packed one; a head that shares its weight with the embedding gets its own."""
+def paged_shapes(model: Any) -> list[LayerShape]:
+    """Let a model attend through the paged cache: what each of its layers keeps. Raises ModelError if it does not."""
+    try:
+        attention.use(model)
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ModelError(_refusal(model, str(error).split("\n", maxsplit=1)[0])) from error
+    return _probe(model)
+
+
+def pack_linears(model: Any, pack: Packer, source: "WeightSource | None") -> None:
+    """Replace linear layers by packed ones; a head that shares its weight with the embedding gets its own.
+
+    Layers of subclasses stay, and so do those whose weight a model's code reads itself (`UNPACKED`).
+    """
     import torch
     from transformers.pytorch_utils import Conv1D
 
     from weightwright.weights.source import take
 
-    linears = [(path, m) for path, m in model.named_modules() if type(m) in (torch.nn.Linear, Conv1D)]
+    linears = [
+        (path, m) for path, m in model.named_modules()
+        if type(m) in (torch.nn.Linear, Conv1D) and path.rpartition(".")[2] not in UNPACKED
+    ]  # fmt: skip
     # the largest first: what its packing takes beside is free again when the others come
     for path, module in sorted(linears, key=lambda linear: -linear[1].weight.numel()):
         weight = take([(path, module)], source)

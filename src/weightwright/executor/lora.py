@@ -218,6 +218,11 @@ class LoraLinear(torch.nn.Module):  # type: ignore[misc]  # torch is Any here
         """The base layer's, for model code that asks for its type."""
         return self.base.weight
 
+    @property
+    def bias(self) -> Any:
+        """The base layer's, likewise."""
+        return self.base.bias
+
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]; `bank.rows` has the adapter of each row (all but the last dimension)."""
         y: Tensor = self.base(x)

@@ -117,7 +117,7 @@ class PagedCache:
         """Copy whole blocks (source, destination) in every layer."""
         import torch
 
-        if not pairs:
+        if not pairs or not self.shapes:
             return
         source, destination = torch.tensor(pairs, device=self.keys[0].device).unbind(1)
         for tensors in (self.keys, self.values, self.key_scales, self.value_scales):

@@ -2,12 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from weightwright.kernels.cache import BLOCK_TOKENS, PagedCache
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class Holder(Protocol):
+    """A sequence: `state` is what an executor keeps for it beside the blocks."""
+
+    state: Any
 
 
 @dataclass(slots=True)
@@ -37,6 +43,7 @@ class Step:
     lengths: "Tensor"
     segments: Sequence[Segment] = ()
     native: bool = False
+    holders: "Sequence[tuple[Holder, int]]" = ()  # the sequences in the order of their rows, with how many each has
     _plans: "dict[int, tuple[Tensor, Tensor, Tensor]]" = field(default_factory=dict)
 
     def plan(self, tokens: int) -> "tuple[Tensor, Tensor, Tensor]":

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightwright.weights.incomplete import incomplete
+from weightwright.weights.paged import is_paged
 from weightwright.weights.quiet import quiet
 
 if TYPE_CHECKING:
@@ -47,8 +48,11 @@ def lacking(model: Any, source: "WeightSource") -> list[str]:
 def deferrable(model: Any) -> bool:
     """Whether `fill` gives `model` what transformers' own loading would.
 
-    Not a mixture of experts, whose matrices are no linear layers, and not what keeps some weights in f32.
+    Not a mixture of experts, whose matrices are no linear layers, not what keeps some weights in f32, and not a model
+    that is tried before it is packed.
     """
+    if not is_paged(model.config):
+        return False
     return not model._keep_in_fp32_modules_strict and all(weight.ndim < 3 for weight in model.parameters())
 
 

@@ -33,6 +33,8 @@ __all__ = ["Loaded", "context_tokens", "files_of", "in_process", "load", "load_t
 # what configs call the length of the context
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length",
                   "seq_length")  # fmt: skip
+_UNSAID = {"bloom": 2048}
+_UNLIMITED = 32_768
 
 
 @dataclass(frozen=True)
@@ -113,15 +115,14 @@ def context_tokens(config: Any) -> int:
     """How many tokens a model can attend to, from its transformers config.
 
     YaRN's and linear scaling's factor is multiplied in, as they count from the original length; other rope
-    types already say the scaled length.
+    types already say the scaled length. A config without a length (ALiBi, state-space layers) sets no limit: then
+    32,768, and Bloom's 2,048, which it was trained on.
     """
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
     values = (getattr(config, name, None) for name in _CONTEXT_NAMES)
     tokens = next((value for value in values if isinstance(value, int) and value > 0), None)
     if tokens is None:
-        raise ModelError(
-            f"the model's config says no context length; expected one of {', '.join(_CONTEXT_NAMES)}"
-        )
+        return _UNSAID.get(getattr(config, "model_type", ""), _UNLIMITED)
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     kind = rope.get("rope_type", rope.get("type")) if isinstance(rope, dict) else None
     if kind == "linear":

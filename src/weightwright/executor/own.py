@@ -1,0 +1,150 @@
+"""Models that keep what they have read in a way of their own: state-space and hybrid ones, old kinds of attention.
+
+Each sequence has a cache as transformers makes it for the model, and is computed alone, by transformers' own layers.
+So any family runs, but sequences share neither a pass nor what they begin with.
+"""
+
+import inspect
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from weightwright.executor.execute import Packer, pack_linears
+from weightwright.kernels.cache import BLOCK_TOKENS
+from weightwright.kernels.step import Holder, Step
+from weightwright.weights.quiet import quiet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from weightwright.executor.lora import AdapterBank
+    from weightwright.kernels.cache import LayerShape
+
+_CACHES = ("cache", "past_key_values", "cache_params")  # what forward passes call it
+
+
+class OwnCaches:
+    """See `execute.Executor`; `block_bytes` and `state_bytes` are what a block of tokens and a sequence take.
+
+    The linear layers of `model` are packed in place. With `singles` several tokens that follow others are read one by
+    one: code of some state-space models begins anew with each pass of several. `executor.trial` tells.
+    """
+
+    def __init__(self, model: Any, pack: Packer, bank: "AdapterBank", *, singles: bool = False) -> None:
+        from weightwright.executor.lora import wrap
+
+        self.shapes: list[LayerShape] = []  # it has no part in the paged cache
+        self._model, self._bank, self._singles = model, bank, singles
+        use_own_attention(model)
+        few, many = (_cache_bytes(model, count) for count in (BLOCK_TOKENS, 3 * BLOCK_TOKENS))
+        self.block_bytes = (many - few) // 2
+        self.state_bytes = few - self.block_bytes
+        pack_linears(model, pack, None)
+        wrap(model, bank)
+        head = model.get_output_embeddings()
+        if hasattr(head, "at_head"):
+            head.at_head = True
+
+    def forward(
+        self, ids: "Tensor", positions: "Tensor", step: Step, rows: "Tensor", states: "Tensor | None" = None
+    ) -> "tuple[Tensor, Tensor | None]":
+        """See `Executor`."""
+        import torch
+
+        logits: dict[int, Tensor] = {}
+        hidden: dict[int, Tensor] = {}
+        wanted, seen = rows.tolist(), [] if states is None else states.tolist()
+        adapters = None if self._bank.rows is None else self._bank.rows.slots
+        for holder, part in self._parts(step, positions):
+            mine = [row for row in wanted if row in part]
+            last = [row for row in seen if row in part]
+            if adapters is not None:
+                self._bank.rows = self._bank.batch(adapters[part.start : part.stop])
+                self._bank.head_rows = self._bank.batch(adapters[row] for row in mine)
+            if not positions[part.start]:
+                holder.state = new_cache(self._model)
+            found = run(
+                self._model, ids[None, part.start : part.stop], holder.state, int(positions[part.start]),
+                [row - part.start for row in mine], want_states=bool(last),
+            )  # fmt: skip
+            logits |= dict(zip(mine, found[0], strict=True))
+            hidden |= {row: found[1][row - part.start] for row in last}
+        width = self._model.get_output_embeddings().out_features
+        out = torch.stack([logits[row] for row in wanted]) if wanted else torch.empty(0, width)
+        return out.float(), None if states is None else torch.stack([hidden[row] for row in seen]).float()
+
+    def _parts(self, step: Step, positions: "Tensor") -> "Iterator[tuple[Holder, range]]":
+        """The rows that are computed together, of each sequence."""
+        start = 0
+        for holder, count in step.holders:
+            size = 1 if self._singles and positions[start] else count
+            for first in range(start, start + count, size):
+                yield holder, range(first, first + size)
+            start += count
+
+
+def run(
+    model: Any, ids: "Tensor", cache: Any, start: int, rows: list[int], *, want_states: bool = False
+) -> "tuple[Tensor, Tensor]":
+    """Tokens [1, tokens] after `start` others in `cache`: logits [rows, vocab], last hidden states [tokens, hidden].
+
+    Without `want_states` there are no hidden states.
+    """
+    import torch
+
+    known = inspect.signature(model.forward).parameters
+    wanted = torch.tensor(rows, dtype=torch.long, device=ids.device)
+    options: dict[str, Any] = {"use_cache": True, _cache_name(known): cache}
+    if "position_ids" in known:
+        options["position_ids"] = torch.arange(start, start + ids.shape[1], device=ids.device)[None]
+    if "logits_to_keep" in known:
+        options["logits_to_keep"] = wanted
+    seen: list[Any] = []
+    hook = (
+        model.base_model.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0][0]))
+        if want_states
+        else None
+    )
+    try:
+        with torch.inference_mode():
+            logits = model(input_ids=ids, **options).logits[0]
+    finally:
+        if hook is not None:
+            hook.remove()
+    return logits if "logits_to_keep" in known else logits[wanted], seen[0] if seen else logits
+
+
+def new_cache(model: Any) -> Any:
+    """An empty cache as the model's layers want it."""
+    from transformers import DynamicCache
+
+    return DynamicCache(config=model.config.get_text_config(decoder=True))
+
+
+def use_own_attention(model: Any) -> None:
+    """Let the model attend as it does by itself: over a cache that it is given."""
+    for name in ("sdpa", "eager"):
+        try:
+            with quiet():
+                model.set_attn_implementation(name)
+        except (ValueError, KeyError, AttributeError, ImportError):
+            continue
+        return
+
+
+def _cache_name(known: Any) -> str:
+    return next((name for name in _CACHES if name in known), _CACHES[0])
+
+
+def _cache_bytes(model: Any, tokens: int) -> int:
+    """Bytes that the cache of a sequence of so many tokens holds."""
+    import torch
+
+    cache = new_cache(model)
+    run(model, torch.ones(1, tokens, dtype=torch.long, device=model.device), cache, 0, [0])
+    tensors: dict[int, Tensor] = {}
+    for layer in cache.layers:
+        for value in vars(layer).values():
+            for one in value.values() if isinstance(value, dict) else [value]:
+                if isinstance(one, torch.Tensor):
+                    tensors[id(one)] = one
+    return sum(one.nbytes for one in tensors.values())

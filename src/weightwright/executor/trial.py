@@ -1,0 +1,69 @@
+"""Whether a way of running a model computes what the model does, tried on the model itself before it is packed.
+
+A text is read at once without a cache, and in three goes over caches. So no family, and no code of a model's own,
+answers wrongly in silence.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from weightwright.executor import attention, own
+from weightwright.kernels.cache import BLOCK_TOKENS, LayerShape, PagedCache
+from weightwright.kernels.step import Segment, Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PARTS = (13, 10, 1)
+SINGLES = (13, *[1] * 11)  # after the first part token by token
+_ROWS = (4, 7, 10, 12, 13, 16, 19, 22, 23)
+# of the spread of the logits over the vocabulary, in the median of the rows
+_TOLERANCE = {"torch.float32": 1e-3}
+_TOLERANCE_BF16 = 0.15
+
+
+def agrees(model: Any, shapes: list[LayerShape] | None, parts: Sequence[int] = PARTS) -> bool:
+    """Whether logits over a cache are those without one: the paged one of layers of `shapes`, or the model's own.
+
+    The text is read in `parts`, of so many tokens. Raises whatever the model raises.
+    """
+    import torch
+
+    text = model.config.get_text_config(decoder=True)
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.randint(text.vocab_size // 4, text.vocab_size // 2, (1, sum(PARTS)), generator=draw)
+    ids = ids.to(model.device)
+    own.use_own_attention(model)
+    with torch.inference_mode():
+        expected = model(input_ids=ids, use_cache=False).logits[0, list(_ROWS)].float()
+        found = _by_own_cache(model, ids, parts) if shapes is None else _by_pages(model, ids, shapes, parts)
+    found = found[list(_ROWS)].float()
+    spread = (expected - expected.mean(-1, keepdim=True)).norm(dim=-1)
+    off = ((found - expected).norm(dim=-1) / spread).median()
+    return bool(off <= _TOLERANCE.get(str(model.dtype), _TOLERANCE_BF16))
+
+
+def _by_own_cache(model: Any, ids: "Tensor", parts: Sequence[int]) -> "Tensor":
+    import torch
+
+    cache, start, found = own.new_cache(model), 0, []
+    for count in parts:
+        found.append(own.run(model, ids[:, start : start + count], cache, start, [*range(count)])[0])
+        start += count
+    return torch.cat(found)
+
+
+def _by_pages(model: Any, ids: "Tensor", shapes: list[LayerShape], parts: Sequence[int]) -> "Tensor":
+    import torch
+
+    attention.use(model)
+    table = torch.arange(-(-sum(PARTS) // BLOCK_TOKENS), device=ids.device)
+    cache = PagedCache(shapes, len(table), model.dtype, ids.device)
+    none, start, found = torch.zeros(0, 1, dtype=torch.int32), 0, []
+    for count in parts:
+        places = torch.arange(start, start := start + count, device=ids.device)
+        step = Step(cache, places, 0, none, none[:, 0].long(), [Segment(0, count, start, table)])
+        with attention.using(step):
+            out = model(input_ids=ids[:, places], position_ids=places[None], use_cache=False)
+        found.append(out.logits[0])
+    return torch.cat(found)
