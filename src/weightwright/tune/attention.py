@@ -18,6 +18,7 @@ from weightwright.kernels import tree as kernels
 from weightwright.kernels.seen import attend_seen
 from weightwright.kernels.tree import Tree
 from weightwright.tune.prefixes import LEAST
+from weightwright.weights.paged import is_paged, transformers_types
 
 NAME = "weightwright-rows"
 _NOTING = "weightwright-noting"
@@ -30,12 +31,14 @@ _ROUNDING, _KERNELS = 0.02, 0.2
 def row_attention(model: Any) -> Iterator[None]:
     """Let a model use this attention while the block runs, where it goes through transformers' interface.
 
-    transformers makes no mask for a name it has none for; windows, caps and sinks come with each call.
+    transformers makes no mask for a name it has none for; windows, caps and sinks come with each call. Families with
+    masks of other kinds keep their own attention.
     """
     from transformers import AttentionInterface
 
     before = model.config._attn_implementation
-    if before not in ("sdpa", "eager"):
+    other = model.config.model_type in transformers_types() and not is_paged(model.config)
+    if other or before not in ("sdpa", "eager"):
         yield
         return
     AttentionInterface.register(NAME, forward)
@@ -66,14 +69,14 @@ def asked(model: Any, run: Callable[[], object]) -> dict[Any, Asked]:
     found: dict[Any, Asked] = {}
 
     def noted(
-        module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **rest: Any
+        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any = None, **rest: Any
     ) -> tuple[Tensor, None]:
         width = query.shape[-1]
         plain = not (rest.get("softcap") or rest.get("dropout")) and rest.get("s_aux") is None
         fits = kernels.runs_on(query, key, value) and key.shape[3] == value.shape[3]
         scale, window = rest.get("scaling"), rest.get("sliding_window")
         found[module] = Asked(width, width**-0.5 if scale is None else scale, window or 0, plain and fits)
-        return forward(module, query, key, value, mask, **rest)
+        return forward(module, query, key, value, attention_mask, **rest)
 
     if model.config._attn_implementation != NAME:
         return {}
@@ -134,7 +137,7 @@ def forward(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    _mask: Tensor | None,
+    attention_mask: Tensor | None = None,  # noqa: ARG001 - by its name, as some models pass it
     scaling: float | None = None,
     dropout: float = 0.0,
     packed_tree: Tree | None = None,
