@@ -62,6 +62,8 @@ _OWN: dict[str, dict[str, Any]] = {
     },
     "zamba2": {"mamba_expand": 2, "mamba_headdim": 32, "n_mamba_heads": 4, "hybrid_layer_ids": [1, 3]},
 }
+# of the rotary embedding, by time, height and width: half a head together
+_SECTIONS = {"qwen2_vl": [2, 3, 3], "qwen2_5_vl": [2, 3, 3], "glm4v": [2, 3, 3], "glm4v_moe": [1, 1, 2]}
 
 
 def tiny_config(model_type: str) -> Any:
@@ -71,6 +73,9 @@ def tiny_config(model_type: str) -> Any:
     kind = CONFIG_MAPPING[model_type]
     values = shrunk(kind().to_dict()) | _OWN.get(model_type, {})
     values.pop("model_type", None)
+    if model_type in _SECTIONS:
+        rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": _SECTIONS[model_type]}
+        values["text_config"]["rope_parameters"] = rope
     config = kind(**values)
     for one in (config, config.get_text_config()):
         for name in ("initializer_range", "init_std", "initializer_factor"):

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from weightwright.engine import assemble
 from weightwright.engine.settings import EngineSettings
@@ -11,27 +10,29 @@ from weightwright.executor.execute import Executor, Transformers
 from weightwright.executor.linear import pack
 from weightwright.executor.lora import AdapterBank
 from weightwright.executor.own import OwnCaches
-from weightwright.weights.paged import PAGED, is_paged
+from weightwright.weights.families import OWN_CACHES, PAGED, is_paged, model_class
 
 from .families import tiny_config
 from .paging import compare, expected_of, ours
 
-# each sequence over a cache of its own
-OWN = [
-    "bamba", "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "bloom", "diffllama", "falcon",
-    "falcon_h1", "falcon_mamba", "gpt_neo", "gpt_neox_japanese", "granitemoehybrid", "inkling_text", "jamba",
-    "kimi_linear", "lara_mini", "lfm2", "lfm2_moe", "lfm3", "llama4", "llama4_text", "mamba", "mamba2",
-    "marian", "mbart", "mpt", "mvp", "olmo_hybrid", "pegasus", "plbart", "qwen3_5", "qwen3_5_moe",
-    "qwen3_5_moe_text", "qwen3_5_text", "qwen3_next", "trocr", "whisper", "xglm",
-]  # fmt: skip
 # no generators, or with a cache that is not transformers' usual one
 REFUSED = ["bert", "big_bird", "camembert", "cpmant", "doge", "electra", "minimax", "roberta", "rwkv", "xlm"]
 PROMPTS = (5, 40, 17)
 
 
+# of those that read images or sound as well, and whether they attend through the paged cache
+SEEING = {
+    "aya_vision": True, "exaone4_5": True, "glm4v": False, "idefics3": True, "inkling_mm_model": False,
+    "internvl": True, "kimi_k25": True, "llava": True, "llava_next": True, "llava_onevision": True, "mistral3": True,
+    "ovis2": True, "qwen2_5_vl": True, "qwen2_vl": True, "qwen3_vl": True, "qwen3_vl_moe": True, "smolvlm": True,
+    "video_llama_3": True,
+}  # fmt: skip
+
+
 def model_of(family: str):
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(tiny_config(family), dtype=torch.float32).eval()
+    config = tiny_config(family)
+    return model_class(config).from_config(config, dtype=torch.float32).eval()
 
 
 def as_f32(_path: str, weight, bias):
@@ -52,7 +53,7 @@ def test_families_over_the_paged_cache(family: str) -> None:
     compare(expected, ours(Transformers(model, as_f32, bank), bank, prompts(), native=False), 1e-3)
 
 
-@pytest.mark.parametrize("family", OWN)
+@pytest.mark.parametrize("family", sorted(OWN_CACHES))
 def test_families_over_caches_of_their_own(family: str) -> None:
     model = model_of(family)
     expected = expected_of(model, prompts())
@@ -61,6 +62,20 @@ def test_families_over_caches_of_their_own(family: str) -> None:
     executor: Executor = assemble.own_caches(model, as_f32, bank, EngineSettings(), shared=False)
     assert isinstance(executor, OwnCaches)
     compare(expected, ours(executor, bank, prompts(), native=False), 1e-3)
+
+
+@pytest.mark.parametrize("family", SEEING)
+def test_families_that_see_as_well_are_run_as_text(family: str) -> None:
+    model = model_of(family)
+    expected = expected_of(model, prompts())
+    paged, bank = assemble.runs_paged(model), AdapterBank(torch.float32)
+    executor: Executor = (
+        Transformers(model, as_f32, bank)
+        if paged
+        else assemble.own_caches(model, as_f32, bank, EngineSettings(), shared=False)
+    )
+    compare(expected, ours(executor, bank, prompts(), native=False), 1e-3)
+    assert paged == SEEING[family]
 
 
 @pytest.mark.parametrize("family", REFUSED)

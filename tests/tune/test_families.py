@@ -11,10 +11,9 @@ from weightwright.errors import Place
 from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import Example, pack, pad
 from weightwright.tune.loss import VocabularyLoss
-from weightwright.weights.paged import PAGED
+from weightwright.weights.families import OWN_CACHES, PAGED
 
 from ..executor.families import tiny_config
-from ..executor.test_families import OWN
 
 # mixtures choose other experts where two are as good: a loss of rows beside each other differs a little
 LENGTHS = (5, 40, 17)
@@ -30,7 +29,7 @@ def rows() -> list[Example]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("family", [*sorted(PAGED), *OWN])
+@pytest.mark.parametrize("family", sorted(PAGED | OWN_CACHES))
 def test_the_loss_of_rows_is_that_of_each_alone(family: str) -> None:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(tiny_config(family), dtype=torch.float32).eval()

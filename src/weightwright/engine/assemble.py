@@ -10,7 +10,7 @@ from weightwright.executor.execute import Executor, Transformers
 from weightwright.executor.own import OwnCaches
 from weightwright.kernels.cache import BLOCK_TOKENS, PagedCache, block_bytes
 from weightwright.options import Precision, parse_bytes
-from weightwright.weights.paged import is_paged, transformers_types
+from weightwright.weights.families import is_paged, transformers_types
 from weightwright.weights.rope import steady_tokens
 
 if TYPE_CHECKING:
@@ -138,9 +138,11 @@ def runs_paged(model: Any) -> bool:
     from weightwright.executor import trial
     from weightwright.executor.execute import paged_shapes
 
-    if is_paged(model.config):
+    known = is_paged(model.config)
+    if known and model.config is model.config.get_text_config(decoder=True):
         return True
-    if model.config.model_type in transformers_types():  # its masks are not known: they may begin far behind
+    # masks of other families are not known: they may begin far behind
+    if not known and model.config.model_type in transformers_types():
         return False
     try:
         return trial.agrees(model, paged_shapes(model))

@@ -4,6 +4,7 @@
 quicker one for the families whose layers it knows.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -53,6 +54,7 @@ class Transformers:
         from weightwright.executor.lora import wrap
 
         self.model = model
+        self._chooses = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.shapes = paged_shapes(model)
         pack_linears(model, pack, source)
         wrap(model, bank)
@@ -72,13 +74,15 @@ class Transformers:
             hook = inner.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0][0]))
         try:
             with torch.inference_mode(), attention.using(step):
+                chosen = {"logits_to_keep": rows} if self._chooses else {}
                 output = self.model(
-                    input_ids=ids[None], position_ids=positions[None], use_cache=False, logits_to_keep=rows
+                    input_ids=ids[None], position_ids=positions[None], use_cache=False, **chosen
                 )
         finally:
             if hook is not None:
                 hook.remove()
-        return output.logits[0].float(), None if states is None else seen[0][states].float()
+        logits = output.logits[0] if self._chooses else output.logits[0, rows]
+        return logits.float(), None if states is None else seen[0][states].float()
 
 
 def paged_shapes(model: Any) -> list[LayerShape]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PARTS = (13, 10, 1)
+_BESIDE = 7  # tokens of another text that stand before those of the text in each pass over pages
 SINGLES = (13, *[1] * 11)  # after the first part token by token
 _ROWS = (4, 7, 10, 12, 13, 16, 19, 22, 23)
 # of the spread of the logits over the vocabulary, in the median of the rows
@@ -57,13 +58,19 @@ def _by_pages(model: Any, ids: "Tensor", shapes: list[LayerShape], parts: Sequen
     import torch
 
     attention.use(model)
-    table = torch.arange(-(-sum(PARTS) // BLOCK_TOKENS), device=ids.device)
-    cache = PagedCache(shapes, len(table), model.dtype, ids.device)
+    blocks = -(-sum(PARTS) // BLOCK_TOKENS)
+    table, beside = torch.arange(blocks, device=ids.device), torch.tensor([blocks], device=ids.device)
+    cache = PagedCache(shapes, blocks + 1, model.dtype, ids.device)
     none, start, found = torch.zeros(0, 1, dtype=torch.int32), 0, []
+    others = torch.arange(_BESIDE, device=ids.device)
     for count in parts:
         places = torch.arange(start, start := start + count, device=ids.device)
-        step = Step(cache, places, 0, none, none[:, 0].long(), [Segment(0, count, start, table)])
+        segments = [Segment(0, _BESIDE, _BESIDE, beside), Segment(_BESIDE, count, start, table)]
+        slots = torch.cat([blocks * BLOCK_TOKENS + others, places])
+        positions = torch.cat([others, places])[None]
+        step = Step(cache, slots, 0, none, none[:, 0].long(), segments)
         with attention.using(step):
-            out = model(input_ids=ids[:, places], position_ids=places[None], use_cache=False)
-        found.append(out.logits[0])
+            tokens = torch.cat([ids[:, :_BESIDE], ids[:, places]], dim=1)
+            out = model(input_ids=tokens, position_ids=positions, use_cache=False)
+        found.append(out.logits[0, _BESIDE:])
     return torch.cat(found)

@@ -54,8 +54,10 @@ def targeted(spec: ModelSpec, targets: str) -> list[tuple[int, Linear]]:
         elif target in known:
             wanted.add(target)
         elif target in spec.taken:
-            raise SettingsError(f"targets: {target} of {spec.family} means its experts to peft, which no adapter "
-                                f"here reaches; choose from {', '.join(sorted(known))}")  # fmt: skip
+            raise SettingsError(
+                f"targets: no adapter reaches {target} of {spec.family}: peft takes it for experts, or code reads "
+                f"its weight itself; choose from {', '.join(sorted(known))}"
+            )
         else:
             raise SettingsError(f"targets: the model has no layer {target!r}{nearest(target, known)}")
     if not wanted:

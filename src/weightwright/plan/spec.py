@@ -14,7 +14,7 @@ from weightwright.plan.gguf import from_gguf
 from weightwright.plan.parts import Experts, Layer, Linear
 
 __all__ = ["FAMILIES", "Experts", "Layer", "Linear", "ModelSpec", "from_config", "from_file", "from_gguf",
-           "taken_by_experts"]  # fmt: skip
+           "out_of_reach"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,7 @@ class ModelSpec:
     head: Linear
     tied: bool  # the head is the embedding
     outer: tuple[Linear, ...] = ()
-    taken: tuple[
-        str, ...
-    ] = ()  # linear layers that no adapter reaches: peft takes their names for the experts
+    taken: tuple[str, ...] = ()  # linear layers that no adapter reaches, see `out_of_reach`
 
     @property
     def layers(self) -> int:
@@ -71,7 +69,7 @@ def from_config(config: Mapping[str, Any]) -> ModelSpec:
             f"the model's config names no family (model_type); known: {', '.join(sorted(FAMILIES))}"
         )
     if name not in FAMILIES:
-        return ModelSpec(family=name, **built(config))
+        return ModelSpec(family=name, **built(config), taken=out_of_reach(name))
     family = FAMILIES[name]
     shape = Shape(family, _with_defaults(family.defaults, config))
     hidden, vocabulary = shape.hidden, shape.size("vocab_size")
@@ -95,18 +93,32 @@ def from_config(config: Mapping[str, Any]) -> ModelSpec:
         head=Linear(shape.name("lm_head"), width, vocabulary, shape.biased(family.head_bias)),
         tied=bool(shape.config.get("tie_word_embeddings")),
         outer=outer,
-        taken=taken_by_experts(name),
+        taken=out_of_reach(name),
     )
 
 
-def taken_by_experts(family: str) -> tuple[str, ...]:
-    """Names of a family's linear layers that peft takes for its experts, which no adapter here reaches.
+_EXPERTS = ("gate", "gate_proj", "up_proj", "down_proj")  # of mixtures that are not among ours
+_MIXTURES = {
+    "afmoe", "beam", "cohere2_moe", "deepseek_v32", "exaone_moe", "flex_olmo", "glm4v_moe", "glm_moe_dsa",
+    "longcat_flash", "mellum", "qwen3_omni_moe", "qwen3_omni_moe_text", "qwen3_omni_moe_thinker", "sarvam_mla",
+    "solar_open",
+}  # fmt: skip
+_STATE_SPACE: Mapping[str, tuple[str, ...]] = {
+    "mamba": ("dt_proj", "out_proj"), "falcon_mamba": ("dt_proj", "out_proj"), "mamba2": ("out_proj",),
+    "falcon_h1": ("out_proj",), "nemotron_h": ("out_proj",), "jamba": ("dt_proj",),
+}  # fmt: skip
+
+
+def out_of_reach(family: str) -> tuple[str, ...]:
+    """Names of a family's linear layers that no adapter reaches.
 
     transformers 5 stacks a mixture's experts; peft then reads the old names of their matrices as the stacks, also
-    where a dense layer or a shared expert has linear layers of the same names.
+    where a dense layer or a shared expert has linear layers of the same names. Code of state-space layers reads some
+    weights itself, past any adapter, and peft refuses those (`_STATE_SPACE`).
     """
     mixture = FAMILIES[family].mixture if family in FAMILIES else None
-    return mixture.taken if mixture else ()
+    experts = mixture.taken if mixture else _EXPERTS if family in _MIXTURES else ()
+    return (*experts, *_STATE_SPACE.get(family, ()))
 
 
 def from_file(path: Path) -> ModelSpec:

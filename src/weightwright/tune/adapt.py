@@ -11,7 +11,7 @@ from torch import nn
 
 from weightwright.config import nearest
 from weightwright.errors import SettingsError
-from weightwright.plan.spec import taken_by_experts
+from weightwright.plan.spec import out_of_reach
 from weightwright.tune.fused import fuse
 from weightwright.tune.settings import TuneSettings
 
@@ -85,9 +85,7 @@ def target_names(model: Any, targets: str) -> list[str]:
     }
     known = {name.rpartition(".")[2] for name in linear}
     inner = {name.rpartition(".")[2] for name, module in linear.items() if module is not head}
-    taken = set(
-        taken_by_experts(model.config.get_text_config().model_type)
-    )  # peft would train stacked experts by it
+    taken = set(out_of_reach(model.config.get_text_config().model_type))
     known, inner = known - taken, inner - taken
     chosen: set[str] = set()
     for target in filter(None, (part.strip() for part in targets.split(","))):
@@ -103,13 +101,18 @@ def target_names(model: Any, targets: str) -> list[str]:
 
 
 def language_paths(model: Any, names: list[str]) -> list[str]:
-    """The paths of the language model's layers of these names, where a vision or audio tower has such, too.
+    """The paths of the language model's linear layers of these names, where other modules have such names, too.
 
-    Rows are text: adapters of a tower would never learn. Empty where no tower has any.
+    Rows are text: adapters of a vision or audio tower would never learn; and layers of a list are called by numbers.
+    Empty where the names mean those layers alone.
     """
+    from transformers.pytorch_utils import Conv1D
+
     language = _language(model)
-    named = [path for path, _ in model.named_modules() if path.rpartition(".")[2] in names]
-    own = [path for path in named if language(path)]
+    named = {path: module for path, module in model.named_modules() if path.rpartition(".")[2] in names}
+    own = [
+        path for path, module in named.items() if isinstance(module, (nn.Linear, Conv1D)) and language(path)
+    ]
     return own if len(own) < len(named) else []
 
 

@@ -18,7 +18,7 @@ from weightwright.kernels import tree as kernels
 from weightwright.kernels.seen import attend_seen
 from weightwright.kernels.tree import Tree
 from weightwright.tune.prefixes import LEAST
-from weightwright.weights.paged import is_paged, transformers_types
+from weightwright.weights.families import is_paged, transformers_types
 
 NAME = "weightwright-rows"
 _NOTING = "weightwright-noting"

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weightwright.weights.families import is_paged, model_class
 from weightwright.weights.incomplete import incomplete
-from weightwright.weights.paged import is_paged
 from weightwright.weights.quiet import quiet
 
 if TYPE_CHECKING:
@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 def empty(config: Any, dtype: "torch.dtype") -> Any:
     """The model of a transformers config with all parameters on the meta device; its buffers are real."""
     from accelerate import init_empty_weights
-    from transformers import AutoModelForCausalLM
 
     if getattr(config, "quantization_config", None) is not None:
         del config.quantization_config  # what is read from the files is plain
     with quiet(), init_empty_weights(include_buffers=False):
-        return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+        return model_class(config).from_config(config, dtype=dtype).eval()
 
 
 def fill(model: Any, source: "WeightSource", path: Path, *, defer: bool) -> None:

@@ -4,6 +4,7 @@ Adapters are not applied here: the engine does that, so that one set of weights 
 weights of linear layers may stay in their files until it packs them (`deferred`).
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from weightwright.weights.source import WeightSource
 
 __all__ = ["Loaded", "context_tokens", "files_of", "in_process", "load", "load_tokenizer", "pick_device"]
+
+log = logging.getLogger(__name__)
 
 # what configs call the length of the context
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length",
@@ -178,7 +181,7 @@ def _tokenizer(path: Path, trust_remote_code: bool) -> "PreTrainedTokenizerBase"
             tokenizer = AutoTokenizer.from_pretrained(
                 str(folder), local_files_only=True, trust_remote_code=trust_remote_code
             )
-    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+    except _raised() as error:
         raise ModelError(f"the tokenizer of {path} cannot be loaded: {_first_line(error)}; the folder needs "
                          "tokenizer.json or tokenizer.model") from error  # fmt: skip
     named = gguf_header.named_templates(path) if path.is_file() else {}
@@ -227,14 +230,15 @@ def _from_source(
         if source is None or (isinstance(source, SafetensorsWeights) and lacking(model, source)):
             return None
         fill(model, source, path, defer=defer)
-    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+    except _raised() as error:
         raise ModelError(f"{path} cannot be loaded: {_first_line(error)}") from error
     return model, source if defer else None
 
 
 def _model(path: Path, dtype: "torch.dtype", trust_remote_code: bool) -> "PreTrainedModel":
-    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
+
+    from weightwright.weights.families import model_class
 
     options: dict[str, Any] = {
         "dtype": dtype, "local_files_only": True, "output_loading_info": True,
@@ -253,10 +257,16 @@ def _model(path: Path, dtype: "torch.dtype", trust_remote_code: bool) -> "PreTra
                 )
         else:
             with quiet():
-                model, report = AutoModelForCausalLM.from_pretrained(
-                    str(path), use_safetensors=True, **options
+                config = AutoConfig.from_pretrained(
+                    str(path), local_files_only=True, trust_remote_code=trust_remote_code
                 )
-    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
+                made = model_class(config)
+                model, report = made.from_pretrained(str(path), use_safetensors=True, **options)
+            if made is not AutoModelForCausalLM:
+                log.warning(
+                    "%s reads images or sound as well; here it reads and writes text alone", path.name
+                )
+    except _raised() as error:
         if path.is_dir() and (experts := missing_experts(path)):
             raise incomplete(path, experts) from error
         raise ModelError(f"{path} cannot be loaded: {_first_line(error)}") from error
@@ -268,5 +278,19 @@ def _model(path: Path, dtype: "torch.dtype", trust_remote_code: bool) -> "PreTra
     return model
 
 
+def _raised() -> tuple[type[Exception], ...]:
+    """What transformers raises for files that it cannot use, the last for a config with values of wrong types."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    return (
+        OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError, StrictDataclassError
+    )  # fmt: skip
+
+
 def _first_line(error: BaseException) -> str:
+    if type(error).__name__.startswith(
+        "StrictDataclass"
+    ):  # the first line says the field, the second what is wrong
+        return " ".join(str(error).split())
     return str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__

@@ -81,9 +81,14 @@ def _plain(architecture: str) -> str:
 def _known(kind: str, architecture: str) -> Support:
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+        MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+    )
 
     if kind in causal_model_types():
+        return Support(True, architecture)
+    if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         return Support(True, architecture)
     if kind in MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES:
         why = (f"{architecture} reads images or sound beside text, which are not read here; take its text-only "

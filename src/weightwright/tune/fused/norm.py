@@ -64,7 +64,7 @@ def _eps(module: Any) -> float | None:
 class _Norm(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        flat = x.reshape(-1, x.shape[-1])
+        flat = x.reshape(-1, x.shape[-1]).contiguous()  # of a part of wider rows, it may be a view
         ctx.save_for_backward(flat, weight)
         ctx.eps = eps
         return kernels.norm(flat, weight.float(), eps).view(x.shape)
