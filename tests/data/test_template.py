@@ -70,6 +70,23 @@ def test_answers_with_their_end_tokens(tokenizer, template, answers):
     assert labelled(encode(sample(*TALK), tokenizer, "last"), tokenizer) == answers[-1:]
 
 
+SEEING = (
+    "{% for message in messages %}{{ message.role }}: "
+    "{% for part in message.content if part.type == 'image' %}<image>{% endfor %}"
+    "{% for part in message.content if part.type == 'text' %}{{ part.text }}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def test_a_template_that_wants_contents_in_parts(tokenizer):
+    """Given texts it shows nothing of them, without a word."""
+    tokenizer.chat_template = SEEING
+    encoded = encode(sample(*TALK), tokenizer)
+    assert labelled(encoded, tokenizer) == ["1, 2<|im_end|>", "1, 2, 3\n<|im_end|>"]
+    whole = tokenizer.decode(encoded.token_ids)
+    assert whole.startswith("user: Two?<|im_end|>\nassistant: 1, 2<|im_end|>\nuser: Three?")
+
+
 QWEN_CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
 
 

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from weightwright.data.template import Encoded
 from weightwright.errors import Place
+from weightwright.tune.adapt import adapted
 from weightwright.tune.attention import packs_rightly, row_attention
 from weightwright.tune.batch import Example, pack, pad
 from weightwright.tune.loss import VocabularyLoss
@@ -51,3 +52,30 @@ def test_the_loss_of_rows_is_that_of_each_alone(family: str) -> None:
         got = torch.autograd.grad(found, model.get_input_embeddings().weight)[0]
     assert found.item() == pytest.approx(expected.item(), rel=1e-4)
     assert float((got - wanted).norm() / wanted.norm()) < 1e-2
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::RuntimeWarning")
+@pytest.mark.parametrize("family", sorted(PAGED | OWN_CACHES))
+def test_adapters_learn_through_our_layers_what_they_learn_through_the_model_s(family: str, make) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(tiny_config(family), dtype=torch.float32)
+    with row_attention(model), adapted(model, make(), "tiny") as ready:
+        for name, weight in ready.trainable.items():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.02)
+        model.eval()  # without dropout
+        batch = (pack if packs_rightly(model) else pad)(rows(), "cpu")
+        found = learnt(model, batch, ready.trainable)
+        for module in model.modules():
+            module.__dict__.pop("forward", None)
+        expected = learnt(model, batch, ready.trainable)
+    assert found[0] == pytest.approx(expected[0], rel=1e-4)
+    assert bool(found[1].isfinite().all())
+    assert float((found[1] - expected[1]).norm() / expected[1].norm()) < 1e-2
+
+
+def learnt(model, batch, trainable) -> tuple[float, torch.Tensor]:
+    """The loss and all adapters' gradients."""
+    loss = VocabularyLoss(model)(batch)
+    grads = torch.autograd.grad(loss, list(trainable.values()), allow_unused=True)
+    return loss.item(), torch.cat([grad.flatten() for grad in grads if grad is not None])

@@ -13,6 +13,7 @@ from weightwright.address.models import parse_model
 from weightwright.errors import DownloadError, ModelError, SettingsError
 from weightwright.hub import weight_files
 from weightwright.machine import cpu, device
+from weightwright.testing.models import tiny_llama
 from weightwright.weights import gguf_header, load
 
 
@@ -124,9 +125,28 @@ def test_context(values: dict[str, Any], tokens: int) -> None:
     assert load.context_tokens(config) == tokens
 
 
-def test_no_context_length_is_said() -> None:
-    with pytest.raises(ModelError, match="says no context length"):
-        load.context_tokens(type("Config", (), {})())
+def test_a_config_without_a_context_length() -> None:
+    assert load.context_tokens(type("Config", (), {"model_type": "mamba"})()) == 32_768
+    assert load.context_tokens(type("Config", (), {"model_type": "bloom"})()) == 2048
+
+
+def test_a_value_of_a_wrong_type_is_one_line(tmp_path: Path) -> None:
+    folder = tiny_llama(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": "sixty-four"}))
+    with pytest.raises(
+        ModelError, match=r"'hidden_size'.*expected int, got str \(value: 'sixty-four'\)"
+    ) as raised:
+        load.load(str(folder))
+    assert "\n" not in str(raised.value)
+
+
+def test_the_template_of_a_processor(tmp_path: Path) -> None:
+    folder = tiny_llama(tmp_path)
+    (folder / "chat_template.jinja").unlink()
+    assert load.load_tokenizer(str(folder)).chat_template is None
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    assert load.load_tokenizer(str(folder)).chat_template == "{{ messages }}"
 
 
 # --- refused, each with its remedy ----------------------------------------------------------------
@@ -227,10 +247,12 @@ def test_an_encoder_does_not_generate(folder: Path) -> None:
     assert "CLIPModel does not generate text" in refusal(folder)
 
 
-def test_a_vision_model_is_not_called_one_that_writes_nothing(folder: Path) -> None:
-    change(folder / "config.json", model_type="llava", architectures=["LlavaForConditionalGeneration"])
+def test_a_model_that_listens_is_not_called_one_that_writes_nothing(folder: Path) -> None:
+    change(
+        folder / "config.json", model_type="qwen2_audio", architectures=["Qwen2AudioForConditionalGeneration"]
+    )
     said = refusal(folder)
-    assert "LlavaForConditionalGeneration reads images or sound beside text" in said
+    assert "Qwen2AudioForConditionalGeneration reads images or sound beside text" in said
     assert "text-only version" in said
 
 

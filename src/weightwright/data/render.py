@@ -151,10 +151,12 @@ def _text(
             f"the chat template is given {', '.join(sorted(own))} by us; leave it out of its options"
         )
 
+    in_parts = _wants_parts(tokenizer)
+
     def rendered(*, arguments_as_text: bool) -> str:
         return str(
             tokenizer.apply_chat_template(
-                [turn(message, arguments_as_text=arguments_as_text) for message in messages],
+                [turn(one, arguments_as_text=arguments_as_text, in_parts=in_parts) for one in messages],
                 tools=[dict(tool) for tool in tools] or None,
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
@@ -164,6 +166,30 @@ def _text(
         )
 
     return _rendered(rendered, messages, continues=continue_final_message)
+
+
+_PROBE = "weightwright asks"
+
+
+def _wants_parts(tokenizer: Any) -> bool:
+    """Whether the template shows contents that come in parts, and not those that are a text (LLaVA's and others')."""
+    template = str(tokenizer.chat_template)
+    if "type" not in template:
+        return False
+    if template not in _in_parts:
+        _in_parts[template] = not _shows(tokenizer, in_parts=False) and _shows(tokenizer, in_parts=True)
+    return _in_parts[template]
+
+
+_in_parts: dict[str, bool] = {}
+
+
+def _shows(tokenizer: Any, *, in_parts: bool) -> bool:
+    asked = [turn(Message("user", _PROBE), in_parts=in_parts)]
+    try:
+        return _PROBE in tokenizer.apply_chat_template(asked, tokenize=False)
+    except Exception:  # noqa: BLE001 - a template is a program: it does not show what it breaks at
+        return False
 
 
 def _rendered(rendered: Callable[..., str], messages: Sequence[Message], *, continues: bool) -> str:

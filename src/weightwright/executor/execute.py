@@ -53,7 +53,7 @@ class Transformers:
     ) -> None:
         from weightwright.executor.lora import wrap
 
-        self.model = model
+        self.model, self._bank = model, bank
         self._chooses = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.shapes = paged_shapes(model)
         pack_linears(model, pack, source)
@@ -72,6 +72,8 @@ class Transformers:
         hook = None
         if states is not None:
             hook = inner.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0][0]))
+        if not self._chooses:  # its head sees all rows
+            self._bank.head_rows = self._bank.rows
         try:
             with torch.inference_mode(), attention.using(step):
                 chosen = {"logits_to_keep": rows} if self._chooses else {}

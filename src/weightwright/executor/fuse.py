@@ -376,7 +376,7 @@ def _twin_differs(model: Any) -> str:
     tiny: dict[str, Any] = {
         "vocab_size": 64, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": heads,
         "num_key_value_heads": kv_heads, "num_hidden_layers": 2, "head_dim": 16, "pad_token_id": None,
-        "bos_token_id": None, "eos_token_id": None, "quantization_config": None,
+        "bos_token_id": 0, "eos_token_id": 0, "quantization_config": None,
     }  # fmt: skip
     for name, value in tiny.items():
         if hasattr(config, name) and (value is not None or getattr(config, name) is not None):

@@ -227,11 +227,25 @@ class LoraLinear(torch.nn.Module):  # type: ignore[misc]  # torch is Any here
         """[..., in] -> [..., out]; `bank.rows` has the adapter of each row (all but the last dimension)."""
         y: Tensor = self.base(x)
         rows = self._bank.head_rows if self.at_head else self._bank.rows
-        if rows is None or not rows.active:
+        if rows is None:
             return y
         flat = y.reshape(-1, self._site.outputs)
-        assert len(flat) == len(rows.slots), f"{len(flat)} rows for {len(rows.slots)} prepared"
+        if len(flat) != len(rows.slots):
+            rows = self._others(rows, len(flat))
+        if not rows.active:
+            return y
         return self._site.add_(flat, x.reshape(-1, self._site.inputs), rows).view(y.shape)
+
+    def _others(self, rows: BatchRows, count: int) -> BatchRows:
+        """The rows of a layer that sees others than its place tells: a head all rows, a layer before it those wanted.
+
+        A layer of a sequence that is computed alone may see what is cached, too.
+        """
+        for known in (self._bank.rows, self._bank.head_rows):
+            if known is not None and len(known.slots) == count:
+                return known
+        assert len(set(rows.slots)) == 1, f"{count} rows for {len(rows.slots)} prepared"
+        return self._bank.batch(rows.slots[:1] * count)
 
 
 def wrap(
@@ -239,13 +253,16 @@ def wrap(
 ) -> tuple[str, ...]:
     """Put a `LoraLinear` around each linear layer, or those whose path `keep` accepts; returns the paths.
 
-    Linear is what has `in_features` and `out_features`, or GPT-2's Conv1D (`nx`, `nf`), whatever its weights.
+    Linear is what has `in_features` and `out_features`, or GPT-2's Conv1D (`nx`, `nf`), whatever its weights; not
+    routers, some of which return more than a product.
     """
     paths = []
     for path, module in list(model.named_modules()):
         inputs = getattr(module, "in_features", getattr(module, "nx", None))
         outputs = getattr(module, "out_features", getattr(module, "nf", None))
         if isinstance(module, LoraLinear) or not isinstance(inputs, int) or not isinstance(outputs, int):
+            continue
+        if "Router" in type(module).__name__:
             continue
         if keep is None or keep(path):
             model.set_submodule(path, LoraLinear(module, bank.site([(path, outputs)], inputs, module), bank))

@@ -54,12 +54,13 @@ class OwnCaches:
         hidden: dict[int, Tensor] = {}
         wanted, seen = rows.tolist(), [] if states is None else states.tolist()
         adapters = None if self._bank.rows is None else self._bank.rows.slots
+        chooses = "logits_to_keep" in inspect.signature(self._model.forward).parameters
         for holder, part in self._parts(step, positions):
             mine = [row for row in wanted if row in part]
             last = [row for row in seen if row in part]
             if adapters is not None:
                 self._bank.rows = self._bank.batch(adapters[part.start : part.stop])
-                self._bank.head_rows = self._bank.batch(adapters[row] for row in mine)
+                self._bank.head_rows = self._bank.batch(adapters[row] for row in (mine if chooses else part))
             if not positions[part.start]:
                 holder.state = new_cache(self._model)
             found = run(

@@ -48,6 +48,8 @@ def described(config: Mapping[str, Any]) -> dict[str, Any]:
 
     model = build(config)
     text, decoder = model.config.get_text_config(decoder=True), model.get_decoder()
+    if decoder is model.get_output_embeddings():  # ModernBERT's decoder calls its head so
+        decoder = model.base_model
     text.allow_global_per_layer_attribute_access = (
         True  # what differs from layer to layer is read off the modules
     )
@@ -99,13 +101,22 @@ def build(config: Mapping[str, Any]) -> Any:
         for key, value in config.items()
         if key not in ("model_type", "auto_map", "quantization_config")
     }
-    read = AutoConfig.for_model(str(config["model_type"]), **values)
+    read = AutoConfig.for_model(str(config["model_type"]), **_floats(values))
     with torch.device("meta"):
         for kind in (AutoModelForCausalLM, AutoModelForImageTextToText):
             if type(read) in kind._model_mapping:
                 with contextlib.suppress(ImportError):  # what it sees with needs a package that is not here
                     return kind.from_config(read)
         return AutoModelForCausalLM.from_config(read.get_text_config(decoder=True))
+
+
+def _floats(value: Any) -> Any:
+    """A config's values, with numbers such as Infinity as transformers writes them into JSON."""
+    if isinstance(value, Mapping):
+        if set(value) == {"__float__"}:
+            return float(value["__float__"])
+        return {key: _floats(one) for key, one in value.items()}
+    return [_floats(one) for one in value] if isinstance(value, list) else value
 
 
 def _layers(decoder: Any) -> list[Any]:

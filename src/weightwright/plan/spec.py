@@ -103,9 +103,10 @@ _MIXTURES = {
     "longcat_flash", "mellum", "qwen3_omni_moe", "qwen3_omni_moe_text", "qwen3_omni_moe_thinker", "sarvam_mla",
     "solar_open",
 }  # fmt: skip
-_STATE_SPACE: Mapping[str, tuple[str, ...]] = {
+_OTHERS: Mapping[str, tuple[str, ...]] = {
     "mamba": ("dt_proj", "out_proj"), "falcon_mamba": ("dt_proj", "out_proj"), "mamba2": ("out_proj",),
     "falcon_h1": ("out_proj",), "nemotron_h": ("out_proj",), "jamba": ("dt_proj",),
+    "phimoe": ("router",), "llama4": ("router",), "llama4_text": ("router",),
 }  # fmt: skip
 
 
@@ -114,11 +115,11 @@ def out_of_reach(family: str) -> tuple[str, ...]:
 
     transformers 5 stacks a mixture's experts; peft then reads the old names of their matrices as the stacks, also
     where a dense layer or a shared expert has linear layers of the same names. Code of state-space layers reads some
-    weights itself, past any adapter, and peft refuses those (`_STATE_SPACE`).
+    weights itself, past any adapter, and peft refuses those; some routers return more than a product.
     """
     mixture = FAMILIES[family].mixture if family in FAMILIES else None
     experts = mixture.taken if mixture else _EXPERTS if family in _MIXTURES else ()
-    return (*experts, *_STATE_SPACE.get(family, ()))
+    return (*experts, *_OTHERS.get(family, ()))
 
 
 def from_file(path: Path) -> ModelSpec:

@@ -118,9 +118,10 @@ def language_paths(model: Any, names: list[str]) -> list[str]:
 
 def _language(model: Any) -> Callable[[str], bool]:
     """Whether the module at a path is part of the language model: its layers, or around them the head."""
-    decoder = model.get_decoder()
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    if decoder is head:  # ModernBERT's decoder calls its head so
+        decoder = model.base_model
     start = next((path for path, module in model.named_modules() if module is decoder), "")
-    head = model.get_output_embeddings()
     return lambda path: (
         path == start or not start or path.startswith(f"{start}.") or model.get_submodule(path) is head
     )

@@ -37,8 +37,7 @@ def row_attention(model: Any) -> Iterator[None]:
     from transformers import AttentionInterface
 
     before = model.config._attn_implementation
-    other = model.config.model_type in transformers_types() and not is_paged(model.config)
-    if other or before not in ("sdpa", "eager"):
+    if _has_other_masks(model.config) or before not in ("sdpa", "eager"):
         yield
         return
     AttentionInterface.register(NAME, forward)
@@ -47,6 +46,11 @@ def row_attention(model: Any) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(before)
+
+
+def _has_other_masks(config: Any) -> bool:
+    """Whether a config is of a family whose attention is more than windows, caps and sinks, or none at all."""
+    return config.model_type in transformers_types() and not is_paged(config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,8 @@ def packs_rightly(model: Any, *, shared: bool = False) -> bool:
     from weightwright.errors import Place
     from weightwright.tune.batch import Example, pack
 
+    if _has_other_masks(model.config):  # which need not end with a row that is longer than these
+        return False
     vocabulary = int(model.config.get_text_config().vocab_size)
 
     def hidden(*rows: list[int]) -> list[Tensor]:

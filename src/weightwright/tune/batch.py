@@ -116,6 +116,7 @@ def pack(examples: Sequence[Example], device: torch.device | str, *, shared: boo
 
     With `shared` what they have in common at their beginnings stands once; examples then stand as their rows do.
     On a CPU the line is padded to one of few widths: oneDNN keeps 0.7 MB for each product of a width it has met.
+    Padding is a token of the rows: of embeddings that are zero, as those of padding tokens, some layers make NaN.
     """
     rows = [row for example in examples for row in example.rows]
     laid = (
@@ -143,6 +144,7 @@ def pack(examples: Sequence[Example], device: torch.device | str, *, shared: boo
     before = tuple(segment.before for segment in laid)
     if at < width:  # padding has no position beyond: the rotary embedding may follow the highest
         places[at:] = torch.arange(width - at).clamp(max=max(map(len, rows)) - 1)
+        ids[at:] = rows[0].token_ids[0]
         sizes, before = [*sizes, width - at], (*before, ())
     return Batch(
         token_ids=ids[None].to(device),
@@ -179,7 +181,7 @@ def pad(examples: Sequence[Example], device: torch.device | str) -> Batch:
     )
     for i, row in enumerate(rows):
         ids = torch.tensor(row.token_ids)
-        token_ids[i, : len(row)] = ids
+        token_ids[i, : len(row)], token_ids[i, len(row) :] = ids, ids[-1]
         labels[i, : len(row)] = torch.where(torch.tensor(row.labelled), ids, NO_LABEL)
         row_ids[i, : len(row)] = i
     tokens = sum(map(len, rows))

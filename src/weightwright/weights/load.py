@@ -184,6 +184,9 @@ def _tokenizer(path: Path, trust_remote_code: bool) -> "PreTrainedTokenizerBase"
     except _raised() as error:
         raise ModelError(f"the tokenizer of {path} cannot be loaded: {_first_line(error)}; the folder needs "
                          "tokenizer.json or tokenizer.model") from error  # fmt: skip
+    beside = path / "chat_template.json"  # a processor's, where models that see keep it
+    if tokenizer.chat_template is None and beside.is_file():
+        tokenizer.chat_template = weight_files.read_json(beside).get("chat_template")
     named = gguf_header.named_templates(path) if path.is_file() else {}
     if named:
         tokenizer.chat_template = {"default": tokenizer.chat_template} | named

@@ -17,13 +17,14 @@ OWN_OPTIONS = frozenset({
 _THOUGHT_NAMES = ("reasoning_content", "thinking", "reasoning")
 
 
-def turn(message: Message, *, arguments_as_text: bool = False) -> dict[str, Any]:
+def turn(message: Message, *, arguments_as_text: bool = False, in_parts: bool = False) -> dict[str, Any]:
     """A message as chat templates expect it: what it does not carry is left out.
 
-    A call's arguments are an object for most templates, text for some (DeepSeek-R1's). Raises RequestError for those
-    that are no JSON object.
+    A call's arguments are an object for most templates, text for some (DeepSeek-R1's). Templates of some models that
+    see want contents `in_parts`. Raises RequestError for arguments that are no JSON object.
     """
-    values: dict[str, Any] = {"role": message.role, "content": message.content}
+    content = [{"type": "text", "text": message.content}] if in_parts else message.content
+    values: dict[str, Any] = {"role": message.role, "content": content}
     if message.name:
         values["name"] = message.name
     if message.reasoning:

@@ -158,7 +158,7 @@ def lora_linear(x: Tensor, dropped: Tensor, parts: Parts) -> Tensor:
         lost, base = x - dropped, replace(parts, down=None, up=None, magnitude=None)
         return lora_linear(lost, lost, base) + lora_linear(dropped, dropped, replace(parts, bias=None))
     result: Tensor = _LoraLinear.apply(x, dropped, parts.rest, *parts.tensors)
-    return result
+    return result.view(*x.shape[:-1], -1)  # here, so that a model may change it in place
 
 
 class _LoraLinear(torch.autograd.Function):  # type: ignore[misc]
@@ -168,7 +168,7 @@ class _LoraLinear(torch.autograd.Function):  # type: ignore[misc]
         result, kept = Parts.of(tensors, rest).product(x.reshape(flat.shape), flat)
         ctx.save_for_backward(flat if kept.inner is not None else None, *kept, *tensors)
         ctx.rest, ctx.shape, ctx.same = rest, x.shape, dropped is x
-        return result.view(*x.shape[:-1], -1)
+        return result
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:

@@ -54,7 +54,7 @@ def whole_of(module: nn.Module) -> int | None:
 def _activation_of(module: nn.Module) -> int | None:
     """The number of the activation of a gated MLP, None of another module."""
     activation = _ACTIVATIONS.get(type(getattr(module, "act_fn", None)).__name__)
-    known = all(hasattr(module, name) for name in LAYERS)
+    known = all(isinstance(getattr(module, name, None), nn.Module) for name in LAYERS)
     if not known or activation is None or len(list(module.children())) > len(LAYERS) + 1:
         return None
     return elementwise.ACTIVATIONS[activation]

@@ -22,8 +22,10 @@ def forward_of(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
     own = module.forward
 
     def forward(x: Tensor) -> Tensor:
-        output: Tensor = _Norm.apply(x, norm.weight, eps) if kernels.runs_on(x) else own(x)
-        return output  # by its own where a layer is divided over GPUs after it was fused
+        if not kernels.runs_on(x):  # a layer may be divided over GPUs after it was fused
+            return own(x)
+        output: Tensor = _Norm.apply(x.reshape(-1, x.shape[-1]), norm.weight, eps)
+        return output.view(x.shape)  # here, so that a model may change it in place
 
     return forward
 
@@ -64,13 +66,12 @@ def _eps(module: Any) -> float | None:
 class _Norm(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        flat = x.reshape(-1, x.shape[-1]).contiguous()  # of a part of wider rows, it may be a view
+        flat = x.contiguous()  # a part of wider rows is not
         ctx.save_for_backward(flat, weight)
         ctx.eps = eps
-        return kernels.norm(flat, weight.float(), eps).view(x.shape)
+        return kernels.norm(flat, weight.float(), eps)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         flat, weight = ctx.saved_tensors
-        grad = outer[0].reshape(flat.shape).contiguous()
-        return kernels.norm_gradient(flat, weight.float(), ctx.eps, grad).view(outer[0].shape), None, None
+        return kernels.norm_gradient(flat, weight.float(), ctx.eps, outer[0].contiguous()), None, None
