@@ -10,7 +10,7 @@ from weightwright.executor.execute import Executor, Transformers
 from weightwright.executor.linear import pack
 from weightwright.executor.lora import AdapterBank
 from weightwright.executor.own import OwnCaches
-from weightwright.weights.families import OWN_CACHES, PAGED, is_paged, model_class
+from weightwright.weights.families import OWN_CACHES, PAGED, SEEING, is_paged, model_class
 
 from .families import tiny_config
 from .paging import compare, expected_of, ours
@@ -18,15 +18,6 @@ from .paging import compare, expected_of, ours
 # no generators, or with a cache that is not transformers' usual one
 REFUSED = ["bert", "big_bird", "camembert", "cpmant", "doge", "electra", "minimax", "roberta", "rwkv", "xlm"]
 PROMPTS = (5, 40, 17)
-
-
-# of those that read images or sound as well, and whether they attend through the paged cache
-SEEING = {
-    "aya_vision": True, "exaone4_5": True, "glm4v": False, "idefics3": True, "inkling_mm_model": False,
-    "internvl": True, "kimi_k25": True, "llava": True, "llava_next": True, "llava_onevision": True, "mistral3": True,
-    "ovis2": True, "qwen2_5_vl": True, "qwen2_vl": True, "qwen3_vl": True, "qwen3_vl_moe": True, "smolvlm": True,
-    "video_llama_3": True,
-}  # fmt: skip
 
 
 def model_of(family: str):

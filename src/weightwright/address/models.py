@@ -1,17 +1,17 @@
 """The grammar of one string: where a model or an embedder is.
 
-Nothing here looks at a disk or a network; `hub.store.locate` and `connect` do.
+Nothing here looks at a network, and on the disk only at the user's own names; `hub.store.locate` and `connect` do.
 `parse_model(str(address)) == address`, and so for embedders and stores.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from weightwright.address import packages
+from weightwright.address import names, packages
 from weightwright.address.grammar import EXAMPLES, SCHEME, checked, expanded, require_host
 from weightwright.config import nearest
 from weightwright.errors import AddressError
@@ -72,8 +72,10 @@ class ModelAddress:
     @property
     def hub_id(self) -> str | None:
         """`owner/name` of a hub model or of a short name's model on the hub; None for other kinds."""
-        if self.kind == "short":
+        if self.kind == "short" and self.base in packages.MODELS:
             return packages.MODELS[self.base].hub_id
+        if self.kind == "short":
+            return names.NAMES[self.base].hub_id_for(self.tag)
         return self.base if self.kind == "hub" else None
 
 
@@ -103,7 +105,11 @@ class EmbedderAddress:
 
 def parse_model(text: str) -> ModelAddress:
     """Read a model address. Raises AddressError saying the value and what is expected."""
-    text = checked(text, "model")
+    return _parsed(checked(text, "model"), names.own_names())
+
+
+def _parsed(text: str, own: Mapping[str, str]) -> ModelAddress:
+    """The address of a text; `own` are the user's short names, which stand for addresses without such."""
     if SCHEME.match(text):
         base, name = _server(text, "model")
         return ModelAddress("server", base, name)
@@ -112,6 +118,11 @@ def parse_model(text: str) -> ModelAddress:
             f"{text!r}: a server's address begins with http:// or https://, as in http://{server[1]}"
         )
     base, adapter = _split_adapter(text)
+    if base in own:
+        known = _parsed(own[base], {})
+        return known if adapter is None else replace(known, adapter=adapter)
+    if "/" not in base and "\\" not in base and (short := names.named(base)) is not None:
+        return ModelAddress("short", short[0], None, short[1], adapter)
     base, tag = _split_tag(base)
     if base == EXTRACT:
         if tag or adapter:
@@ -125,7 +136,7 @@ def parse_model(text: str) -> ModelAddress:
     if "/" in base:
         return ModelAddress("hub", _hub_id(base, text), None, tag, adapter)
     if base not in packages.MODELS:
-        raise AddressError(_unknown_name(base, "model", [*packages.MODELS, EXTRACT]))
+        raise AddressError(_unknown_name(base, "model", [*packages.MODELS, *names.NAMES, EXTRACT]))
     return ModelAddress("short", base, None, tag, adapter)
 
 

@@ -1,6 +1,9 @@
 """Models from a hub into the local store: only the files needed, resumed, checked, put in place whole."""
 
+import logging
 from pathlib import Path
+
+import psutil
 
 from weightwright.address.models import EmbedderAddress, ModelAddress, parse_model
 from weightwright.errors import DownloadError
@@ -18,6 +21,10 @@ from weightwright.hub.store import (
     remove,
 )
 from weightwright.ports import Progress, silent
+
+_log = logging.getLogger(__name__)
+_WORTH_SAYING = 500_000_000
+_SMALLER = "Ctrl-C stops, and a smaller model or fewer bits (:q4) may do"
 
 __all__ = ["Source", "StoredModel", "list_models", "locate", "pull", "remove"]
 
@@ -77,11 +84,28 @@ def pull(
         or stored.commit != listing.commit
         or not set(map(kept_name, names)) <= set(stored.files)
     ):
+        if isinstance(address, ModelAddress):
+            _say_size(address, sum(file.size_bytes for file in listing.files if file.name in names))
         download.into_store(hub, listing, names, folder, progress)
     arrived = choose(folder, address)
     if arrived is None:
         raise DownloadError(f"{address.hub_id} was pulled to {folder} but holds no model for {address}")
     return arrived
+
+
+# of the bytes of 16 bits a weight, with what stays in more
+_PACKED_SHARE = {"int8": 0.55, "int4": 0.35}
+
+
+def _say_size(address: ModelAddress, size_bytes: int) -> None:
+    """What is downloaded, and whether its weights fit this machine: before it begins."""
+    if size_bytes < _WORTH_SAYING:
+        return
+    needed = size_bytes * _PACKED_SHARE.get(address.tag or "", 1.0)
+    free = psutil.virtual_memory().available
+    verdict = "" if needed < free else f", which they do not fit into; {_SMALLER}"
+    _log.warning("%s: %.1f GB to download; its weights take about %.1f GB of memory, %.1f GB are free here%s",
+                 address.hub_id, size_bytes / 1e9, needed / 1e9, free / 1e9, verdict)  # fmt: skip
 
 
 def _client(source: Source) -> download.Hub:

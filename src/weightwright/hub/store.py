@@ -9,9 +9,11 @@ from typing import Any, Literal, get_args
 
 from weightwright.address import packages
 from weightwright.address.models import EmbedderAddress, ModelAddress, parse_model
+from weightwright.address.names import NAMES
 from weightwright.errors import ModelError
 from weightwright.files import remove_whole, write_whole
 from weightwright.home import home
+from weightwright.hub import ollama
 from weightwright.hub.pickled import conversion_of
 from weightwright.hub.weight_files import GGUF_PART, gguf_parts
 
@@ -78,8 +80,9 @@ def locate(address: str | ModelAddress | EmbedderAddress) -> Path | None:
     if address.path is not None:
         return choose(address.path, address) if address.path.exists() else None
     if address.kind == "short":
-        path = packages.files_of(_packaged(address))
-        if path is not None and _fits(path, address):
+        packaged = _packaged(address)
+        path = packages.files_of(packaged) if packaged else _of_ollama(address)
+        if path is not None and (packaged is None or _fits(path, address)):
             return path
     if address.hub_id is None:
         return None
@@ -182,9 +185,15 @@ def gguf_for(names: Sequence[str], tag: str | None) -> str | None:
     return files[0] if len(files) == 1 and tag is None else None
 
 
-def _packaged(address: ModelAddress | EmbedderAddress) -> packages.Packaged:
+def _packaged(address: ModelAddress | EmbedderAddress) -> packages.Packaged | None:
     table = packages.EMBEDDERS if isinstance(address, EmbedderAddress) else packages.MODELS
-    return table[address.base]
+    return table.get(address.base)
+
+
+def _of_ollama(address: ModelAddress | EmbedderAddress) -> Path | None:
+    """What an Ollama store holds under a short name, where its usual 4 bits are asked for."""
+    usual = isinstance(address, ModelAddress) and address.tag == NAMES[address.base].tag("")
+    return ollama.file_of(address.base) if usual else None
 
 
 def _has_tag(name: str, tag: str) -> bool:
@@ -242,7 +251,7 @@ def _fits(path: Path, address: ModelAddress | EmbedderAddress) -> bool:
 def _why_not_removable(address: ModelAddress | EmbedderAddress) -> str:
     if address.kind == "short":
         packaged = _packaged(address)
-        if packages.files_of(packaged) is not None:
+        if packaged and packages.files_of(packaged) is not None:
             return (f"{address.base} comes from the Python package {packaged.distribution}; to remove it, "
                     f"run: "
                     f"pip uninstall {packaged.distribution}")  # fmt: skip

@@ -29,6 +29,13 @@ OWN_CACHES = frozenset({
 PAGED_PARTS = frozenset({
     "qwen2_5_vl_text", "qwen2_vl_text", "qwen3_vl_moe_text", "qwen3_vl_text",
 })  # fmt: skip
+# of those that read images or sound as well, and whether they attend through the paged cache
+SEEING = {
+    "aya_vision": True, "exaone4_5": True, "glm4v": False, "idefics3": True, "inkling_mm_model": False,
+    "internvl": True, "kimi_k25": True, "llava": True, "llava_next": True, "llava_onevision": True, "mistral3": True,
+    "ovis2": True, "qwen2_5_vl": True, "qwen2_vl": True, "qwen3_vl": True, "qwen3_vl_moe": True, "smolvlm": True,
+    "video_llama_3": True,
+}  # fmt: skip
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 
 
