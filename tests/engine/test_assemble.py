@@ -16,7 +16,7 @@ from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError, SettingsError
 from weightwright.executor import precision
 from weightwright.kernels import pool
-from weightwright.kernels.cache import LayerShape
+from weightwright.kernels.cache import LayerShape, block_bytes
 from weightwright.ports import silent
 
 SMALL = {
@@ -75,11 +75,24 @@ def test_the_cache_takes_what_it_is_given_and_no_more_than_is_of_use() -> None:
     shapes = [LayerShape(2, 16, 16)] * 2
     block = 2 * 2 * 32 * 16 * 4  # layers x heads x (key + value) x tokens x bytes
     settings = EngineSettings(max_sequences=2, kv_memory=f"{5 * block + 1}B")
-    assert cache_blocks(shapes, torch.float32, 512, settings) == 5
-    assert cache_blocks(shapes, torch.float32, 32, settings) == 4  # two sequences of two blocks
-    assert cache_blocks(shapes, torch.int8, 512, settings) == 5 * block // (2 * 2 * 16 * (32 + 8))
+    assert cache_blocks(block_bytes(shapes, 4), 512, settings) == 5
+    assert cache_blocks(block_bytes(shapes, 4), 32, settings) == 4  # two sequences of two blocks
+    assert cache_blocks(block_bytes(shapes, 1, scaled=True), 512, settings) == 5 * block // (
+        2 * 2 * 16 * (32 + 8)
+    )
     with pytest.raises(SettingsError, match="kv_memory=1KB holds no block of 16 tokens"):
-        cache_blocks(shapes, torch.float32, 512, EngineSettings(kv_memory="1KB"))
+        cache_blocks(block_bytes(shapes, 4), 512, EngineSettings(kv_memory="1KB"))
+
+
+def test_states_beside_the_blocks_count() -> None:
+    settings = EngineSettings(max_sequences=2, kv_memory="1000B")
+    assert cache_blocks(100, 512, settings) == 10
+    assert cache_blocks(100, 512, settings, state_bytes=250) == 5
+    assert cache_blocks(0, 512, settings, state_bytes=250) == 2 * 512 // 16  # state-space layers alone
+    with pytest.raises(
+        SettingsError, match=r"holds no block of 16 tokens \(100 bytes, beside states of 960\)"
+    ):
+        cache_blocks(100, 512, settings, state_bytes=480)
 
 
 def test_a_card_s_cache_is_sized_by_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,8 +106,8 @@ def test_a_card_s_cache_is_sized_by_its_own_memory(monkeypatch: pytest.MonkeyPat
     free = {"cpu": 1000 * block, "cuda": 10 * block}
     monkeypatch.setattr(memory, "free_bytes", free.__getitem__)
     settings = EngineSettings(max_sequences=64)
-    assert cache_blocks(shapes, torch.float32, 512, settings, "cuda") == 8
-    assert cache_blocks(shapes, torch.float32, 512, settings) == 300
+    assert cache_blocks(block_bytes(shapes, 4), 512, settings, "cuda") == 8
+    assert cache_blocks(block_bytes(shapes, 4), 512, settings) == 300
 
 
 @pytest.mark.skipif(not pool.available(), reason="no kernels for this machine")

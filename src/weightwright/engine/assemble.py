@@ -11,6 +11,7 @@ from weightwright.executor.own import OwnCaches
 from weightwright.kernels.cache import BLOCK_TOKENS, PagedCache, block_bytes
 from weightwright.options import Precision, parse_bytes
 from weightwright.weights.families import is_paged, transformers_types
+from weightwright.weights.quiet import quiet
 from weightwright.weights.rope import steady_tokens
 
 if TYPE_CHECKING:
@@ -114,11 +115,10 @@ def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False
         state_bytes = executor.state_bytes
         log.info("%s keeps what it has read in a way of its own: each sequence is computed alone, and prompts share "
                  "no beginning", loaded.name)  # fmt: skip
-    own_bytes = executor.block_bytes if isinstance(executor, OwnCaches) else None
     size = (
-        block_bytes(executor.shapes, dtype.itemsize, scaled=dtype == torch.int8)
-        if own_bytes is None
-        else own_bytes
+        executor.block_bytes
+        if isinstance(executor, OwnCaches)
+        else block_bytes(executor.shapes, dtype.itemsize, scaled=dtype == torch.int8)
     )
     blocks = cache_blocks(size, context, settings, device.type, state_bytes)
     cache = PagedCache(executor.shapes, blocks, dtype, device)
@@ -166,7 +166,9 @@ def own_caches(
                             "leave kv_precision as it is")  # fmt: skip
     try:
         for singles in (False, True):
-            if trial.agrees(model, None, trial.SINGLES if singles else trial.PARTS):
+            with quiet():  # transformers tells of kernels that only some cards have
+                right = trial.agrees(model, None, trial.SINGLES if singles else trial.PARTS)
+            if right:
                 return OwnCaches(model, packed, bank, singles=singles)
         why = "with a cache its logits are not those without one"
     except _WHAT_MODELS_RAISE as error:
