@@ -111,6 +111,15 @@ def test_the_reference_is_what_the_verbs_say() -> None:
     assert made.stdout.strip() == written.strip(), "run: python docs/make_reference.py"
 
 
+def test_the_families_are_those_of_the_code() -> None:
+    script = "import sys; sys.path.insert(0, 'docs'); import make_families; print(make_families.families())"
+    made = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    written = (REPOSITORY / "docs" / "families.md").read_text(encoding="utf-8")
+    assert made.stdout.strip() == written.strip(), "run: python docs/make_families.py"
+
+
 def test_every_variable_and_verb_of_the_command_line_is_in_the_guide() -> None:
     from weightwright.cli.app import GROUPS, VERBS
 

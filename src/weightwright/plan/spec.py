@@ -69,7 +69,7 @@ def from_config(config: Mapping[str, Any]) -> ModelSpec:
             f"the model's config names no family (model_type); known: {', '.join(sorted(FAMILIES))}"
         )
     if name not in FAMILIES:
-        return ModelSpec(family=name, **built(config), taken=out_of_reach(name))
+        return ModelSpec(family=name, **built(config), taken=out_of_reach(_text_type(config)))
     family = FAMILIES[name]
     shape = Shape(family, _with_defaults(family.defaults, config))
     hidden, vocabulary = shape.hidden, shape.size("vocab_size")
@@ -108,6 +108,12 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
     "falcon_h1": ("out_proj",), "nemotron_h": ("out_proj",), "jamba": ("dt_proj",),
     "phimoe": ("router",), "llama4": ("router",), "llama4_text": ("router",),
 }  # fmt: skip
+
+
+def _text_type(config: Mapping[str, Any]) -> str:
+    """The family of a model's language part."""
+    part = config.get("text_config")
+    return str((part if isinstance(part, Mapping) else {}).get("model_type") or config["model_type"])
 
 
 def out_of_reach(family: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ __all__ = [
     "describe",
     "empty",
     "ends",
+    "families",
     "gguf_header",
     "load",
     "origin",
