@@ -9,7 +9,7 @@ PAGE = Path(__file__).with_name("families.md")
 HEAD = """# Families of models
 
 What is done with the families that transformers 5.24 knows, by their `model_type` (in a model's `config.json`). Made by
-`docs/make_families.py`; each cell is held to transformers by a test on a tiny model: the logits of a batch that is read in
+`docs/make_families.py`; each cell is held to transformers by a test on a tiny model (`make test`, and `make test-slow` for the rarer ones): the logits of a batch that is read in
 parts, the loss and the gradients of rows, the counts.
 
 - **plan** counts every one of them exactly, and others by building them without memory.

@@ -14,13 +14,11 @@ from weightwright.testing.models import tiny_llama
 from weightwright.weights.families import OWN_CACHES, PAGED, SEEING, model_class
 from weightwright.weights.load import load
 
-from ..executor.families import tiny_config
+from ..executor.families import families, tiny_config
 
-ALWAYS = ("bloom", "jamba", "llama4", "phimoe", "qwen3_vl")  # the others with `make test-slow`
-FAMILIES = [
-    family if family in ALWAYS else pytest.param(family, marks=pytest.mark.slow)
-    for family in sorted(PAGED | OWN_CACHES | set(SEEING))
-]
+FAMILIES = families(
+    PAGED | OWN_CACHES | set(SEEING), common=("bloom", "jamba", "llama4_text", "phimoe", "qwen3_vl")
+)
 ROWS = [{"instruction": f"What is {n}?", "output": f"It is {n}, twice {2 * n}."} for n in range(12)]
 GREEDY = SamplingParams(temperature=0, max_tokens=6, ignore_eos=True)
 

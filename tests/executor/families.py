@@ -1,9 +1,21 @@
 """Tiny models of the families that transformers knows: its default configs with every size and window shrunk."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+import pytest
+
 LAYERS = 4
+# `make test` tries these, `make test-slow` all
+COMMON = frozenset({
+    "bart", "bloom", "cohere2", "deepseek_v3", "diffllama", "ernie4_5", "falcon", "falcon_h1", "gemma2",
+    "gemma3_text", "gemma3n_text", "gemma4_text", "glm4", "glm4_moe", "gpt2", "gpt_neo", "gpt_neox", "gpt_oss",
+    "gptj", "granite",
+    "granitemoehybrid", "hunyuan_v1_dense", "inkling_text", "internlm3", "jamba", "lfm2", "llama", "llama4_text",
+    "llava", "mamba", "mamba2", "mistral", "mistral3", "mixtral", "modernbert-decoder", "mpt", "olmo2", "opt", "phi",
+    "phi3", "phimoe", "qwen2", "qwen2_5_vl", "qwen2_moe", "qwen3", "qwen3_5_text", "qwen3_moe", "qwen3_next",
+    "qwen3_vl", "seed_oss", "smollm3", "stablelm", "starcoder2",
+})  # fmt: skip
 _SIZES: tuple[tuple[str, int], ...] = (
     ("hidden_size|d_model|n_embd|dim|embed_dim|word_embed_proj_dim|hidden_dim|embedding_size|d_embed", 64),
     ("intermediate_size|ffn_dim|n_inner|d_ff|dff|mlp_hidden_size|ffn_hidden_size|decoder_ffn_dim", 96),
@@ -64,6 +76,11 @@ _OWN: dict[str, dict[str, Any]] = {
 }
 # of the rotary embedding, by time, height and width: half a head together
 _SECTIONS = {"qwen2_vl": [2, 3, 3], "qwen2_5_vl": [2, 3, 3], "glm4v": [2, 3, 3], "glm4v_moe": [1, 1, 2]}
+
+
+def families(names: Iterable[str], common: Collection[str] = COMMON) -> list[Any]:
+    """Names to parametrise a test with: those that are not common only with `make test-slow`."""
+    return [name if name in common else pytest.param(name, marks=pytest.mark.slow) for name in sorted(names)]
 
 
 def tiny_config(model_type: str) -> Any:

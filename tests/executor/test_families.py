@@ -12,7 +12,7 @@ from weightwright.executor.lora import AdapterBank
 from weightwright.executor.own import OwnCaches
 from weightwright.weights.families import OWN_CACHES, PAGED, SEEING, is_paged, model_class
 
-from .families import tiny_config
+from .families import families, tiny_config
 from .paging import compare, expected_of, ours
 
 # no generators, or with a cache that is not transformers' usual one
@@ -35,7 +35,7 @@ def prompts() -> list[list[int]]:
     return [torch.randint(3, 256, (count,), generator=draw).tolist() for count in PROMPTS]
 
 
-@pytest.mark.parametrize("family", sorted(PAGED))
+@pytest.mark.parametrize("family", families(PAGED))
 def test_families_over_the_paged_cache(family: str) -> None:
     model = model_of(family)
     assert is_paged(model.config)
@@ -44,7 +44,7 @@ def test_families_over_the_paged_cache(family: str) -> None:
     compare(expected, ours(Transformers(model, as_f32, bank), bank, prompts(), native=False), 1e-3)
 
 
-@pytest.mark.parametrize("family", sorted(OWN_CACHES))
+@pytest.mark.parametrize("family", families(OWN_CACHES))
 def test_families_over_caches_of_their_own(family: str) -> None:
     model = model_of(family)
     expected = expected_of(model, prompts())
@@ -55,7 +55,7 @@ def test_families_over_caches_of_their_own(family: str) -> None:
     compare(expected, ours(executor, bank, prompts(), native=False), 1e-3)
 
 
-@pytest.mark.parametrize("family", SEEING)
+@pytest.mark.parametrize("family", families(SEEING))
 def test_families_that_see_as_well_are_run_as_text(family: str) -> None:
     model = model_of(family)
     expected = expected_of(model, prompts())

@@ -613,3 +613,10 @@ def test_wrap_takes_every_linear_layer_or_those_asked_for() -> None:
 def put(site: LoraSite, slot: int, found: list[LoraWeights | None]) -> None:
     """Place an adapter's matrices into the last slot of a site."""
     site.put(slot, slot + 1, site.prepare(found, site.lengths(found)))
+
+
+def test_a_run_s_folder_is_told_where_its_adapter_is(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match=rf"holds no adapter_config.json .*; take {tmp_path / 'adapter'}$"):
+        read_adapter("mine", tmp_path)

@@ -13,14 +13,14 @@ from weightwright.tune.adapt import adapted
 from weightwright.tune.settings import TuneSettings
 from weightwright.weights.families import OWN_CACHES, PAGED, SEEING, model_class
 
-from ..executor.families import tiny_config
+from ..executor.families import families, tiny_config
 
 # its config says that head and embedding are one; transformers makes two of them
 UNTIED = {"bigbird_pegasus": 320 * 64}
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::RuntimeWarning")
-@pytest.mark.parametrize("family", sorted(PAGED | OWN_CACHES | set(SEEING)))
+@pytest.mark.parametrize("family", families(PAGED | OWN_CACHES | set(SEEING)))
 def test_counts(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def in_this_process(config: dict[str, Any]) -> dict[str, Any]:
         return built._read(json.loads(json.dumps(described(config))))

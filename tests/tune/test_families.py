@@ -14,7 +14,7 @@ from weightwright.tune.batch import Example, pack, pad
 from weightwright.tune.loss import VocabularyLoss
 from weightwright.weights.families import OWN_CACHES, PAGED
 
-from ..executor.families import tiny_config
+from ..executor.families import families, tiny_config
 
 # mixtures choose other experts where two are as good: a loss of rows beside each other differs a little
 LENGTHS = (5, 40, 17)
@@ -30,7 +30,7 @@ def rows() -> list[Example]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("family", sorted(PAGED | OWN_CACHES))
+@pytest.mark.parametrize("family", families(PAGED | OWN_CACHES))
 def test_the_loss_of_rows_is_that_of_each_alone(family: str) -> None:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(tiny_config(family), dtype=torch.float32).eval()
@@ -55,7 +55,7 @@ def test_the_loss_of_rows_is_that_of_each_alone(family: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::RuntimeWarning")
-@pytest.mark.parametrize("family", sorted(PAGED | OWN_CACHES))
+@pytest.mark.parametrize("family", families(PAGED | OWN_CACHES))
 def test_adapters_learn_through_our_layers_what_they_learn_through_the_model_s(family: str, make) -> None:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(tiny_config(family), dtype=torch.float32)

@@ -36,7 +36,9 @@ def read_config(adapter: str, folder: Path) -> dict[str, Any]:
     """
     file = folder / CONFIG_FILE
     if not file.is_file():
-        raise ModelError(f"{adapter}: {folder} holds no {CONFIG_FILE} (PEFT's format)")
+        inside = folder / "adapter"  # of a run
+        hint = f"; take {inside}" if (inside / CONFIG_FILE).is_file() else ""
+        raise ModelError(f"{adapter}: {folder} holds no {CONFIG_FILE} (PEFT's format){hint}")
     if (folder / _MLX_FILE).is_file() and not (folder / WEIGHTS_FILE).is_file():
         raise ModelError(f"{adapter}: {folder} holds an adapter in MLX's format ({_MLX_FILE}); fuse it there "
                          "(mlx_lm.fuse) and give the fused folder as the model")  # fmt: skip
