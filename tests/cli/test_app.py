@@ -77,7 +77,7 @@ def run(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
         (["chat", "ftp://x"], 1, "ftp"),
         (["chat", "localhost:8000"], 1, "a server's address begins with http:// or https://"),
         (["chat", "api.example.org/v1"], 1, "as in http://api.example.org/v1"),
-        (["chat", "smollm2 135m"], 1, "did you mean smollm2-135m?"),
+        (["chat", "smollm2 135m"], 1, "did you mean smollm2:135m?"),
         (["judge", "folder"], 1, "folder"),
         (["judge", "empty.yaml"], 1, "empty.yaml"),
         (["kb", "search", "none.db", "x"], 1, "make one: weightwright kb add none.db"),

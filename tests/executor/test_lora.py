@@ -447,7 +447,7 @@ def test_a_long_run_of_one_adapter_is_told_from_the_rest() -> None:
 def test_a_wrong_number_of_rows_is_noticed(saved: Callable[[str], Path]) -> None:
     ours = Wrapped(llama())
     ours.bank.load(read_adapter("mine", saved("rank4")))
-    ours.bank.rows = ours.bank.batch([0, 0])
+    ours.bank.rows = ours.bank.batch([0, -1])
     with pytest.raises(AssertionError, match="3 rows for 2 prepared"):
         ours.model(input_ids=tokens(1, 3))
 

@@ -129,6 +129,7 @@ def use_own_attention(model: Any) -> None:
                 model.set_attn_implementation(name)
         except (ValueError, KeyError, AttributeError, ImportError):
             continue
+        model.config._attn_implementation = name  # where code for older transformers looks it up
         return
 
 
