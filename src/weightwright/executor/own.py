@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from weightwright.executor import attention
 from weightwright.executor.execute import Packer, pack_linears
 from weightwright.kernels.cache import BLOCK_TOKENS
 from weightwright.kernels.step import Holder, Step
@@ -129,8 +130,9 @@ def use_own_attention(model: Any) -> None:
                 model.set_attn_implementation(name)
         except (ValueError, KeyError, AttributeError, ImportError):
             continue
-        model.config._attn_implementation = name  # where code for older transformers looks it up
-        return
+        break
+    if model.config._attn_implementation == attention.NAME:  # code for older transformers looks it up there
+        model.config._attn_implementation = "eager"
 
 
 def _cache_name(known: Any) -> str:
