@@ -22,6 +22,8 @@ from weightwright.testing.models import tiny_llama
 from weightwright.weights.load import load
 from weightwright.weights.origin import template_hash
 
+from ..executor.families import tiny_config
+
 pytestmark = pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
 
 GREEDY = SamplingParams(temperature=0, max_tokens=16, ignore_eos=True)
@@ -278,3 +280,28 @@ def test_an_adapter_that_fails_half_way_leaves_nothing(tiny_model, adapters, mon
             )
     finally:
         engine.close()
+
+
+def test_a_layer_between_the_layers_and_the_head_has_the_adapter_of_its_row(tmp_path: Path) -> None:
+    """It sees the rows whose logits are wanted, as many as there are, in another order."""
+    folder = tiny_llama(tmp_path / "model")  # for its tokenizer
+    (folder / "model.safetensors").unlink()
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(tiny_config("modernbert-decoder"), dtype=torch.float32)
+    model.save_pretrained(folder)
+    made = {}
+    for name in ("one", "two"):
+        config = LoraConfig(r=4, lora_alpha=32, target_modules=["dense"], init_lora_weights=False)
+        get_peft_model(AutoModelForCausalLM.from_pretrained(folder), config).save_pretrained(tmp_path / name)
+        made[name] = tmp_path / name
+    engine = Engine(
+        load(str(folder), precision="f32"), adapters=made, settings=EngineSettings(kv_memory="64MB")
+    )
+    try:
+        asked = [ChatRequest(prompt_token_ids=PROMPT, adapter=name, params=GREEDY) for name in ("two", "one")]
+        alone = [engine.submit(one).result().completions[0].token_ids for one in asked]
+        together = [reply.result().completions[0].token_ids for reply in engine.submit_together(asked)]
+    finally:
+        engine.close()
+    assert alone[0] != alone[1]
+    assert together == alone

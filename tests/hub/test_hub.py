@@ -375,3 +375,19 @@ def test_files_that_were_cut_by_bytes_are_explained(hub: Any, repo_type: Any) ->
     hub.repos["acme/cut"] = repo_type({f"Big.Q8_0.gguf.part{n}of2": b"x" * 2000 for n in (1, 2)})
     with pytest.raises(DownloadError, match=r"cut by bytes \(Big.Q8_0.gguf.part1of2\).*join them \(cat"):
         pull("acme/cut:Q8_0")
+
+
+@pytest.mark.parametrize(("free", "fits"), [(10**9, False), (10**13, True)])
+def test_a_large_download_is_said_before_it_begins(
+    hub: Any, repo_type: Any, own_home: Path, monkeypatch: pytest.MonkeyPatch, caplog, free: int, fits: bool
+) -> None:
+    from weightwright.hub import pull as pulled
+    from weightwright.machine.memory import Memory
+
+    monkeypatch.setattr(pulled, "_WORTH_SAYING", 1000)
+    monkeypatch.setattr(pulled, "main_memory", lambda: Memory(free // 10**6, 10**9))
+    hub.repos["acme/big"] = repo_type({"Big-Q4_K_M.gguf": b"GGUF" * 500_000, "README.md": b""})
+    pull("acme/big:Q4_K_M")
+    (said,) = [record.getMessage() for record in caplog.records if "to download" in record.getMessage()]
+    assert said.startswith("acme/big: 0.0 GB to download; its weights take about 0.0 GB of memory")
+    assert ("do not fit" in said) != fits

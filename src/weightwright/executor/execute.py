@@ -51,16 +51,10 @@ class Transformers:
     def __init__(
         self, model: Any, pack: Packer, bank: "AdapterBank", source: "WeightSource | None" = None
     ) -> None:
-        from weightwright.executor.lora import wrap
-
         self.model, self._bank = model, bank
         self._chooses = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.shapes = paged_shapes(model)
-        pack_linears(model, pack, source)
-        wrap(model, bank)
-        head = model.get_output_embeddings()
-        if hasattr(head, "at_head"):
-            head.at_head = True
+        pack_and_wrap(model, pack, bank, source)
 
     def forward(
         self, ids: "Tensor", positions: "Tensor", step: Step, rows: "Tensor", states: "Tensor | None" = None
@@ -96,7 +90,21 @@ def paged_shapes(model: Any) -> list[LayerShape]:
     return _probe(model)
 
 
-def pack_linears(model: Any, pack: Packer, source: "WeightSource | None") -> None:
+def pack_and_wrap(
+    model: Any, pack: Packer, bank: "AdapterBank", source: "WeightSource | None" = None
+) -> None:
+    """Pack a model's linear layers and make places for adapters; those behind its layers see wanted rows alone."""
+    from weightwright.executor.lora import LoraLinear, wrap
+
+    _pack_linears(model, pack, source)
+    wrap(model, bank)
+    head, inside = model.get_output_embeddings(), {id(module) for module in model.base_model.modules()}
+    for module in model.modules():
+        if isinstance(module, LoraLinear) and (module is head or id(module) not in inside):
+            module.at_head = True
+
+
+def _pack_linears(model: Any, pack: Packer, source: "WeightSource | None") -> None:
     """Replace linear layers by packed ones; a head that shares its weight with the embedding gets its own.
 
     Layers of subclasses stay, and so do those whose weight a model's code reads itself (`UNPACKED`).

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from weightwright.executor import attention
-from weightwright.executor.execute import Packer, pack_linears
+from weightwright.executor.execute import Packer, pack_and_wrap
 from weightwright.kernels.cache import BLOCK_TOKENS
 from weightwright.kernels.step import Holder, Step
 from weightwright.weights.quiet import quiet
@@ -31,19 +31,13 @@ class OwnCaches:
     """
 
     def __init__(self, model: Any, pack: Packer, bank: "AdapterBank", *, singles: bool = False) -> None:
-        from weightwright.executor.lora import wrap
-
         self.shapes: list[LayerShape] = []  # it has no part in the paged cache
         self._model, self._bank, self._singles = model, bank, singles
         use_own_attention(model)
         few, many = (_cache_bytes(model, count) for count in (BLOCK_TOKENS, 3 * BLOCK_TOKENS))
         self.block_bytes = (many - few) // 2
         self.state_bytes = few - self.block_bytes
-        pack_linears(model, pack, None)
-        wrap(model, bank)
-        head = model.get_output_embeddings()
-        if hasattr(head, "at_head"):
-            head.at_head = True
+        pack_and_wrap(model, pack, bank)
 
     def forward(
         self, ids: "Tensor", positions: "Tensor", step: Step, rows: "Tensor", states: "Tensor | None" = None

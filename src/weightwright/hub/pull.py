@@ -3,8 +3,6 @@
 import logging
 from pathlib import Path
 
-import psutil
-
 from weightwright.address.models import EmbedderAddress, ModelAddress, parse_model
 from weightwright.errors import DownloadError
 from weightwright.hub import download, pickled, selection
@@ -20,6 +18,7 @@ from weightwright.hub.store import (
     read_manifest,
     remove,
 )
+from weightwright.machine.memory import main_memory
 from weightwright.ports import Progress, silent
 
 _log = logging.getLogger(__name__)
@@ -102,7 +101,7 @@ def _say_size(address: ModelAddress, size_bytes: int) -> None:
     if size_bytes < _WORTH_SAYING:
         return
     needed = size_bytes * _PACKED_SHARE.get(address.tag or "", 1.0)
-    free = psutil.virtual_memory().available
+    free = main_memory().free_bytes
     verdict = "" if needed < free else f", which they do not fit into; {_SMALLER}"
     _log.warning("%s: %.1f GB to download; its weights take about %.1f GB of memory, %.1f GB are free here%s",
                  address.hub_id, size_bytes / 1e9, needed / 1e9, free / 1e9, verdict)  # fmt: skip
