@@ -65,7 +65,7 @@ def greedy(folder: Path, prompt: str, tokenizer, adapter: Path | None = None) ->
     return ids[start:]
 
 
-def test_answers_are_those_of_transformers(hybrid: Path, adapter: Path) -> None:
+def test_answers_are_those_of_transformers(hybrid: Path, adapter: Path, caplog) -> None:
     """Chunks of 16 tokens, two adapters' rows mixed, and too few blocks for all: some are preempted."""
     settings = EngineSettings(max_sequences=4, step_tokens=16, kv_memory="64MB")
     engine = Engine(load(str(hybrid), precision="f32"), adapters={"one": adapter}, settings=settings)
@@ -85,6 +85,7 @@ def test_answers_are_those_of_transformers(hybrid: Path, adapter: Path) -> None:
         assert got[0] != got[1]
         assert engine.stats.preemptions
         assert engine.stats.prefix_hit_tokens == 0
+        assert "prompts share no beginning" in caplog.text  # prefixes are shared by default
     finally:
         engine.close()
 
