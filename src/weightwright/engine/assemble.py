@@ -113,8 +113,8 @@ def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False
     else:
         executor = own_caches(model, packed, bank, settings, shared=shared)
         state_bytes = executor.state_bytes
-        log.warning("%s keeps what it has read in a way of its own: each sequence is computed alone, and prompts share "
-                    "no beginning", loaded.name)  # fmt: skip
+        log.warning("%s keeps what it has read in a way of its own: each sequence is computed alone, and prompts "
+                    "share no beginning", loaded.name)  # fmt: skip
     size = (
         executor.block_bytes
         if isinstance(executor, OwnCaches)
