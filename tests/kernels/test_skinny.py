@@ -49,10 +49,10 @@ def test_a_layer_gives_the_same_bits_with_and_without_it() -> None:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randint(-127, 128, (320, 448), generator=generator).to(torch.int8)
     layer = Int8Linear(weight, torch.rand(320, generator=generator), None)
-    assert layer._skinny is not None
+    assert layer.skinny is not None
     x = codes(skinny.MOST_ROWS, 448, layer.activation_dtype)
     few = layer.product(x)
-    layer._skinny = None
+    layer.skinny = None
     assert torch.equal(few, layer.product(x))
     assert int8_kernel().offset in (0, 128)
 
@@ -69,4 +69,4 @@ def test_logits_are_the_whole_output_in_memory_that_is_kept() -> None:
 
 
 def test_inputs_that_do_not_fill_a_step_stay_with_onednn() -> None:
-    assert Int8Linear(torch.ones(64, 40, dtype=torch.int8), torch.ones(64), None)._skinny is None
+    assert Int8Linear(torch.ones(64, 40, dtype=torch.int8), torch.ones(64), None).skinny is None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from weightwright.executor.linear import PackedLinear
     from weightwright.executor.lora import AdapterBank
+    from weightwright.executor.precision import Choice
     from weightwright.weights.load import Loaded
     from weightwright.weights.source import Weight
 
@@ -58,15 +59,13 @@ def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False
     import torch
 
     from weightwright.executor import fuse, precision
-    from weightwright.executor.linear import DenseLinear
     from weightwright.executor.lora import AdapterBank
     from weightwright.kernels import pool
     from weightwright.kernels.attend import supported
-    from weightwright.kernels.elementwise import BLOCKS
     from weightwright.kernels.int8 import int8_kernel
-    from weightwright.machine.heap import Trimmer
     from weightwright.machine.memory import free_bytes
-    from weightwright.weights.quantize import rotation_block
+    from weightwright.weights.empty import fill_experts
+    from weightwright.weights.experts import experts_of
 
     model = loaded.model
     device = model.device
@@ -81,37 +80,32 @@ def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False
     plain: Precision = "f32" if compute == torch.float32 else "bf16"
     choice = precision.choose(
         _shapes(model),
-        plain if shared else _without_experts(model, loaded.precision, plain),
+        plain if shared else _possible(model, loaded.precision, plain),
         device=device.type,
         deterministic=settings.deterministic,
         room_bytes=free_bytes(device.type) * _WEIGHTS_SHARE,
     )
     log.info("%s: weights in %s", loaded.name, choice)
 
-    trimmer = Trimmer()
-
-    def packed(path: str, weight: "Tensor | Weight", bias: "Tensor | None") -> "PackedLinear":
-        if shared and isinstance(weight, torch.Tensor):
-            return DenseLinear(weight, bias, plain, shared=True)
-        used = choice.head if path == "lm_head" else choice
-        layer = used.pack(weight, bias, rotated=rotation_block(weight.shape[1]) in BLOCKS)
-        trimmer.packed(layer.weight_bytes)
-        return layer
-
+    mixture = choice.few in ("int8", "int4") and bool(experts_of(model))
+    if not mixture and loaded.source is not None:
+        fill_experts(model, loaded.source)
+    packing = Packing(choice, plain if shared else "", mixture)
+    packed, experts = packing.linear, packing.expert if mixture else None
     bank = AdapterBank(compute, device)
     kind = {torch.float32: "f32", torch.bfloat16: "bf16"}.get(compute, "")
     why_not, dtype = fuse.fits(model, kind), torch.int8 if settings.kv_precision == "int8" else compute
     native, state_bytes = not why_not, 0
     if not why_not:
-        executor: Executor = fuse.FusedDecoder(model, packed, bank, loaded.source)
+        executor: Executor = fuse.FusedDecoder(model, packed, bank, loaded.source, experts)
     elif runs_paged(model):
         log.info("%s runs through transformers' own layers: %s", loaded.name, why_not)
-        executor = Transformers(model, packed, bank, loaded.source)
+        executor = Transformers(model, packed, bank, loaded.source, experts)
         native = device.type == "cpu" and pool.available() and all(
             supported(s.key_width, s.value_width, kind) for s in executor.shapes
         )  # fmt: skip
     else:
-        executor = own_caches(model, packed, bank, settings, shared=shared)
+        executor = own_caches(model, packed, bank, settings, experts, shared=shared)
         state_bytes = executor.state_bytes
         log.warning("%s keeps what it has read in a way of its own: each sequence is computed alone, and prompts "
                     "share no beginning", loaded.name)  # fmt: skip
@@ -128,6 +122,41 @@ def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False
     return Parts(
         executor, bank, cache, native, device, vocab, context, generation_config, held, stateful=stateful
     )
+
+
+class Packing:
+    """Makes packed layers in the form that was chosen; with `plain` layers keep the tensors they are given, in that form.
+
+    Of a `mixture` the experts alone are held in 4 bits: all else is a small part of it, and loses more.
+    """
+
+    def __init__(self, choice: "Choice", plain: str, mixture: bool) -> None:
+        from weightwright.machine.heap import Trimmer
+
+        self._choice, self._plain, self._mixture, self._trimmer = choice, plain, mixture, Trimmer()
+
+    def linear(self, path: str, weight: "Tensor | Weight", bias: "Tensor | None") -> "PackedLinear":
+        """See `execute.Packer`."""
+        import torch
+
+        from weightwright.executor.linear import DenseLinear
+
+        if self._plain and isinstance(weight, torch.Tensor):
+            return DenseLinear(weight, bias, self._plain, shared=True)
+        finer = path == "lm_head" or self._mixture
+        return self._packed(self._choice.head if finer else self._choice, weight, bias)
+
+    def expert(self, path: str, weight: "Tensor | Weight", bias: "Tensor | None") -> "PackedLinear":
+        """Likewise, for a matrix of one expert."""
+        return self._packed(self._choice.expert, weight, bias)
+
+    def _packed(self, choice: "Choice", weight: "Tensor | Weight", bias: "Tensor | None") -> "PackedLinear":
+        from weightwright.kernels.elementwise import BLOCKS
+        from weightwright.weights.quantize import rotation_block
+
+        layer = choice.pack(weight, bias, rotated=rotation_block(weight.shape[1]) in BLOCKS)
+        self._trimmer.packed(layer.weight_bytes)
+        return layer
 
 
 def runs_paged(model: Any) -> bool:
@@ -151,7 +180,7 @@ def runs_paged(model: Any) -> bool:
 
 
 def own_caches(
-    model: Any, packed: Any, bank: "AdapterBank", settings: EngineSettings, *, shared: bool
+    model: Any, packed: Any, bank: "AdapterBank", settings: EngineSettings, experts: Any, *, shared: bool
 ) -> OwnCaches:
     """The executor of a model that keeps its own caches. Raises ModelError where it gives other logits with one."""
     from weightwright.executor import trial
@@ -169,7 +198,7 @@ def own_caches(
             with quiet():  # transformers tells of kernels that only some cards have
                 right = trial.agrees(model, None, trial.SINGLES if singles else trial.PARTS)
             if right:
-                return OwnCaches(model, packed, bank, singles=singles)
+                return OwnCaches(model, packed, bank, experts, singles=singles)
         why = "with a cache its logits are not those without one"
     except _WHAT_MODELS_RAISE as error:
         why = f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
@@ -178,28 +207,34 @@ def own_caches(
     )
 
 
-def _without_experts(model: Any, wanted: Precision, plain: Precision) -> Precision:
-    """`wanted`, or `plain` for `auto` on a mixture of experts, whose matrices are not packed.
+def _possible(model: Any, wanted: Precision, plain: Precision) -> Precision:
+    """`wanted`, or `plain` for `auto` on a mixture whose experts' matrices are held in a way of its own.
 
-    Raises ModelError for int8 and int4 of a mixture: most of its weights would silently stay as they are.
+    Raises ModelError for int8 and int4 of such a mixture: most of its weights would silently stay as they are.
     """
-    experts = next(
-        (name for name, weight in model.named_parameters() if weight.ndim == 3 and "conv" not in name), None
-    )
-    if experts is None or wanted in ("f32", "bf16"):
+    from weightwright.weights.experts import stacked_names
+
+    other = next(
+        (f"{path}.{name}" for path, module in model.named_modules() for name, weight in
+         module.named_parameters(recurse=False) if weight.ndim == 3 and f"{path}.{name}" not in stacked_names(model)
+         and ("expert" in path or "Expert" in type(module).__name__)), None
+    )  # fmt: skip
+    if other is None or wanted in ("f32", "bf16"):
         return wanted
     if wanted == "auto":
         return plain
     raise ModelError(
-        f"{type(model).__name__} is a mixture of experts ({experts}), whose matrices cannot be held in {wanted}; "
+        f"{type(model).__name__} is a mixture of experts ({other}), whose matrices cannot be held in {wanted}; "
         f"use --precision {plain}"
     )
 
 
 def _shapes(model: Any) -> list[tuple[int, int]]:
-    """(out, in) of every linear layer."""
+    """(out, in) of every linear layer, and of each expert."""
     import torch
     from transformers.pytorch_utils import Conv1D
+
+    from weightwright.weights.experts import experts_of
 
     shapes = []
     for module in model.modules():
@@ -207,6 +242,10 @@ def _shapes(model: Any) -> list[tuple[int, int]]:
             shapes.append((module.weight.shape[1], module.weight.shape[0]))
         elif isinstance(module, torch.nn.Linear):
             shapes.append((module.weight.shape[0], module.weight.shape[1]))
+    for experts in experts_of(model).values():
+        for stacked in (weight for weight in experts.parameters(recurse=False) if weight.ndim == 3):
+            outputs, inputs = stacked.shape[:0:-1] if experts.is_transposed else stacked.shape[1:]
+            shapes += [(outputs, inputs)] * len(stacked)
     return shapes
 
 

@@ -45,16 +45,21 @@ class Transformers:
     """Any transformers causal language model whose attention goes through the attention interface.
 
     Raises ModelError where it does not: the model's own attention would not see the paged cache. Linear layers
-    without a weight get it from `source`.
+    without a weight get it from `source`. `experts` packs the matrices of a mixture's experts; without it they stay.
     """
 
     def __init__(
-        self, model: Any, pack: Packer, bank: "AdapterBank", source: "WeightSource | None" = None
+        self,
+        model: Any,
+        pack: Packer,
+        bank: "AdapterBank",
+        source: "WeightSource | None" = None,
+        experts: Packer | None = None,
     ) -> None:
         self.model, self._bank = model, bank
         self._chooses = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.shapes = paged_shapes(model)
-        pack_and_wrap(model, pack, bank, source)
+        pack_and_wrap(model, pack, bank, source, experts)
 
     def forward(
         self, ids: "Tensor", positions: "Tensor", step: Step, rows: "Tensor", states: "Tensor | None" = None
@@ -91,20 +96,38 @@ def paged_shapes(model: Any) -> list[LayerShape]:
 
 
 def pack_and_wrap(
-    model: Any, pack: Packer, bank: "AdapterBank", source: "WeightSource | None" = None
+    model: Any,
+    pack: Packer,
+    bank: "AdapterBank | None",
+    source: "WeightSource | None" = None,
+    experts: Packer | None = None,
+    keep: Callable[[str], bool] | None = None,
 ) -> None:
-    """Pack a model's linear layers and make places for adapters; those behind its layers see wanted rows alone."""
-    from weightwright.executor.lora import LoraLinear, wrap
+    """Pack a model's linear layers and make places for adapters; those behind its layers see wanted rows alone.
 
-    _pack_linears(model, pack, source)
-    wrap(model, bank)
+    Of layers and experts whose path `keep` accepts; without a bank there are no places.
+    """
+    from weightwright.executor.experts import pack_experts
+    from weightwright.executor.lora import LoraLinear, wrap
+    from weightwright.weights.experts import experts_of
+
+    if experts is not None:
+        for path, module in experts_of(model).items():
+            if keep is None or keep(path):
+                model.set_submodule(path, pack_experts(path, module, experts, source))
+    _pack_linears(model, pack, source, keep)
+    if bank is None:
+        return
+    wrap(model, bank, keep)
     head, inside = model.get_output_embeddings(), {id(module) for module in model.base_model.modules()}
     for module in model.modules():
         if isinstance(module, LoraLinear) and (module is head or id(module) not in inside):
             module.at_head = True
 
 
-def _pack_linears(model: Any, pack: Packer, source: "WeightSource | None") -> None:
+def _pack_linears(
+    model: Any, pack: Packer, source: "WeightSource | None", keep: Callable[[str], bool] | None = None
+) -> None:
     """Replace linear layers by packed ones; a head that shares its weight with the embedding gets its own.
 
     Layers of subclasses stay, and so do those whose weight a model's code reads itself (`UNPACKED`).
@@ -117,6 +140,7 @@ def _pack_linears(model: Any, pack: Packer, source: "WeightSource | None") -> No
     linears = [
         (path, m) for path, m in model.named_modules()
         if type(m) in (torch.nn.Linear, Conv1D) and path.rpartition(".")[2] not in UNPACKED
+        and (keep is None or keep(path))
     ]  # fmt: skip
     # the largest first: what its packing takes beside is free again when the others come
     for path, module in sorted(linears, key=lambda linear: -linear[1].weight.numel()):

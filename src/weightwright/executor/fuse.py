@@ -2,7 +2,8 @@
 
 A layer is recognised by its structure (which parts it has), never by copying a model file, and a small twin of
 the model (same class, same options, tiny sizes, random weights) must give transformers' own logits before the
-executor is used. Qwen2/2.5/3, Llama, Mistral, Yi, SmolLM and Phi-3 pass; others run through `execute.Transformers`.
+executor is used. Qwen2/2.5/3, Llama, Mistral, Yi, SmolLM and Phi-3 pass, and so do Mixtral and Qwen3-MoE, whose
+mixtures of experts stay the model's own modules; others run through `execute.Transformers`.
 """
 
 import copy
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from weightwright.executor.attention import attend_segment, segments_by_kernel
-from weightwright.executor.execute import Packer
+from weightwright.executor.execute import Packer, pack_and_wrap
+from weightwright.executor.experts import PackedExperts
 from weightwright.kernels import elementwise, pool, segments
 from weightwright.kernels.attend import attend, supported
 from weightwright.kernels.cache import LayerShape, PagedCache
@@ -66,13 +68,20 @@ class Product:
 
 
 @dataclass(slots=True)
+class Dense:
+    """What stands behind attention: gate and up beside each other, then down."""
+
+    gate_up: Product
+    down: Product
+
+
+@dataclass(slots=True)
 class Layer:
     """One decoder layer."""
 
     qkv: Product
     out: Product
-    gate_up: Product
-    down: Product
+    mlp: "Dense | Any"  # a mixture of experts is a module of the model
     norms: "tuple[Tensor, Tensor]"
     head_norms: "tuple[Tensor | None, Tensor | None]"
     head_eps: float
@@ -82,7 +91,7 @@ class Layer:
 class FusedDecoder:
     """See `execute.Executor`. Takes the weights out of `model` as it packs them; the model is of no use after.
 
-    Linear layers without a weight get it from `source`.
+    Linear layers without a weight get it from `source`. `experts` packs a mixture's experts; without it they stay.
     """
 
     def __init__(
@@ -91,6 +100,7 @@ class FusedDecoder:
         pack: Packer,
         bank: "AdapterBank | None" = None,
         source: "WeightSource | None" = None,
+        experts: Packer | None = None,
     ) -> None:
         inner, config = model.model, model.config
         self._source = source
@@ -100,7 +110,12 @@ class FusedDecoder:
         self._kv_heads = config.num_key_value_heads
         self._width = first.head_dim
         self._eps = _eps(inner.norm)
-        self._activation = elementwise.ACTIVATIONS[_activation(inner.layers[0].mlp)]
+        mixtures = tuple(
+            f"model.layers.{i}.mlp." for i, layer in enumerate(inner.layers) if _is_mixture(layer.mlp)
+        )
+        dense = next((layer.mlp for layer in inner.layers if not _is_mixture(layer.mlp)), None)
+        self._activation = elementwise.ACTIVATIONS[_activation(dense)] if dense is not None else 0
+        self._dtype = inner.embed_tokens.weight.dtype
         self._embedding = inner.embed_tokens
         self._rotary = inner.rotary_emb
         self._table: tuple[Tensor, Tensor] | None = None
@@ -109,6 +124,8 @@ class FusedDecoder:
         tied = model.lm_head.weight is inner.embed_tokens.weight
         # the largest first: what its packing takes beside is free again when the layers come
         self._head = self._product(pack, [("lm_head", model.lm_head)], keep=tied)
+        if mixtures:
+            pack_and_wrap(model, pack, bank, source, experts, keep=lambda path: path.startswith(mixtures))
         self._layers = [self._layer(pack, f"model.layers.{i}", layer) for i, layer in enumerate(inner.layers)]
 
     def _layer(self, pack: Packer, path: str, layer: Any) -> Layer:
@@ -125,10 +142,16 @@ class FusedDecoder:
                 "self_attn", attention, *(("qkv_proj",) if merged else ("q_proj", "k_proj", "v_proj"))
             ),
             out=product("self_attn", attention, "o_proj"),
-            gate_up=product(
-                "mlp", mlp, *(("gate_up_proj",) if hasattr(mlp, "gate_up_proj") else ("gate_proj", "up_proj"))
+            mlp=mlp
+            if _is_mixture(mlp)
+            else Dense(
+                product(
+                    "mlp",
+                    mlp,
+                    *(("gate_up_proj",) if hasattr(mlp, "gate_up_proj") else ("gate_proj", "up_proj")),
+                ),
+                product("mlp", mlp, "down_proj"),
             ),
-            down=product("mlp", mlp, "down_proj"),
             norms=(
                 layer.input_layernorm.weight.detach().float(),
                 layer.post_attention_layernorm.weight.detach().float(),
@@ -210,11 +233,16 @@ class FusedDecoder:
             plain = self._unquantized(layer.out, n, mixed.shape[1], adapters)
             x = elementwise.put(mixed, layer.out.wants(n), plain)
             y, bias = layer.out(x, plain, adapters)
-            x, plain = self._norm_for(layer.gate_up, stream, y, bias, layer.norms[1], adapters)
-            y, bias = layer.gate_up(x, plain, adapters)
-            plain = self._unquantized(layer.down, n, y.data.shape[1] // 2, adapters)
-            x = elementwise.gate(y, bias, self._activation, layer.down.wants(n), plain)
-            y, bias = layer.down(x, plain, adapters)
+            mlp = layer.mlp
+            if not isinstance(mlp, Dense):
+                x = elementwise.add_norm(stream, y, bias, layer.norms[1], self._eps, Stored(self._dtype))
+                y, bias = Rows(_first(mlp(x.data[None])).view(n, -1)), None
+                continue
+            x, plain = self._norm_for(mlp.gate_up, stream, y, bias, layer.norms[1], adapters)
+            y, bias = mlp.gate_up(x, plain, adapters)
+            plain = self._unquantized(mlp.down, n, y.data.shape[1] // 2, adapters)
+            x = elementwise.gate(y, bias, self._activation, mlp.down.wants(n), plain)
+            y, bias = mlp.down(x, plain, adapters)
         assert y is not None
         return stream, y, bias
 
@@ -337,10 +365,11 @@ def _shape_of(model: Any) -> str:
     if not hasattr(model, "lm_head") or model.device.type != "cpu":
         return "it has no lm_head on the CPU"
     for layer in inner.layers:
+        mixture = _is_mixture(getattr(layer, "mlp", None))
         for part, known in (
             (layer, _LAYER),
             (getattr(layer, "self_attn", None), _ATTENTION),
-            (getattr(layer, "mlp", None), _MLP),
+            *([] if mixture else [(getattr(layer, "mlp", None), _MLP)]),
         ):
             if part is None:
                 return "a layer lacks self_attn or mlp"
@@ -350,7 +379,21 @@ def _shape_of(model: Any) -> str:
             } - known  # fmt: skip
             if others:
                 return f"a layer has {', '.join(sorted(others))}"
-    return "" if _activation(inner.layers[0].mlp) else "another activation"
+        if not mixture and not _activation(layer.mlp):
+            return "another activation"
+    return ""
+
+
+def _is_mixture(mlp: Any) -> bool:
+    """Whether it has experts, packed or not; else it is gate, up and down."""
+    return mlp is not None and any(
+        isinstance(module, PackedExperts) or hasattr(module, "is_transposed") for module in mlp.modules()
+    )
+
+
+def _first(output: Any) -> "Tensor":
+    """The hidden states that a mixture gives, some with their router's logits behind."""
+    return output[0] if isinstance(output, tuple) else output
 
 
 def _activation(mlp: Any) -> str:
@@ -362,6 +405,15 @@ def _activation(mlp: Any) -> str:
 
 def _eps(norm: Any) -> float:
     return float(getattr(norm, "variance_epsilon", None) or norm.eps)
+
+
+def _few_experts(config: Any) -> dict[str, Any]:
+    """The options of a twin's mixture: four experts, two for each row, in layers as in the model's first two."""
+    return {
+        "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "num_local_experts": 4, "num_experts": 4,
+        "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_k": 2, "moe_num_experts": 4, "n_group": 1,
+        "topk_group": 1, "num_expert_group": 1, "first_k_dense_replace": min(getattr(config, "first_k_dense_replace", 0) or 0, 1),
+    }  # fmt: skip
 
 
 def _twin_differs(model: Any) -> str:
@@ -378,6 +430,7 @@ def _twin_differs(model: Any) -> str:
         "num_key_value_heads": kv_heads, "num_hidden_layers": 2, "head_dim": 16, "pad_token_id": None,
         "bos_token_id": 0, "eos_token_id": 0, "quantization_config": None,
     }  # fmt: skip
+    tiny |= _few_experts(config)
     for name, value in tiny.items():
         if hasattr(config, name) and (value is not None or getattr(config, name) is not None):
             setattr(config, name, value)

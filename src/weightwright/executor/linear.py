@@ -16,6 +16,7 @@ from torch import Tensor
 
 from weightwright.errors import SettingsError
 from weightwright.executor.probe import packs, supported
+from weightwright.kernels import int4
 from weightwright.kernels.elementwise import padded
 from weightwright.kernels.int8 import INT8_LEVELS, PACK_ROWS, int8_kernel, qlinear
 from weightwright.kernels.skinny import MOST_ROWS, skinny
@@ -141,7 +142,7 @@ class Int8Linear(PackedLinear):
         self.bias = None if bias is None else bias.detach().to(torch.float32, copy=True)
         self._zeros = torch.zeros(outputs, dtype=torch.int32)
         self._packed = torch.ops.onednn.qlinear_prepack(q.contiguous(), [PACK_ROWS, inputs])
-        self._skinny = skinny(self._packed, outputs, inputs)
+        self.skinny = skinny(self._packed, outputs, inputs)  # None where oneDNN alone multiplies
         self._output = torch.empty(0)
 
     @classmethod
@@ -160,8 +161,8 @@ class Int8Linear(PackedLinear):
 
     def product(self, xq: Tensor) -> Tensor:
         """Codes [n, in] of activation_dtype -> ((xq - offset) q^T) · scale [n, out]: no row scale, no bias."""
-        if self._skinny is not None and len(xq) <= MOST_ROWS:
-            return self._skinny(xq, self.scale)
+        if self.skinny is not None and len(xq) <= MOST_ROWS:
+            return self.skinny(xq, self.scale)
         return qlinear(padded(xq), self.offset, (self._packed, self.scale, self._zeros))[: len(xq)]
 
     def logits(self, xq: Tensor, row_scale: Tensor) -> Tensor:
@@ -170,12 +171,12 @@ class Int8Linear(PackedLinear):
         For a head: what it gives is so large that the system would have to find its pages anew at each step.
         """
         n = len(xq)
-        if self._skinny is None or n > (_KEPT_ROWS if self.offset else MOST_ROWS):
+        if self.skinny is None or n > (_KEPT_ROWS if self.offset else MOST_ROWS):
             out = self.product(xq).mul_(row_scale[:, None])
         else:
             if len(self._output) < n:
                 self._output = torch.empty(n, self.out_features)
-            out = self._skinny(xq, self.scale, row_scale, self._output[:n])
+            out = self.skinny(xq, self.scale, row_scale, self._output[:n])
         return out if self.bias is None else out.add_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -190,23 +191,30 @@ class Int8Linear(PackedLinear):
 
 
 class Int4Linear(PackedLinear):
-    """int4 weights in groups of 32 inputs times bf16 activations; memory-bound, so best for few rows.
+    """int4 weights in groups of 32 inputs: times activations in signed bytes by our kernels, else bf16 by torch's.
 
-    Sizes that the kernel does not take (`in` not a multiple of 32, `out` not of 16) are padded with zeros.
+    Sizes that the kernels do not take (`in` not a multiple of 32, `out` not of 16) are padded with zeros. `packed` is
+    the weight as our kernels read it, None where torch's are used.
     """
 
     def __init__(
         self, codes: Tensor, scale: Tensor, zero: Tensor, bias: Tensor | None, in_features: int
     ) -> None:
         outputs = codes.shape[0]
-        more_rows, more_columns = -outputs % _INT4_ROWS, codes.shape[1] - in_features
-        super().__init__("int4", in_features, outputs, codes.numel() // 2 + 4 * scale.numel())
-        self._more_columns = more_columns
-        self.bias = None if bias is None else bias.detach().to(torch.bfloat16, copy=True)
+        more_rows, self._more_columns = -outputs % _INT4_ROWS, codes.shape[1] - in_features
+        self.bias = None
         if more_rows:
             codes, scale, zero = (F.pad(part, (0, 0, 0, more_rows)) for part in (codes, scale, zero))
+        self.packed = int4.Packed(codes, scale, zero) if int4.supported() else None
+        held = codes.numel() // 2 + 4 * scale.numel() if self.packed is None else self.packed.nbytes
+        super().__init__("int4", in_features, outputs, held)
+        if self.packed is not None:
+            self._product = int4.Several([self.packed])
+            self.bias = None if bias is None else bias.detach().to(torch.float32, copy=True)
+            return
+        self.bias = None if bias is None else bias.detach().to(torch.bfloat16, copy=True)
         self._scales = torch.stack((scale, zero), -1).transpose(0, 1).to(torch.bfloat16).contiguous()
-        self._packed = torch.cat([
+        self._codes = torch.cat([
             torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes[i : i + _INT4_BLOCK_ROWS].int(), 1)
             for i in range(0, len(codes), _INT4_BLOCK_ROWS)
         ])  # fmt: skip
@@ -229,12 +237,15 @@ class Int4Linear(PackedLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """See PackedLinear."""
-        rows = self._rows(x).to(torch.bfloat16)
+        rows = self._rows(x)
         if not len(rows):
             return x.new_empty(*x.shape[:-1], self.out_features)
-        if self._more_columns:
-            rows = F.pad(rows, (0, self._more_columns))
-        out = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self._packed, GROUP, self._scales)
+        if self.packed is not None:
+            rows = rows if rows.dtype == torch.bfloat16 else rows.float()
+            out = self._product(int4.put(rows), int4.whole_route(len(rows)))
+        else:
+            rows = F.pad(rows.to(torch.bfloat16), (0, self._more_columns))
+            out = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self._codes, GROUP, self._scales)
         out = out[:, : self.out_features]
         if self.bias is not None:
             out = out + self.bias

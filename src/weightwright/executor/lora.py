@@ -241,7 +241,7 @@ class LoraLinear(torch.nn.Module):  # type: ignore[misc]  # torch is Any here
 
         A layer of a sequence that is computed alone may see what is cached, too.
         """
-        for known in (self._bank.rows, self._bank.head_rows):
+        for known in (self._bank.rows, self._bank.wanted_rows, self._bank.head_rows):
             if known is not None and len(known.slots) == count:
                 return known
         assert len(set(rows.slots)) == 1, f"{count} rows for {len(rows.slots)} prepared"

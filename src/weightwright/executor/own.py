@@ -30,14 +30,22 @@ class OwnCaches:
     one: code of some state-space models begins anew with each pass of several. `executor.trial` tells.
     """
 
-    def __init__(self, model: Any, pack: Packer, bank: "AdapterBank", *, singles: bool = False) -> None:
+    def __init__(
+        self,
+        model: Any,
+        pack: Packer,
+        bank: "AdapterBank",
+        experts: Packer | None = None,
+        *,
+        singles: bool = False,
+    ) -> None:
         self.shapes: list[LayerShape] = []  # it has no part in the paged cache
         self._model, self._bank, self._singles = model, bank, singles
         use_own_attention(model)
         few, many = (_cache_bytes(model, count) for count in (BLOCK_TOKENS, 3 * BLOCK_TOKENS))
         self.block_bytes = (many - few) // 2
         self.state_bytes = few - self.block_bytes
-        pack_and_wrap(model, pack, bank)
+        pack_and_wrap(model, pack, bank, experts=experts)
 
     def forward(
         self, ids: "Tensor", positions: "Tensor", step: Step, rows: "Tensor", states: "Tensor | None" = None

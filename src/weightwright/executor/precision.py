@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 PRECISIONS = ("auto", "f32", "bf16", "int8", "int4")
 ROWS = (1, 8, 64, 512)
 CANDIDATES = ("int8", "bf16", "f32")
-BYTES = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.625}  # a weight with its scales
+BYTES = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5625}  # a weight with its scales
 
 Times = Mapping[str, Mapping[int, float]]  # form -> rows -> seconds for one pass over the shapes
 
@@ -74,10 +74,18 @@ class Choice:
 
     @property
     def head(self) -> "Choice":
-        """The choice for the output head: int8 for int4, in which a head loses more than all other layers."""
+        """The choice for the output head: int8 for int4, in which a head loses more than all other layers.
+
+        In a mixture likewise for all but its experts, which are most of its weights.
+        """
         from weightwright.executor.probe import supported
 
         return Choice("int8", "int8") if self.few == "int4" and supported("int8") else self
+
+    @property
+    def expert(self) -> "Choice":
+        """The choice for the experts of a mixture, whose rows are few in each: the form for few rows alone."""
+        return Choice(self.few, self.few)
 
     def pack(
         self, weight: "Tensor | Weight", bias: "Tensor | None", *, rotated: bool = False

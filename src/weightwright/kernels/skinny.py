@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from weightwright.kernels import pool
 from weightwright.kernels.pool import Kernel, kept, threads
+from weightwright.kernels.route import Route
 from weightwright.machine.cpu import features
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 log = logging.getLogger(__name__)
@@ -52,10 +55,37 @@ class Skinny:
         if codes.dtype == torch.int8:
             codes = codes.bitwise_xor(-_UNSIGNED).view(torch.uint8)
         out = torch.empty(n, self._outputs) if out is None else out
-        _kernel()(
+        _kernel("product")(
             threads() if self._outputs > _OUTPUTS else 1, n, self._inputs, self._outputs, codes.data_ptr(),
             self._address, self._added.data_ptr(), scale.data_ptr(),
             0 if row_scale is None else row_scale.data_ptr(), out.data_ptr(),
+        )  # fmt: skip
+        return out
+
+
+class Several:
+    """Several weights of one shape, each for its own rows; `scales` [outputs] f32 one for each."""
+
+    def __init__(self, weights: "Sequence[Skinny]", scales: "Sequence[Tensor]") -> None:
+        import torch
+
+        self._kept = list(weights), list(scales)  # they own the memory
+        self._table = torch.tensor([
+            (one._address, one._added.data_ptr(), scale.data_ptr())
+            for one, scale in zip(weights, scales, strict=True)
+        ])  # fmt: skip
+
+    def __call__(self, codes: "Tensor", route: Route) -> "Tensor":
+        """(codes - offset) W^T · scale, f32 [n, outputs]: codes [n, inputs] s8 or u8 in the order of the route."""
+        import torch
+
+        first = self._kept[0][0]
+        if codes.dtype == torch.int8:
+            codes = codes.bitwise_xor(-_UNSIGNED).view(torch.uint8)
+        out = torch.empty(len(codes), first._outputs)
+        _kernel("several")(
+            threads(), len(self._table), first._inputs, first._outputs, self._table.data_ptr(),
+            route.starts.data_ptr(), route.active.data_ptr(), codes.data_ptr(), out.data_ptr(),
         )  # fmt: skip
         return out
 
@@ -88,11 +118,11 @@ def supported() -> bool:
 
 
 @functools.cache
-def _kernel() -> Kernel:
+def _kernel(name: str) -> Kernel:
     with kept():
         from weightwright.kernels import skinny_numba
 
-    return Kernel(skinny_numba.product)
+    return Kernel(getattr(skinny_numba, name))
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from numba import carray, cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from weightwright.kernels.vector import accumulated, after_counters, f32s, fetch, i32s, ticket
+from weightwright.kernels.vector import accumulated, after_counters, f32s, fetch, i32s, i64s, ticket
 
 OUTPUTS = 64  # of a group
 PADDING = 64  # oneDNN fills the inputs up to a multiple of it
@@ -109,37 +109,80 @@ _far, _near = (
 )  # the first rows of a block bring the weights; for the others they are there
 
 
+@njit(error_model="numpy")
+def _outputs(
+    n: int, inputs: int, outputs: int, first: int, codes: int, weight: int, less: int, scale: int, row_scale: int,
+    out: int, sums: Any,
+) -> None:  # fmt: skip
+    """The outputs `first` to first + 64 of n rows, at most BLOCK; codes, row scales and outputs of the first row on."""
+    padded = (inputs + PADDING - 1) // PADDING * PADDING
+    wide = min(OUTPUTS, outputs - first)
+    scales, offsets = f32s(scale, outputs), i32s(less, outputs)
+    for i in range(n * OUTPUTS):
+        sums[i] = 0
+    for start in range(0, inputs, STRETCH):
+        some = min(STRETCH, inputs - start)
+        strip = weight + first * padded + start * OUTPUTS
+        for row in range(0, n, ROWS):
+            count, source = min(ROWS, n - row), codes + row * inputs + start
+            if row == 0:
+                _far(count, source, inputs, strip, some, sums.ctypes.data)
+            else:
+                _near(count, source, inputs, strip, some, sums.ctypes.data + row * OUTPUTS * 4)
+    for row in range(n):
+        line = f32s(out + (row * outputs + first) * 4, wide)
+        for i in range(wide):
+            line[i] = np.float32(sums[row * OUTPUTS + i] - offsets[first + i]) * scales[first + i]
+        if row_scale != 0:
+            factor = f32s(row_scale, n)[row]
+            for i in range(wide):
+                line[i] *= factor
+
+
 @cfunc(types.void(types.voidptr), cache=True, nopython=True, error_model="numpy")
 def product(data: Any) -> None:
     """See `skinny.Skinny`. A task is a group of outputs for a block of rows."""
     a = carray(after_counters(data), (9,), np.int64)
     n, inputs, outputs, codes, weight, less, scale = a[0], a[1], a[2], a[3], a[4], a[5], a[6]
     row_scale, out = a[7], a[8]
-    padded = (inputs + PADDING - 1) // PADDING * PADDING
     sums = np.empty(BLOCK * OUTPUTS, np.int32)
-    scales, offsets = f32s(scale, outputs), i32s(less, outputs)
     blocks, groups = (n + BLOCK - 1) // BLOCK, (outputs + OUTPUTS - 1) // OUTPUTS
     task = ticket(data, 1)
     while task < blocks * groups:
-        top, first = task % blocks * BLOCK, task // blocks * OUTPUTS
-        rows, wide = min(BLOCK, n - top), min(OUTPUTS, outputs - first)
-        for i in range(rows * OUTPUTS):
-            sums[i] = 0
-        for start in range(0, inputs, STRETCH):
-            some = min(STRETCH, inputs - start)
-            strip = weight + first * padded + start * OUTPUTS
-            for row in range(0, rows, ROWS):
-                count, source = min(ROWS, rows - row), codes + (top + row) * inputs + start
-                if row == 0:
-                    _far(count, source, inputs, strip, some, sums.ctypes.data)
-                else:
-                    _near(count, source, inputs, strip, some, sums.ctypes.data + row * OUTPUTS * 4)
-        for row in range(rows):
-            line = f32s(out + ((top + row) * outputs + first) * 4, wide)
-            for i in range(wide):
-                line[i] = np.float32(sums[row * OUTPUTS + i] - offsets[first + i]) * scales[first + i]
-            if row_scale != 0:
-                factor = f32s(row_scale, n)[top + row]
-                for i in range(wide):
-                    line[i] *= factor
+        top = task % blocks * BLOCK
+        _outputs(
+            min(BLOCK, n - top), inputs, outputs, task // blocks * OUTPUTS, codes + top * inputs, weight, less, scale,
+            row_scale + top * 4 if row_scale != 0 else row_scale, out + top * outputs * 4, sums,
+        )  # fmt: skip
+        task = ticket(data, 1)
+
+
+@cfunc(types.void(types.voidptr), cache=True, nopython=True, error_model="numpy")
+def several(data: Any) -> None:
+    """See `skinny.Several`. A task is a group of outputs of one weight, for all its rows."""
+    a = carray(after_counters(data), (8,), np.int64)
+    weights, inputs, outputs, table, starts, active, codes, out = (
+        a[0],
+        a[1],
+        a[2],
+        a[3],
+        a[4],
+        a[5],
+        a[6],
+        a[7],
+    )
+    where, begin, chosen = i64s(table, weights * 3), i32s(starts, weights + 1), i32s(active, weights)
+    sums = np.empty(BLOCK * OUTPUTS, np.int32)
+    groups = (outputs + OUTPUTS - 1) // OUTPUTS
+    many = 0
+    while many < weights and chosen[many] >= 0:
+        many += 1
+    task = ticket(data, 1)
+    while task < many * groups:
+        one, first = np.int64(chosen[task // groups]), task % groups * OUTPUTS
+        for top in range(begin[one], begin[one + 1], BLOCK):
+            _outputs(
+                min(BLOCK, begin[one + 1] - top), inputs, outputs, first, codes + top * inputs, where[3 * one],
+                where[3 * one + 1], where[3 * one + 2], 0, out + top * outputs * 4, sums,
+            )  # fmt: skip
         task = ticket(data, 1)

@@ -11,6 +11,7 @@ from typing import Any
 
 from weightwright.plan.measured import PROMPTS_A_STEP
 from weightwright.plan.memory import estimate
+from weightwright.plan.serving import packable
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import ModelSpec
 from weightwright.plan.training import OF_PAIRS, OF_SAMPLES
@@ -245,8 +246,8 @@ def _until_it_fits(
     advised: list[Advice] = []
     start, before = settings, estimate(spec, settings).peak.total_bytes
     for way in ways:
-        if spec.expert_weights and way.setting == "precision":
-            continue  # experts are not packed
+        if way.setting == "precision" and not packable(spec):
+            continue
         changes: dict[str, Any] = {way.setting: way.value}
         if way.setting == "task":
             changes |= {"precision": "auto"}

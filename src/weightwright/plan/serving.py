@@ -2,14 +2,23 @@
 
 from weightwright.errors import SettingsError
 from weightwright.kernels.cache import BLOCK_TOKENS
+from weightwright.machine.cpu import features
 from weightwright.options import Precision
 from weightwright.plan import measured
 from weightwright.plan.phases import Phase
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import ModelSpec
 
-# Bytes a weight of a linear layer; int4 has a scale and a zero point in bf16 for each 32.
-_BYTES: dict[Precision, float] = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5 + 4 / 32}
+# Bytes a weight of a linear layer; int4 has a scale and a zero point for each 32, in 8 bits each where our own kernels
+# run, else in bf16.
+_BYTES: dict[Precision, float] = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / 32}
+_INT4_BF16 = 0.5 + 4 / 32
+_OWN_EXPERTS = (
+    "jetmoe",
+    "llama4",
+    "llama4_text",
+    "inkling_text",
+)  # transformers computes them in ways of their own
 
 
 def serving_phases(spec: ModelSpec, settings: PlanSettings) -> tuple[Phase, ...]:
@@ -36,11 +45,11 @@ def step_bytes(spec: ModelSpec, settings: PlanSettings) -> dict[str, int]:
 
 def served_precision(spec: ModelSpec, settings: PlanSettings) -> Precision:
     """What the engine holds the weights in. Raises SettingsError for what it cannot."""
-    if settings.precision == "auto" and spec.expert_weights:
+    if settings.precision == "auto" and not packable(spec):
         return "bf16"
     precision = settings.resolved_precision
     packed = precision in ("int8", "int4")
-    if packed and spec.expert_weights:
+    if packed and not packable(spec):
         raise SettingsError(
             f"precision={precision}: {spec.family} is a mixture of experts, whose matrices are not packed; "
             "use --precision bf16"
@@ -52,14 +61,28 @@ def served_precision(spec: ModelSpec, settings: PlanSettings) -> Precision:
     return precision
 
 
+def packable(spec: ModelSpec) -> bool:
+    """Whether the engine can hold the weights in int8 and int4: not experts that it cannot tell apart."""
+    return not spec.expert_weights or spec.family not in _OWN_EXPERTS
+
+
 def served_weight_bytes(spec: ModelSpec, precision: Precision) -> int:
-    """The weights as the engine holds them: the head packed apart even where it is the embedding, int8 for int4."""
+    """The weights as the engine holds them: the head packed apart even where it is the embedding, int8 for int4.
+
+    Of a mixture in int4 the experts alone have 4 bits, all else 8; in f32 and bf16 they stay as they are.
+    """
     size = measured.COMPUTE_BYTES[precision]
+    finer = _weight_bytes("int8" if precision == "int4" else precision)
     linear = spec.linear_weights + sum(one.weights for one in spec.outer)
-    head = spec.head.weights * _BYTES["int8" if precision == "int4" else precision]
     other = sum(one.count * one.other_weights for one in spec.kinds) + spec.final_norm_weights
-    rest = (spec.embedding_weights + other + spec.expert_weights) * size
-    return int(linear * _BYTES[precision] + head + rest)
+    rest = (spec.embedding_weights + other) * size + spec.head.weights * finer
+    if spec.expert_weights:
+        return int(linear * finer + spec.expert_weights * _weight_bytes(precision) + rest)
+    return int(linear * _weight_bytes(precision) + rest)
+
+
+def _weight_bytes(precision: Precision) -> float:
+    return _INT4_BF16 if precision == "int4" and "avx512_vnni" not in features() else _BYTES[precision]
 
 
 def kv_bytes(spec: ModelSpec, settings: PlanSettings) -> int:
@@ -93,5 +116,5 @@ def _loading_bytes(spec: ModelSpec, precision: Precision) -> int:
     size = measured.COMPUTE_BYTES[precision]
     codes = 1 if precision in ("int8", "int4") else 0
     head = spec.head.weights * (codes + (0 if spec.tied else size))
-    stacked = max((one.experts.total_weights for one in spec.kinds if one.experts), default=0)
-    return max(head, spec.largest_linear * (codes + size), stacked * size)
+    whole = [one.experts.weights if codes else one.experts.total_weights for one in spec.kinds if one.experts]
+    return max(head, spec.largest_linear * (codes + size), max(whole, default=0) * (codes + size))

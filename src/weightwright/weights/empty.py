@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weightwright.weights.experts import stacked_names
 from weightwright.weights.families import is_paged, model_class
 from weightwright.weights.incomplete import incomplete
 from weightwright.weights.quiet import quiet
@@ -25,17 +26,30 @@ def empty(config: Any, dtype: "torch.dtype") -> Any:
 
 
 def fill(model: Any, source: "WeightSource", path: Path, *, defer: bool) -> None:
-    """Read the weights of an `empty` model, with `defer` all but those of its linear layers.
+    """Read the weights of an `empty` model, with `defer` all but those of its linear layers and experts.
 
     Raises ModelError where the source lacks some or has them in another shape.
     """
     wanted, missing = _wanted(model), lacking(model, source)
     if missing:
         raise incomplete(path, missing)
-    later = _linear_weights(model) if defer else set()
-    tensors = {name: source.read(name) for name in wanted if name not in later}
+    later = _linear_weights(model) | stacked_names(model) if defer else set()
+    whole = re.compile(
+        "|".join(rf"(^|\.){part}($|\.)" for part in model._keep_in_fp32_modules_strict or ("$^",))
+    )
+    tensors = {
+        name: source.read(name, torch.float32 if whole.search(name) else None)
+        for name in wanted
+        if name not in later
+    }
     model.load_state_dict(tensors, strict=False, assign=True)
     model.tie_weights()
+
+
+def fill_experts(model: Any, source: "WeightSource") -> None:
+    """Read the stacked matrices of experts that `fill` left to be packed, into a model that keeps them as they are."""
+    tensors = {name: source.read(name) for name in stacked_names(model)}
+    model.load_state_dict(tensors, strict=False, assign=True)
 
 
 def lacking(model: Any, source: "WeightSource") -> list[str]:
@@ -47,12 +61,13 @@ def lacking(model: Any, source: "WeightSource") -> list[str]:
 def deferrable(model: Any) -> bool:
     """Whether `fill` gives `model` what transformers' own loading would.
 
-    Not a mixture of experts, whose matrices are no linear layers, not what keeps some weights in f32, and not a model
-    that is tried before it is packed.
+    Not a mixture whose experts transformers computes in a way of its own, and not a model that is tried before it is
+    packed.
     """
     if not is_paged(model.config):
         return False
-    return not model._keep_in_fp32_modules_strict and all(weight.ndim < 3 for weight in model.parameters())
+    stacked = stacked_names(model)
+    return all(weight.ndim < 3 or name in stacked for name, weight in model.named_parameters())
 
 
 def _wanted(model: Any) -> dict[str, "torch.Tensor"]:

@@ -88,13 +88,13 @@ class GgufWeights:
             type(self._processor).__name__ in _ROWS_ONLY or self._untouched(stored)
         )  # fmt: skip
 
-    def read(self, name: str) -> Tensor:
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """See `WeightSource`."""
-        stored = self._tensors[name]
+        stored, dtype = self._tensors[name], dtype or self.dtype
         if self._untouched(stored):
-            return self._dense(stored, self.dtype)
+            return self._dense(stored, dtype)
         whole = self._process(stored, self._dense(stored, torch.float32).numpy())
-        return torch.from_numpy(np.ascontiguousarray(whole)).to(self.dtype)
+        return torch.from_numpy(np.ascontiguousarray(whole)).to(dtype)
 
     def read_groups(self, name: str) -> Groups:
         """See `WeightSource`."""

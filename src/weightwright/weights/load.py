@@ -214,6 +214,7 @@ def _from_source(
     from transformers import AutoConfig
 
     from weightwright.weights.empty import deferrable, empty, fill, lacking
+    from weightwright.weights.experts import ExpertWeights, stacked_names
     from weightwright.weights.gguf_tensors import GgufWeights
     from weightwright.weights.safetensors import QuantizedWeights, SafetensorsWeights
 
@@ -223,14 +224,17 @@ def _from_source(
         if not deferrable(model):
             return None
         source: WeightSource | None
+        plain: SafetensorsWeights | QuantizedWeights
         if path.is_file():
             source = GgufWeights.open(path, model, dtype)
-        elif scheme is not None:
-            source = QuantizedWeights(SafetensorsWeights.open(path, dtype), scheme)
         else:
-            source = SafetensorsWeights.open(path, dtype)
+            plain = SafetensorsWeights.open(path, dtype)
+            plain = plain if scheme is None else QuantizedWeights(plain, scheme)
+            source = ExpertWeights.open(plain, model) if stacked_names(model) else plain
         # other names or forms transformers may know how to convert
-        if source is None or (isinstance(source, SafetensorsWeights) and lacking(model, source)):
+        if source is None or (
+            isinstance(source, SafetensorsWeights | ExpertWeights) and lacking(model, source)
+        ):
             return None
         fill(model, source, path, defer=defer)
     except _raised() as error:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from weightwright.kernels import pool
+from weightwright.kernels import quantize as kernel
 from weightwright.kernels.elementwise import BLOCKS, Stored, put
 from weightwright.kernels.int8 import INT8_LEVELS
 
@@ -112,13 +113,19 @@ def quantize_int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Weights to 4 bits in groups of 32 inputs: [out, in] any float -> codes, scale, zero.
 
     codes uint8 [out, in] of 0..15, scale and zero bf16 [out, in / 32]; weight ≈ (code - 8) · scale + zero.
-    Of a few ranges narrower than minimum to maximum each group takes that of the least squared error; the full
-    range comes first, so that weights which had 4 bits before stay as they are. Raises ValueError where `in` is
-    not a multiple of 32 (`pack` pads).
+    Of a few ranges narrower than minimum to maximum, and a line fitted to the codes of each, a group takes that of
+    the least squared error; the full range comes first, so that weights which had 4 bits before stay as they are.
+
+    Raises ValueError where `in` is not a multiple of 32 (`pack` pads).
     """
     outputs, inputs = weight.shape
     if inputs % GROUP:
         raise ValueError(f"the inputs must be a multiple of {GROUP}, got {inputs}")
+    # the kernel would hide a NaN
+    if weight.device.type == "cpu" and pool.available() and weight.isfinite().all():
+        exact = weight if weight.dtype in (torch.float32, torch.bfloat16) else weight.float()
+        codes, scale, zero = kernel.int4(exact, _SHRINK)
+        return codes, scale.bfloat16(), zero.bfloat16()
     codes = torch.empty(outputs, inputs, dtype=torch.uint8)
     scale = torch.empty(outputs, inputs // GROUP, dtype=torch.bfloat16)
     zero = torch.empty_like(scale)
@@ -136,21 +143,32 @@ def _best_groups(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Codes [rows, groups, 32] f32, scale and zero [rows, groups, 1] bf16 of the least squared error."""
     low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
     middle, half = (low + high) / 2, (high - low) / 2
-    codes, scale, zero, least = _grid(groups, middle, half)
-    for shrink in _SHRINK[1:]:
-        other_codes, other_scale, other_zero, error = _grid(groups, middle, half * shrink)
-        better = error < least
-        codes = torch.where(better, other_codes, codes)
-        scale, zero = torch.where(better, other_scale, scale), torch.where(better, other_zero, zero)
-        least = torch.minimum(error, least)
+    # codes 0 and 15 lie 7.5 steps from the middle
+    steps = [(half * (2 * shrink / 15)).clamp_min(_SMALLEST) for shrink in _SHRINK]
+    codes, scale, zero, least = _grid(groups, steps[0], middle + steps[0] / 2)
+    for step in steps:
+        first = _grid(groups, step, middle + step / 2)
+        for other_codes, other_scale, other_zero, error in (first, _grid(groups, *_fitted(groups, first[0]))):
+            better = error < least
+            codes = torch.where(better, other_codes, codes)
+            scale, zero = torch.where(better, other_scale, scale), torch.where(better, other_zero, zero)
+            least = torch.minimum(error, least)
     return codes, scale, zero
 
 
-def _grid(groups: Tensor, middle: Tensor, half: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Codes, scale, zero and squared error of 16 even steps from middle - half to middle + half."""
-    # rounded as the kernel holds them, so that the codes make good what the scale lost
-    scale = (half * (2 / 15)).clamp_min(_SMALLEST).bfloat16()
-    zero = (middle + scale.float() / 2).bfloat16()  # codes 0 and 15 lie 7.5 steps from the middle
+def _fitted(groups: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """The scale and zero [rows, groups, 1] for which given codes err least (a line through the points)."""
+    mean, middle = codes.mean(-1, keepdim=True), groups.mean(-1, keepdim=True)
+    away = codes - mean
+    scale = (away * (groups - middle)).sum(-1, keepdim=True) / away.square().sum(-1, keepdim=True)
+    scale = scale.nan_to_num_(0.0).clamp_min_(_SMALLEST)
+    return scale, middle - (mean - INT4_MIDDLE) * scale
+
+
+def _grid(groups: Tensor, scale: Tensor, zero: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Codes, scale, zero and squared error of 16 even steps around zero."""
+    # rounded as they are held, so that the codes make good what the scale lost
+    scale, zero = scale.bfloat16(), zero.bfloat16()
     codes = ((groups - zero.float()) / scale.float() + INT4_MIDDLE).round_().clamp_(0, 15)
     error = (codes - INT4_MIDDLE).mul_(scale.float()).add_(zero.float()).sub_(groups)
     return codes, scale, zero, error.square_().sum(-1, keepdim=True)

@@ -5,7 +5,7 @@ into int32: GPTQ eight inputs to a number, AWQ eight outputs in an order of its 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,21 @@ class SafetensorsWeights:
             }
         return cls(dtype, tensors)
 
+    def names(self) -> list[str]:
+        """Of all tensors."""
+        return list(self.files)
+
+    def sliced(self, name: str) -> tuple["SafetensorsWeights", list[str]]:
+        """The same source with the parts [...] of a tensor [n, ...] as tensors of their own, and their names."""
+        file, whole = self.files[name]
+        count, *shape = whole.shape
+        size = whole.elements // count * _DTYPES[whole.dtype].itemsize if whole.dtype in _DTYPES else 0
+        parts = {
+            f"{name}[{i}]": (file, replace(whole, shape=tuple(shape), start=whole.start + i * size))
+            for i in range(count)
+        }
+        return SafetensorsWeights(self.dtype, {**self.files, **parts}), list(parts)
+
     def shape(self, name: str) -> tuple[int, ...] | None:
         """See `WeightSource`."""
         return self.files[name][1].shape if name in self.files else None
@@ -49,9 +64,9 @@ class SafetensorsWeights:
         """See `WeightSource`."""
         return False
 
-    def read(self, name: str) -> Tensor:
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """See `WeightSource`."""
-        return self.stored(name).to(self.dtype)
+        return self.stored(name).to(dtype or self.dtype)
 
     def read_groups(self, name: str) -> Groups:
         """See `WeightSource`."""
@@ -82,6 +97,17 @@ class QuantizedWeights:
         """See `WeightSource`."""
         return self.plain.dtype
 
+    def names(self) -> list[str]:
+        """Of all tensors, a quantised one under the name of its weight."""
+        codes = {_part(name, "weight") for name in self.plain.names() if name.endswith(".qweight")}
+        parts = {_part(name, part) for name in codes for part in ("qweight", "qzeros", "scales", "g_idx")}
+        return [*sorted(codes), *(name for name in self.plain.names() if name not in parts)]
+
+    def sliced(self, name: str) -> tuple["QuantizedWeights", list[str]]:
+        """See `SafetensorsWeights`: of a tensor that is not quantised."""
+        plain, names = self.plain.sliced(name)
+        return QuantizedWeights(plain, self.scheme), names
+
     def shape(self, name: str) -> tuple[int, ...] | None:
         """See `WeightSource`."""
         packed = self.plain.shape(_part(name, "qweight"))
@@ -98,18 +124,18 @@ class QuantizedWeights:
             return False
         return shape[1] % GROUP == 0 and self._group(shape[1]) % GROUP == 0 and self._order(name) is None
 
-    def read(self, name: str) -> Tensor:
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """See `WeightSource`."""
         if self.plain.shape(_part(name, "qweight")) is None:
-            return self.plain.read(name)
+            return self.plain.read(name, dtype)
         if self.grouped(name):
-            return self.read_groups(name).dense(self.dtype)
+            return self.read_groups(name).dense(dtype or self.dtype)
         codes, scales, zeros = self._codes(name)
         inputs = codes.shape[1]
         groups = self._order(name)
         groups = torch.arange(inputs) // self._group(inputs) if groups is None else groups
         dense = codes.float().sub_(zeros.index_select(1, groups)).mul_(scales.index_select(1, groups))
-        return dense.to(self.dtype)
+        return dense.to(dtype or self.dtype)
 
     def read_groups(self, name: str) -> Groups:
         """See `WeightSource`."""
@@ -146,7 +172,7 @@ class QuantizedWeights:
 
 def _part(name: str, part: str) -> str:
     """The tensor beside the weight `name` that holds its codes, scales or zero points."""
-    return f"{name.removesuffix('weight')}{part}"
+    return f"{name.rpartition('.')[0]}.{part}"
 
 
 def _unpacked(packed: Tensor, bits: int) -> Tensor:

@@ -65,8 +65,8 @@ class WeightSource(Protocol):
         """Whether `read_groups` can read it."""
         ...
 
-    def read(self, name: str) -> Tensor:
-        """A tensor of its own, in `dtype`. Raises ModelError where the file is broken."""
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """A tensor of its own, in the source's dtype or another. Raises ModelError where the file is broken."""
         ...
 
     def read_groups(self, name: str) -> Groups:
