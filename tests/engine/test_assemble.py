@@ -32,16 +32,33 @@ def loaded(config, wanted: str) -> SimpleNamespace:
     return SimpleNamespace(model=model, name="made-up", precision=wanted, source=None, context_tokens=512)
 
 
-def test_a_mixture_of_experts_is_not_half_quantised() -> None:
+def forms_of(executor) -> tuple[set[str], set[str], str]:
+    """How linear layers and experts are held."""
+    layers = [linear for layer in executor._layers for linear in (layer.qkv.linear, layer.out.linear)]
+    experts = [
+        linear
+        for layer in executor._layers
+        for linear in (*layer.mlp.experts.first, *layer.mlp.experts.second)
+    ]
+    return {linear.form for linear in layers}, {linear.form for linear in experts}, executor._head.linear.form
+
+
+@pytest.mark.parametrize(("wanted", "forms"), [("int8", ({"int8"}, {"int8"}, "int8")),
+                                               ("int4", ({"int8"}, {"int4"}, "int8"))])  # fmt: skip
+def test_a_mixture_of_experts_is_packed_whole(wanted: str, forms) -> None:
     config = transformers.MixtralConfig(**SMALL, num_local_experts=2)
+    parts = assemble(loaded(config, wanted), EngineSettings(kv_memory="1MB"))
+    assert forms_of(parts.executor) == forms
+
+
+def test_a_mixture_whose_experts_are_not_known_is_not_half_quantised() -> None:
+    config = transformers.JetMoeConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_key_value_heads=2,
+        kv_channels=16, num_local_experts=2, pad_token_id=None, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
     for wanted in ("int8", "int4"):
-        with pytest.raises(
-            ModelError, match=f"MixtralForCausalLM is a mixture .* cannot be held in {wanted}"
-        ):
+        with pytest.raises(ModelError, match=f"JetMoeForCausalLM is a mixture .* cannot be held in {wanted}"):
             assemble(loaded(config, wanted), EngineSettings())
-    parts = assemble(loaded(config, "auto"), EngineSettings(kv_memory="1MB"))
-    forms = {module.form for module in parts.executor.model.modules() if hasattr(module, "form")}
-    assert forms == {"f32"}
 
 
 def test_auto_takes_two_forms_unless_the_text_must_not_depend_on_the_batch(

@@ -125,7 +125,7 @@ def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False
 
 
 class Packing:
-    """Makes packed layers in the form that was chosen; with `plain` layers keep the tensors they are given, in that form.
+    """Makes packed layers in the form that was chosen; with `plain` they keep the tensors given, in that form.
 
     Of a `mixture` the experts alone are held in 4 bits: all else is a small part of it, and loses more.
     """

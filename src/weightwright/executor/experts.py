@@ -27,7 +27,7 @@ KNOWN_ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu
 class PackedExperts(torch.nn.Module):  # type: ignore[misc]
     """Hidden [n, width], experts' numbers [n, k] i64 and weights [n, k] of each row -> [n, width] in hidden's dtype.
 
-    `first` are the experts' matrices into their inner width (gate and up beside each other), `second` those out of it.
+    `first` are the matrices into the experts' inner width (gate and up beside each other), `second` those out of it.
     """
 
     def __init__(self, experts: Any, first: Sequence[PackedLinear], second: Sequence[PackedLinear]) -> None:

@@ -412,7 +412,8 @@ def _few_experts(config: Any) -> dict[str, Any]:
     return {
         "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "num_local_experts": 4, "num_experts": 4,
         "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_k": 2, "moe_num_experts": 4, "n_group": 1,
-        "topk_group": 1, "num_expert_group": 1, "first_k_dense_replace": min(getattr(config, "first_k_dense_replace", 0) or 0, 1),
+        "topk_group": 1, "num_expert_group": 1,
+        "first_k_dense_replace": min(getattr(config, "first_k_dense_replace", 0) or 0, 1),
     }  # fmt: skip
 
 

@@ -33,9 +33,9 @@ _FACTORS, _CODES, _SCALES, _EXTRA = (
 class Packed:
     """One weight [outputs, inputs] in 4 bits, as the kernels read it: (code - 8) · scale + zero.
 
-    From codes u8 [outputs, inputs] of 0..15, scale (none below 0) and zero [outputs, inputs / 32] in any float; outputs
-    are a multiple of 16. Scales are held in 8 bits, as parts of 255 of the row's largest, zeros in parts of 127:
-    `factors` rounds them so.
+    From codes u8 [outputs, inputs] of 0..15, scale (none below 0) and zero [outputs, inputs / 32] in any float;
+    outputs are a multiple of 16. Scales are held in 8 bits, as parts of 255 of the row's largest, zeros in parts of
+    127 (see `factors`).
     """
 
     def __init__(self, codes: "Tensor", scale: "Tensor", zero: "Tensor") -> None:

@@ -1,7 +1,7 @@
 """int4 products on few rows or many, of several weights at once: each group of inputs is multiplied as whole numbers.
 
 A weight lies in blocks of 16 outputs. A block is one run of memory: what the outputs' scales are multiplied with, and
-what their zeros (16 f32 each), then the codes, then for each group of 32 inputs 16 scales (u8) and 16 zeros (i8). Each
+what their zeros (16 f32 each), the codes, and for each group of 32 inputs 16 scales (u8) and 16 zeros (i8). Each
 64 bytes of codes hold 4 inputs of 16 outputs in their lower halves, and in their upper halves the 4 inputs that stand
 half a group behind them. Codes times signed bytes are summed by AVX512-VNNI's vpdpbusd; once a group the sums are
 scaled and added up in f32.
