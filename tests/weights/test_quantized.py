@@ -267,9 +267,3 @@ def test_what_cannot_be_read_is_refused_by_name(
     assert not describe(folder).support.ok
     with pytest.raises(ModelError, match="its weights are quantised with"):
         load.load(str(folder))
-
-
-def test_a_quantised_mixture_of_experts_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    _, other = make(tiny_model, tmp_path, AWQ)
-    tell(other, num_experts=4)
-    assert "AWQ as a mixture of experts, which cannot be read here" in support.check(other).why

@@ -4,8 +4,9 @@
 quicker one for the families whose layers it knows.
 """
 
+import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from weightwright.errors import ModelError
@@ -163,7 +164,7 @@ def _probe(model: Any) -> list[LayerShape]:
         name: torch.zeros((), dtype=weight.dtype).expand(weight.shape)
         for name, weight in inner.named_parameters() if weight.is_meta
     }  # fmt: skip
-    with torch.inference_mode(), attention.using(probe):
+    with torch.inference_mode(), attention.using(probe), _experts_one_by_one(model):
         torch.func.functional_call(
             inner, zeros, kwargs={"input_ids": ids, "position_ids": ids, "use_cache": False}
         )
@@ -172,6 +173,22 @@ def _probe(model: Any) -> list[LayerShape]:
         asked = f"{len(probe.shapes)} of {layers} layers" if probe.shapes else "no layer"
         raise ModelError(_refusal(model, f"{asked} asked for it"))
     return [probe.shapes[layer] for layer in range(layers)]
+
+
+@contextlib.contextmanager
+def _experts_one_by_one(model: Any) -> Iterator[None]:
+    """Let a mixture multiply with each expert by itself: its other ways take no expanded zeros."""
+    from weightwright.weights.experts import experts_of
+
+    configs = [module.config for module in experts_of(model).values()]
+    before = [config._experts_implementation for config in configs]
+    for config in configs:
+        config._experts_implementation = "eager"
+    try:
+        yield
+    finally:
+        for config, value in zip(configs, before, strict=True):
+            config._experts_implementation = value
 
 
 def _refusal(model: Any, why: str) -> str:

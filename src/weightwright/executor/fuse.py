@@ -115,7 +115,7 @@ class FusedDecoder:
         )
         dense = next((layer.mlp for layer in inner.layers if not _is_mixture(layer.mlp)), None)
         self._activation = elementwise.ACTIVATIONS[_activation(dense)] if dense is not None else 0
-        self._dtype = inner.embed_tokens.weight.dtype
+        self._mixed = inner.embed_tokens.weight.dtype  # what a mixture reads
         self._embedding = inner.embed_tokens
         self._rotary = inner.rotary_emb
         self._table: tuple[Tensor, Tensor] | None = None
@@ -126,7 +126,20 @@ class FusedDecoder:
         self._head = self._product(pack, [("lm_head", model.lm_head)], keep=tied)
         if mixtures:
             pack_and_wrap(model, pack, bank, source, experts, keep=lambda path: path.startswith(mixtures))
+            if (
+                experts is not None
+            ):  # all that is left is a router, whose products are quicker in f32 than in bf16
+                self._mixed = self._in_f32(inner.layers)
         self._layers = [self._layer(pack, f"model.layers.{i}", layer) for i, layer in enumerate(inner.layers)]
+
+    def _in_f32(self, layers: Any) -> Any:
+        """Put what is not packed of mixtures into f32; the dtype."""
+        import torch
+
+        for layer in layers:
+            if _is_mixture(layer.mlp):
+                layer.mlp.float()
+        return torch.float32
 
     def _layer(self, pack: Packer, path: str, layer: Any) -> Layer:
         attention, mlp = layer.self_attn, layer.mlp
@@ -235,7 +248,7 @@ class FusedDecoder:
             y, bias = layer.out(x, plain, adapters)
             mlp = layer.mlp
             if not isinstance(mlp, Dense):
-                x = elementwise.add_norm(stream, y, bias, layer.norms[1], self._eps, Stored(self._dtype))
+                x = elementwise.add_norm(stream, y, bias, layer.norms[1], self._eps, Stored(self._mixed))
                 y, bias = Rows(_first(mlp(x.data[None])).view(n, -1)), None
                 continue
             x, plain = self._norm_for(mlp.gate_up, stream, y, bias, layer.norms[1], adapters)

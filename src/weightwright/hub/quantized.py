@@ -80,8 +80,6 @@ def refusal(values: dict[str, Any]) -> str:
 
 
 def _unread(kind: str, values: dict[str, Any]) -> str:
-    if kind in ("gptq", "awq") and values.get("experts"):
-        return " as a mixture of experts, which cannot be read here"
     bits = values.get("bits", values.get("w_bit", 4 if kind == "awq" else None))
     if kind == "awq":
         layout = str(values.get("version", "gemm")).lower()

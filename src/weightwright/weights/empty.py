@@ -30,6 +30,8 @@ def fill(model: Any, source: "WeightSource", path: Path, *, defer: bool) -> None
 
     Raises ModelError where the source lacks some or has them in another shape.
     """
+    import torch
+
     wanted, missing = _wanted(model), lacking(model, source)
     if missing:
         raise incomplete(path, missing)

@@ -221,7 +221,8 @@ def _from_source(
     try:
         folder = gguf_header.side_folder(path) if path.is_file() else path
         model = empty(AutoConfig.from_pretrained(str(folder), local_files_only=True), dtype)
-        if not deferrable(model):
+        known = deferrable(model)
+        if not known and scheme is None:
             return None
         source: WeightSource | None
         plain: SafetensorsWeights | QuantizedWeights
@@ -231,9 +232,14 @@ def _from_source(
             plain = SafetensorsWeights.open(path, dtype)
             plain = plain if scheme is None else QuantizedWeights(plain, scheme)
             source = ExpertWeights.open(plain, model) if stacked_names(model) else plain
+        if scheme is not None and (source is None or not known):
+            raise ModelError(f"{path} holds {scheme} of a model whose layers are not read here from such files "
+                             f"({type(model).__name__}); take a GGUF file or the plain weights")  # fmt: skip
         # other names or forms transformers may know how to convert
         if source is None or (
-            isinstance(source, SafetensorsWeights | ExpertWeights) and lacking(model, source)
+            isinstance(source, SafetensorsWeights | ExpertWeights)
+            and scheme is None
+            and lacking(model, source)
         ):
             return None
         fill(model, source, path, defer=defer)
