@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 import torch
 
-from tests.executor.families import families, tiny_config
 from weightwright.executor import experts
 from weightwright.executor.experts import PackedExperts, pack_experts
 from weightwright.executor.linear import pack
 from weightwright.kernels import int4, pool
 from weightwright.weights.experts import experts_of, stacked_names
 from weightwright.weights.families import model_class
+
+from .families import families, tiny_config
 
 MIXTURES = ("afmoe", "aria_text", "deepseek_v2", "deepseek_v3", "dots1", "ernie4_5_moe", "flex_olmo", "glm4_moe",
             "gpt_oss", "granitemoe", "granitemoehybrid", "hunyuan_v1_moe", "jamba", "lfm2_moe", "mimo_v2_flash",

@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from weightwright.errors import SettingsError
+from weightwright.machine.cpu import features
 from weightwright.options import parse_bytes
-from weightwright.plan import memory
+from weightwright.plan import memory, serving
 from weightwright.plan.limit import Limit, card, limit_of
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import from_config
@@ -47,7 +48,8 @@ def test_a_tied_head_is_held_twice_and_int4_keeps_it_in_int8():
     table, linear, norms = 1000 * 64, 2 * (4 * 64 * 64 + 3 * 64 * 128), 5 * 64
     assert memory.served_weight_bytes(tied, "bf16") == 2 * (2 * table + linear + norms)
     assert memory.served_weight_bytes(tied, "int8") == table + linear + 2 * (table + norms)
-    assert memory.served_weight_bytes(tied, "int4") == table + linear * 5 // 8 + 2 * (table + norms)
+    groups = 2 / 32 if "avx512_vnni" in features() else 4 / 32  # scale and zero point of 32 weights
+    assert memory.served_weight_bytes(tied, "int4") == table + linear * (0.5 + groups) + 2 * (table + norms)
 
 
 def test_keys_and_values_come_in_blocks_and_may_be_int8():
@@ -128,16 +130,33 @@ def test_of_a_mixture_only_the_experts_that_are_met_have_activations():
     assert peaks[0][held] == peaks[1][held]
     assert peaks[1][met] - peaks[0][met] == 4 * 64 * 3 * 2 * 128
     # loading: the experts of a layer come as matrices of their own and are stacked
-    assert memory.estimate(few, settings()).phases[0].parts["matrix on its way"] == 2 * 8 * 3 * 64 * 128
+    loading = memory.estimate(few, settings(precision="bf16")).phases[0]
+    assert loading.parts["matrix on its way"] == 2 * 8 * 3 * 64 * 128
 
 
-def test_experts_are_not_packed():
+def test_of_a_mixture_in_int4_the_experts_alone_have_4_bits():
     mixture = from_config({
         "model_type": "mixtral", "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128,
-        "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4, "num_local_experts": 8,
     })  # fmt: skip
+    table, linear, experts, other = 1000 * 64, 2 * 4 * 64 * 64, 2 * 8 * 3 * 64 * 128, 5 * 64 + 2 * 8 * 64
+    groups = 2 / 32 if "avx512_vnni" in features() else 4 / 32
+    assert memory.served_weight_bytes(mixture, "int8") == table + linear + experts + 2 * (table + other)
+    four_bits = table + linear + experts * (0.5 + groups) + 2 * (table + other)
+    assert memory.served_weight_bytes(mixture, "int4") == four_bits
+    # an expert's matrices come one after the other
+    loading = memory.estimate(mixture, settings(precision="int4")).phases[0]
+    assert loading.parts["matrix on its way"] == max(3 * table, 3 * 3 * 64 * 128)
+
+
+def test_experts_that_are_not_known_are_not_packed():
+    mixture = from_config({
+        "model_type": "jetmoe", "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128,
+        "num_hidden_layers": 2, "num_key_value_heads": 2, "kv_channels": 16, "num_local_experts": 4,
+    })  # fmt: skip
+    assert serving.served_precision(mixture, settings()) == "bf16"
     with pytest.raises(
-        SettingsError, match=r"precision=int8: mixtral is a mixture of experts.*--precision bf16"
+        SettingsError, match=r"precision=int8: jetmoe is a mixture of experts.*--precision bf16"
     ):
         memory.estimate(mixture, settings(precision="int8"))
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.executor.families import families, tiny_config
-from tests.weights.test_quantized import AWQ, GPTQ, difference, logits, quantised, tell
 from weightwright.errors import ModelError
 from weightwright.weights import load
 from weightwright.weights.experts import ExpertWeights
 from weightwright.weights.families import model_class
+
+from ..executor.families import families, tiny_config
+from .test_quantized import AWQ, GPTQ, difference, logits, quantised, tell
 
 # renamed on their way; as they are; with parts in f32; with a shared expert; stacked in the files, too; dense layers
 KINDS = ("mixtral", "qwen3_moe", "deepseek_v3", "qwen2_moe", "granitemoe", "glm4_moe", "minimax_m2", "olmoe")

@@ -143,7 +143,7 @@ def test_a_checkpoint_answers_like_its_plain_weights(tiny_model: Path, tmp_path:
     for precision, limit in (
         ("f32", 1e-5),
         ("int8", 0.04 * 127 / int8_kernel().levels),  # a step is as much larger as there are fewer levels
-        ("int4", 0.02 if kind != "gptq act-order" else 0.2),
+        ("int4", 0.03 if kind != "gptq act-order" else 0.2),  # activations have 8 bits
     ):
         loaded = load.load(str(other), precision="f32", device="cpu", deferred=True)
         assert isinstance(loaded.source, QuantizedWeights)

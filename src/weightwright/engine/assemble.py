@@ -105,7 +105,7 @@ def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False
             supported(s.key_width, s.value_width, kind) for s in executor.shapes
         )  # fmt: skip
     else:
-        executor = own_caches(model, packed, bank, settings, experts, shared=shared)
+        executor = own_caches(model, packed, bank, settings, shared=shared, experts=experts)
         state_bytes = executor.state_bytes
         log.warning("%s keeps what it has read in a way of its own: each sequence is computed alone, and prompts "
                     "share no beginning", loaded.name)  # fmt: skip
@@ -180,7 +180,13 @@ def runs_paged(model: Any) -> bool:
 
 
 def own_caches(
-    model: Any, packed: Any, bank: "AdapterBank", settings: EngineSettings, experts: Any, *, shared: bool
+    model: Any,
+    packed: Any,
+    bank: "AdapterBank",
+    settings: EngineSettings,
+    *,
+    shared: bool,
+    experts: Any = None,
 ) -> OwnCaches:
     """The executor of a model that keeps its own caches. Raises ModelError where it gives other logits with one."""
     from weightwright.executor import trial

@@ -114,7 +114,7 @@ def _outputs(
     n: int, inputs: int, outputs: int, first: int, codes: int, weight: int, less: int, scale: int, row_scale: int,
     out: int, sums: Any,
 ) -> None:  # fmt: skip
-    """The outputs `first` to first + 64 of n rows, at most BLOCK, whose codes, scales and outputs begin where said."""
+    """The outputs `first` to first + 64 of n rows, at most BLOCK, whose codes, scales and outputs begin there."""
     padded = (inputs + PADDING - 1) // PADDING * PADDING
     wide = min(OUTPUTS, outputs - first)
     scales, offsets = f32s(scale, outputs), i32s(less, outputs)

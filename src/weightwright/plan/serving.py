@@ -9,7 +9,7 @@ from weightwright.plan.phases import Phase
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import ModelSpec
 
-# Bytes a weight of a linear layer; int4 has a scale and a zero point for each 32, in 8 bits each where our kernels run,
+# Bytes a weight of a linear layer; int4 has a scale and a zero point for each 32, in 8 bits where our kernels run,
 # else in bf16.
 _BYTES: dict[Precision, float] = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / 32}
 _INT4_BF16 = 0.5 + 4 / 32

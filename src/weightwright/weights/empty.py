@@ -49,7 +49,7 @@ def fill(model: Any, source: "WeightSource", path: Path, *, defer: bool) -> None
 
 
 def fill_experts(model: Any, source: "WeightSource") -> None:
-    """Read the stacked matrices of experts that `fill` left to be packed, into a model that keeps them as they are."""
+    """Read the stacked matrices of experts that `fill` left to be packed, for a model that keeps them whole."""
     tensors = {name: source.read(name) for name in stacked_names(model)}
     model.load_state_dict(tensors, strict=False, assign=True)
 
