@@ -35,11 +35,12 @@ def _rates(model: object, count: int) -> tuple[float, float]:
     context = lib.llama_init_from_model(model, options)
     batch = lib.llama_batch_init(2048, 0, count)
     rng = np.random.default_rng(0)
+    vocabulary = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
 
     def decode(rows: list[tuple[int, int, bool]]) -> None:
         batch.n_tokens = len(rows)
         for i, (position, sequence, logits) in enumerate(rows):
-            batch.token[i], batch.pos[i] = int(rng.integers(0, 150000)), position
+            batch.token[i], batch.pos[i] = int(rng.integers(0, vocabulary)), position
             batch.n_seq_id[i], batch.logits[i] = 1, logits
             batch.seq_id[i][0] = sequence
         if lib.llama_decode(context, batch) != 0:
