@@ -76,7 +76,8 @@ def open_vllm(
     from weightwright.engine import vllm
     from weightwright.machine.device import accelerators
     from weightwright.remote.process import EngineProcess, StartedChat
-    from weightwright.weights.load import files_of, in_process
+    from weightwright.weights.load import files_of, in_process, load_tokenizer
+    from weightwright.weights.templates import read_template
 
     address = in_process(address)
     folders = dict(adapters or {})
@@ -90,6 +91,9 @@ def open_vllm(
     path = files_of(address, progress)
     if path.is_file():
         raise ModelError(f"{address} is the GGUF file {path.name} here; for vLLM give the original: {source}")
+    if settings.template or address.template or (address.usual_template and not read_template(path)):
+        tokenizer = load_tokenizer(address, template=settings.template)
+        told += vllm.template_arguments(tokenizer.chat_template)
     process = EngineProcess(vllm.command(settings.engine_python, path, name, told))
     try:
         process.wait(progress)

@@ -38,6 +38,7 @@ class EngineSettings(Settings):
     )
     share_prefixes: bool = Field(True, description="compute the common beginning of prompts once")
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+    template: str | None = options.TEMPLATE
     tensor_parallel_size: int = Field(
         1, ge=1, description="devices that share the model; more than 1 needs --engine-python"
     )

@@ -16,8 +16,11 @@ from weightwright.address import names
 from weightwright.address.models import ModelAddress
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError, SettingsError
+from weightwright.files import write_whole
+from weightwright.home import cache
 from weightwright.options import parse_bytes
 from weightwright.weights.adapter_config import read_config
+from weightwright.weights.templates import Template, default_template, template_hash
 
 # the first works in any release; `vllm serve` is the same
 _SERVER = ("-m", "vllm.entrypoints.openai.api_server")
@@ -122,6 +125,16 @@ def source_of(address: ModelAddress) -> str:
 def command(python: Path, model: Path, name: str, told: list[str]) -> list[str]:
     """The command line of vLLM's server for the model in a folder, which it is to call `name`."""
     return [str(python), *_SERVER, "--model", str(model), "--served-model-name", name, *told]
+
+
+def template_arguments(template: Template | None) -> list[str]:
+    """What vLLM is told of a chat template, which it reads from a file."""
+    text = default_template(template)
+    if not text:
+        return []
+    file = cache() / "templates" / f"{template_hash(text)}.jinja"
+    write_whole(file, text)
+    return ["--chat-template", str(file)]
 
 
 def no_python(
