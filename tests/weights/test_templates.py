@@ -18,8 +18,8 @@ TURNS = [
 ]
 # as FastChat's conversation `vicuna_v1.1` writes them; the tokenizer's end is <|im_end|>
 VICUNA = (
-    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and "
-    "polite answers to the user's questions. USER: Hello ASSISTANT: Hi<|im_end|>USER: Who are you? ASSISTANT:"
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
+    "and polite answers to the user's questions. USER: Hello ASSISTANT: Hi<|im_end|>USER: Who are you? ASSISTANT:"
 )
 
 
@@ -43,8 +43,8 @@ def test_a_model_without_a_template_speaks_as_its_name_is_known_for(
 ) -> None:
     assert written(str(vicuna)) == VICUNA
     (said,) = caplog.messages
-    assert said == (f"{vicuna} has no chat template of its own; by its name its conversations are written as vicuna's "
-                    "(--template takes another)")  # fmt: skip
+    assert said == (f"{vicuna} has no chat template of its own; by its name its conversations are written as "
+                    "vicuna's (--template takes another)")  # fmt: skip
     assert show(ShowSettings(model=str(vicuna)))["template_by_name"] == "vicuna"
 
 
@@ -86,7 +86,7 @@ def test_the_engine_answers_in_it(vicuna: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "facts"), [
-    ("vicuna", r"6\.74 billion parameters, licence llama2; about 13\.5 GB to download; its weights take about 4\.7 GB"),
+    ("vicuna", r"6\.74 billion parameters, licence llama2; about 13\.5 GB to download; its weights take about 4\.7"),
     ("qwen2.5:3b", r"3\.09 billion parameters, licence qwen-research; about 1\.9 GB to download"),
 ])  # fmt: skip
 def test_size_and_fit_are_known_without_the_hub(

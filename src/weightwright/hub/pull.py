@@ -114,7 +114,7 @@ def _say(address: ModelAddress | EmbedderAddress, what: str) -> None:
 
 
 def _sizes(address: ModelAddress | EmbedderAddress, size_bytes: float) -> str:
-    """What is to be downloaded, what its weights take in memory, and whether that is free here; "" where it is little."""
+    """What is to be downloaded, what its weights take, and whether that is free; "" where it is little."""
     if size_bytes < _WORTH_SAYING or not isinstance(address, ModelAddress):
         return ""
     needed = size_bytes * _PACKED_SHARE.get(address.tag or "", 1.0)

@@ -9,15 +9,20 @@ from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import ModelSpec
 
 # Bytes a weight of a linear layer; int4 has a scale and a zero point in bf16 for each 32.
+_DEQUANTISING_BYTES = (
+    5  # a weight's code, and the weight in bf16 before and after its scale (executor/weight_only)
+)
 _BYTES: dict[Precision, float] = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5 + 4 / 32}
 
 
 def serving_phases(spec: ModelSpec, settings: PlanSettings) -> tuple[Phase, ...]:
-    """Loading, prefill and decode. Raises SettingsError for a precision that experts or the device cannot have."""
+    """Loading, prefill and decode. Raises SettingsError for a precision that experts cannot have."""
     precision = served_precision(spec, settings)
     weights = {"weights": served_weight_bytes(spec, precision), "runtime": runtime_bytes(spec, settings)}
     held = {**weights, "kv_cache": kv_bytes(spec, settings)}
     step = step_bytes(spec, settings)
+    if precision in ("int8", "int4") and not settings.on_cpu:
+        held["dequantised"] = measured.DEQUANTISED_WEIGHTS * _DEQUANTISING_BYTES
     return (
         Phase("loading", {**weights, "matrix on its way": _loading_bytes(spec, precision)}),
         Phase("prefill", {**held, **step}),
@@ -44,10 +49,6 @@ def served_precision(spec: ModelSpec, settings: PlanSettings) -> Precision:
         raise SettingsError(
             f"precision={precision}: {spec.family} is a mixture of experts, whose matrices are not packed; "
             "use --precision bf16"
-        )
-    if packed and not settings.on_cpu:
-        raise SettingsError(
-            f"precision={precision} runs on a CPU only, not on {settings.device}; use bf16 or f32"
         )
     return precision
 

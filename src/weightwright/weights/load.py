@@ -19,6 +19,7 @@ from weightwright.machine.device import default_precision, pick_device
 from weightwright.options import Precision
 from weightwright.ports import Progress, silent
 from weightwright.weights import gguf_header, support
+from weightwright.weights.empty import place
 from weightwright.weights.ends import end_ids
 from weightwright.weights.incomplete import incomplete, missing_experts
 from weightwright.weights.quiet import quiet
@@ -95,10 +96,12 @@ def load(
     own_code = (
         trust_remote_code and path.is_dir() and "auto_map" in weight_files.read_json(path / "config.json")
     )
-    materialised = None if own_code else _from_source(path, dtype, defer=deferred and placed == "cpu")
+    # what is packed for a card need not be there whole first
+    defer = deferred and (placed == "cpu" or wanted in ("int8", "int4"))
+    materialised = None if own_code else _from_source(path, dtype, defer=defer)
     model, source = materialised or (_model(path, dtype, trust_remote_code), None)
     return Loaded(
-        model=model.to(placed).eval() if source is None else model,
+        model=place(model, placed).eval(),
         tokenizer=tokenizer,
         name=str(ModelAddress(address.kind, address.base, address.name, address.tag)),
         path=path,

@@ -119,8 +119,8 @@ def quantize_int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     outputs, inputs = weight.shape
     if inputs % GROUP:
         raise ValueError(f"the inputs must be a multiple of {GROUP}, got {inputs}")
-    codes = torch.empty(outputs, inputs, dtype=torch.uint8)
-    scale = torch.empty(outputs, inputs // GROUP, dtype=torch.bfloat16)
+    codes = torch.empty(outputs, inputs, dtype=torch.uint8, device=weight.device)
+    scale = torch.empty(outputs, inputs // GROUP, dtype=torch.bfloat16, device=weight.device)
     zero = torch.empty_like(scale)
     step = max(1, _SLICE_ELEMENTS // max(1, inputs))
     for start in range(0, outputs, step):
