@@ -190,7 +190,8 @@ def test_fewer_bits_are_advised_on_a_card_as_here(plan):
         advice = as_json(plan(LLAMA, *options, *more))["advice"]
         assert ("precision", "int8") in {(one["setting"], one["value"]) for one in advice}
     packed = as_json(plan(LLAMA, *options, "--device", "cuda", "--precision", "int8"))
-    assert packed["peak_bytes"] < 14e9
+    whole = as_json(plan(LLAMA, *options, "--device", "cuda"))
+    assert whole["peak_bytes"] - packed["peak_bytes"] > 6e9
 
 
 def test_rank_and_alpha_of_one_table_go_together(plan):
