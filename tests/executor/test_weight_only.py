@@ -119,7 +119,7 @@ def test_large_layers_are_dequantised_in_parts(monkeypatch: pytest.MonkeyPatch) 
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("wrong", ["absent", "refuses", "wrong values", "NaN"])
+@pytest.mark.parametrize("wrong", ["absent", "refuses", "wrong values", "wrong for one row", "NaN"])
 def test_a_product_that_is_not_there_or_not_right_is_not_used(
     monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
@@ -132,9 +132,12 @@ def test_a_product_that_is_not_there_or_not_right_is_not_used(
             def _weight_int8pack_mm(x, q, scale):
                 if wrong == "refuses":
                     raise NotImplementedError("not on this device")
-                return (x.float() @ q.float().t()) * (
-                    torch.nan if wrong == "NaN" else 1.0
-                )  # forgets the scales
+                if wrong == "wrong values":
+                    scale = 1.0  # forgotten
+                right = (x.float() @ q.float().t()) * scale
+                if wrong == "wrong for one row" and len(x) == 1:
+                    right = right.flip(1)
+                return right * torch.nan if wrong == "NaN" else right
 
     monkeypatch.setattr(weight_only.torch.ops, "aten", Operators)
     weight_only.own_int8.cache_clear()
@@ -176,10 +179,10 @@ def test_the_layout_that_a_device_takes_int4_weights_in_is_found(
     weight_only._int4_layout.cache_clear()
     try:
         assert weight_only._int4_layout("cpu") == layout
-        for outputs, taken in ((64, True), (17, False)):
-            weight, x = random(outputs, 64) * 0.05, random(5, 64, seed=1).bfloat16()
+        for outputs, taken in ((128, True), (17, False)):
+            weight, x = random(outputs, 128) * 0.05, random(5, 128, seed=1).bfloat16()
             parts = quantize_int4(weight)
-            layer = Int4Weight(*parts, None, 64)
+            layer = Int4Weight(*parts, None, 128)
             assert (layer._product is not None) == taken
             groups = (parts[0].double().unflatten(1, (-1, 32)) - 8) * parts[1].double()[..., None]
             dense = (groups + parts[2].double()[..., None]).flatten(1)

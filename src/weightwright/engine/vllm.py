@@ -115,9 +115,8 @@ def source_of(address: ModelAddress) -> str:
     """
     original = names.NAMES[address.base].hub_id if address.base in names.NAMES else address.hub_id
     if address.kind == "gguf" or address.quantization or address.precision in ("int8", "int4"):
-        instead = {"short": f"{address.base}:bf16"}.get(
-            address.kind, original or "the folder of its safetensors"
-        )
+        short = f"{address.base}:bf16" if address.kind == "short" else ""
+        instead = short or original or "the folder of its safetensors"
         raise ModelError(f"{address} is read by this engine alone; for vLLM give the original: {instead}")
     return original or str(address.path)
 

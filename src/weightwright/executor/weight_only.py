@@ -8,7 +8,6 @@ device has. Neither waits for the device.
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +18,11 @@ from weightwright.plan.measured import DEQUANTISED_WEIGHTS
 from weightwright.weights.quantize import GROUP, INT4_MIDDLE
 
 # torch's int8 product reads the weights once a row, so it is for few of them; not measured on a device
-_OWN_ROWS, _OWN_INPUTS, _OWN_OUTPUTS = 16, 64, 64  # no device's kernel is asked for odd sizes
-_INNER_TILES = (8, 4, 2)  # of 16 inputs, that the int4 product may lay together
-_PROBE_SHAPE, _PROBE_ROWS, _TOLERANCE = (64, 256), 3, 0.02
+_OWN_ROWS = 16
+# sizes that all devices' kernels take, and those that were tried; others are dequantised
+_OWN_OUTPUTS, _OWN_INPUTS = 64, 128
+_INNER_TILES = 8  # of 16 inputs, that the int4 product lays together
+_PROBE_SHAPE, _PROBE_ROWS, _TOLERANCE = (128, 256), (1, 3, 40), 0.02
 _WHAT_DEVICES_RAISE = (RuntimeError, NotImplementedError, AttributeError, TypeError, ValueError)
 
 
@@ -118,22 +119,21 @@ def own_int8(device: str) -> bool:
     draw = torch.Generator().manual_seed(0)
     q = torch.randint(-127, 128, (outputs, inputs), generator=draw, dtype=torch.int8)
     scale = torch.rand(outputs, generator=draw).add_(0.5).bfloat16()
-    x = torch.randn(_PROBE_ROWS, inputs, generator=draw).bfloat16()
-    exact = x.double() @ (q.double() * scale.double()[:, None]).t()
-    return _right(
-        lambda: torch.ops.aten._weight_int8pack_mm(x.to(device), q.to(device), scale.to(device)), exact
-    )
+
+    def product(x: Tensor) -> Tensor:
+        out: Tensor = torch.ops.aten._weight_int8pack_mm(x.to(device), q.to(device), scale.to(device))
+        return out
+
+    return _right(product, q.double() * scale.double()[:, None])
 
 
 def own_int4_product(codes: Tensor, scale: Tensor, zero: Tensor) -> "Callable[[Tensor], Tensor] | None":
     """Torch's product of bf16 rows with these weights on their device; None where it has none of that shape."""
+    outputs, inputs = codes.shape
+    if outputs % _OWN_OUTPUTS or inputs % _OWN_INPUTS:
+        return None
     layout = _int4_layout(str(codes.device))
-    if layout is None:
-        return None
-    try:
-        return _int4_product(layout, codes, scale, zero)
-    except _WHAT_DEVICES_RAISE:  # outputs that are no multiple of what its kernel takes
-        return None
+    return None if layout is None else _int4_product(layout, codes, scale, zero)
 
 
 # how codes are handed to `_convert_weight_to_int4pack`, which has changed with releases and differs between devices
@@ -151,21 +151,19 @@ def _int4_layout(device: str) -> str | None:
     draw = torch.Generator().manual_seed(0)
     codes = torch.randint(0, 16, (outputs, inputs), generator=draw, dtype=torch.uint8)
     scale, zero = (torch.rand(outputs, inputs // GROUP, generator=draw).bfloat16() for _ in range(2))
-    x = torch.randn(_PROBE_ROWS, inputs, generator=draw).bfloat16()
     groups = codes.double().unflatten(1, (-1, GROUP)) - INT4_MIDDLE
     dense = torch.addcmul(zero.double()[..., None], groups, scale.double()[..., None]).flatten(1)
-    exact = x.double() @ dense.t()
     there = [part.to(device) for part in (codes, scale, zero)]
-    return next(
-        (name for name in _LAYOUTS if _right(lambda: _int4_product(name, *there)(x.to(device)), exact)),  # noqa: B023
-        None,
-    )
+
+    def right(layout: str) -> bool:
+        return _right(lambda x: _int4_product(layout, *there)(x.to(device)), dense)
+
+    return next((layout for layout in _LAYOUTS if right(layout)), None)
 
 
 def _int4_product(layout: str, codes: Tensor, scale: Tensor, zero: Tensor) -> Callable[[Tensor], Tensor]:
     """Raises what the device raises."""
-    tiles = next(tiles for tiles in (*_INNER_TILES, 1) if codes.shape[1] % (16 * tiles) == 0)
-    packed = torch.ops.aten._convert_weight_to_int4pack(_LAYOUTS[layout](codes).contiguous(), tiles)
+    packed = torch.ops.aten._convert_weight_to_int4pack(_LAYOUTS[layout](codes).contiguous(), _INNER_TILES)
     scales = torch.stack((scale, zero), -1).transpose(0, 1).contiguous()
 
     def product(rows: Tensor) -> Tensor:
@@ -175,10 +173,19 @@ def _int4_product(layout: str, codes: Tensor, scale: Tensor, zero: Tensor) -> Ca
     return product
 
 
-def _right(product: Callable[[], Any], exact: Tensor) -> bool:
-    """Whether a product runs and gives what it should."""
-    try:
-        off = (product().cpu().double() - exact).norm() / exact.norm()
-        return bool(off < _TOLERANCE)
-    except _WHAT_DEVICES_RAISE:
-        return False
+def _right(product: Callable[[Tensor], Tensor], weight: Tensor) -> bool:
+    """Whether a product with a weight [out, in] f64 runs and gives what it should, for one row and for several.
+
+    Kernels for one row are others than those for many, and have been wrong alone
+    (github.com/intel/torch-xpu-ops/pull/5001).
+    """
+    for rows in _PROBE_ROWS:
+        x = torch.randn(rows, weight.shape[1], generator=torch.Generator().manual_seed(rows)).bfloat16()
+        exact = x.double() @ weight.t()
+        try:
+            off = (product(x).cpu().double() - exact).norm() / exact.norm()
+        except _WHAT_DEVICES_RAISE:
+            return False
+        if not off < _TOLERANCE:  # nor where it is no number
+            return False
+    return True

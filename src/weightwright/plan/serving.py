@@ -9,9 +9,8 @@ from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import ModelSpec
 
 # Bytes a weight of a linear layer; int4 has a scale and a zero point in bf16 for each 32.
-_DEQUANTISING_BYTES = (
-    5  # a weight's code, and the weight in bf16 before and after its scale (executor/weight_only)
-)
+# a weight's code, and the weight in bf16 before and after its scale (executor/weight_only)
+_DEQUANTISING_BYTES = 5
 _BYTES: dict[Precision, float] = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5 + 4 / 32}
 
 

@@ -36,9 +36,8 @@ class StartedChat(RemoteChat):
         self._process.close()
 
     def _unreachable(self, error: httpx.HTTPError) -> RemoteError:
-        return (
-            RemoteError(ended) if (ended := self._process.ended(_ENDING_S)) else super()._unreachable(error)
-        )
+        ended = self._process.ended(_ENDING_S)
+        return RemoteError(ended) if ended else super()._unreachable(error)
 
 
 class EngineProcess:
