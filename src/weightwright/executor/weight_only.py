@@ -46,10 +46,10 @@ class Int8Weight(PackedLinear):
         rows = self._rows(x)
         if not len(rows):
             return x.new_empty(*x.shape[:-1], self.out_features)
-        if self.own and len(rows) <= _OWN_ROWS:
+        if self.own and rows.dtype == torch.bfloat16 and len(rows) <= _OWN_ROWS:
             # the scales apart, as f32: the product would take them in the activations' dtype
-            ones = self.scale.new_ones(self.out_features, dtype=torch.bfloat16)
-            out = torch.ops.aten._weight_int8pack_mm(rows.bfloat16(), self.q, ones) * self.scale
+            ones = rows.new_ones(self.out_features)
+            out = torch.ops.aten._weight_int8pack_mm(rows, self.q, ones) * self.scale
         else:
             parts = _parts(self.out_features, self.in_features)
             out = _together([F.linear(rows, self.q[part].to(rows.dtype)) for part in parts]) * self.scale
