@@ -4,8 +4,8 @@
 
 Two seeded mixtures of about a billion parameters are made in DIR. Rates are measured on one of random weights
 (Mixtral's layers: 16 of width 1,024, 8 experts of 2,048, two for each token); perplexity on one that speaks English:
-SmolLM2-135M with 12 copies of each MLP, each with noise of 5% of its spread, two for each token. llama.cpp's files are
-quantised by llama.cpp from our export. Peers that are not given are left out. Writes bench/results/mixture.md.
+SmolLM2-135M with 12 copies of each MLP, each with noise of 5% of its spread, two for each token. llama.cpp's files
+are quantised by llama.cpp from our export. Peers that are not given are left out. Writes bench/results/mixture.md.
 """
 
 import argparse

@@ -60,7 +60,7 @@ def warm(model: str) -> None:
     if Path(model).is_dir():
         for file in Path(model).iterdir():
             file.read_bytes()
-    command = "import torch, transformers, numba, weightwright.engine.llm"
+    command = "import torch, transformers, numba, weightwright.llm"
     subprocess.run([sys.executable, "-c", command], check=True)
 
 

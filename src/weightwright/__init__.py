@@ -5,8 +5,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from weightwright.engine.llm import LLM as LLM
     from weightwright.engine.outputs import LoRARequest as LoRARequest
+    from weightwright.llm import LLM as LLM
     from weightwright.ports.sampling import SamplingParams as SamplingParams
     from weightwright.ports.sampling import StructuredOutputsParams as StructuredOutputsParams
 
@@ -25,7 +25,7 @@ __version__ = "0.1.0"
 __all__ = ["LLM", "LoRARequest", "SamplingParams", "StructuredOutputsParams", "__version__"]
 
 _HOMES = {
-    "LLM": "weightwright.engine.llm",
+    "LLM": "weightwright.llm",
     "LoRARequest": "weightwright.engine.outputs",
     "SamplingParams": "weightwright.ports.sampling",
     "StructuredOutputsParams": "weightwright.ports.sampling",

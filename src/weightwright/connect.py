@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightwright.address.models import parse_embedder, parse_model
+from weightwright.address.models import ModelAddress, parse_embedder, parse_model
 from weightwright.address.stores import parse_store, without_password
-from weightwright.errors import AddressError, SettingsError
+from weightwright.errors import AddressError, ModelError, SettingsError
 from weightwright.ports import Chat, Embedder, Progress, silent
 
 if TYPE_CHECKING:
@@ -47,13 +48,59 @@ def open_chat(
         from weightwright.rag.extract import Extract
 
         return Extract()
-    from weightwright.engine.open import open_engine
     from weightwright.engine.settings import EngineSettings
 
     settings = settings or EngineSettings()
+    if settings.elsewhere:
+        return open_vllm(parsed, adapters=adapters, settings=settings, progress=progress)
+    from weightwright.engine.open import open_engine
+
     if deterministic is not None:
         settings = settings.model_copy(update={"deterministic": deterministic})
     return open_engine(parsed, adapters=adapters, settings=settings, progress=progress)
+
+
+def open_vllm(
+    address: str | ModelAddress,
+    *,
+    adapters: Mapping[str, Path] | None = None,
+    settings: "EngineSettings",
+    progress: Progress = silent,
+) -> Chat:
+    """A model that vLLM answers for, started from the settings' `engine_python` and stopped when this is closed.
+
+    An adapter in the address answers where none is asked for. Everything that can be refused is, before a file is
+    fetched or a process started: raises SettingsError, ModelError, and ModelError with vLLM's own last words where it
+    ends before it answers.
+    """
+    from weightwright.engine import vllm
+    from weightwright.machine.device import accelerators
+    from weightwright.remote.process import EngineProcess, StartedChat
+    from weightwright.weights.load import files_of, in_process, load_tokenizer
+    from weightwright.weights.templates import read_template
+
+    address = in_process(address)
+    folders = dict(adapters or {})
+    if address.adapter is not None:
+        folders["default"] = address.adapter
+    source, name = vllm.source_of(address), str(replace(address, adapter=None))
+    if settings.engine_python is None:
+        raise SettingsError(vllm.no_python(address, folders, settings, vllm.Seen(*accelerators())))
+    told = vllm.arguments(address, folders, settings)
+    vllm.require_devices(vllm.look(settings.engine_python), settings)
+    path = files_of(address, progress)
+    if path.is_file():
+        raise ModelError(f"{address} is the GGUF file {path.name} here; for vLLM give the original: {source}")
+    if settings.template or address.template or (address.usual_template and not read_template(path)):
+        tokenizer = load_tokenizer(address, template=settings.template)
+        told += vllm.template_arguments(tokenizer.chat_template)
+    process = EngineProcess(vllm.command(settings.engine_python, path, name, told))
+    try:
+        process.wait(progress)
+    except BaseException:
+        process.close()
+        raise
+    return StartedChat(process, name if address.adapter is None else "default")
 
 
 def open_sampler(loaded: "Loaded", *, sequences: int, context_tokens: int) -> "Sampler":

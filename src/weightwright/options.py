@@ -88,7 +88,8 @@ OBJECTIVE: Any = Field(
 )
 TEMPLATE: Any = Field(
     None,
-    description="chat template: chatml, llama2, vicuna, alpaca or a Jinja file; default: the model's own",
+    description="chat template: chatml, llama2, vicuna, alpaca or a Jinja file; default: the model's own, else what "
+    "its name is known for",
 )
 TRAIN_ON: Any = Field("answers", description="tokens that carry loss")
 EPOCHS: Any = Field(1, ge=1, description="times every row is read")

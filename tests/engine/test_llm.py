@@ -71,7 +71,11 @@ def test_chat_takes_one_conversation_or_several(llm: LLM) -> None:
     [
         ({"dtype": "float8"}, "dtype='float8' is not known; use one of"),
         ({"quantization": "awq"}, "use precision="),
-        ({"tensor_parallel_size": 2}, "serve with vLLM"),
+        ({"tensor_parallel_size": 2}, "tensor_parallel_size=2: this engine runs a model on one device"),
+        (
+            {"pipeline_parallel_size": 2},
+            "pipeline_parallel_size=2 is not supported; tensor_parallel_size with",
+        ),
     ],
 )
 def test_what_this_engine_does_not_do_is_refused(tiny_model: Path, arguments: dict, message: str) -> None:
@@ -111,7 +115,7 @@ def test_options_of_vllm_are_honoured_or_ask_for_nothing(tiny_model: Path) -> No
         enforce_eager=True, enable_prefix_caching=None, max_num_batched_tokens=64, kv_cache_dtype="int8",
         max_num_seqs=8, max_model_len=99,
     ) as opened:  # fmt: skip
-        settings = opened._engine.settings
+        settings = opened._chat.settings
     assert (settings.share_prefixes, settings.step_tokens, settings.kv_precision) == (True, 64, "int8")
     assert (settings.max_sequences, settings.max_context) == (8, 99)
 

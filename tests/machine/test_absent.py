@@ -6,7 +6,7 @@ import torch
 from weightwright.errors import SettingsError
 from weightwright.machine import absent
 from weightwright.machine.device import pick_device
-from weightwright.machine.facts import facts
+from weightwright.machine.facts import _accelerators, facts
 
 
 @pytest.fixture
@@ -67,3 +67,12 @@ def test_doctor_names_hardware_that_torch_does_not_use(machine, there, unused):
     machine(**there)
     assert absent.unused() == unused
     assert list(facts()["device"]["unused"]) == unused
+
+
+def test_doctor_names_cards_of_every_kind(monkeypatch):
+    found = type("Properties", (), {"total_memory": 16 * 2**30})()
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("xpu"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.xpu, "get_device_name", lambda i: f"Arc {i}")
+    monkeypatch.setattr(torch.xpu, "get_device_properties", lambda i: found)
+    assert _accelerators() == [{"name": f"Arc {i}", "memory_bytes": 16 * 2**30} for i in range(2)]

@@ -220,5 +220,6 @@ def test_serving_is_planned_in_what_the_engine_takes():
     assert weights() == weights(precision="int8") < weights(precision="bf16")
     assert weights(device="cuda") == weights(device="cuda", precision="bf16") == weights(precision="bf16")
     for packed in ("int8", "int4"):
-        with pytest.raises(SettingsError, match=f"precision={packed} runs on a CPU only, not on cuda"):
-            weights(device="cuda", precision=packed)
+        assert weights(device="cuda", precision=packed) == weights(precision=packed)
+        parts = memory.estimate(SPEC, settings(task="serve", device="cuda", precision=packed)).peak.parts
+        assert parts["dequantised"] == 5 * 2**24

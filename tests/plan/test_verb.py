@@ -184,14 +184,14 @@ def test_free_and_all_memory_are_said(plan, monkeypatch):
     assert "free now" not in plan(LLAMA, "--task", "serve", "--device-memory", "9GB")
 
 
-def test_a_card_is_advised_nothing_that_the_engine_has_on_cpus_only(plan):
+def test_fewer_bits_are_advised_on_a_card_as_here(plan):
     options = ("--task", "serve", "--device-memory", "14GB", "--json")
-    card = as_json(plan(LLAMA, *options, "--device", "cuda"))["advice"]
-    assert card
-    assert "precision" not in {one["setting"] for one in card}
-    here = as_json(plan(LLAMA, *options, "--precision", "bf16"))["advice"]
-    assert "precision" in {one["setting"] for one in here}
-    assert "runs on a CPU only" in plan(LLAMA, *options, "--device", "cuda", "--precision", "int8", status=1)
+    for more in (("--device", "cuda"), ("--precision", "bf16")):
+        advice = as_json(plan(LLAMA, *options, *more))["advice"]
+        assert ("precision", "int8") in {(one["setting"], one["value"]) for one in advice}
+    packed = as_json(plan(LLAMA, *options, "--device", "cuda", "--precision", "int8"))
+    whole = as_json(plan(LLAMA, *options, "--device", "cuda"))
+    assert whole["peak_bytes"] - packed["peak_bytes"] > 6e9
 
 
 def test_rank_and_alpha_of_one_table_go_together(plan):

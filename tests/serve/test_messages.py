@@ -53,7 +53,7 @@ def shows(tiny_model) -> Iterator[LLM]:
 
 @pytest.fixture(scope="module")
 def url(serving, shows, engine) -> str:
-    return serving([Offer("shows", shows._engine), Offer("plain", engine)])
+    return serving([Offer("shows", shows._chat), Offer("plain", engine)])
 
 
 def asked(url: str, **body) -> httpx.Response:

@@ -6,7 +6,7 @@ Nothing here looks at a network, and on the disk only at the user's own names; `
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
@@ -43,6 +43,7 @@ class ModelAddress:
     name: str | None = None  # a server's model; None: its only one
     tag: str | None = None  # a precision in lower case, or a GGUF quantisation in upper case
     adapter: Path | None = None
+    template: str | None = field(default=None, compare=False)  # that the user gave this name, in names.yaml
 
     def __str__(self) -> str:
         text = self.base
@@ -68,6 +69,13 @@ class ModelAddress:
     def path(self) -> Path | None:
         """The folder or GGUF file of a local model, `~` opened; None for other kinds."""
         return expanded(self.base) if self.kind in ("folder", "gguf") else None
+
+    @property
+    def usual_template(self) -> str:
+        """The template of its conversations where its files have none, by its name; "" where none is known."""
+        if self.kind == "short" and self.base in names.NAMES:
+            return names.NAMES[self.base].template
+        return names.template_of(self.base if self.path is None else self.path.absolute().name)
 
     @property
     def hub_id(self) -> str | None:
@@ -108,7 +116,7 @@ def parse_model(text: str) -> ModelAddress:
     return _parsed(checked(text, "model"), names.own_names())
 
 
-def _parsed(text: str, own: Mapping[str, str]) -> ModelAddress:
+def _parsed(text: str, own: Mapping[str, names.Own]) -> ModelAddress:
     """The address of a text; `own` are the user's short names, which stand for addresses without such."""
     if SCHEME.match(text):
         base, name = _server(text, "model")
@@ -119,7 +127,7 @@ def _parsed(text: str, own: Mapping[str, str]) -> ModelAddress:
         )
     base, adapter = _split_adapter(text)
     if base in own:
-        known = _parsed(own[base], {})
+        known = replace(_parsed(own[base].address, {}), template=own[base].template)
         return known if adapter is None else replace(known, adapter=adapter)
     if "/" not in base and "\\" not in base and (short := names.named(base)) is not None:
         return ModelAddress("short", short[0], None, short[1], adapter)

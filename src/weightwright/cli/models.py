@@ -48,6 +48,13 @@ def remove(settings: RmSettings) -> Outcome:
     return Outcome(gone.data(), f"removed {gone.model}, {gone.freed_bytes / 1e9:.2f} GB freed")
 
 
+def _template(data: dict[str, Any]) -> str:
+    if data["chat_template"]:
+        return "yes"
+    known = data["template_by_name"]
+    return f"none of its own; by its name {known}'s" if known else "no: it completes text, chat needs one"
+
+
 def _shown(data: dict[str, Any]) -> Any:
     from rich.table import Table
     from rich.text import Text
@@ -57,7 +64,7 @@ def _shown(data: dict[str, Any]) -> Any:
         "architecture": data["architecture"] or "unknown",
         "parameters": f"{data['parameters']:,}" if data["parameters"] else "unknown",
         "context": f"{data['context_tokens']:,} tokens" if data["context_tokens"] else "unknown",
-        "chat template": "yes" if data["chat_template"] else "no: it completes text, chat needs one",
+        "chat template": _template(data),
         "weights": f"{data['weights_bytes'] / 1e9:.2f} GB {data['weights_type']}",
         "licence": data["licence"] or "not stated",
         "path": data["path"],

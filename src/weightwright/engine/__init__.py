@@ -1,3 +1,3 @@
 """The in-process engine: many requests at once over one set of weights."""
 
-__all__ = ["llm", "open", "outputs", "sampler", "settings"]
+__all__ = ["engine", "open", "outputs", "sampler", "settings", "vllm"]

@@ -81,7 +81,7 @@ def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False
     choice = precision.choose(
         _shapes(model),
         plain if shared else _possible(model, loaded.precision, plain),
-        device=device.type,
+        device=str(device),
         deterministic=settings.deterministic,
         room_bytes=free_bytes(device.type) * _WEIGHTS_SHARE,
     )
@@ -116,8 +116,8 @@ def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False
     )
     blocks = cache_blocks(size, context, settings, device.type, state_bytes)
     cache = PagedCache(executor.shapes, blocks, dtype, device)
-    levels = f"{int8_kernel().levels} levels" if "int8" in choice.forms else ""
-    held = " ".join([*choice.forms, levels, str(compute)])
+    levels = f"{int8_kernel().levels} levels" if "int8" in choice.forms and choice.device == "cpu" else ""
+    held = " ".join([*choice.forms, levels, str(compute), "" if choice.device == "cpu" else "weight only"])
     stateful = isinstance(executor, OwnCaches)
     return Parts(
         executor, bank, cache, native, device, vocab, context, generation_config, held, stateful=stateful

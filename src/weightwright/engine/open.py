@@ -38,6 +38,7 @@ def open_engine(
         precision=settings.precision,
         device=settings.device,
         trust_remote_code=settings.trust_remote_code,
+        template=settings.template,
         progress=progress,
         deferred=True,
     )

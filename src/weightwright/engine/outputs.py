@@ -106,7 +106,7 @@ def settings_of(options: Mapping[str, Any], base: Mapping[str, Any]) -> EngineSe
         elif name == "speculative_config":
             named["speculate"] = _guesses(value)
         elif name in ("pipeline_parallel_size", "data_parallel_size"):
-            refuse_parallel(name, value)
+            _refuse_parallel(name, value)
         elif name not in _WITHOUT_EFFECT:
             from weightwright.config import nearest
 
@@ -120,12 +120,12 @@ def settings_of(options: Mapping[str, Any], base: Mapping[str, Any]) -> EngineSe
     return EngineSettings(**{name: value for name, value in named.items() if value is not None})
 
 
-def refuse_parallel(name: str, value: Any) -> None:
-    """Raise SettingsError for more than one device."""
+def _refuse_parallel(name: str, value: Any) -> None:
+    """Raise SettingsError for more than one of what vLLM divides otherwise."""
     if value not in (None, 1):
         raise SettingsError(
-            f"{name}={value} is not supported in process; "
-            "serve with vLLM on several GPUs and use its http:// address"
+            f"{name}={value} is not supported; tensor_parallel_size with engine_python divides a model over the "
+            "devices of this machine, and a vLLM that you started is used by its http:// address"
         )
 
 

@@ -1,5 +1,6 @@
 """Options of the in-process engine."""
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, TypeAdapter, model_validator
@@ -37,6 +38,20 @@ class EngineSettings(Settings):
     )
     share_prefixes: bool = Field(True, description="compute the common beginning of prompts once")
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+    template: str | None = options.TEMPLATE
+    tensor_parallel_size: int = Field(
+        1, ge=1, description="devices that share the model; more than 1 needs --engine-python"
+    )
+    num_gpus: int | None = Field(None, ge=1, description="FastChat's word for --tensor-parallel-size")
+    engine_python: Path | None = Field(
+        None,
+        description="Python of an environment with vLLM, which is started there and answers in this engine's place",
+    )
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another engine is asked for."""
+        return self.engine_python is not None or self.tensor_parallel_size > 1
 
     @model_validator(mode="before")
     @classmethod
@@ -52,3 +67,18 @@ class EngineSettings(Settings):
                 f"load_8bit means precision=int8, and precision={precision} was given; give one of them"
             )
         return given | {"precision": "int8"}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gpus(cls, given: Any) -> Any:
+        """`num_gpus` as the size that it means."""
+        count = given.get("num_gpus") if isinstance(given, dict) else None
+        if count is None:
+            return given
+        count = TypeAdapter(int).validate_python(count)
+        size = TypeAdapter(int).validate_python(given.get("tensor_parallel_size", count))
+        if size not in (1, count):
+            raise ValueError(
+                f"num_gpus={count} and tensor_parallel_size={size} mean the same; give one of them"
+            )
+        return given | {"tensor_parallel_size": count}

@@ -161,7 +161,7 @@ def _probe(model: Any) -> list[LayerShape]:
     probe, inner = Probe(), model.base_model
     ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
     zeros = {
-        name: torch.zeros((), dtype=weight.dtype).expand(weight.shape)
+        name: torch.zeros((), dtype=weight.dtype, device=model.device).expand(weight.shape)
         for name, weight in inner.named_parameters() if weight.is_meta
     }  # fmt: skip
     with torch.inference_mode(), attention.using(probe), _experts_one_by_one(model):

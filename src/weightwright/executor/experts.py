@@ -101,7 +101,7 @@ class PackedExperts(torch.nn.Module):  # type: ignore[misc]
 
     def _through(self, hidden: Tensor, route: Route, k: int) -> Tensor:
         """Likewise, an expert after the other: on any machine, in any form."""
-        out = torch.empty(len(route.order), self.second[0].out_features)
+        out = torch.empty(len(route.order), self.second[0].out_features, device=hidden.device)
         for expert, start, end in route.parts():
             rows = route.order[start:end].long()
             x = hidden[torch.div(rows, k, rounding_mode="floor")]

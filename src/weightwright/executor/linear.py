@@ -2,7 +2,7 @@
 
 Four forms: f32 and bf16 (in oneDNN's own layout where torch has it: `F.linear` re-lays a bf16 weight at each
 call), int8 × int8 (oneDNN, activations quantised per token as they come) and int4 weights (groups of 32, best
-for few rows). One packing serves every number of rows. int8 and int4 run on a CPU only.
+for few rows). One packing serves every number of rows. On accelerators int8 and int4 are `weight_only`'s.
 
 The packed tensors are plain attributes, neither parameters nor buffers: `Module.to` does not reach them, and
 nothing keeps the weight that they were made from.
@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from weightwright.errors import SettingsError
+from weightwright.executor.packed import PackedLinear
 from weightwright.executor.probe import packs, supported
+from weightwright.executor.weight_only import Int4Weight, Int8Weight
 from weightwright.kernels import int4
 from weightwright.kernels.elementwise import padded
 from weightwright.kernels.int8 import INT8_LEVELS, PACK_ROWS, int8_kernel, qlinear
@@ -53,37 +55,6 @@ _KEPT_ROWS = (
 )
 _INT4_ROWS = 16  # the kernel takes output channels in sixteens
 _INT4_BLOCK_ROWS = 4096  # codes are packed in blocks, as the packing wants them as 32 bits each
-
-
-class PackedLinear(torch.nn.Module):  # type: ignore[misc]
-    """x [..., in] any float -> x W^T + bias [..., out] in x's dtype.
-
-    `form` names how the weight is held, `weight_bytes` what it takes with its scales.
-    """
-
-    form: str
-    in_features: int
-    out_features: int
-    weight_bytes: int
-
-    def __init__(self, form: str, in_features: int, out_features: int, weight_bytes: int) -> None:
-        super().__init__()
-        self.form, self.in_features, self.out_features = form, in_features, out_features
-        self.weight_bytes = weight_bytes
-
-    def at(self, rows: int) -> "PackedLinear":
-        """The layer that works on so many rows: this one, unless it is a mixture."""
-        return self
-
-    def extra_repr(self) -> str:
-        """What `print(model)` shows."""
-        return f"in_features={self.in_features}, out_features={self.out_features}, form={self.form}"
-
-    def _rows(self, x: Tensor) -> Tensor:
-        """Contiguous rows [n, in] of x."""
-        if x.shape[-1] != self.in_features:
-            raise ValueError(f"the last size of x must be {self.in_features}, got {tuple(x.shape)}")
-        return x.reshape(-1, self.in_features).contiguous()
 
 
 class DenseLinear(PackedLinear):
@@ -152,7 +123,6 @@ class Int8Linear(PackedLinear):
         On a CPU without VNNI they are rounded to 7 bits, without which its products would overflow.
         Raises SettingsError where int8 cannot run.
         """
-        _require_cpu(q.device, "int8")
         levels = int8_kernel().levels
         if levels < INT8_LEVELS:
             ratio = levels / INT8_LEVELS
@@ -228,7 +198,6 @@ class Int4Linear(PackedLinear):
         codes uint8 [out, in] of 0..15, scale and zero [out, in / 32] (held in bf16). Raises SettingsError where
         int4 cannot run, ValueError where the groups are not of 32.
         """
-        _require_cpu(codes.device, "int4")
         outputs, inputs = codes.shape
         if inputs % GROUP or scale.shape != (outputs, inputs // GROUP) or zero.shape != scale.shape:
             raise ValueError(f"codes {tuple(codes.shape)} need scale and zero of [out, in / {GROUP}], "
@@ -288,26 +257,39 @@ class EmbeddingInt8(torch.nn.Module):  # type: ignore[misc]
         return rows.mul_(F.embedding(ids, self.scale[:, None])).to(self.dtype)
 
 
-def pack(weight: Tensor | Weight, bias: Tensor | None, form: str, *, rotated: bool = False) -> PackedLinear:
-    """The layer for a weight [out, in] of any float dtype on its final device, and a bias [out] or None.
+def pack(
+    weight: Tensor | Weight,
+    bias: Tensor | None,
+    form: str,
+    *,
+    rotated: bool = False,
+    device: str | torch.device | None = None,
+) -> PackedLinear:
+    """The layer on `device` (default: the weight's) for a weight [out, in] in any float dtype, a bias [out] or None.
 
     A `Weight` is read here; what its file holds in groups of 4 bits becomes int4 without being rounded again.
 
     Neither is kept. With `rotated` an int8 layer rotates its inputs, which costs next to nothing and saves most of
-    what int8 loses (bench/int8_quality.py); code that calls `Int8Linear.product` must then rotate, too. Raises
-    SettingsError for a form that cannot run on the weight's device.
+    what int8 loses (bench/int8_quality.py); code that calls `Int8Linear.product` must then rotate, too. On an
+    accelerator activations are not rounded, and nothing is rotated. Raises SettingsError for a form that cannot run.
     """
+    place = torch.device(device or (weight.device if isinstance(weight, Tensor) else "cpu"))
+    on_device = place.type != "cpu"
     with torch.no_grad():
         if isinstance(weight, Weight):
-            if form == "int4" and weight.grouped and supported("int4"):
+            if form == "int4" and weight.grouped and (on_device or supported("int4")):
                 groups = weight.groups()
+                if on_device:
+                    codes, scale, zero = (x.to(place) for x in (groups.codes, groups.scale, groups.zero))
+                    return Int4Weight(codes, scale, zero, bias, weight.shape[1])
                 return Int4Linear.from_groups(groups.codes, groups.scale, groups.zero, bias)
             weight = weight.dense()
         if form in _DTYPES:
-            return DenseLinear(weight, bias, form)
+            return DenseLinear(weight.to(place), bias, form)
         if form not in FORMS:
             raise SettingsError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
-        _require_cpu(weight.device, form)
+        if on_device:
+            return _weight_only(weight.detach(), bias, form, place)
         if form == "int8":
             block = rotation_block(weight.shape[1]) if rotated else 1
             q, scale = quantize_int8(weight.detach(), int8_kernel().levels, block)
@@ -319,8 +301,10 @@ def pack(weight: Tensor | Weight, bias: Tensor | None, form: str, *, rotated: bo
         return Int4Linear(*quantize_int4(padded), bias, weight.shape[1])
 
 
-def _require_cpu(device: torch.device, form: str) -> None:
-    if device.type != "cpu":
-        raise SettingsError(
-            f"precision {form} runs on a CPU only, not on {device.type}; use --precision bf16 or f32"
-        )
+def _weight_only(weight: Tensor, bias: Tensor | None, form: str, device: torch.device) -> PackedLinear:
+    """An int8 or int4 layer on an accelerator, rounded where the weight is."""
+    if form == "int8":
+        q, scale = quantize_int8(weight)
+        return Int8Weight(q.to(device), scale.to(device), bias)
+    codes, scale, zero = quantize_int4(F.pad(weight, (0, -weight.shape[1] % GROUP)))
+    return Int4Weight(codes.to(device), scale.to(device), zero.to(device), bias, weight.shape[1])

@@ -148,9 +148,7 @@ class LoraSite:
                 parts, accumulate(sizes, initial=0), ends, counts, strict=False
             )
         )
-        self._part_of_chunk = torch.arange(len(parts), device=device).repeat_interleave(
-            torch.tensor(counts, device=device)
-        )
+        self._part_of_chunk = torch.arange(len(parts)).repeat_interleave(torch.tensor(counts)).to(device)
         self._padded = ends[-1] * chunk != self.outputs
         self._together = 2 if dtype == torch.bfloat16 and inputs % 2 == 0 else 1
         self._kernel = str(device) == "cpu" and pool.available() and (dtype, self._together) in _KERNEL_FORMS

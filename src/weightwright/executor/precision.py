@@ -61,6 +61,7 @@ class Choice:
     many: str
     crossover: int = 1
     times: Times = field(default_factory=dict)
+    device: str = "cpu"
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -80,7 +81,9 @@ class Choice:
         """
         from weightwright.executor.probe import supported
 
-        return Choice("int8", "int8") if self.few == "int4" and supported("int8") else self
+        if self.few != "int4" or (self.device == "cpu" and not supported("int8")):
+            return self
+        return Choice("int8", "int8", device=self.device)
 
     @property
     def expert(self) -> "Choice":
@@ -93,7 +96,7 @@ class Choice:
         """The layer for a weight: `linear.pack`, or a mixture of two forms."""
         from weightwright.executor.linear import MixedLinear, pack
 
-        packed = [pack(weight, bias, form, rotated=rotated) for form in self.forms]
+        packed = [pack(weight, bias, form, rotated=rotated, device=self.device) for form in self.forms]
         return packed[0] if len(packed) == 1 else MixedLinear(packed[0], packed[1], self.crossover)
 
     def __str__(self) -> str:
@@ -114,15 +117,13 @@ def choose(
 
     `deterministic` gives all row counts one form; two forms are chosen only where both fit into `room_bytes`.
     A precision that is asked for by name is kept for all row counts. Raises SettingsError for one that does not
-    exist or that the device cannot run.
+    exist.
     """
     if precision not in PRECISIONS:
         raise SettingsError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if not device.startswith("cpu"):
-        if precision in ("int8", "int4"):
-            raise SettingsError(f"precision {precision} runs on a CPU only, not on {device}; use bf16 or f32")
         form = devices.default_precision(device) if precision == "auto" else precision
-        return Choice(form, form)
+        return Choice(form, form, device=device)
     if not shapes or precision != "auto":
         form = "f32" if precision == "auto" else precision
         return Choice(form, form)

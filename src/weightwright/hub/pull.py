@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from weightwright.address.models import EmbedderAddress, ModelAddress, parse_model
+from weightwright.address.names import NAMES
 from weightwright.errors import DownloadError
 from weightwright.hub import download, pickled, selection
 from weightwright.hub.pickled import kept_name
@@ -59,6 +60,8 @@ def pull(
     if here is not None and source == "huggingface" and _offline():
         return here
     hub = _client(source)
+    known = expected(address) if here is None else ""
+    _say(address, known)  # before the hub is asked, which may take long or refuse
     try:
         listing = hub.listing(address.hub_id)
     except DownloadError as error:
@@ -83,8 +86,8 @@ def pull(
         or stored.commit != listing.commit
         or not set(map(kept_name, names)) <= set(stored.files)
     ):
-        if isinstance(address, ModelAddress):
-            _say_size(address, sum(file.size_bytes for file in listing.files if file.name in names))
+        size_bytes = sum(file.size_bytes for file in listing.files if file.name in names)
+        _say(address, "" if known else _sizes(address, size_bytes))
         download.into_store(hub, listing, names, folder, progress)
     arrived = choose(folder, address)
     if arrived is None:
@@ -96,15 +99,31 @@ def pull(
 _PACKED_SHARE = {"int8": 0.55, "int4": 0.35}
 
 
-def _say_size(address: ModelAddress, size_bytes: int) -> None:
-    """What is downloaded, and whether its weights fit this machine: before it begins."""
-    if size_bytes < _WORTH_SAYING:
-        return
+def expected(address: ModelAddress | EmbedderAddress) -> str:
+    """What is known of a name of the table without a look at the hub; "" of other addresses and small models."""
+    known = NAMES.get(address.base) if address.kind == "short" else None
+    if known is None or not isinstance(address, ModelAddress):
+        return ""
+    sizes = _sizes(address, known.download_bytes(address.tag or ""))
+    return sizes and f"{known.parameters_b:.3g} billion parameters, licence {known.licence}; about {sizes}"
+
+
+def _say(address: ModelAddress | EmbedderAddress, what: str) -> None:
+    if what:
+        _log.warning("%s: %s", address.hub_id, what)
+
+
+def _sizes(address: ModelAddress | EmbedderAddress, size_bytes: float) -> str:
+    """What is to be downloaded, what its weights take, and whether that is free; "" where it is little."""
+    if size_bytes < _WORTH_SAYING or not isinstance(address, ModelAddress):
+        return ""
     needed = size_bytes * _PACKED_SHARE.get(address.tag or "", 1.0)
     free = main_memory().free_bytes
     verdict = "" if needed < free else f", which they do not fit into; {_SMALLER}"
-    _log.warning("%s: %.1f GB to download; its weights take about %.1f GB of memory, %.1f GB are free here%s",
-                 address.hub_id, size_bytes / 1e9, needed / 1e9, free / 1e9, verdict)  # fmt: skip
+    return (
+        f"{size_bytes / 1e9:.1f} GB to download; its weights take about {needed / 1e9:.1f} GB of memory, "
+        f"{free / 1e9:.1f} GB are free here{verdict}"
+    )
 
 
 def _client(source: Source) -> download.Hub:

@@ -26,7 +26,7 @@ class Route(NamedTuple):
         """Of ids [rows] i64, each below `weights`."""
         import torch
 
-        if not pool.available():
+        if ids.device.type != "cpu" or not pool.available():
             counts = torch.bincount(ids, minlength=weights)
             starts = torch.nn.functional.pad(counts.cumsum(0), (1, 0)).to(torch.int32)
             some = counts.nonzero()[:, 0].to(torch.int32)

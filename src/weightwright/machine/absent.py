@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+_INDEX = "https://download.pytorch.org/whl"
 _BUILDS = "https://pytorch.org/get-started/locally"  # lists the command for each build of torch
 
 
@@ -35,7 +36,7 @@ def _cuda() -> str:
     if not (torch.version.cuda or torch.version.hip):
         return (
             f"torch {torch.__version__} is built without CUDA; install the build for your card with the command that "
-            f"{_BUILDS} gives"
+            f"{_BUILDS} gives (its index is {_INDEX}/cu130 or another release, /rocm7.1 for AMD)"
         )
     if torch.version.hip:
         return "torch, which is built for ROCm, sees no card; rocminfo says whether the driver does"
@@ -62,8 +63,8 @@ def _xpu() -> str:
 
     if not torch.xpu._is_compiled():
         return (
-            f"torch {torch.__version__} is built without XPU; install the build for Intel cards with the command "
-            f"that {_BUILDS} gives"
+            f"torch {torch.__version__} is built without XPU; install the build for Intel cards: pip install torch "
+            f"--index-url {_INDEX}/xpu"
         )
     return (
         "torch sees no Intel card; install Intel's compute runtime (Level Zero), put your user into the group "

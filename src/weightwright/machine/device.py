@@ -49,6 +49,14 @@ def pick_device(name: str = "auto") -> str:
     return name
 
 
+def accelerators() -> tuple[str, int]:
+    """The kind of accelerator that torch sees, and how many; `cpu` and 0 where it sees none."""
+    import torch
+
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return (str(found.type), int(torch.accelerator.device_count())) if found is not None else ("cpu", 0)
+
+
 def default_precision(device: str) -> Literal["f32", "bf16"]:
     """bf16 where the device computes it natively and it measured faster than f32, else f32."""
     import torch

@@ -87,12 +87,16 @@ def without_password(url: str) -> str:
 def _accelerators() -> list[dict[str, Any]]:
     import torch
 
+    kind, count = device.accelerators()
+    if kind == "mps":  # which has neither a name nor memory of its own
+        return [{"name": cpu.name(), "memory_bytes": torch.mps.recommended_max_memory()}]
+    torch_of: Any = getattr(torch, kind)
     return [
         {
-            "name": torch.cuda.get_device_name(i),
-            "memory_bytes": torch.cuda.get_device_properties(i).total_memory,
+            "name": torch_of.get_device_name(i),
+            "memory_bytes": torch_of.get_device_properties(i).total_memory,
         }
-        for i in range(torch.cuda.device_count())
+        for i in range(count)
     ]
 
 

@@ -182,7 +182,7 @@ def _to_fit(settings: PlanSettings, saved: str = QLORA_MEMORY) -> Iterator[Advic
         ways = [
             Advice("sequences", max(1, settings.sequences // 2), "half the KV cache; requests queue"),
             Advice("kv_precision", "int8", "about half the KV cache, a little less exact"),
-            *(_packings() if settings.on_cpu else ()),
+            *_packings(),
             Advice("context", max(1, settings.context // 2), "half the KV cache; longer prompts are refused"),
         ]
         yield from (way for way in ways if _changes(settings, way))

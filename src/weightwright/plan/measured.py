@@ -27,6 +27,7 @@ PROMPTS_A_STEP, SAMPLED_AT_ONCE = (
     8,
     64,
 )  # of grpo, where no batch is said; sequences that are sampled together
+DEQUANTISED_WEIGHTS = 1 << 24  # that an accelerator without a product for them makes dense at a time
 STEP_TOKENS = 512  # that the engine computes in one step where nothing else is said
 
 # How many copies a layer keeps of a token for the backward pass. With adapters, whose layers are single steps (see

@@ -85,8 +85,7 @@ def _thirty_three(spec: ModelSpec, settings: PlanSettings, computed: Estimate) -
         )
     quarter = settings.model_copy(update={"precision": "int4"} if settings.task == "serve" else
                                   {"task": "qlora", "precision": "auto"})  # fmt: skip
-    packs = settings.on_cpu or settings.task != "serve"  # the engine has 4 bits on a CPU only
-    if settings.task != "full" and not spec.expert_weights and packs:
+    if settings.task != "full" and not spec.expert_weights:
         yield Published(
             "a 33B model in 4 bits",
             "about 20 GB",

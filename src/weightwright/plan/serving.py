@@ -13,20 +13,23 @@ from weightwright.plan.spec import ModelSpec
 # else in bf16.
 _BYTES: dict[Precision, float] = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / 32}
 _INT4_BF16 = 0.5 + 4 / 32
-_OWN_EXPERTS = (
-    "jetmoe",
-    "llama4",
-    "llama4_text",
-    "inkling_text",
-)  # transformers computes them in ways of their own
+# whose experts transformers computes in ways of their own
+_OWN_EXPERTS = ("jetmoe", "llama4", "llama4_text", "inkling_text")
+# a weight's code, and the weight in bf16 before and after its scale (executor/weight_only)
+_DEQUANTISING_BYTES = 5
 
 
 def serving_phases(spec: ModelSpec, settings: PlanSettings) -> tuple[Phase, ...]:
-    """Loading, prefill and decode. Raises SettingsError for a precision that experts or the device cannot have."""
+    """Loading, prefill and decode. Raises SettingsError for a precision that experts cannot have."""
     precision = served_precision(spec, settings)
-    weights = {"weights": served_weight_bytes(spec, precision), "runtime": runtime_bytes(spec, settings)}
+    weights = {
+        "weights": served_weight_bytes(spec, precision, on_cpu=settings.on_cpu),
+        "runtime": runtime_bytes(spec, settings),
+    }
     held = {**weights, "kv_cache": kv_bytes(spec, settings)}
     step = step_bytes(spec, settings)
+    if precision in ("int8", "int4") and not settings.on_cpu:
+        held["dequantised"] = measured.DEQUANTISED_WEIGHTS * _DEQUANTISING_BYTES
     return (
         Phase("loading", {**weights, "matrix on its way": _loading_bytes(spec, precision)}),
         Phase("prefill", {**held, **step}),
@@ -54,10 +57,6 @@ def served_precision(spec: ModelSpec, settings: PlanSettings) -> Precision:
             f"precision={precision}: {spec.family} is a mixture of experts, whose matrices are not packed; "
             "use --precision bf16"
         )
-    if packed and not settings.on_cpu:
-        raise SettingsError(
-            f"precision={precision} runs on a CPU only, not on {settings.device}; use bf16 or f32"
-        )
     return precision
 
 
@@ -66,23 +65,28 @@ def packable(spec: ModelSpec) -> bool:
     return not spec.expert_weights or spec.family not in _OWN_EXPERTS
 
 
-def served_weight_bytes(spec: ModelSpec, precision: Precision) -> int:
+def served_weight_bytes(spec: ModelSpec, precision: Precision, *, on_cpu: bool = True) -> int:
     """The weights as the engine holds them: the head packed apart even where it is the embedding, int8 for int4.
 
     Of a mixture in int4 the experts alone have 4 bits, all else 8; in f32 and bf16 they stay as they are.
     """
     size = measured.COMPUTE_BYTES[precision]
-    finer = _weight_bytes("int8" if precision == "int4" else precision)
+    coarse, finer = (
+        bytes_a_weight(precision, on_cpu=on_cpu),
+        _BYTES["int8" if precision == "int4" else precision],
+    )
     linear = spec.linear_weights + sum(one.weights for one in spec.outer)
     other = sum(one.count * one.other_weights for one in spec.kinds) + spec.final_norm_weights
     rest = (spec.embedding_weights + other) * size + spec.head.weights * finer
     if spec.expert_weights:
-        return int(linear * finer + spec.expert_weights * _weight_bytes(precision) + rest)
-    return int(linear * _weight_bytes(precision) + rest)
+        return int(linear * finer + spec.expert_weights * coarse + rest)
+    return int(linear * coarse + rest)
 
 
-def _weight_bytes(precision: Precision) -> float:
-    return _INT4_BF16 if precision == "int4" and "avx512_vnni" not in features() else _BYTES[precision]
+def bytes_a_weight(precision: Precision, *, on_cpu: bool) -> float:
+    """Of a matrix that is packed, with its scales."""
+    kernels = on_cpu and "avx512_vnni" in features()
+    return _BYTES[precision] if precision != "int4" or kernels else _INT4_BF16
 
 
 def kv_bytes(spec: ModelSpec, settings: PlanSettings) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from weightwright.machine.rates import Rates
 from weightwright.plan import measured, work
-from weightwright.plan.serving import kv_bytes, served_precision, served_weight_bytes
+from weightwright.plan.serving import bytes_a_weight, kv_bytes, served_precision, served_weight_bytes
 from weightwright.plan.settings import PlanSettings
 from weightwright.plan.spec import ModelSpec
 
@@ -41,7 +41,7 @@ def serving_speed(spec: ModelSpec, settings: PlanSettings, rates: Rates) -> Serv
         + head / (gain * rates.head)
         + steps * calls_s
     )
-    read = served_weight_bytes(spec, precision) - _idle_bytes(spec, settings)
+    read = served_weight_bytes(spec, precision, on_cpu=settings.on_cpu) - _idle_bytes(spec, settings)
     half = settings.model_copy(update={"context": prompt})
     step_s = (
         (read + kv_bytes(spec, half)) / rates.memory
@@ -53,10 +53,11 @@ def serving_speed(spec: ModelSpec, settings: PlanSettings, rates: Rates) -> Serv
 
 def _idle_bytes(spec: ModelSpec, settings: PlanSettings) -> float:
     """Weights that a step does not read: of the embedding all but a row a sequence, and experts that none chose."""
-    size = measured.COMPUTE_BYTES[served_precision(spec, settings)]
-    idle = float(spec.embedding_weights)
+    precision = served_precision(spec, settings)
+    size, of_experts = measured.COMPUTE_BYTES[precision], bytes_a_weight(precision, on_cpu=settings.on_cpu)
+    idle = float(spec.embedding_weights) * size
     for layer in spec.kinds:
         if layer.experts:
             missed = (1 - layer.experts.active / layer.experts.count) ** settings.sequences
-            idle += layer.count * missed * layer.experts.total_weights
-    return idle * size
+            idle += layer.count * missed * layer.experts.total_weights * of_experts
+    return idle

@@ -1,3 +1,3 @@
 """Chat and Embedder over HTTP: any server that speaks OpenAI's API."""
 
-__all__ = ["chat", "embed"]
+__all__ = ["chat", "embed", "process"]

@@ -14,13 +14,14 @@ from weightwright.wire.openai.answer import Answer
 
 
 class RemoteChat:
-    """A model behind `url` (…/v1); `name` is the model's name there (None: its only one).
+    """A model behind `url` (…/v1); `name` is the model's name there (None: its only one), `key` goes before the
+    environment's.
 
     Adapters are models too: a request's adapter is sent as the model's name.
     """
 
-    def __init__(self, url: str, name: str | None) -> None:
-        self._client = Client(url)
+    def __init__(self, url: str, name: str | None, *, key: str | None = None) -> None:
+        self._client = Client(url, key=key)
         self._owned_by: str | None = None
         if name is None:
             model = self._client.only_model()
@@ -62,9 +63,12 @@ class RemoteChat:
         except WeightwrightError as error:
             reply.fail(error)
         except httpx.HTTPError as error:
-            reply.fail(self._client.unreachable(error))
+            reply.fail(self._unreachable(error))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             reply.fail(RemoteError(f"{self._client.url} does not speak OpenAI's API: {error}"))
+
+    def _unreachable(self, error: httpx.HTTPError) -> RemoteError:
+        return self._client.unreachable(error)
 
     async def _owner(self) -> str:
         """What the server says owns its models, which tells servers apart; "" where it does not say."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -15,21 +16,25 @@ from weightwright.wire.openai.protocol import OPENAI
 from weightwright.wire.protocol import Protocol
 
 T = TypeVar("T")
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")  # a proxy of the environment does not reach it
 KEY_VARIABLES = ("WEIGHTWRIGHT_API_KEY", "OPENAI_API_KEY")
 
 
 class Client:
     """An async client on a loop of its own, so that hundreds of requests need no thread each."""
 
-    def __init__(self, url: str, *, protocol: Protocol = OPENAI, timeout_s: float = 600.0) -> None:
+    def __init__(
+        self, url: str, *, protocol: Protocol = OPENAI, key: str | None = None, timeout_s: float = 600.0
+    ) -> None:
         self.url = url.rstrip("/")
         self._protocol = protocol
-        key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
+        key = key or next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
         self._loop = asyncio.new_event_loop()
         self.http = httpx.AsyncClient(
             headers=protocol.key_headers(key) if key else {},
             timeout=httpx.Timeout(timeout_s, connect=10.0),
             limits=httpx.Limits(max_connections=None),
+            trust_env=urlsplit(self.url).hostname not in _THIS_MACHINE,
         )
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="weightwright-remote", daemon=True

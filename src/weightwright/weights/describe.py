@@ -12,6 +12,7 @@ from weightwright.address.models import parse_model
 from weightwright.config import Settings
 from weightwright.errors import ModelError
 from weightwright.hub import pickled, quantized, weight_files
+from weightwright.hub.pull import expected
 from weightwright.hub.store import locate
 from weightwright.weights import gguf_header, support
 from weightwright.weights.support import Support
@@ -61,9 +62,12 @@ def show(settings: ShowSettings) -> dict[str, Any]:
     address = parse_model(settings.model)
     path = locate(address)
     if path is None:
+        known = f": {facts}" if (facts := expected(address)) else ""
         remedy = f"; run: weightwright pull {address}" if address.hub_id else ""
-        raise ModelError(f"{address} is not on this machine{remedy}")
-    return {"model": str(address)} | describe(path).data()
+        raise ModelError(f"{address} is not on this machine{known}{remedy}")
+    found = describe(path)
+    usual = "" if found.has_template else address.usual_template
+    return {"model": str(address), "template_by_name": usual} | found.data()
 
 
 def describe(path: Path) -> Description:

@@ -54,6 +54,13 @@ def fill_experts(model: Any, source: "WeightSource") -> None:
     model.load_state_dict(tensors, strict=False, assign=True)
 
 
+def place(model: Any, device: str) -> Any:
+    """Move what a model has to a device; weights that are to come stay on the meta device."""
+    if not any(weight.is_meta for weight in model.parameters()):
+        return model.to(device)
+    return model._apply(lambda tensor: tensor if tensor.is_meta else tensor.to(device))
+
+
 def lacking(model: Any, source: "WeightSource") -> list[str]:
     """The weights that the source lacks or has in another shape."""
     wanted = _wanted(model)

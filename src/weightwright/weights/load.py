@@ -19,9 +19,11 @@ from weightwright.machine.device import default_precision, pick_device
 from weightwright.options import Precision
 from weightwright.ports import Progress, silent
 from weightwright.weights import gguf_header, support
+from weightwright.weights.empty import place
 from weightwright.weights.ends import end_ids
 from weightwright.weights.incomplete import incomplete, missing_experts
 from weightwright.weights.quiet import quiet
+from weightwright.weights.templates import with_known_template
 
 if TYPE_CHECKING:
     import torch
@@ -68,13 +70,15 @@ def load(
     precision: Precision = "auto",
     device: str = "auto",
     trust_remote_code: bool = False,
+    template: str | None = None,
     progress: Progress = silent,
     deferred: bool = False,
     path: Path | None = None,
 ) -> Loaded:
     """Load the model at `address`, which is pulled first when it is not on this machine.
 
-    `path` is where its files are, when that is known (`files_of`). A precision in the address (`:bf16`) goes before
+    `path` is where its files are, when that is known (`files_of`), `template` the chat template to write
+    conversations in (`templates.with_known_template`). A precision in the address (`:bf16`) goes before
     `precision`. With `deferred` the weights of linear layers are
     left to `Loaded.source` where that is possible, which on a CPU it mostly is. Raises ModelError where the model
     cannot be loaded, DownloadError where it cannot be pulled.
@@ -86,16 +90,18 @@ def load(
     support.require(path, trust_remote_code=trust_remote_code)
     for file in weight_files.weight_files(path):
         weight_files.check_whole(file)
-    tokenizer = _tokenizer(path, trust_remote_code)
+    tokenizer = with_known_template(_tokenizer(path, trust_remote_code), address, template)
     dtype = _dtype(dtype_name)
     placed = pick_device(device)
     own_code = (
         trust_remote_code and path.is_dir() and "auto_map" in weight_files.read_json(path / "config.json")
     )
-    materialised = None if own_code else _from_source(path, dtype, defer=deferred and placed == "cpu")
+    # what is packed for a card need not be there whole first
+    defer = deferred and (placed == "cpu" or wanted in ("int8", "int4"))
+    materialised = None if own_code else _from_source(path, dtype, defer=defer)
     model, source = materialised or (_model(path, dtype, trust_remote_code), None)
     return Loaded(
-        model=model.to(placed).eval() if source is None else model,
+        model=place(model, placed).eval(),
         tokenizer=tokenizer,
         name=str(ModelAddress(address.kind, address.base, address.name, address.tag)),
         path=path,
@@ -108,10 +114,15 @@ def load(
 
 
 def load_tokenizer(
-    address: str | ModelAddress, *, trust_remote_code: bool = False, progress: Progress = silent
+    address: str | ModelAddress,
+    *,
+    trust_remote_code: bool = False,
+    template: str | None = None,
+    progress: Progress = silent,
 ) -> "PreTrainedTokenizerBase":
-    """Only the tokenizer, with its chat template if it has one (`tokenizer.chat_template` is None if not)."""
-    return _tokenizer(files_of(in_process(address), progress), trust_remote_code)
+    """Only the tokenizer, with the chat template that `load` gives it (`tokenizer.chat_template` is None if none)."""
+    address = in_process(address)
+    return with_known_template(_tokenizer(files_of(address, progress), trust_remote_code), address, template)
 
 
 def context_tokens(config: Any) -> int:

@@ -126,8 +126,8 @@ def quantize_int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         exact = weight if weight.dtype in (torch.float32, torch.bfloat16) else weight.float()
         codes, scale, zero = kernel.int4(exact, _SHRINK)
         return codes, scale.bfloat16(), zero.bfloat16()
-    codes = torch.empty(outputs, inputs, dtype=torch.uint8)
-    scale = torch.empty(outputs, inputs // GROUP, dtype=torch.bfloat16)
+    codes = torch.empty(outputs, inputs, dtype=torch.uint8, device=weight.device)
+    scale = torch.empty(outputs, inputs // GROUP, dtype=torch.bfloat16, device=weight.device)
     zero = torch.empty_like(scale)
     step = max(1, _SLICE_ELEMENTS // max(1, inputs))
     for start in range(0, outputs, step):

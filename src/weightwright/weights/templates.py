@@ -1,17 +1,45 @@
-"""Chat templates in a folder as transformers keeps them: one, or several by name."""
+"""Chat templates: which one a model's conversations are written in; a folder's, as transformers keeps them."""
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from weightwright.address.models import ModelAddress
+from weightwright.data.chat_templates import chosen_template
+from weightwright.errors import SettingsError
 from weightwright.hub import weight_files
+
+log = logging.getLogger(__name__)
 
 TEMPLATE_FILE = "chat_template.jinja"
 NAMED_FOLDER = "additional_chat_templates"
 _NEW_CLASSES = ("TokenizersBackend",)
 Template = str | Mapping[str, str]
+
+
+def with_known_template(tokenizer: Any, address: ModelAddress, asked: str | None = None) -> Any:
+    """The tokenizer of the model at `address` with the chat template that its conversations are written in.
+
+    That is the one `asked` for, else the one that the user gave the name, else the model's own, else what is known by
+    its name, which is said. Raises SettingsError for one that was chosen and cannot be followed.
+    """
+    asked = asked or address.template
+    if asked:
+        return chosen_template(asked, tokenizer)
+    usual = address.usual_template
+    if tokenizer.chat_template or not usual:
+        return tokenizer
+    try:
+        chosen = chosen_template(usual, tokenizer)
+    except SettingsError:  # a tokenizer without what the format needs is none of that family
+        return tokenizer
+    log.warning("%s has no chat template of its own; by its name its conversations are written as %s's "
+                "(--template takes another)", replace(address, adapter=None), usual)  # fmt: skip
+    return chosen
 
 
 def read_template(folder: Path) -> Template | None:

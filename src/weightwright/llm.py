@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from weightwright.connect import open_vllm
+from weightwright.engine.engine import Engine
 from weightwright.engine.open import open_engine
 from weightwright.engine.outputs import (  # fmt: skip
     EmbeddingOutput,
@@ -11,13 +13,12 @@ from weightwright.engine.outputs import (  # fmt: skip
     LoRARequest,
     RequestOutput,
     precision_of,
-    refuse_parallel,
     settings_of,
 )
 from weightwright.errors import SettingsError
 from weightwright.options import Device, Precision
 from weightwright.plan.measured import STEP_TOKENS
-from weightwright.ports import ChatRequest, Message, Reply, SamplingParams, Score, TokenLogprob
+from weightwright.ports import Chat, ChatRequest, Message, Reply, SamplingParams, Score, TokenLogprob
 from weightwright.wire.openai.messages import read_messages
 
 T = TypeVar("T")
@@ -29,7 +30,8 @@ class LLM:
     """A model to generate with. Raises SettingsError for what vLLM offers and this engine does not.
 
     `model` is a model address, `adapters` maps names to folders in PEFT's format. Further options are the fields of
-    `EngineSettings`, or vLLM's names for them.
+    `EngineSettings`, or vLLM's names for them. With `engine_python` a vLLM is started there and answers, on
+    `tensor_parallel_size` devices; embeddings, scores and adapters while it runs are this engine's alone.
     """
 
     def __init__(
@@ -47,7 +49,6 @@ class LLM:
         trust_remote_code: bool = False,
         **options: Any,
     ) -> None:
-        refuse_parallel("tensor_parallel_size", tensor_parallel_size)
         settings = settings_of(
             options,
             {
@@ -57,10 +58,14 @@ class LLM:
                 "max_sequences": max_num_seqs,
                 "step_tokens": max(STEP_TOKENS, max_num_seqs),
                 "trust_remote_code": trust_remote_code,
+                "tensor_parallel_size": tensor_parallel_size,
             },
         )
         self._folders = {name: Path(folder) for name, folder in (adapters or {}).items()}
-        self._engine = open_engine(model, adapters=self._folders, settings=settings)
+        self._address = model
+        self._chat: Chat = (open_vllm if settings.elsewhere else open_engine)(
+            model, adapters=self._folders, settings=settings
+        )
 
     def generate(
         self,
@@ -128,7 +133,7 @@ class LLM:
 
     def embed(self, texts: str | Sequence[str], *, pooling: str = "mean") -> list[EmbeddingRequestOutput]:
         """A vector of length one per text, from the model's last hidden states."""
-        vectors = self._engine.embed([texts] if isinstance(texts, str) else texts, pooling=pooling)
+        vectors = self._engine("embed").embed([texts] if isinstance(texts, str) else texts, pooling=pooling)
         return [
             EmbeddingRequestOutput(str(i), EmbeddingOutput([float(x) for x in vector]))
             for i, vector in enumerate(vectors)
@@ -138,11 +143,15 @@ class LLM:
         self, prompt: str, completions: Sequence[str], *, adapter: str | None = None
     ) -> list[Score]:
         """Log-likelihoods of completions after a prompt."""
-        return self._engine.score(prompt, completions, adapter=adapter)
+        return self._chat.score(prompt, completions, adapter=adapter)
 
     def get_tokenizer(self) -> Any:
         """The model's tokenizer."""
-        return self._engine.tokenizer
+        if isinstance(self._chat, Engine):
+            return self._chat.tokenizer
+        from weightwright.weights.load import load_tokenizer
+
+        return load_tokenizer(self._address)
 
     def get_default_sampling_params(self) -> SamplingParams:
         """What `generate` uses where nothing is given."""
@@ -150,23 +159,32 @@ class LLM:
 
     def load_adapter(self, name: str, folder: str | Path) -> None:
         """Load a LoRA adapter in PEFT's format; requests under way go on."""
-        self._engine.load_adapter(name, Path(folder))
+        self._engine("load_adapter").load_adapter(name, Path(folder))
         self._folders[name] = Path(folder)
 
     def drop_adapter(self, name: str) -> None:
         """Forget an adapter."""
-        self._engine.drop_adapter(name)
+        self._engine("drop_adapter").drop_adapter(name)
         self._folders.pop(name, None)
 
     def close(self) -> None:
         """Free the model."""
-        self._engine.close()
+        self._chat.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _engine(self, asked: str) -> Engine:
+        """The engine in this process. Raises SettingsError where vLLM answers."""
+        if isinstance(self._chat, Engine):
+            return self._chat
+        raise SettingsError(
+            f"{asked} needs the engine of this process, and vLLM answers here; leave out engine_python"
+            + (", or give adapters={NAME: DIR} to LLM()" if "adapter" in asked else "")
+        )
 
     def _adapters(
         self,
@@ -191,11 +209,11 @@ class LLM:
             raise SettingsError(
                 f"the adapter {name!r} is already loaded from {known}, not from {folder}; give it another name"
             )
-        if name not in self._engine.adapters:
+        if known is None:
             self.load_adapter(name, folder)
 
     def _run(self, requests: Sequence[ChatRequest], use_tqdm: bool) -> list[RequestOutput]:
-        replies: Iterable[Reply] = [self._engine.submit(request) for request in requests]
+        replies: Iterable[Reply] = [self._chat.submit(request) for request in requests]
         if use_tqdm:
             from tqdm import tqdm
 
