@@ -11,10 +11,10 @@ from weightwright.errors import ModelError
 from weightwright.hub import weight_files
 
 
-def reader(file: Path) -> Any:
-    """The header of a GGUF file without its tokenizer, as gguf.GGUFReader. Raises ModelError where it is broken."""
+def reader(file: Path, *, keep_tokenizer: bool = False) -> Any:
+    """The header of a GGUF file as gguf.GGUFReader. Raises ModelError where it is broken."""
     try:
-        return reader_type(keep_tokenizer=False)(file)
+        return reader_type(keep_tokenizer=keep_tokenizer)(file)
     except (ValueError, IndexError, KeyError, OverflowError) as error:
         raise ModelError(f"{file} has a broken GGUF header ({error}); get it again") from error
 

@@ -9,6 +9,7 @@ from weightwright.weights import gguf_header
 
 # in transformers' table of GGUF architectures, but groups of keys or encoder-decoders
 _NOT_MODELS = {"general", "tokenizer", "t5", "umt5"}
+_READ_HERE = {"deepseek2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def check_gguf(architecture: str) -> Support:
     """Judge the architecture that a GGUF file names."""
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
-    known = {_plain(name) for name in GGUF_SUPPORTED_ARCHITECTURES} - _NOT_MODELS
+    known = {_plain(name) for name in GGUF_SUPPORTED_ARCHITECTURES} - _NOT_MODELS | _READ_HERE
     if _plain(architecture) in known:
         return Support(True, architecture)
     why = (
