@@ -1,5 +1,6 @@
 """GGUF files that we write: our own reader gives the model back, token for token, in every architecture."""
 
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,6 @@ import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
-from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 from transformers.tokenization_utils_base import generate_merges
 
 from weightwright.errors import ModelError, SettingsError
@@ -22,6 +22,7 @@ from weightwright.export.gguf.write import write_gguf
 from weightwright.export.merge import whole
 from weightwright.testing.models import CHAT_TEMPLATE, tiny_llama
 from weightwright.weights import load
+from weightwright.weights.gguf_cuts import CUTS
 
 TEXTS = [
     "The cat sat on the mat, and it sat.",
@@ -36,14 +37,18 @@ LLAMA_3 = (
 )
 
 
+def pre_tokenizer(steps: dict[str, Any]) -> Any:
+    """A pre-tokenizer from its form in tokenizer.json."""
+    empty = json.loads(Tokenizer(models.BPE()).to_str())
+    return Tokenizer.from_str(json.dumps(empty | {"pre_tokenizer": steps})).pre_tokenizer
+
+
 def byte_level(cut: str = "qwen2", *, bos: str | None = None) -> PreTrainedTokenizerFast:
     """A byte-level tokenizer trained on a few sentences that cuts text by the named rule."""
-    inner = Tokenizer(models.BPE())
-    plain = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=cut in ("gpt-2", "smollm"))
-    first: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if cut == "smollm" else []
-    if cut in GGUF_PRE_TOKENIZER_SPLITS:
-        first = [pre_tokenizers.Split(Regex(GGUF_PRE_TOKENIZER_SPLITS[cut]), "isolated")]
-    inner.pre_tokenizer = pre_tokenizers.Sequence([*first, plain]) if first else plain
+    steps = {"type": "Sequence", "pretokenizers": list(CUTS[cut].steps)}
+    inner = Tokenizer(models.BPE(ignore_merges=CUTS[cut].whole_words))
+    inner.pre_tokenizer = pre_tokenizer(steps)
+    inner.normalizer = normalizers.NFC() if CUTS[cut].nfc else None
     inner.decoder = decoders.ByteLevel()
     special = ["<|end_of_text|>", "<|im_start|>", "<|im_end|>", "<|begin_of_text|>"]
     trainer = trainers.BpeTrainer(
@@ -278,8 +283,6 @@ def test_kinds_of_tokens(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", ["llama-bpe", "qwen2", "tekken", "gpt-4o", "gpt-2", "smollm"])
 def test_the_rule_that_cuts_text_is_named(cut: str) -> None:
-    import json
-
     assert cut_name(json.loads(byte_level(cut).backend_tokenizer.to_str())) == cut
 
 
@@ -409,8 +412,6 @@ def test_other_architectures_are_refused_by_name(tmp_path: Path) -> None:
 def test_tokenizers_that_llama_cpp_cannot_follow_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="has no merges"):
         write_gguf(whole(str(tiny_llama(tmp_path / "bytes"))), tmp_path / "model.gguf")
-    import json
-
     inner = json.loads(byte_level("gpt-2").backend_tokenizer.to_str())
     inner["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [
         {"type": "Split", "pattern": {"Regex": "x+"}, "behavior": "Isolated", "invert": False},

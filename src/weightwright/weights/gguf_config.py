@@ -58,9 +58,9 @@ def _begun(file: Path, architecture: str, value: Any, tensors: Mapping[str, Any]
     from transformers import AutoConfig
 
     if architecture == "deepseek2" or (architecture == "llama" and value("expert_count")):
-        made = _deepseek(value) if architecture == "deepseek2" else {"model_type": "mixtral"}
+        made = _deepseek(value, tensors) if architecture == "deepseek2" else {"model_type": "mixtral"}
         return AutoConfig.for_model(
-            **made, **_sizes(value), tie_word_embeddings="output.weight" not in tensors, **_special(file),
+            **_sizes(value) | made, tie_word_embeddings="output.weight" not in tensors, **_special(file),
             vocab_size=int(tensors["token_embd.weight"].shape[-1]),
         )  # fmt: skip
     with gguf_header.quick_reader():
@@ -82,14 +82,15 @@ def _special(file: Path) -> dict[str, Any]:
     return {f"{kind}_token_id": header.get(f"tokenizer.ggml.{kind}_token_id") for kind in ("bos", "eos")}
 
 
-def _deepseek(value: Any) -> dict[str, Any]:
+def _deepseek(value: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
     """DeepSeek 2 and 3 (by how experts are chosen), whose attention keeps keys and values as one narrow vector."""
     rotary = value("rope.dimension_count")
     key = value("attention.key_length_mla") or value("attention.key_length")
-    sigmoid = value("expert_gating_func") == _SIGMOID
+    sigmoid = value("expert_gating_func") == _SIGMOID or any("exp_probs_b" in name for name in tensors)
     groups = value("expert_group_count")
     made = {
         "model_type": "deepseek_v3" if sigmoid else "deepseek_v2",
+        "num_key_value_heads": value("attention.head_count"),  # the file says 1, as it is computed there
         "q_lora_rank": value("attention.q_lora_rank"),
         "kv_lora_rank": value("attention.kv_lora_rank"),
         "qk_rope_head_dim": rotary,

@@ -19,6 +19,7 @@ from torch import Tensor
 from weightwright.errors import ModelError
 from weightwright.hub import gguf_reader
 from weightwright.weights import gguf_header, gguf_joined
+from weightwright.weights.empty import lacking
 from weightwright.weights.quantize import GROUP, INT4_MIDDLE
 from weightwright.weights.source import Groups
 
@@ -86,8 +87,11 @@ class GgufWeights:
             with gguf_header.quick_reader():
                 found = reading.get_gguf_hf_weights_map(model, processor)
             names, joins = {ours: (theirs,) for theirs, ours in found.items() if theirs in stored}, {}
-        _refuse_left(file, stored, names, model)
-        return cls(processor, {ours: tuple(stored[one] for one in theirs) for ours, theirs in names.items()}, joins, dtype)
+        parts = {ours: tuple(stored[one] for one in theirs) for ours, theirs in names.items()}
+        source = cls(processor, parts, joins, dtype)
+        if not lacking(model, source):  # else that is said
+            _refuse_left(file, stored, names, model)
+        return source
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """See `WeightSource`."""

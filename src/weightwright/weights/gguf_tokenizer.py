@@ -41,7 +41,7 @@ def tokenizer_of(fields: Mapping[str, Any], name: str) -> "PreTrainedTokenizerFa
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    inner = _as_json(fields, name)
+    inner = from_fields(fields, name)
     ids = special_ids(fields)
     tokens = fields["tokenizer.ggml.tokens"]
     named = {f"{kind}_token": tokens[ids[key]] for kind, key in
@@ -89,7 +89,8 @@ def end_ids(fields: Mapping[str, Any]) -> list[int]:
     return list(ends)
 
 
-def _as_json(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+def from_fields(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The tokenizer.json that a header's fields describe, in Python's terms. Raises ModelError as `tokenizer_of`."""
     kind = fields.get("tokenizer.ggml.model")
     if "tokenizer.ggml.tokens" not in fields:
         raise ModelError(f"{name} holds no tokenizer; take another file of the model")
