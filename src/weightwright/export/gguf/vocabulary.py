@@ -76,7 +76,10 @@ def _said(inner: dict[str, Any]) -> tuple[Any, ...]:
         return [{key: value for key, value in step.items() if key not in unimportant} for step in _steps(part)]
 
     decoder = [step for step in _steps(inner.get("decoder")) if step["type"] != "ByteLevel"]
-    added = {one["content"]: {**one, "special": None} for one in inner["added_tokens"]}
+    free = {"special"}
+    if {step["type"] for step in _steps(inner.get("normalizer"))} <= {"NFC"}:
+        free.add("normalized")  # marks stay as they are
+    added = {one["content"]: {key: one[key] for key in one.keys() - free} for one in inner["added_tokens"]}
     model = inner["model"]
     options = {key: bool(model.get(key)) for key in ("ignore_merges", "byte_fallback")}
     return steps(inner.get("normalizer")), steps(inner.get("pre_tokenizer")), decoder, added, options, _merges(inner)
@@ -211,8 +214,9 @@ def cut_name(inner: dict[str, Any]) -> str:
     bare = _bare(steps)
     whole_words = bool(inner["model"].get("ignore_merges"))
     fitting = [name for name, cut in CUTS.items() if _bare(cut.steps) == bare] if normal <= {"NFC"} else []
-    if fitting:  # the first of those that cut alike, or one that takes whole words first, too
-        return next((name for name in fitting if CUTS[name].whole_words == whole_words), fitting[0])
+    alike = [name for name in fitting if CUTS[name].whole_words == whole_words] or fitting
+    if alike:
+        return next((name for name in alike if CUTS[name].nfc or not normal), alike[0])
     shown = " + ".join(step["type"] for step in (*_steps(inner.get("normalizer")), *steps))
     raise ModelError(f"this model's tokenizer cuts text by a rule ({shown}) that llama.cpp has no known name for, so "
                      "its tokens would differ; write --format safetensors")  # fmt: skip
