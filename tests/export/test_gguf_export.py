@@ -173,16 +173,13 @@ def test_our_reader_gives_the_model_back(tmp_path: Path, kind: str) -> None:
     file = tmp_path / "model.gguf"
     written = write_gguf(whole(str(folder)), file, "f32")
     spaced = kind == "llama, a space before the first word only"
-    assert [note[:40] for note in written.notes] == [
-        "llama.cpp puts a space before text behind"[:40]
-    ] * spaced
+    assert [note[:38] for note in written.notes] == ["llama.cpp puts a space before each text"[:38]] * spaced
     assert written.size_bytes == file.stat().st_size
     source = load.load(str(folder), precision="f32", device="cpu")
     found = load.load(str(file), precision="f32", device="cpu")
     tolerance = 2e-6 if "gemma" in kind else 0  # its norms are stored with one added
     torch.testing.assert_close(logits(found.model), logits(source.model), rtol=0, atol=100 * tolerance)
-    # behind a special token transformers' reader puts no space where sentencepiece's older manner does
-    for text in TEXTS[:3] if "Prepend" in source.tokenizer.backend_tokenizer.to_str() else TEXTS:
+    for text in TEXTS:
         assert found.tokenizer(text)["input_ids"] == source.tokenizer(text)["input_ids"]
         assert greedy(found, text) == greedy(source, text)
     for name in ("bos_token", "eos_token", "chat_template"):
@@ -302,8 +299,7 @@ def test_the_scaling_of_llama_3_1_is_written(tmp_path: Path) -> None:
             "high_freq_factor": 4.0, "original_max_position_embeddings": 64}  # fmt: skip
     folder = model_folder("llama, byte-level", tmp_path / "model", rope_parameters=rope)
     file = tmp_path / "model.gguf"
-    (note,) = write_gguf(whole(str(folder)), file).notes
-    assert "rope scaling (llama3)" in note
+    assert write_gguf(whole(str(folder)), file).notes == ()
     (factors,) = [t.data for t in gguf.GGUFReader(file).tensors if t.name == "rope_freqs.weight"]
     waves = 2 * np.pi * 1e4 ** (np.arange(0, 16, 2) / 16)
     share = (64 / waves - 1.0) / (4.0 - 1.0)  # 0 at the long end, 1 at the short one
@@ -441,25 +437,3 @@ def test_names_and_files_that_are_there(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="exists; choose another --out"):
         write_gguf(model, tmp_path / "there.gguf")
     assert (tmp_path / "there.gguf").read_text() == "mine"
-
-
-# --- llama.cpp itself, where it is installed ----------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", MODELS)
-def test_llama_cpp_computes_the_same(tmp_path: Path, kind: str) -> None:
-    llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
-    folder = model_folder(kind, tmp_path / "model")
-    file = tmp_path / "model.gguf"
-    write_gguf(whole(str(folder)), file, "f32")
-    source = load.load(str(folder), precision="f32", device="cpu")
-    theirs = llama_cpp.Llama(str(file), n_ctx=256, logits_all=True, verbose=False)
-    for text in TEXTS[:3] if kind == "llama, a space before the first word only" else TEXTS:
-        ids = source.tokenizer(text)["input_ids"]
-        assert theirs.tokenize(text.encode(), add_bos=True, special=True) == ids
-        theirs.reset()
-        theirs.eval(ids)
-        with torch.inference_mode():
-            expected = source.model(input_ids=torch.tensor([ids])).logits[0].numpy()
-        np.testing.assert_allclose(theirs.scores[: len(ids)], expected, atol=2e-2 * np.abs(expected).max())
-        assert (theirs.scores[len(ids) - 1].argmax()) == expected[-1].argmax()

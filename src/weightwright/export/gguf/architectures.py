@@ -185,13 +185,14 @@ def _rope_kind(config: Any) -> str:
     """One of "default", "linear", "yarn", "llama3" and "longrope". Raises ModelError for other kinds of scaling."""
     rope = _rope(config)
     kind = str(rope.get("rope_type", rope.get("type", "default")))
-    if kind == "llama3":
+    family = FAMILIES[config.model_type].name
+    if kind == "llama3" and family == "llama":  # other architectures of llama.cpp take no such tensor
         return kind
     done = _LONG_DONE if kind == "longrope" else _ROPE_DONE
     unusual = {key: value for key, value in rope.items()
                if key not in done and value is not None and _YARN_USUAL.get(key) != value}  # fmt: skip
     known = ("default", "linear", "yarn")
-    if FAMILIES[config.model_type].name in _LONG_FAMILIES:
+    if family in _LONG_FAMILIES:
         known = (*known, "longrope")
     if kind not in known or unusual:
         raise _refused(config, f"rope scaling {kind}" + (f" with {unusual}" if unusual else ""))

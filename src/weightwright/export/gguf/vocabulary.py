@@ -42,8 +42,8 @@ def add_vocabulary(writer: Any, model: Whole) -> list[str]:
         _sentencepiece(writer, inner, tokenizer, rows)
     notes = []
     if any(step.get("prepend_scheme") == "first" for step in _steps(inner.get("pre_tokenizer"))):
-        notes.append("llama.cpp puts a space before text behind a special token, too, where this tokenizer puts one "
-                     "only before the first word; in conversations some tokens differ")  # fmt: skip
+        notes.append("llama.cpp puts a space before each text and behind each special token, where this tokenizer puts one "
+                     "before the first word alone, if none stands there; in conversations some tokens differ")  # fmt: skip
     notes += _special_tokens(writer, tokenizer, model.model.config, rows)
     template = tokenizer.chat_template
     if isinstance(template, Mapping):
