@@ -1,4 +1,4 @@
-"""Tokenizers of the families that GGUF files name, each with its family's own rules, trained here; texts to try them on.
+"""Tokenizers of the families that GGUF files name, each by its family's own rules, trained here; texts to try.
 
 The rules are written as they stand in the tokenizer.json of a model of the family.
 """
@@ -15,12 +15,18 @@ from transformers import PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import generate_merges
 
 _ROOT = Path(__file__).parents[2]
-_CL100K = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-           r"|\s+(?!\S)|\s+")  # fmt: skip
-_QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-          r"|\s+(?!\S)|\s+")  # fmt: skip
-_QWEN35 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
-           r"|\s*[\r\n]+|\s+(?!\S)|\s+")  # fmt: skip
+_CL100K = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+_QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+_QWEN35 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 _O200K = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
@@ -60,44 +66,108 @@ BYTE_LEVEL: dict[str, tuple[list[dict[str, Any]], str, bool, bool]] = {
     "olmo": ([_byte_level(True)], "NFC", False, False),
     "smollm": ([_DIGITS, _byte_level(True)], "", False, False),  # StarCoder too
     "command-r": ([_DIGITS, _byte_level(True)], "NFC", False, True),
-    "falcon": ([{"type": "Punctuation", "behavior": "Contiguous"}, _byte_level(True),
-                {"type": "Digits", "individual_digits": False}, _split("[0-9][0-9][0-9]")], "", False, False),
-    "deepseek-coder": ([_split("[\r\n]"), _split(r"\s?\p{L}+"), _split(r"\s?\p{P}+"), _split(_CJK), _DIGITS,
-                        _byte_level()], "", False, True),
-    "deepseek-v3": ([_split(r"\p{N}{1,3}"), _split("[一-龥\u3040-ゟ゠-ヿ]+"), _split(_DEEPSEEK3), _byte_level()], "", False, True),
+    "falcon": (
+        [
+            {"type": "Punctuation", "behavior": "Contiguous"},
+            _byte_level(True),
+            {"type": "Digits", "individual_digits": False},
+            _split("[0-9][0-9][0-9]"),
+        ],
+        "",
+        False,
+        False,
+    ),
+    "deepseek-coder": (
+        [_split("[\r\n]"), _split(r"\s?\p{L}+"), _split(r"\s?\p{P}+"), _split(_CJK), _DIGITS, _byte_level()],
+        "",
+        False,
+        True,
+    ),
+    "deepseek-v3": (
+        [_split(r"\p{N}{1,3}"), _split("[一-龥\u3040-ゟ゠-ヿ]+"), _split(_DEEPSEEK3), _byte_level()],
+        "",
+        False,
+        True,
+    ),
     "bloom": ([_split(" ?[^(\\s|[.,!?…。，、।۔،])]+"), _byte_level()], "", False, False),
-    "seed-coder": ([_split(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+"
-                           r"|\s*[\r\n]+|\s+(?!\S)|\s+"), _byte_level()], "", False, True),
-    "bailingmoe": ([_split(r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]"
-                           r"|\s+(?!\S)|\s+"), _byte_level()], "", False, False),
-}  # fmt: skip
+    "seed-coder": (
+        [
+            _split(
+                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+"
+                r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+            ),
+            _byte_level(),
+        ],
+        "",
+        False,
+        True,
+    ),
+    "bailingmoe": (
+        [
+            _split(
+                r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]"
+                r"|\s+(?!\S)|\s+"
+            ),
+            _byte_level(),
+        ],
+        "",
+        False,
+        False,
+    ),
+}
 SENTENCEPIECE = ("llama", "gemma", "mistral, a space before the first word only")
 SPECIAL = ["<|end|>", "<|im_start|>", "<|im_end|>", "<｜begin▁of▁sentence｜>"]
 _BEGIN = SPECIAL[-1]
 CHINESE = [
-    "机器学习是人工智能的一个分支，研究如何从数据中学习规律。", "他说：“明天下午三点，我们在图书馆见面吧！”", "北京大学成立于１８９８年，是中国近代第一所国立综合性大学。",
-    "请把下面的句子翻译成英文：床前明月光，疑是地上霜。", "价格是￥1,234.50元（含税）。", "深度学习框架有PyTorch、TensorFlow和MindSpore等。",
-]  # fmt: skip
+    "机器学习是人工智能的一个分支，研究如何从数据中学习规律。",
+    "他说：“明天下午三点，我们在图书馆见面吧！”",
+    "北京大学成立于１８９８年，是中国近代第一所国立综合性大学。",
+    "请把下面的句子翻译成英文：床前明月光，疑是地上霜。",
+    "价格是￥1,234.50元（含税）。",
+    "深度学习框架有PyTorch、TensorFlow和MindSpore等。",
+]
 _ODD = [
-    "I'm sure they'll say it's DON'T, we've, you'D, he’s", "Ünïcödé naïve café Ångström", "e\u0301 n\u0303 a\u030a cafe\u0301",
-    "日本語のテキスト、カタカナ ー", "한국어 텍스트입니다", "Привет, мир! 1917 год", "مرحبا بالعالم ١٢٣", "हिन्दी में लिखा", "😀👍🏽🇺🇸 ❤️‍🔥",
-    "ied 4 ½ months ² ³ Ⅻ ٣", "3.14159 1,000,000 0x1F 12345678 ₂₃", "a\tb\t\tc", "  x  ", "\n\n\n", "\r\n\r\n", " \n \n", "\u3000全角\u3000空格",
-    "x = [i**2 for i in range(10)]  # squares\n\tif x:\n\t\treturn None", "C:\\path\\to\\file.txt <b>bold</b> &amp; $a+b=c^2~|`",
-    "\u00a0nbsp\u200bzero", "ABC123def456GHI", "http://example.com/a?b=1&c=2#d", "--- === *** ___ ...!!!???", "(\"quoted\"), 'single'",
-]  # fmt: skip
+    "I'm sure they'll say it's DON'T, we've, you'D, he’s",
+    "Ünïcödé naïve café Ångström",
+    "e\u0301 n\u0303 a\u030a cafe\u0301",
+    "日本語のテキスト、カタカナ ー",
+    "한국어 텍스트입니다",
+    "Привет, мир! 1917 год",
+    "مرحبا بالعالم ١٢٣",
+    "हिन्दी में लिखा",
+    "😀👍🏽🇺🇸 ❤️‍🔥",
+    "ied 4 ½ months ² ³ Ⅻ ٣",
+    "3.14159 1,000,000 0x1F 12345678 ₂₃",
+    "a\tb\t\tc",
+    "  x  ",
+    "\n\n\n",
+    "\r\n\r\n",
+    " \n \n",
+    "\u3000全角\u3000空格",
+    "x = [i**2 for i in range(10)]  # squares\n\tif x:\n\t\treturn None",
+    "C:\\path\\to\\file.txt <b>bold</b> &amp; $a+b=c^2~|`",
+    "\u00a0nbsp\u200bzero",
+    "ABC123def456GHI",
+    "http://example.com/a?b=1&c=2#d",
+    "--- === *** ___ ...!!!???",
+    "(\"quoted\"), 'single'",
+]
 
 
 @cache
 def corpus() -> list[str]:
     """Lines to train on: this project's guide and code, and some Chinese."""
-    files = [*sorted((_ROOT / "docs").glob("*.md"))[:8], *sorted((_ROOT / "src/weightwright/plan").glob("*.py"))]
+    files = [
+        *sorted((_ROOT / "docs").glob("*.md"))[:8],
+        *sorted((_ROOT / "src/weightwright/plan").glob("*.py")),
+    ]
     lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     return [*lines[:2500], *CHINESE * 20, *_ODD * 4]
 
 
 @cache
 def texts(count: int = 1000) -> list[str]:
-    """`count` texts, seeded: prose, code, Chinese, numbers, runs of spaces and newlines, mixed scripts, odd letters."""
+    """`count` texts, seeded: prose, code, Chinese, numbers, runs of spaces, mixed scripts, odd letters."""
     rng = random.Random(0)
     prose, made = [line for line in corpus() if len(line) > 20], [*_ODD, *CHINESE]
     spaces = [" ", "  ", "   ", "\n", "\n\n", "\t", " \n", "\r\n", "\u3000", ""]
@@ -120,9 +190,12 @@ def original(kind: str) -> PreTrainedTokenizerFast:
             single=f"{first} $A", special_tokens=[(first, inner.token_to_id(first))]
         )
     return PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token=first, eos_token="<|end|>" if kind in BYTE_LEVEL else "</s>",
-        unk_token=None if kind in BYTE_LEVEL else "<unk>", clean_up_tokenization_spaces=False,
-    )  # fmt: skip
+        tokenizer_object=inner,
+        bos_token=first,
+        eos_token="<|end|>" if kind in BYTE_LEVEL else "</s>",
+        unk_token=None if kind in BYTE_LEVEL else "<unk>",
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def _with(inner: Tokenizer, **parts: Any) -> Tokenizer:
@@ -131,12 +204,17 @@ def _with(inner: Tokenizer, **parts: Any) -> Tokenizer:
 
 def _byte_pairs(kind: str) -> Tokenizer:
     steps, normal, whole_words, _ = BYTE_LEVEL[kind]
-    parts = {"pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
-             "normalizer": {"type": normal} if normal else None}  # fmt: skip
+    parts = {
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
+        "normalizer": {"type": normal} if normal else None,
+    }
     inner = _with(Tokenizer(models.BPE(ignore_merges=whole_words)), **parts)
     inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=1500, special_tokens=SPECIAL, initial_alphabet=sorted(ByteLevel.alphabet()), show_progress=False
+        vocab_size=1500,
+        special_tokens=SPECIAL,
+        initial_alphabet=sorted(ByteLevel.alphabet()),
+        show_progress=False,
     )
     inner.train_from_iterator(corpus(), trainer)
     if whole_words:  # a word that no merge makes: taken whole
@@ -152,11 +230,21 @@ def _pieces(kind: str) -> Tokenizer:
     trained = Tokenizer(models.BPE(unk_token="<unk>"))
     replaced = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
     trained = _with(trained, normalizer=replaced)
-    trainer = trainers.BpeTrainer(vocab_size=1200, special_tokens=["<unk>"], max_token_length=16, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=1200, special_tokens=["<unk>"], max_token_length=16, show_progress=False
+    )
     words = [word + " " for line in corpus()[:800] for word in line.split(" ") if word]
     trained.train_from_iterator(["▁" + word.strip() for word in words], trainer)
     pieces = [token for token, _ in sorted(trained.get_vocab().items(), key=lambda pair: pair[1])][1:]
-    tokens = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", *(f"<0x{byte:02X}>" for byte in range(256)), *pieces]
+    tokens = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        "<|im_start|>",
+        "<|im_end|>",
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+        *pieces,
+    ]
     vocabulary = {token: i for i, token in enumerate(tokens)}
     scores = {token: -float(i) for i, token in enumerate(pieces)}
     merges = [pair for pair in generate_merges(vocabulary, scores) if "".join(pair) in scores]
@@ -166,12 +254,19 @@ def _pieces(kind: str) -> Tokenizer:
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}]
     inner = _with(
         inner,
-        normalizer=None if kind.startswith("mistral") else {
-            "type": "Sequence", "normalizers": [before, replaced] if kind == "llama" else [replaced]},
+        normalizer=None
+        if kind.startswith("mistral")
+        else {"type": "Sequence", "normalizers": [before, replaced] if kind == "llama" else [replaced]},
         pre_tokenizer=first if kind.startswith("mistral") else None,
-        decoder={"type": "Sequence", "decoders": [
-            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
-            *([] if kind == "gemma" else strip)]},
-    )  # fmt: skip
+        decoder={
+            "type": "Sequence",
+            "decoders": [
+                {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+                {"type": "ByteFallback"},
+                {"type": "Fuse"},
+                *([] if kind == "gemma" else strip),
+            ],
+        },
+    )
     inner.add_special_tokens(["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"])
     return inner

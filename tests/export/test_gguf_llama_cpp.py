@@ -31,11 +31,20 @@ ERROR = {"gemma2": 4e-3, "gemma3": 4e-3}
 ROPES: dict[str, dict[str, Any]] = {
     "linear": {"rope_type": "linear", "factor": 4.0},
     "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32},
-    "yarn, attention factor": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32,
-                               "attention_factor": 1.3},
-    "llama3": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-               "original_max_position_embeddings": 64},
-}  # fmt: skip
+    "yarn, attention factor": {
+        "rope_type": "yarn",
+        "factor": 4.0,
+        "original_max_position_embeddings": 32,
+        "attention_factor": 1.3,
+    },
+    "llama3": {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    },
+}
 
 
 def llama_cpp(file: Path) -> Ask:
@@ -46,7 +55,9 @@ def llama_cpp(file: Path) -> Ask:
     params.verbosity = params.n_gpu_layers = 0
     params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(
+        os.environ.get("OMP_NUM_THREADS", "1")
+    )
     server = xllamacpp.Server(params)
 
     def ask(path: str, body: dict[str, Any]) -> Any:
@@ -62,11 +73,13 @@ def llama_cpp(file: Path) -> Ask:
 def assert_greedy(ask: Ask, model: Any, ids: list[int], error: float, ends: tuple[int, ...]) -> int:
     """That llama.cpp's 64 tokens are this model's; how many were near ties, where numerical error may decide.
 
-    At each place its token must be ours, or as good within twice the error (relative to the largest logit). The tokens
-    that end a text are left out on both sides, so that there are 64.
+    At each place its token must be ours, or as good within twice the error (relative to the largest logit). The
+    tokens that end a text are left out on both sides, so that there are 64.
     """
-    found = ask("/completion", {"prompt": ids, "n_predict": TOKENS, "temperature": 0, "ignore_eos": True,
-                                "return_tokens": True})["tokens"]  # fmt: skip
+    found = ask(
+        "/completion",
+        {"prompt": ids, "n_predict": TOKENS, "temperature": 0, "ignore_eos": True, "return_tokens": True},
+    )["tokens"]
     assert len(found) == TOKENS
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([ids + found[:-1]])).logits[0, len(ids) - 1 :].float()
@@ -104,9 +117,16 @@ def test_rotary_scaling_is_the_same(tmp_path: Path, kind: str, rope: str) -> Non
 
 
 def test_longrope_is_the_same_beyond_the_original_context(tmp_path: Path) -> None:
-    rope = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 16,
-            "long_factor": [1.0 + i / 4 for i in range(8)], "short_factor": [1.0 + i / 16 for i in range(8)]}  # fmt: skip
-    folder = model_folder("phi3", tmp_path / "model", rope_parameters=rope, original_max_position_embeddings=16)
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "original_max_position_embeddings": 16,
+        "long_factor": [1.0 + i / 4 for i in range(8)],
+        "short_factor": [1.0 + i / 16 for i in range(8)],
+    }
+    folder = model_folder(
+        "phi3", tmp_path / "model", rope_parameters=rope, original_max_position_embeddings=16
+    )
     write_gguf(whole(str(folder)), tmp_path / "model.gguf", "f32")
     checked(folder, tmp_path / "model.gguf", 1e-4)
 
@@ -124,8 +144,14 @@ def test_smollm2_says_the_same(tmp_path: Path) -> None:
 
 # what llama.cpp makes otherwise: it composes no letters, its o200k has no combining marks in words, and it puts
 # sentencepiece's space before each text
-OTHERWISE = {"qwen2": "e\u0301", "olmo": "e\u0301", "command-r": "e\u0301", "gpt-4o": "\u0303", "tekken": "\u0303",
-             "mistral, a space before the first word only": " "}  # fmt: skip
+OTHERWISE = {
+    "qwen2": "e\u0301",
+    "olmo": "e\u0301",
+    "command-r": "e\u0301",
+    "gpt-4o": "\u0303",
+    "tekken": "\u0303",
+    "mistral, a space before the first word only": " ",
+}
 
 
 @pytest.mark.parametrize("kind", [*BYTE_LEVEL, *SENTENCEPIECE])
@@ -133,9 +159,13 @@ def test_llama_cpp_cuts_texts_alike(tmp_path: Path, kind: str) -> None:
     tokenizer, file = exported(kind, tmp_path)
     ask = llama_cpp(file)
     for text in texts(1000):
-        if kind in OTHERWISE and (OTHERWISE[kind] in text or OTHERWISE[kind] == "e\u0301" and _composes(text)):
+        if kind in OTHERWISE and (
+            OTHERWISE[kind] in text or (OTHERWISE[kind] == "e\u0301" and _composes(text))
+        ):
             continue
-        assert ask("/tokenize", {"content": text, "add_special": True})["tokens"] == tokenizer(text)["input_ids"], text
+        assert (
+            ask("/tokenize", {"content": text, "add_special": True})["tokens"] == tokenizer(text)["input_ids"]
+        ), text
 
 
 def _composes(text: str) -> bool:

@@ -23,10 +23,17 @@ def exported(kind: str, folder: Path) -> tuple[Any, Path]:
     tokenizer = original(kind)
     options: dict[str, Any] = {"head_dim": 16, "query_pre_attn_scalar": 16} if kind in NEAR else {}
     config = getattr(transformers, NEAR.get(kind, "LlamaConfig"))(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, **options,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        **options,
+    )
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
@@ -59,7 +66,10 @@ def test_ids_and_text_are_the_originals(tmp_path: Path, kind: str) -> None:
     assert (gguf.Keys.Tokenizer.HF_JSON in held) == (kind.startswith("mistral"))
     if kind in BYTE_LEVEL:
         assert held["tokenizer.ggml.pre"].contents() == SAME.get(kind, kind)
-        assert found(" zquorn", add_special_tokens=False)["input_ids"] == tokenizer(" zquorn", add_special_tokens=False)["input_ids"]
+        assert (
+            found(" zquorn", add_special_tokens=False)["input_ids"]
+            == tokenizer(" zquorn", add_special_tokens=False)["input_ids"]
+        )
 
 
 SAME: dict[str, str] = {"glm4": "llama-bpe"}

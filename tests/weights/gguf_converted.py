@@ -1,4 +1,4 @@
-"""GGUF files of mixtures as llama.cpp's converter writes them: its keys, its stacks of experts, DeepSeek's split matrices."""
+"""GGUF files of mixtures as llama.cpp's converter writes them: keys, stacks of experts, DeepSeek's split matrices."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,26 +7,49 @@ from typing import Any
 import gguf
 import numpy as np
 
-ARCHITECTURES = {"mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "deepseek_v2": "deepseek2",
-                 "deepseek_v3": "deepseek2"}  # fmt: skip
+ARCHITECTURES = {
+    "mixtral": "llama",
+    "qwen2_moe": "qwen2moe",
+    "qwen3_moe": "qwen3moe",
+    "deepseek_v2": "deepseek2",
+    "deepseek_v3": "deepseek2",
+}
 _NAMES = {
-    "input_layernorm.weight": "attn_norm.weight", "post_attention_layernorm.weight": "ffn_norm.weight",
-    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
-    "self_attn.q_a_proj": "attn_q_a", "self_attn.q_a_layernorm": "attn_q_a_norm", "self_attn.q_b_proj": "attn_q_b",
-    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa", "self_attn.kv_a_layernorm": "attn_kv_a_norm",
-    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "mlp.gate.weight": "ffn_gate_inp.weight",
-    "mlp.gate.e_score_correction_bias": "exp_probs_b.bias", "mlp.experts.down_proj": "ffn_down_exps.weight",
-    "mlp.shared_expert.gate_proj": "ffn_gate_shexp", "mlp.shared_expert.up_proj": "ffn_up_shexp",
-    "mlp.shared_expert.down_proj": "ffn_down_shexp", "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
-    "mlp.shared_experts.up_proj": "ffn_up_shexp", "mlp.shared_experts.down_proj": "ffn_down_shexp",
-}  # fmt: skip
-_TOP = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
-        "lm_head.weight": "output.weight"}  # fmt: skip
+    "input_layernorm.weight": "attn_norm.weight",
+    "post_attention_layernorm.weight": "ffn_norm.weight",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "self_attn.q_a_proj": "attn_q_a",
+    "self_attn.q_a_layernorm": "attn_q_a_norm",
+    "self_attn.q_b_proj": "attn_q_b",
+    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
+    "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "mlp.gate.weight": "ffn_gate_inp.weight",
+    "mlp.gate.e_score_correction_bias": "exp_probs_b.bias",
+    "mlp.experts.down_proj": "ffn_down_exps.weight",
+    "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_expert.up_proj": "ffn_up_shexp",
+    "mlp.shared_expert.down_proj": "ffn_down_shexp",
+    "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_experts.up_proj": "ffn_up_shexp",
+    "mlp.shared_experts.down_proj": "ffn_down_shexp",
+}
+_TOP = {
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.norm.weight": "output_norm.weight",
+    "lm_head.weight": "output.weight",
+}
 
 
 def write(model: Any, file: Path, *, tokens: list[str], old_latent: bool = False) -> None:
-    """The model with a byte-level tokenizer of these tokens; `old_latent`: DeepSeek's keys and values in one matrix."""
+    """The model with a byte-level tokenizer of these tokens; `old_latent`: DeepSeek's keys and values in one."""
     config = model.config
     kind = ARCHITECTURES[config.model_type]
     writer = gguf.GGUFWriter(file, kind)
@@ -83,8 +106,11 @@ def _settings(writer: gguf.GGUFWriter, config: Any) -> None:
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(1 if latent else config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_expert_count(getattr(config, "n_routed_experts", None) or getattr(config, "num_local_experts", None)
-                            or config.num_experts)  # fmt: skip
+    writer.add_expert_count(
+        getattr(config, "n_routed_experts", None)
+        or getattr(config, "num_local_experts", None)
+        or config.num_experts
+    )
     writer.add_expert_used_count(config.num_experts_per_tok)
     if config.model_type != "mixtral":
         writer.add_expert_feed_forward_length(config.moe_intermediate_size)
@@ -93,7 +119,9 @@ def _settings(writer: gguf.GGUFWriter, config: Any) -> None:
     if latent:
         _latent(writer, config)
     else:
-        writer.add_key_length(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+        writer.add_key_length(
+            getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        )
     rope = config.rope_parameters
     writer.add_rope_freq_base(rope["rope_theta"])
     if rope["rope_type"] == "yarn":

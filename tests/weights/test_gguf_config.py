@@ -1,4 +1,4 @@
-"""What a GGUF file says of its model beside the weights: rotary scaling, heads, experts, caps. Logits are the folder's."""
+"""What a GGUF file says beside the weights: rotary scaling, heads, experts, caps. Logits are the folder's."""
 
 from pathlib import Path
 from typing import Any
@@ -17,27 +17,53 @@ from weightwright.export.merge import whole
 from weightwright.weights import load
 from weightwright.weights.gguf_rope import llama3_divisors, rope_parameters
 
-from ..export.test_gguf_export import MODELS, model_folder
+from ..export.test_gguf_export import model_folder
 from .gguf_converted import write
 
 LINEAR = {"rope_type": "linear", "factor": 4.0}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
 ATTENTION = YARN | {"attention_factor": 1.3}
-LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-          "original_max_position_embeddings": 64}  # fmt: skip
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
 OWN = LLAMA3 | {"low_freq_factor": 1.5, "high_freq_factor": 6.0, "original_max_position_embeddings": 50}
-LONG = {"rope_type": "longrope", "original_max_position_embeddings": 32,
-        "long_factor": [1.0 + i / 4 for i in range(8)], "short_factor": [1.0 + i / 16 for i in range(8)]}  # fmt: skip
+LONG = {
+    "rope_type": "longrope",
+    "original_max_position_embeddings": 32,
+    "long_factor": [1.0 + i / 4 for i in range(8)],
+    "short_factor": [1.0 + i / 16 for i in range(8)],
+}
 CASES = [
-    ("llama, byte-level", LINEAR, {}), ("llama, byte-level", YARN, {}), ("llama, byte-level", ATTENTION, {}),
-    ("llama, byte-level", LLAMA3, {}), ("llama, byte-level", OWN, {}),
-    ("mistral", YARN, {}), ("mistral", LLAMA3, {}), ("qwen2", LINEAR, {}), ("qwen2", YARN, {}), ("qwen2", ATTENTION, {}),
-    ("qwen3", YARN, {"head_dim": 24}), ("phi3", LONG, {"original_max_position_embeddings": 32}),
+    ("llama, byte-level", LINEAR, {}),
+    ("llama, byte-level", YARN, {}),
+    ("llama, byte-level", ATTENTION, {}),
+    ("llama, byte-level", LLAMA3, {}),
+    ("llama, byte-level", OWN, {}),
+    ("mistral", YARN, {}),
+    ("mistral", LLAMA3, {}),
+    ("qwen2", LINEAR, {}),
+    ("qwen2", YARN, {}),
+    ("qwen2", ATTENTION, {}),
+    ("qwen3", YARN, {"head_dim": 24}),
+    ("phi3", LONG, {"original_max_position_embeddings": 32}),
     ("phi3", {"rope_type": "default"}, {"sliding_window": 24}),
     ("phi3", {"rope_type": "default", "partial_rotary_factor": 0.5}, {}),
-    ("gemma2", LINEAR, {"final_logit_softcapping": 9.0, "attn_logit_softcapping": 11.0, "sliding_window": 24,
-                        "head_dim": 32, "query_pre_attn_scalar": 32}),
-]  # fmt: skip
+    (
+        "gemma2",
+        LINEAR,
+        {
+            "final_logit_softcapping": 9.0,
+            "attn_logit_softcapping": 11.0,
+            "sliding_window": 24,
+            "head_dim": 32,
+            "query_pre_attn_scalar": 32,
+        },
+    ),
+]
 IDS = torch.randint(5, 250, (1, 200), generator=torch.Generator().manual_seed(0))
 
 
@@ -51,49 +77,93 @@ def difference(found: Any, expected: Any) -> float:
     return max(errors)
 
 
-@pytest.mark.parametrize(("kind", "rope", "more"), CASES, ids=lambda part: part.get("rope_type", "") if isinstance(part, dict) else part)
-def test_logits_are_the_folders(tmp_path: Path, kind: str, rope: dict[str, Any], more: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "rope", "more"),
+    CASES,
+    ids=lambda part: part.get("rope_type", "") if isinstance(part, dict) else part,
+)
+def test_logits_are_the_folders(
+    tmp_path: Path, kind: str, rope: dict[str, Any], more: dict[str, Any]
+) -> None:
     folder = model_folder(kind, tmp_path / "model", rope_parameters={"rope_theta": 1e4, **rope}, **more)
     write_gguf(whole(str(folder)), tmp_path / "model.gguf", "f32")
-    source, found = (load.load(str(path), precision="f32", device="cpu") for path in (folder, tmp_path / "model.gguf"))
+    source, found = (
+        load.load(str(path), precision="f32", device="cpu") for path in (folder, tmp_path / "model.gguf")
+    )
     assert difference(found.model, source.model) < 1e-4
     assert found.context_tokens == source.context_tokens
 
 
 def test_gemma3s_full_layers_are_scaled(tmp_path: Path) -> None:
-    layers = {"sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
-              "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}}  # fmt: skip
-    folder = model_folder("gemma3", tmp_path / "model", rope_parameters=layers, sliding_window=24, head_dim=32,
-                          query_pre_attn_scalar=32)  # fmt: skip
+    layers = {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+    }
+    folder = model_folder(
+        "gemma3",
+        tmp_path / "model",
+        rope_parameters=layers,
+        sliding_window=24,
+        head_dim=32,
+        query_pre_attn_scalar=32,
+    )
     write_gguf(whole(str(folder)), tmp_path / "model.gguf", "f32")
-    source, found = (load.load(str(path), precision="f32", device="cpu") for path in (folder, tmp_path / "model.gguf"))
+    source, found = (
+        load.load(str(path), precision="f32", device="cpu") for path in (folder, tmp_path / "model.gguf")
+    )
     assert difference(found.model, source.model) < 1e-4
 
 
 # --- mixtures and latent attention, written as llama.cpp's converter writes them --------------------------
 
 SHAPE: dict[str, Any] = {
-    "vocab_size": 259, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 256, "initializer_range": 0.1, "num_experts_per_tok": 2,
-    "pad_token_id": None, "bos_token_id": None, "eos_token_id": None,
-}  # fmt: skip
-DEEPSEEK = {"kv_lora_rank": 32, "q_lora_rank": 24, "qk_rope_head_dim": 16, "qk_nope_head_dim": 8, "v_head_dim": 24,
-            "n_routed_experts": 4, "n_shared_experts": 1, "moe_intermediate_size": 32, "first_k_dense_replace": 1,
-            "num_key_value_heads": 4}  # fmt: skip
+    "vocab_size": 259,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.1,
+    "num_experts_per_tok": 2,
+    "pad_token_id": None,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
+DEEPSEEK = {
+    "kv_lora_rank": 32,
+    "q_lora_rank": 24,
+    "qk_rope_head_dim": 16,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 24,
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "moe_intermediate_size": 32,
+    "first_k_dense_replace": 1,
+    "num_key_value_heads": 4,
+}
 MIXTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "mixtral": ("MixtralConfig", {"num_local_experts": 4, "head_dim": 16}),
-    "qwen2moe": ("Qwen2MoeConfig", {"num_experts": 4, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 48}),
-    "qwen3moe": ("Qwen3MoeConfig", {"num_experts": 4, "moe_intermediate_size": 32, "head_dim": 24, "norm_topk_prob": True}),
+    "qwen2moe": (
+        "Qwen2MoeConfig",
+        {"num_experts": 4, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 48},
+    ),
+    "qwen3moe": (
+        "Qwen3MoeConfig",
+        {"num_experts": 4, "moe_intermediate_size": 32, "head_dim": 24, "norm_topk_prob": True},
+    ),
     "deepseek_v2": ("DeepseekV2Config", DEEPSEEK | {"topk_method": "greedy", "routed_scaling_factor": 1.5}),
     "deepseek_v3": ("DeepseekV3Config", DEEPSEEK | {"n_group": 1, "topk_group": 1}),
-}  # fmt: skip
+}
 MSCALE = {"deepseek_v2": 0.707, "deepseek_v3": 1.0}
 
 
 def mixture(kind: str, rope: str) -> Any:
     parameters: dict[str, Any] = {"rope_type": "default", "rope_theta": 1e4}
     if rope == "yarn":
-        parameters |= YARN | ({"mscale": MSCALE[kind], "mscale_all_dim": MSCALE[kind]} if kind in MSCALE else {})
+        parameters |= YARN | (
+            {"mscale": MSCALE[kind], "mscale_all_dim": MSCALE[kind]} if kind in MSCALE else {}
+        )
     name, options = MIXTURES[kind]
     config = getattr(transformers, name)(**SHAPE | options, rope_parameters=parameters)
     torch.manual_seed(0)
@@ -133,12 +203,22 @@ def test_deepseeks_old_files_hold_keys_and_values_in_one(tmp_path: Path) -> None
 def test_tensors_that_have_no_place_are_said(tmp_path: Path) -> None:
     folder = model_folder("qwen2", tmp_path / "model")
     write_gguf(whole(str(folder)), tmp_path / "model.gguf", "f32")
-    again(tmp_path / "model.gguf", tmp_path / "more.gguf", {"blk.0.attn_q_norm.weight": np.ones(16, np.float32)})
-    with pytest.raises(ModelError, match=r"holds 1 tensors that qwen2 has no place for \(first blk\.0\.attn_q_norm\.weight\)"):
+    again(
+        tmp_path / "model.gguf", tmp_path / "more.gguf", {"blk.0.attn_q_norm.weight": np.ones(16, np.float32)}
+    )
+    with pytest.raises(
+        ModelError, match=r"holds 1 tensors that qwen2 has no place for \(first blk\.0\.attn_q_norm\.weight\)"
+    ):
         load.load(str(tmp_path / "more.gguf"))
     # rotary factors are read, old files' copies and layers that predict further tokens leave the model as it is
-    again(tmp_path / "model.gguf", tmp_path / "fine.gguf",
-          {"blk.3.nextn.eh_proj.weight": np.ones((4, 4), np.float32), "blk.0.attn_rot_embd": np.ones(8, np.float32)})  # fmt: skip
+    again(
+        tmp_path / "model.gguf",
+        tmp_path / "fine.gguf",
+        {
+            "blk.3.nextn.eh_proj.weight": np.ones((4, 4), np.float32),
+            "blk.0.attn_rot_embd": np.ones(8, np.float32),
+        },
+    )
     load.load(str(tmp_path / "fine.gguf"))
 
 
@@ -154,8 +234,12 @@ def again(file: Path, out: Path, tensors: dict[str, Any], **fields: Any) -> None
         writer.add_key_value(name, field.contents(), field.types[0], inner)
     for name, value in changed.items():
         if value is not None:
-            kind = {bool: gguf.GGUFValueType.BOOL, int: gguf.GGUFValueType.UINT32, str: gguf.GGUFValueType.STRING,
-                    float: gguf.GGUFValueType.FLOAT32}[type(value)]  # fmt: skip
+            kind = {
+                bool: gguf.GGUFValueType.BOOL,
+                int: gguf.GGUFValueType.UINT32,
+                str: gguf.GGUFValueType.STRING,
+                float: gguf.GGUFValueType.FLOAT32,
+            }[type(value)]
             writer.add_key_value(name, value, kind)
     for tensor in reader.tensors:
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)

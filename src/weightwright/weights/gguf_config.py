@@ -26,7 +26,8 @@ _KEYS = {
     "shared_expert_intermediate_size": "expert_shared_feed_forward_length",
 }
 _OWN_ROPE = {"gemma4", "qwen35", "qwen35moe", "lfm2", "gpt2", "bloom", "mamba", "falcon"}
-_HALF_SIZED = {"gemma2": 46, "gemma3": 62}  # layers of the 27B models, whose queries are scaled by hidden size / heads
+# layers of the 27B models, whose queries are scaled by hidden size / heads
+_LARGEST = {"gemma2": 46, "gemma3": 62}
 _SIGMOID = 2  # gguf.ExpertGatingFuncType
 
 
@@ -42,11 +43,17 @@ def config_of(file: Path) -> Any:
     config = _begun(file, architecture, value, tensors)
     settings = config.to_dict()
     for name, key in _KEYS.items():
-        if name in settings and value(key) is not None and not (name == "head_dim" and _has_own_heads(architecture)):
+        if (
+            name in settings
+            and value(key) is not None
+            and not (name == "head_dim" and _has_own_heads(architecture))
+        ):
             settings[name] = value(key) or None
+    if "vocab_size" in settings and "token_embd.weight" in tensors:  # some files have more rows than tokens
+        settings["vocab_size"] = int(tensors["token_embd.weight"].shape[-1])
     settings |= _biases(settings, tensors)
-    if architecture in _HALF_SIZED:
-        whole = settings["num_hidden_layers"] == _HALF_SIZED[architecture]
+    if architecture in _LARGEST:
+        whole = settings["num_hidden_layers"] == _LARGEST[architecture]
         heads = settings["hidden_size"] // settings["num_attention_heads"]
         settings["query_pre_attn_scalar"] = heads if whole else settings["head_dim"]
     if architecture not in _OWN_ROPE and settings.get("rope_parameters"):
@@ -61,7 +68,6 @@ def _begun(file: Path, architecture: str, value: Any, tensors: Mapping[str, Any]
         made = _deepseek(value, tensors) if architecture == "deepseek2" else {"model_type": "mixtral"}
         return AutoConfig.for_model(
             **_sizes(value) | made, tie_word_embeddings="output.weight" not in tensors, **_special(file),
-            vocab_size=int(tensors["token_embd.weight"].shape[-1]),
         )  # fmt: skip
     with gguf_header.quick_reader():
         return AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True)
@@ -119,7 +125,9 @@ def _biases(settings: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str
     return {name: there for name, there in found.items() if name in settings}
 
 
-def _rope(architecture: str, value: Any, tensors: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _rope(
+    architecture: str, value: Any, tensors: Mapping[str, Any], settings: Mapping[str, Any]
+) -> dict[str, Any]:
     factors = {
         name: tensors[f"{name}.weight"].data.astype("float32").ravel().tolist()
         for name in ("rope_freqs", "rope_factors_long", "rope_factors_short") if f"{name}.weight" in tensors

@@ -1,4 +1,4 @@
-"""How byte-level tokenizers cut text before byte pairs are merged, by the names that GGUF files give (`tokenizer.ggml.pre`).
+"""How byte-level tokenizers cut text before byte pairs are merged, by the names in GGUF files (`tokenizer.ggml.pre`).
 
 A file holds the name alone. The rules are those of the original tokenizers (the `pre_tokenizer` and `normalizer` of
 their tokenizer.json), where llama.cpp writes some of them otherwise; which names there are, which put BOS before a
@@ -16,7 +16,7 @@ _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _SIGNS = r"| ?[^\s\p{L}\p{N}]+[\r\n]*"
 _LLAMA3 = _CONTRACTIONS + "|" + _WORDS + r"|\p{N}{1,3}" + _SIGNS + _BREAKS
 _QWEN2 = _CONTRACTIONS + "|" + _WORDS + r"|\p{N}" + _SIGNS + _BREAKS
-_QWEN35 = (_CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*" + _BREAKS)  # fmt: skip
+_QWEN35 = _CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*" + _BREAKS
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 
 
@@ -49,6 +49,7 @@ _LETTERS = (  # those with a large and a small form
     "\U0001e900-\U0001e943"
     "]+"
 )
+_SIGNS_OF_TWO_WIDTHS = r"\s?[!-/:-~" "\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+"
 _GPT2_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)"
 
 
@@ -122,7 +123,7 @@ CUTS: dict[str, Cut] = {
          _split("[0-9][0-9][0-9]")),
     ),
     "deepseek-llm": Cut(
-        (_split("[\r\n]"), _split(_LETTERS), _split(r"\s?[!-/:-~" "\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+"), _split(r"\s+$"), _split(_CJK),
+        (_split("[\r\n]"), _split(_LETTERS), _split(_SIGNS_OF_TWO_WIDTHS), _split(r"\s+$"), _split(_CJK),
          _digits(), _bytes()),
     ),
     "deepseek-coder": Cut(

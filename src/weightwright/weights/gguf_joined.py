@@ -1,7 +1,7 @@
 """Weights that GGUF files hold in several tensors, and transformers in one.
 
-The experts of a mixture: their gates and their other halves stand in two stacks. DeepSeek's keys and values: new files
-hold two stacks of matrices, a head each, keys on their side.
+The experts of a mixture: their gates and their other halves stand in two stacks. DeepSeek's keys and values: new
+files hold two stacks of matrices, one for each head, keys on their side.
 """
 
 import re
@@ -14,7 +14,6 @@ from torch import Tensor
 ARCHITECTURES = frozenset({"qwen2moe", "qwen3moe", "deepseek2"})
 Joins = dict[str, Callable[..., Tensor]]  # by transformers' name
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.*)")
-# what gguf's table of names does not have: transformers' name in a layer, GGUF's tensors, how they are joined
 
 
 def _one_below_the_other(gate: Tensor, up: Tensor) -> Tensor:
@@ -22,7 +21,7 @@ def _one_below_the_other(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def _keys_and_values(keys: Tensor, values: Tensor) -> Tensor:
-    """keys [heads, latent, width], values [heads, width, latent] -> [heads * both widths, latent]."""
+    """Keys [heads, latent, width], values [heads, width, latent] -> [heads * both widths, latent]."""
     return torch.cat((keys.transpose(1, 2), values), dim=1).flatten(0, 1)
 
 
@@ -34,6 +33,7 @@ def _as_it_is(tensor: Tensor) -> Tensor:
     return tensor
 
 
+# what gguf's table of names does not have: transformers' name in a layer, GGUF's tensors, how they are joined
 _IN_LAYER: dict[str, tuple[tuple[str, ...], Callable[..., Tensor]]] = {
     "mlp.experts.gate_up_proj": (("ffn_gate_exps.weight", "ffn_up_exps.weight"), _one_below_the_other),
     "mlp.experts.down_proj": (("ffn_down_exps.weight",), _as_it_is),

@@ -38,7 +38,11 @@ def rope_parameters(
 
 
 def _yarn(value: Value, factor: float, original: int) -> dict[str, Any]:
-    rope: dict[str, Any] = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original}
+    rope: dict[str, Any] = {
+        "rope_type": "yarn",
+        "factor": factor,
+        "original_max_position_embeddings": original,
+    }
     for name, key in (("beta_fast", "yarn_beta_fast"), ("beta_slow", "yarn_beta_slow"),
                       ("attention_factor", "yarn_attn_factor")):  # fmt: skip
         if (said := value(f"rope.scaling.{key}")) is not None and said >= 0:

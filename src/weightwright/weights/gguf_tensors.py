@@ -1,8 +1,8 @@
 """The weights of a GGUF file, one tensor at a time, under the names and in the layout of transformers.
 
 Names and layout are transformers' own: its table of names and its tensor processors (llama's rows in another
-order, Gemma's norms off by one, GPT-2's matrices on their side) are called, not repeated here. Weights that files hold
-in several tensors (a mixture's experts, DeepSeek's keys and values) are joined by `gguf_joined`.
+order, Gemma's norms off by one, GPT-2's matrices on their side) are called, not repeated here. Weights that files
+hold in several tensors (a mixture's experts, DeepSeek's keys and values) are joined by `gguf_joined`.
 """
 
 import math
@@ -49,7 +49,11 @@ class GgufWeights:
     """See `source.WeightSource`."""
 
     def __init__(
-        self, processor: Any, tensors: Mapping[str, tuple[_Stored, ...]], joins: gguf_joined.Joins, dtype: torch.dtype
+        self,
+        processor: Any,
+        tensors: Mapping[str, tuple[_Stored, ...]],
+        joins: gguf_joined.Joins,
+        dtype: torch.dtype,
     ) -> None:
         self.dtype = dtype
         self._processor, self._tensors, self._joins = processor, tensors, joins
@@ -115,7 +119,9 @@ class GgufWeights:
     def read(self, name: str) -> Tensor:
         """See `WeightSource`."""
         if name in self._joins:
-            return self._joins[name](*(self._dense(one, self.dtype) for one in self._tensors[name])).contiguous()
+            return self._joins[name](
+                *(self._dense(one, self.dtype) for one in self._tensors[name])
+            ).contiguous()
         (stored,) = self._tensors[name]
         if self._untouched(stored):
             return self._dense(stored, self.dtype)
@@ -173,17 +179,17 @@ class GgufWeights:
 def _refuse_left(
     file: Path, stored: Mapping[str, _Stored], names: Mapping[str, tuple[str, ...]], model: Any
 ) -> None:
-    """Raise ModelError where tensors of the file would be left out, so that the model would compute something else."""
+    """Raise ModelError where tensors of the file would be left out: the model would compute something else."""
     used = {one for theirs in names.values() for one in theirs}
     layers = model.config.get_text_config().num_hidden_layers
     left = [name for name in stored if name not in used and not _without_effect(name, layers)]
     if left:
-        raise ModelError(f"{file} holds {len(left):,} tensors that {model.config.model_type} has no place for (first "
-                         f"{left[0]}), so it would not be the model; use its safetensors")  # fmt: skip
+        raise ModelError(f"{file} holds {len(left):,} tensors that {model.config.model_type} has no place for "
+                         f"(first {left[0]}), so it would not be the model; use its safetensors")  # fmt: skip
 
 
 def _without_effect(name: str, layers: int) -> bool:
-    """Rotary factors are in the config, old files repeat them in each layer; further layers predict further tokens."""
+    """Rotary factors are in the config (old files repeat them in each layer); further layers predict ahead."""
     block = re.match(r"blk\.(\d+)\.", name)
     further = block is not None and int(block[1]) >= layers
     return name.startswith("rope_") or "rot_embd" in name or ".nextn." in name or further

@@ -22,12 +22,12 @@ _SPACE = "\u2581"  # sentencepiece's sign for a space
 _WHOLE = "tokenizer.huggingface.json"
 # ids where a file names none
 _SENTENCEPIECE_IDS = {"bos": 1, "eos": 2, "unknown": 0}
-_KINDS = ("gpt2", "llama", "gemma4")
+KINDS = ("gpt2", "llama", "gemma4")
 # tokens that end a text whatever the header says; the list is llama.cpp's
 _ENDS = frozenset((
     "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>",
-    "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>",
-    "<eos>", "<turn|>", "<|tool_response>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "[e~[",
+    "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>",
+    "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "[e~[",
     "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]",
     "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>", "<|file_sep|>",
 ))  # fmt: skip
@@ -77,7 +77,9 @@ def end_ids(fields: Mapping[str, Any]) -> list[int]:
     tokens = fields["tokenizer.ggml.tokens"]
     kinds = fields.get("tokenizer.ggml.token_type") or [CONTROL] * len(tokens)
     named = [ids[kind] for kind in ("eos", "eot", "eom") if kind in ids]
-    told = [i for i, token in enumerate(tokens) if token in _ENDS and (token != "</s>" or kinds[i] == CONTROL)]
+    told = [
+        i for i, token in enumerate(tokens) if token in _ENDS and (token != "</s>" or kinds[i] == CONTROL)
+    ]
     ends = dict.fromkeys((*named, *told))
     texts = {tokens[i]: i for i in ends}
     # gpt-oss and Solar end messages with <|end|>, texts with others; Gemma 4's </s> is a word
@@ -103,7 +105,7 @@ def from_fields(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     elif kind in ("llama", "gemma4"):
         inner = _sentencepiece(fields, tokens, kinds)
     else:
-        raise ModelError(f"{name} holds a tokenizer of the kind {kind!r}; known are {', '.join(_KINDS)}; "
+        raise ModelError(f"{name} holds a tokenizer of the kind {kind!r}; known are {', '.join(KINDS)}; "
                          "use the model's safetensors")  # fmt: skip
     architecture = fields.get("general.architecture")
     inner["added_tokens"] = [
@@ -138,7 +140,7 @@ def _whole(fields: Mapping[str, Any], tokens: Sequence[str]) -> dict[str, Any] |
     if not isinstance(inner, dict) or not isinstance(vocabulary, dict):
         return None
     known = vocabulary | {one["content"]: one["id"] for one in inner.get("added_tokens", ())}
-    return inner if all(id < len(tokens) and tokens[id] == token for token, id in known.items()) else None
+    return inner if all(i < len(tokens) and tokens[i] == token for token, i in known.items()) else None
 
 
 # -- the two kinds -----------------------------------------------------------------------------------
@@ -148,12 +150,12 @@ def cut_of(fields: Mapping[str, Any], name: str) -> Cut:
     """The rule that a byte-level tokenizer cuts text by. Raises ModelError for one that is not known here."""
     said = fields.get("tokenizer.ggml.pre")
     if said is None:
-        log.warning("%s does not say how its tokenizer cuts text; it is cut as llama.cpp does then, and some tokens may "
-                    "not be the model's", name)  # fmt: skip
+        log.warning("%s does not say how its tokenizer cuts text; it is cut as llama.cpp does then, and some tokens "
+                    "may not be the model's", name)  # fmt: skip
         return CUTS["default"]
     if said not in CUTS:
-        raise ModelError(f"{name}'s tokenizer cuts text by the rule {said!r}, which is not known here; use the model's "
-                         "safetensors")  # fmt: skip
+        raise ModelError(f"{name}'s tokenizer cuts text by the rule {said!r}, which is not known here; use the "
+                         "model's safetensors")  # fmt: skip
     return CUTS[said]
 
 
@@ -167,18 +169,14 @@ def _byte_level(fields: Mapping[str, Any], tokens: Sequence[str], name: str) -> 
     }
 
 
-def _sentencepiece(
-    fields: Mapping[str, Any], tokens: Sequence[str], kinds: Sequence[int]
-) -> dict[str, Any]:
+def _sentencepiece(fields: Mapping[str, Any], tokens: Sequence[str], kinds: Sequence[int]) -> dict[str, Any]:
     prefix = bool(fields.get("tokenizer.ggml.add_space_prefix", fields["tokenizer.ggml.model"] == "llama"))
     tokens = [_SPACE * len(token) if len(token) > 1 and not token.strip(" ") else token for token in tokens]
     before: list[Any] = [{"type": "Prepend", "prepend": _SPACE}] if prefix else []
     after: list[Any] = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []
     unknown = next((token for token, kind in zip(tokens, kinds, strict=False) if kind == UNKNOWN), None)
-    if "tokenizer.ggml.merges" in fields:
-        merges = _merges(fields, "")
-    else:
-        merges = _merges_of_scores(fields, tokens)
+    listed = "tokenizer.ggml.merges" in fields
+    merges = _merges(fields, "") if listed else _merges_of_scores(fields, tokens)
     return {
         "normalizer": {"type": "Sequence", "normalizers": [
             *before, {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}]},
@@ -191,8 +189,10 @@ def _sentencepiece(
 
 
 def _bpe(tokens: Sequence[str], merges: Sequence[Any], **options: Any) -> dict[str, Any]:
-    model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-             "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False}  # fmt: skip
+    model: dict[str, Any] = {
+        "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+        "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+    }  # fmt: skip
     vocabulary = {token: i for i, token in enumerate(tokens)}
     kept = [pair for pair in merges if all(part in vocabulary for part in (*pair, "".join(pair)))]
     return {**model, **options, "vocab": vocabulary, "merges": kept}
@@ -207,7 +207,7 @@ def _merges(fields: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
 
 
 def _merges_of_scores(fields: Mapping[str, Any], tokens: Sequence[str]) -> list[tuple[str, str]]:
-    """sentencepiece makes the piece with the best score first; Gemma's pieces stand in that order themselves."""
+    """Sentencepiece makes the piece with the best score first; Gemma's pieces stand in that order themselves."""
     from transformers.tokenization_utils_base import generate_merges
 
     architecture = str(fields.get("general.architecture", ""))

@@ -117,8 +117,8 @@ def differences(config: Any) -> list[str]:
         lines.append(f"the model attends to the last {window:,} tokens, llama.cpp to all; beyond that length "
                          "answers differ")  # fmt: skip
     if _rope_kind(config) == "longrope":
-        lines.append(f"beyond {_original(config):,} tokens the model takes other rotary factors; llama.cpp takes them for "
-                     "short texts, too, when its context is longer than that (-c)")  # fmt: skip
+        lines.append(f"beyond {_original(config):,} tokens the model takes other rotary factors; llama.cpp takes "
+                     "them for short texts, too, when its context is longer than that (-c)")  # fmt: skip
     return lines
 
 
@@ -152,7 +152,7 @@ def head_width(config: Any) -> int:
 
 
 def rope_factors(config: Any) -> "dict[str, Array]":
-    """Tensors by which the frequencies of rotary positions are divided, [rotary width / 2]: Llama 3.1's, longrope's."""
+    """Tensors, by name, that divide the rotary frequencies, [rotary width / 2]: Llama 3.1's and longrope's."""
     import numpy as np
 
     rope, kind = _rope(config), _rope_kind(config)
@@ -191,7 +191,7 @@ def _rope_kind(config: Any) -> str:
     done = _LONG_DONE if kind == "longrope" else _ROPE_DONE
     unusual = {key: value for key, value in rope.items()
                if key not in done and value is not None and _YARN_USUAL.get(key) != value}  # fmt: skip
-    known = ("default", "linear", "yarn")
+    known: tuple[str, ...] = ("default", "linear", "yarn")
     if family in _LONG_FAMILIES:
         known = (*known, "longrope")
     if kind not in known or unusual:

@@ -42,8 +42,9 @@ def add_vocabulary(writer: Any, model: Whole) -> list[str]:
         _sentencepiece(writer, inner, tokenizer, rows)
     notes = []
     if any(step.get("prepend_scheme") == "first" for step in _steps(inner.get("pre_tokenizer"))):
-        notes.append("llama.cpp puts a space before each text and behind each special token, where this tokenizer puts one "
-                     "before the first word alone, if none stands there; in conversations some tokens differ")  # fmt: skip
+        notes.append("llama.cpp puts a space before each text and behind each special token, where this tokenizer "
+                     "puts one before the first word alone, if none stands there; in conversations some tokens "
+                     "differ")  # fmt: skip
     notes += _special_tokens(writer, tokenizer, model.model.config, rows)
     template = tokenizer.chat_template
     if isinstance(template, Mapping):
@@ -63,8 +64,8 @@ def _kept_whole(writer: Any, inner: dict[str, Any]) -> list[str]:
         return []
     writer.add_string(gguf.Keys.Tokenizer.HF_JSON, json.dumps(inner, ensure_ascii=False))
     if not _is_byte_level(inner) and set(_merges(read)) != set(_merges(inner)):
-        return ["llama.cpp joins any two pieces that are a piece together, where this tokenizer joins those of its own list "
-                "alone; some tokens differ there"]  # fmt: skip
+        return ["llama.cpp joins any two pieces that are a piece together, where this tokenizer joins those of its "
+                "own list alone; some tokens differ there"]  # fmt: skip
     return []
 
 
@@ -73,7 +74,9 @@ def _said(inner: dict[str, Any]) -> tuple[Any, ...]:
     unimportant = {"trim_offsets", "invert", "add_prefix_space"}
 
     def steps(part: dict[str, Any] | None) -> list[dict[str, Any]]:
-        return [{key: value for key, value in step.items() if key not in unimportant} for step in _steps(part)]
+        return [
+            {key: value for key, value in step.items() if key not in unimportant} for step in _steps(part)
+        ]
 
     decoder = [step for step in _steps(inner.get("decoder")) if step["type"] != "ByteLevel"]
     free = {"special"}
@@ -82,7 +85,14 @@ def _said(inner: dict[str, Any]) -> tuple[Any, ...]:
     added = {one["content"]: {key: one[key] for key in one.keys() - free} for one in inner["added_tokens"]}
     model = inner["model"]
     options = {key: bool(model.get(key)) for key in ("ignore_merges", "byte_fallback")}
-    return steps(inner.get("normalizer")), steps(inner.get("pre_tokenizer")), decoder, added, options, _merges(inner)
+    return (
+        steps(inner.get("normalizer")),
+        steps(inner.get("pre_tokenizer")),
+        decoder,
+        added,
+        options,
+        _merges(inner),
+    )
 
 
 def adds_token(tokenizer: Tokenizer, *, at_end: bool = False) -> bool:
