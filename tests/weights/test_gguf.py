@@ -14,6 +14,7 @@ import pytest
 import torch
 import transformers
 from tokenizers.pre_tokenizers import ByteLevel
+from transformers.modeling_gguf_pytorch_utils import TensorProcessor
 
 from weightwright.engine.assemble import assemble
 from weightwright.engine.settings import EngineSettings
@@ -25,7 +26,7 @@ from weightwright.plan.spec import from_file
 from weightwright.weights import gguf_header, load
 from weightwright.weights.describe import describe
 from weightwright.weights.empty import empty, fill
-from weightwright.weights.gguf_tensors import GgufWeights
+from weightwright.weights.gguf_tensors import GgufWeights, _Stored
 from weightwright.weights.incomplete import missing_experts
 from weightwright.weights.source import Groups, Weight
 
@@ -181,6 +182,42 @@ def test_each_form_is_what_gguf_says_it_is(tmp_path: Path, form: str) -> None:
         torch.testing.assert_close(
             source.read_groups(name).dense(torch.float32), expected[name], rtol=1e-5, atol=1e-6
         )
+
+
+READ = sorted(
+    form.name for form in Q if form in gguf.quants._type_traits or form in (Q.F16, Q.F32)
+)  # what the gguf package de-quantises
+
+
+@pytest.mark.parametrize("form", READ)
+def test_every_form_of_the_gguf_package_is_read(tmp_path: Path, form: str) -> None:
+    """Made by the package where it can, else of random bytes; read in slices, as the package reads the whole."""
+    rng = np.random.default_rng(1)
+    try:
+        data = gguf.quantize(rng.normal(0, 0.1, (64, 256)).astype(np.float32), Q[form])
+    except NotImplementedError:
+        block, size = gguf.GGML_QUANT_SIZES[Q[form]]
+        # 0x11 or 0x22 in each byte: scales are finite numbers then
+        data = rng.choice(np.array([0x11, 0x22], np.uint8), (64, 256 // block * size))
+    (tmp_path / "tensor").write_bytes(b"head" + data.tobytes())
+    stored = _Stored(tmp_path / "tensor", "w", (64, 256), Q[form], 4, data.nbytes)
+    source = GgufWeights(TensorProcessor(config={}), {"w": (stored,)}, {}, torch.float32)
+    expected = torch.from_numpy(gguf.dequantize(data, Q[form]).reshape(64, 256))
+    torch.testing.assert_close(source.read("w"), expected, rtol=0, atol=0)
+    assert expected.isfinite().all()
+    assert expected.any()
+
+
+@pytest.mark.parametrize("form", ["Q8_1", "Q8_K", "F64"])
+def test_other_forms_are_refused_by_name(tmp_path: Path, form: str) -> None:
+    block, size = gguf.GGML_QUANT_SIZES[Q[form]]
+    (tmp_path / "tensor").write_bytes(bytes(256 // block * size))
+    stored = _Stored(tmp_path / "tensor", "w", (1, 256), Q[form], 0, 256 // block * size)
+    source = GgufWeights(TensorProcessor(config={}), {"w": (stored,)}, {}, torch.float32)
+    with pytest.raises(
+        ModelError, match=f"holds w as {form}, which cannot be read .* take another form of the model"
+    ):
+        source.read("w")
 
 
 @pytest.mark.usefixtures("exact_int8")

@@ -3,6 +3,7 @@
 gguf's own takes some 3 s of CPU for a vocabulary of 50,000, most of them for slices of a memmap.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,15 @@ from weightwright.errors import ModelError
 from weightwright.hub import weight_files
 
 
-def reader(file: Path) -> Any:
-    """The header of a GGUF file without its tokenizer, as gguf.GGUFReader. Raises ModelError where it is broken."""
+def reader(file: Path, *, keep_tokenizer: bool = False) -> Any:
+    """The header of a GGUF file as gguf.GGUFReader. Raises ModelError where it is broken."""
     try:
-        return reader_type(keep_tokenizer=False)(file)
+        return reader_type(keep_tokenizer=keep_tokenizer)(file)
     except (ValueError, IndexError, KeyError, OverflowError) as error:
+        if "GGMLQuantizationType" in str(error):
+            form = re.search(r"\d+", str(error).removeprefix("np.uint32"))
+            raise ModelError(f"{file} holds tensors in the form {form[0] if form else '?'} of ggml, which the gguf "
+                             "package does not know; take another form of the model") from error  # fmt: skip
         raise ModelError(f"{file} has a broken GGUF header ({error}); get it again") from error
 
 

@@ -122,7 +122,7 @@ def _of_gguf(file: Path) -> Description:
     architecture = str(values.get("general.architecture", ""))
     return Description(
         path=file,
-        support=support.check_gguf(architecture),
+        support=support.check_gguf(values),
         parameters=int(values["parameters"]),
         weights_bytes=sum(part.stat().st_size for part in weight_files.weight_files(file)),
         weights_type=_gguf_type(values.get("general.file_type")),

@@ -11,19 +11,15 @@ if TYPE_CHECKING:
     from weightwright.ports import Tokenizer
 
 GENERATION_FILE = "generation_config.json"
-_IN_GGUF = tuple(f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom"))
 
 
 def end_ids(path: Path) -> tuple[int, ...]:
     """The tokens that end a text for the model at `path`, a folder or a GGUF file; none if it says none."""
-    if path.is_dir():
-        file = path / GENERATION_FILE
-        said = read_json(file).get("eos_token_id") if file.is_file() else None
-        return tuple(said) if isinstance(said, list) else () if said is None else (said,)
-    from weightwright.weights.gguf_header import metadata
+    from weightwright.weights.gguf_folder import side_folder
 
-    header = metadata(path)
-    return tuple(int(header[key]) for key in _IN_GGUF if key in header)
+    file = (path if path.is_dir() else side_folder(path)) / GENERATION_FILE
+    said = read_json(file).get("eos_token_id") if file.is_file() else None
+    return tuple(said) if isinstance(said, list) else () if said is None else (said,)
 
 
 def write_turn_ends(folder: Path, tokenizer: "Tokenizer") -> None:

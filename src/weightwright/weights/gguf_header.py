@@ -1,8 +1,7 @@
-"""GGUF files: their metadata, and their tokenizer and config kept beside so that later loads are quick.
+"""The metadata of GGUF files, read once and quickly.
 
 transformers reads a GGUF file's metadata anew for the config, the tokenizer and the weights, some five
-seconds each time for a vocabulary of 50,000, and builds one table of names for each module. Here
-tokenizer and config are saved under WEIGHTWRIGHT_HOME, keyed by the file's sha256, the reader takes
+seconds each time for a vocabulary of 50,000, and builds one table of names for each module. Here the reader takes
 whole arrays at a time, and the table is built once.
 """
 
@@ -13,27 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from weightwright.files import whole_folder
-from weightwright.home import cache
 from weightwright.hub import gguf_reader, weight_files
-from weightwright.weights.quiet import quiet
 
 _NAMED_TEMPLATE = "tokenizer.chat_template."
 _swapping = threading.Lock()
-
-
-def side_folder(file: Path) -> Path:
-    """A folder with the tokenizer and config that are inside a GGUF file, made at the first call."""
-    folder = cache() / "gguf" / weight_files.sha256_kept(file)[:32]
-    if folder.is_dir():
-        return folder
-    from transformers import AutoConfig, AutoTokenizer
-
-    with whole_folder(folder, shared=True) as beside, quick_reader(), quiet():
-        options: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
-        AutoTokenizer.from_pretrained(str(file.parent), **options).save_pretrained(beside)
-        AutoConfig.from_pretrained(str(file.parent), **options).save_pretrained(beside)
-    return folder
 
 
 def metadata(file: Path) -> dict[str, Any]:
@@ -41,6 +23,12 @@ def metadata(file: Path) -> dict[str, Any]:
     for part in weight_files.weight_files(file):
         weight_files.check_whole(part)
     return dict(_metadata(file, file.stat().st_mtime_ns))
+
+
+def with_tokenizer(file: Path) -> dict[str, Any]:
+    """Every value in a GGUF file's header, its tokenizer's arrays too. Raises ModelError."""
+    opened = gguf_reader.reader(file, keep_tokenizer=True)
+    return {name: field.contents() for name, field in opened.fields.items() if not name.startswith("GGUF.")}
 
 
 @functools.lru_cache(maxsize=2)  # loading asks several times, and a read takes up to seconds

@@ -1,12 +1,14 @@
 """The weights of a GGUF file, one tensor at a time, under the names and in the layout of transformers.
 
 Names and layout are transformers' own: its table of names and its tensor processors (llama's rows in another
-order, Gemma's norms off by one, GPT-2's matrices on their side) are called, not repeated here.
+order, Gemma's norms off by one, GPT-2's matrices on their side) are called, not repeated here. Weights that files
+hold in several tensors (a mixture's experts, DeepSeek's keys and values) are joined by `gguf_joined`.
 """
 
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +18,16 @@ from torch import Tensor
 
 from weightwright.errors import ModelError
 from weightwright.hub import gguf_reader
-from weightwright.weights import gguf_header
+from weightwright.weights import gguf_header, gguf_joined
+from weightwright.weights.empty import lacking
 from weightwright.weights.quantize import GROUP, INT4_MIDDLE
-from weightwright.weights.source import Groups
+from weightwright.weights.source import Groups, Weight
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SLICE_ELEMENTS = 1 << 22  # what is de-quantised at once: 16 MB of f32
-# processors that work on one tensor at a time; those of mixtures of experts merge and split tensors
+# processors that work on one tensor at a time
 _SINGLE = ("TensorProcessor", "LlamaTensorProcessor", "GPT2TensorProcessor", "Gemma2TensorProcessor",
            "NemotronTensorProcessor")  # fmt: skip
 _ROWS_ONLY = ("TensorProcessor", "LlamaTensorProcessor")  # rows change place, columns stay
@@ -43,18 +46,25 @@ class _Stored:
 
 
 class GgufWeights:
-    """See `source.WeightSource`."""
+    """See `source.WeightSource` and `experts.ExpertSource`."""
 
-    def __init__(self, processor: Any, tensors: Mapping[str, _Stored], dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        processor: Any,
+        tensors: dict[str, tuple[_Stored, ...]],
+        joins: gguf_joined.Joins,
+        dtype: torch.dtype,
+    ) -> None:
         self.dtype = dtype
-        self._processor, self._tensors = processor, tensors
+        self._processor, self._tensors, self._joins = processor, tensors, joins
 
     @classmethod
     def open(cls, file: Path, model: Any, dtype: torch.dtype) -> "GgufWeights | None":
         """The weights for `model`, which needs none yet.
 
-        None where tensors are merged or split on their way (mixtures of experts), and for the few architectures
-        that transformers reads without tensor processors: those files are loaded whole.
+        None where transformers splits or joins tensors in a way that is not known here, and for the few
+        architectures that it reads without tensor processors: those files are loaded whole. Raises ModelError where
+        the file holds tensors that the model has no place for.
         """
         from transformers import modeling_gguf_pytorch_utils as reading
         from transformers.integrations.gguf import is_gguf_arch_supported
@@ -62,35 +72,56 @@ class GgufWeights:
         reader = gguf_reader.reader(file)
         kind = str(reader.fields["general.architecture"].contents())
         processor_type = reading.TENSOR_PROCESSORS.get(kind, reading.TensorProcessor)
-        if processor_type.__name__ not in _SINGLE or is_gguf_arch_supported(kind):
+        joined = kind in gguf_joined.ARCHITECTURES or model.config.model_type == "mixtral"
+        if is_gguf_arch_supported(kind) or (processor_type.__name__ not in _SINGLE and not joined):
             return None
+        if joined and kind != "llama":
+            processor_type = reading.TensorProcessor
         processor = processor_type(config=model.config.to_dict())
-        with gguf_header.quick_reader():
-            names = reading.get_gguf_hf_weights_map(model, processor)
-        tensors = {
-            names[tensor.name]: _Stored(
+        stored = {
+            tensor.name: _Stored(
                 part, tensor.name, tuple(int(n) for n in reversed(tensor.shape)), tensor.tensor_type,
                 int(tensor.data_offset), int(tensor.n_bytes),
             )
-            for part, tensor in gguf_reader.tensors(file) if tensor.name in names
+            for part, tensor in gguf_reader.tensors(file)
         }  # fmt: skip
-        return cls(processor, tensors, dtype)
+        if joined:
+            names, joins = gguf_joined.names(model, kind, stored)
+        else:
+            with gguf_header.quick_reader():
+                found = reading.get_gguf_hf_weights_map(model, processor)
+            names, joins = {ours: (theirs,) for theirs, ours in found.items() if theirs in stored}, {}
+        parts = {ours: tuple(stored[one] for one in theirs) for ours, theirs in names.items()}
+        source = cls(processor, parts, joins, dtype)
+        if not lacking(model, source):  # else that is said
+            _refuse_left(file, stored, names, model)
+        return source
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """See `WeightSource`."""
         stored = self._tensors.get(name)
-        return None if stored is None else tuple(self._process(stored, _stand_in(stored.shape)).shape)
+        if stored is None:
+            return None
+        if name in self._joins:
+            stand_ins = [torch.empty(one.shape, device="meta") for one in stored]
+            return tuple(self._joins[name](*stand_ins).shape)
+        return tuple(self._process(stored[0], _stand_in(stored[0].shape)).shape)
 
     def grouped(self, name: str) -> bool:
         """See `WeightSource`."""
-        stored = self._tensors[name]
+        if name in self._joins:
+            return False
+        (stored,) = self._tensors[name]
         return len(stored.shape) == 2 and stored.kind.name in _GROUPS and (
             type(self._processor).__name__ in _ROWS_ONLY or self._untouched(stored)
         )  # fmt: skip
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """See `WeightSource`."""
-        stored, dtype = self._tensors[name], dtype or self.dtype
+        dtype = dtype or self.dtype
+        if name in self._joins:
+            return self._joins[name](*(self._dense(one, dtype) for one in self._tensors[name])).contiguous()
+        (stored,) = self._tensors[name]
         if self._untouched(stored):
             return self._dense(stored, dtype)
         whole = self._process(stored, self._dense(stored, torch.float32).numpy())
@@ -98,10 +129,23 @@ class GgufWeights:
 
     def read_groups(self, name: str) -> Groups:
         """See `WeightSource`."""
-        stored = self._tensors[name]
+        (stored,) = self._tensors[name]
         parts = _GROUPS[stored.kind.name](self._bytes(stored, 0, stored.shape[0]))
         moved = (np.ascontiguousarray(self._process(stored, part)) for part in parts)
         return Groups(*(torch.from_numpy(part) for part in moved))
+
+    def expert(self, name: str, index: int) -> Weight:
+        """See `experts.ExpertSource`."""
+        parts = [_slice(stack, index) for stack in self._tensors[name]]
+        return Weight(
+            self, [self._named(part) for part in parts], [part.shape[0] for part in parts], parts[0].shape[1]
+        )
+
+    def _named(self, part: _Stored) -> str:
+        """Make a part of a stack a tensor of its own; its name."""
+        name = f"{part.name} at {part.offset}"
+        self._tensors[name] = (part,)
+        return name
 
     def _dense(self, stored: _Stored, dtype: torch.dtype) -> Tensor:
         """The tensor as the file has it, de-quantised a slice of rows after the other."""
@@ -142,6 +186,33 @@ class GgufWeights:
     def _untouched(self, stored: _Stored) -> bool:
         stand_in = _stand_in(stored.shape)
         return self._process(stored, stand_in) is stand_in
+
+
+def _slice(stack: _Stored, index: int) -> _Stored:
+    """One matrix of a stack [n, out, in]."""
+    count, size = stack.shape[0], stack.size_bytes // stack.shape[0]
+    if not 0 <= index < count:
+        raise IndexError(f"{stack.name} holds {count} matrices, not {index + 1}")
+    return replace(stack, shape=stack.shape[1:], offset=stack.offset + index * size, size_bytes=size)
+
+
+def _refuse_left(
+    file: Path, stored: Mapping[str, _Stored], names: Mapping[str, tuple[str, ...]], model: Any
+) -> None:
+    """Raise ModelError where tensors of the file would be left out: the model would compute something else."""
+    used = {one for theirs in names.values() for one in theirs}
+    layers = model.config.get_text_config().num_hidden_layers
+    left = [name for name in stored if name not in used and not _without_effect(name, layers)]
+    if left:
+        raise ModelError(f"{file} holds {len(left):,} tensors that {model.config.model_type} has no place for "
+                         f"(first {left[0]}), so it would not be the model; use its safetensors")  # fmt: skip
+
+
+def _without_effect(name: str, layers: int) -> bool:
+    """Rotary factors are in the config (old files repeat them in each layer); further layers predict ahead."""
+    block = re.match(r"blk\.(\d+)\.", name)
+    further = block is not None and int(block[1]) >= layers
+    return name.startswith("rope_") or "rot_embd" in name or ".nextn." in name or further
 
 
 def _stand_in(shape: tuple[int, ...]) -> "NDArray[np.float32]":

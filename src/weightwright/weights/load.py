@@ -18,7 +18,7 @@ from weightwright.hub.store import locate
 from weightwright.machine.device import default_precision, pick_device
 from weightwright.options import Precision
 from weightwright.ports import Progress, silent
-from weightwright.weights import gguf_header, support
+from weightwright.weights import gguf_folder, gguf_header, support
 from weightwright.weights.empty import place
 from weightwright.weights.ends import end_ids
 from weightwright.weights.incomplete import incomplete, missing_experts
@@ -184,14 +184,16 @@ def _compute(wanted: Precision, device: str) -> Literal["f32", "bf16"]:
 
 
 def _tokenizer(path: Path, trust_remote_code: bool) -> "PreTrainedTokenizerBase":
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
-        folder = gguf_header.side_folder(path) if path.is_file() else path
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(
-                str(folder), local_files_only=True, trust_remote_code=trust_remote_code
-            )
+            if path.is_file():  # as it was built: the family's own class would put rules of its own in place
+                tokenizer = PreTrainedTokenizerFast.from_pretrained(str(gguf_folder.side_folder(path)))
+            else:
+                tokenizer = AutoTokenizer.from_pretrained(
+                    str(path), local_files_only=True, trust_remote_code=trust_remote_code
+                )
     except _raised() as error:
         raise ModelError(f"the tokenizer of {path} cannot be loaded: {_first_line(error)}; the folder needs "
                          "tokenizer.json or tokenizer.model") from error  # fmt: skip
@@ -219,8 +221,7 @@ def _from_source(
     """
     said = {} if path.is_file() else quantized.quantization(path)
     scheme = quantized.scheme(said)
-    split = path.is_file() and len(weight_files.weight_files(path)) > 1  # transformers reads one file
-    if scheme is None and not split and (said or not defer):
+    if scheme is None and path.is_dir() and (said or not defer):
         return None
     from transformers import AutoConfig
 
@@ -230,11 +231,12 @@ def _from_source(
     from weightwright.weights.safetensors import QuantizedWeights, SafetensorsWeights
 
     try:
-        folder = gguf_header.side_folder(path) if path.is_file() else path
+        folder = gguf_folder.side_folder(path) if path.is_file() else path
         model = empty(AutoConfig.from_pretrained(str(folder), local_files_only=True), dtype)
         known = deferrable(model)
-        if not known and scheme is None:
+        if not known and path.is_dir() and scheme is None:
             return None
+        defer = defer and known
         source: WeightSource | None
         plain: SafetensorsWeights | QuantizedWeights
         if path.is_file():
@@ -273,7 +275,7 @@ def _model(path: Path, dtype: "torch.dtype", trust_remote_code: bool) -> "PreTra
                          "file; join them with llama.cpp's llama-gguf-split --merge")  # fmt: skip
     try:
         if path.is_file():
-            config = AutoConfig.from_pretrained(str(gguf_header.side_folder(path)), local_files_only=True)
+            config = AutoConfig.from_pretrained(str(gguf_folder.side_folder(path)), local_files_only=True)
             options |= {"gguf_file": path.name, "config": config}
             with gguf_header.quick_reader(keep_tokenizer=False), quiet():
                 model, report = AutoModelForCausalLM.from_pretrained(

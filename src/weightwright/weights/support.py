@@ -1,14 +1,19 @@
 """Whether a model can be used, and why not if it cannot; read from its files without loading weights."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from weightwright.errors import ModelError
 from weightwright.hub import quantized, weight_files
 from weightwright.weights import gguf_header
+from weightwright.weights.gguf_cuts import CUTS
+from weightwright.weights.gguf_tokenizer import KINDS
 
 # in transformers' table of GGUF architectures, but groups of keys or encoder-decoders
 _NOT_MODELS = {"general", "tokenizer", "t5", "umt5"}
+_READ_HERE = {"deepseek2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ def require(path: Path, *, trust_remote_code: bool = False) -> None:
 def check(path: Path, *, trust_remote_code: bool = False) -> Support:
     """Judge a folder with a config.json, or a GGUF file."""
     if path.is_file():
-        return check_gguf(str(gguf_header.metadata(path).get("general.architecture", "")))
+        return check_gguf(gguf_header.metadata(path))
     if not (path / "config.json").is_file() and (path / "adapter_config.json").is_file():
         base = weight_files.read_json(path / "adapter_config.json").get("base_model_name_or_path") or "BASE"
         return Support(
@@ -54,17 +59,25 @@ def check(path: Path, *, trust_remote_code: bool = False) -> Support:
     return Support(False, architecture, why) if why else verdict
 
 
-def check_gguf(architecture: str) -> Support:
-    """Judge the architecture that a GGUF file names."""
+def check_gguf(header: Mapping[str, Any]) -> Support:
+    """Judge a GGUF file by its header: what kind of file, which architecture, which tokenizer."""
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
-    known = {_plain(name) for name in GGUF_SUPPORTED_ARCHITECTURES} - _NOT_MODELS
-    if _plain(architecture) in known:
-        return Support(True, architecture)
-    why = (
-        f"transformers cannot read GGUF files of the architecture {architecture or '(none)'}; use safetensors"
-    )
-    return Support(False, architecture, why)
+    architecture = str(header.get("general.architecture", ""))
+    known = {_plain(name) for name in GGUF_SUPPORTED_ARCHITECTURES} - _NOT_MODELS | _READ_HERE
+    kind, cut = header.get("tokenizer.ggml.model"), header.get("tokenizer.ggml.pre")
+    why = ""
+    if header.get("general.type") == "adapter":
+        why = "this is an adapter for llama.cpp; use the folder that it was written from: BASE+./ADAPTER"
+    elif _plain(architecture) not in known:
+        why = (
+            f"GGUF files of the architecture {architecture or '(none)'} cannot be read here; use safetensors"
+        )
+    elif kind not in (None, *KINDS):
+        why = f"its tokenizer is of the kind {kind!r}; known are {', '.join(KINDS)}; use safetensors"
+    elif kind == "gpt2" and cut not in (None, *CUTS):
+        why = f"its tokenizer cuts text by the rule {cut!r}, which is not known here; use safetensors"
+    return Support(not why, architecture, why)
 
 
 def causal_model_types() -> frozenset[str]:

@@ -24,7 +24,7 @@ from weightwright.export.gguf.write import (
 )
 from weightwright.files import whole_file
 from weightwright.ports import Progress, silent
-from weightwright.weights import gguf_header
+from weightwright.weights import gguf_folder
 from weightwright.weights.adapter import Adapter, read_adapter
 from weightwright.weights.templates import read_template
 
@@ -48,7 +48,7 @@ def write_adapter(
     check_name(out)
     refuse_existing(out)
     adapter = read_adapter(folder.name.replace(".", "-"), folder)
-    source = gguf_header.side_folder(base) if base.is_file() else base
+    source = gguf_folder.side_folder(base) if base.is_file() else base
     model = empty(AutoConfig.from_pretrained(str(source), local_files_only=True), torch.float32)
     family = family_of(model.config)
     alpha = Counter(one.scale * one.rank for one in adapter.modules.values()).most_common(1)[0][0]

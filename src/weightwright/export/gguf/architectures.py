@@ -4,11 +4,13 @@ Each was compared with llama.cpp on tiny seeded models. What llama.cpp would com
 refused with the setting's name, never written on trust.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weightwright.errors import ModelError
+from weightwright.weights.gguf_rope import llama3_divisors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 _ROPE_DONE = {"rope_type", "type", "rope_theta", "factor", "original_max_position_embeddings",
-              "partial_rotary_factor"}  # fmt: skip
+              "partial_rotary_factor", "attention_factor"}  # fmt: skip
+_LONG_DONE = _ROPE_DONE | {"long_factor", "short_factor"}
+_LONG_FAMILIES = ("llama", "phi3")  # for which llama.cpp reads the factors
 _YARN_USUAL = {"beta_fast": 32, "beta_slow": 1, "truncate": True}
 _GEMMA3_PERIOD = 6  # every sixth layer sees all tokens
 
@@ -104,7 +108,7 @@ def family_of(config: Any) -> Family:
 
 
 def differences(config: Any) -> list[str]:
-    """What llama.cpp or our own reader does otherwise than the model, for the user."""
+    """What llama.cpp does otherwise than the model, for the user."""
     lines = []
     window = getattr(config, "sliding_window", None)
     sliding = getattr(config, "use_sliding_window", True)
@@ -112,9 +116,9 @@ def differences(config: Any) -> list[str]:
     if whole and window and sliding and window < config.max_position_embeddings:
         lines.append(f"the model attends to the last {window:,} tokens, llama.cpp to all; beyond that length "
                          "answers differ")  # fmt: skip
-    if _rope_kind(config) != "default":
-        lines.append(f"llama.cpp reads the file's rope scaling ({_rope_kind(config)}); this engine does not read it "
-                     "from a GGUF file, so use the safetensors folder here")  # fmt: skip
+    if _rope_kind(config) == "longrope":
+        lines.append(f"beyond {_original(config):,} tokens the model takes other rotary factors; llama.cpp takes "
+                     "them for short texts, too, when its context is longer than that (-c)")  # fmt: skip
     return lines
 
 
@@ -131,7 +135,7 @@ def add_settings(writer: Any, config: Any, rows: int) -> None:
     writer.add_key_length(head)
     writer.add_value_length(head)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    _add_rope(writer, config, head)
+    _add_rope(writer, config)
     family = FAMILIES[config.model_type].name
     if family in ("gemma2", "gemma3", "phi3"):
         writer.add_sliding_window(getattr(config, "sliding_window", None) or 0)
@@ -147,19 +151,18 @@ def head_width(config: Any) -> int:
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
-def rope_factors(config: Any) -> "Array | None":
-    """By what each frequency of rotary positions is divided (Llama 3.1's scaling), [head width / 2]; None without."""
-    if _rope_kind(config) != "llama3":
-        return None
-    import torch
-    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+def rope_factors(config: Any) -> "dict[str, Array]":
+    """Tensors, by name, that divide the rotary frequencies, [rotary width / 2]: Llama 3.1's and longrope's."""
+    import numpy as np
 
-    rope = _rope(config)
-    scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))
-    width = 2 * len(scaled)
-    plain = 1.0 / rope["rope_theta"] ** (torch.arange(0, width, 2).float() / width)
-    factors: Array = (plain / scaled.float()).numpy()
-    return factors
+    rope, kind = _rope(config), _rope_kind(config)
+    if kind == "llama3":
+        divisors = llama3_divisors(rope, rope["rope_theta"], _rotary_width(config))
+        return {"rope_freqs.weight": np.array(divisors, np.float32)}
+    if kind == "longrope":
+        return {f"rope_factors_{which}.weight": np.array(rope[f"{which}_factor"], np.float32)
+                for which in ("long", "short")}  # fmt: skip
+    return {}
 
 
 def laid_out(family: Family, config: Any, name: str, weight: "Array") -> "Array":
@@ -179,31 +182,50 @@ def _rope(config: Any) -> dict[str, Any]:
 
 
 def _rope_kind(config: Any) -> str:
-    """One of "default", "linear", "yarn" and "llama3". Raises ModelError for other kinds of rope scaling."""
+    """One of "default", "linear", "yarn", "llama3" and "longrope". Raises ModelError for other kinds of scaling."""
     rope = _rope(config)
     kind = str(rope.get("rope_type", rope.get("type", "default")))
-    if kind == "llama3":
+    family = FAMILIES[config.model_type].name
+    if kind == "llama3" and family == "llama":  # other architectures of llama.cpp take no such tensor
         return kind
+    done = _LONG_DONE if kind == "longrope" else _ROPE_DONE
     unusual = {key: value for key, value in rope.items()
-               if key not in _ROPE_DONE and value is not None and _YARN_USUAL.get(key) != value}  # fmt: skip
-    if kind not in ("default", "linear", "yarn") or unusual:
+               if key not in done and value is not None and _YARN_USUAL.get(key) != value}  # fmt: skip
+    known: tuple[str, ...] = ("default", "linear", "yarn")
+    if family in _LONG_FAMILIES:
+        known = (*known, "longrope")
+    if kind not in known or unusual:
         raise _refused(config, f"rope scaling {kind}" + (f" with {unusual}" if unusual else ""))
     return kind
 
 
-def _add_rope(writer: Any, config: Any, head: int) -> None:
+def _original(config: Any) -> int:
+    return int(_rope(config).get("original_max_position_embeddings") or config.max_position_embeddings)
+
+
+def _rotary_width(config: Any) -> int:
+    return int(head_width(config) * (_rope(config).get("partial_rotary_factor") or 1.0))
+
+
+def _add_rope(writer: Any, config: Any) -> None:
     from gguf import RopeScalingType
 
     rope, kind = _rope(config), _rope_kind(config)
-    share = rope.get("partial_rotary_factor") or 1.0
-    writer.add_rope_dimension_count(int(head * share))
+    writer.add_rope_dimension_count(_rotary_width(config))
     writer.add_rope_freq_base(float(rope.get("rope_theta") or 10000.0))
     if kind in ("linear", "yarn"):
         writer.add_rope_scaling_type(RopeScalingType(kind))
         writer.add_rope_scaling_factor(float(rope["factor"]))
-    if kind == "yarn":
-        original = rope.get("original_max_position_embeddings") or config.max_position_embeddings
-        writer.add_rope_scaling_orig_ctx_len(int(original))
+    if kind in ("yarn", "longrope"):
+        writer.add_rope_scaling_orig_ctx_len(_original(config))
+    if kind == "yarn" and rope.get("attention_factor"):  # llama.cpp multiplies it by yarn's own
+        writer.add_rope_scaling_attn_factors(rope["attention_factor"] / (0.1 * math.log(rope["factor"]) + 1))
+    if kind == "longrope":
+        import torch
+        from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+        writer.add_rope_scaling_type(RopeScalingType.LONGROPE)
+        writer.add_rope_scaling_attn_factors(ROPE_INIT_FUNCTIONS[kind](config, torch.device("cpu"))[1])
 
 
 def _refused(config: Any, what: str) -> ModelError:

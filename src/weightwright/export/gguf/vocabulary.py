@@ -7,7 +7,7 @@ byte pairs are merged (llama.cpp knows these rules by name; a tokenizer with ano
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ from weightwright.data.turn_end import turn_ends
 from weightwright.errors import DataError, ModelError, Place
 from weightwright.export.merge import Whole
 from weightwright.ports import Message, Tokenizer
-from weightwright.weights import gguf_header
+from weightwright.weights import gguf_header, gguf_tokenizer
+from weightwright.weights.gguf_cuts import CUTS
 
-# transformers' table of cutting rules has several names for some: those of llama.cpp's own files
-_USUAL_NAMES = ("llama-bpe", "qwen2", "tekken", "gpt-4o")
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 _NEVER = -1e6  # the score of what no merge makes
 _UNDERSCORE = "\u2581"  # sentencepiece's sign for a space
@@ -43,15 +42,57 @@ def add_vocabulary(writer: Any, model: Whole) -> list[str]:
         _sentencepiece(writer, inner, tokenizer, rows)
     notes = []
     if any(step.get("prepend_scheme") == "first" for step in _steps(inner.get("pre_tokenizer"))):
-        notes.append("llama.cpp puts a space before text behind a special token, too, where this tokenizer puts one "
-                     "only before the first word; in conversations some tokens differ")  # fmt: skip
+        notes.append("llama.cpp puts a space before each text and behind each special token, where this tokenizer "
+                     "puts one before the first word alone, if none stands there; in conversations some tokens "
+                     "differ")  # fmt: skip
     notes += _special_tokens(writer, tokenizer, model.model.config, rows)
     template = tokenizer.chat_template
     if isinstance(template, Mapping):
         writer.add_chat_template([{"name": name, "template": text} for name, text in template.items()])
     elif template:
         writer.add_chat_template(template)
-    return notes
+    return notes + _kept_whole(writer, inner)
+
+
+def _kept_whole(writer: Any, inner: dict[str, Any]) -> list[str]:
+    """Write tokenizer.json beside, where the fields do not say all of it; notes on what llama.cpp makes otherwise."""
+    import gguf
+
+    fields = {name: field.value for name, field in writer.kv_data[-1].items()}
+    read = gguf_tokenizer.from_fields(fields, "the file")
+    if _said(read) == _said(inner):
+        return []
+    writer.add_string(gguf.Keys.Tokenizer.HF_JSON, json.dumps(inner, ensure_ascii=False))
+    if not _is_byte_level(inner) and set(_merges(read)) != set(_merges(inner)):
+        return ["llama.cpp joins any two pieces that are a piece together, where this tokenizer joins those of its "
+                "own list alone; some tokens differ there"]  # fmt: skip
+    return []
+
+
+def _said(inner: dict[str, Any]) -> tuple[Any, ...]:
+    """What of a tokenizer.json decides which tokens a text becomes, and which text they become."""
+    unimportant = {"trim_offsets", "invert", "add_prefix_space"}
+
+    def steps(part: dict[str, Any] | None) -> list[dict[str, Any]]:
+        return [
+            {key: value for key, value in step.items() if key not in unimportant} for step in _steps(part)
+        ]
+
+    decoder = [step for step in _steps(inner.get("decoder")) if step["type"] != "ByteLevel"]
+    free = {"special"}
+    if {step["type"] for step in _steps(inner.get("normalizer"))} <= {"NFC"}:
+        free.add("normalized")  # marks stay as they are
+    added = {one["content"]: {key: one[key] for key in one.keys() - free} for one in inner["added_tokens"]}
+    model = inner["model"]
+    options = {key: bool(model.get(key)) for key in ("ignore_merges", "byte_fallback")}
+    return (
+        steps(inner.get("normalizer")),
+        steps(inner.get("pre_tokenizer")),
+        decoder,
+        added,
+        options,
+        _merges(inner),
+    )
 
 
 def adds_token(tokenizer: Tokenizer, *, at_end: bool = False) -> bool:
@@ -178,25 +219,21 @@ def _steps(part: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 def cut_name(inner: dict[str, Any]) -> str:
     """llama.cpp's name for the rule by which a byte-level tokenizer cuts text. Raises ModelError without one."""
-    from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
-
     steps = _steps(inner.get("pre_tokenizer"))
-    last = steps[-1]
     normal = {step["type"] for step in _steps(inner.get("normalizer"))}
-    plain = last["type"] == "ByteLevel" and not last.get("add_prefix_space") and normal <= {"NFC"}
-    if plain and last.get("use_regex", True):
-        if len(steps) == 1:
-            return "gpt-2"
-        if len(steps) == 2 and steps[0]["type"] == "Digits" and steps[0].get("individual_digits"):
-            return "smollm"
-    elif plain and len(steps) == 2 and steps[0]["type"] == "Split" and steps[0]["behavior"] == "Isolated":
-        rule = steps[0]["pattern"].get("Regex")
-        named = [name for name, known in GGUF_PRE_TOKENIZER_SPLITS.items() if known == rule]
-        if named and not steps[0].get("invert"):
-            return next((name for name in _USUAL_NAMES if name in named), named[0])
+    bare = _bare(steps)
+    whole_words = bool(inner["model"].get("ignore_merges"))
+    fitting = [name for name, cut in CUTS.items() if _bare(cut.steps) == bare] if normal <= {"NFC"} else []
+    alike = [name for name in fitting if CUTS[name].whole_words == whole_words] or fitting
+    if alike:
+        return next((name for name in alike if CUTS[name].nfc or not normal), alike[0])
     shown = " + ".join(step["type"] for step in (*_steps(inner.get("normalizer")), *steps))
     raise ModelError(f"this model's tokenizer cuts text by a rule ({shown}) that llama.cpp has no known name for, so "
                      "its tokens would differ; write --format safetensors")  # fmt: skip
+
+
+def _bare(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in step.items() if key != "trim_offsets"} for step in steps]
 
 
 # -- special tokens ----------------------------------------------------------------------------------

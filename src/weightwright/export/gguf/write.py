@@ -122,9 +122,8 @@ def _plan(model: Whole, family: Family, quantization: Quantization) -> Iterator[
             raise ModelError(f"{path} of this model has no place in a GGUF file of the architecture {family.name}; "
                              "write --format safetensors")  # fmt: skip
         yield Planned(name, form_of(name, weight, form), weight)
-    factors = rope_factors(whole.config)
-    if factors is not None:
-        yield Planned("rope_freqs.weight", gguf.GGMLQuantizationType.F32, torch.from_numpy(factors))
+    for name, factors in rope_factors(whole.config).items():
+        yield Planned(name, gguf.GGMLQuantizationType.F32, torch.from_numpy(factors))
 
 
 def form_of(name: str, weight: torch.Tensor, form: Any) -> Any:
