@@ -48,8 +48,13 @@ _TOP = {
 }
 
 
-def write(model: Any, file: Path, *, tokens: list[str], old_latent: bool = False) -> None:
-    """The model with a byte-level tokenizer of these tokens; `old_latent`: DeepSeek's keys and values in one."""
+def write(
+    model: Any, file: Path, *, tokens: list[str], old_latent: bool = False, four_bits: bool = False
+) -> None:
+    """The model with a byte-level tokenizer of these tokens; `old_latent`: DeepSeek's keys and values in one.
+
+    With `four_bits` the experts are in Q4_0.
+    """
     config = model.config
     kind = ARCHITECTURES[config.model_type]
     writer = gguf.GGUFWriter(file, kind)
@@ -61,7 +66,9 @@ def write(model: Any, file: Path, *, tokens: list[str], old_latent: bool = False
     writer.add_token_merges(["a b"])
     for path, weight in model.state_dict().items():
         for name, values in _tensors(path, weight.float().numpy(), config, old_latent):
-            writer.add_tensor(name, np.ascontiguousarray(values))
+            form = gguf.GGMLQuantizationType.Q4_0 if four_bits and "_exps" in name else None
+            whole = np.ascontiguousarray(values)
+            writer.add_tensor(name, whole if form is None else gguf.quantize(whole, form), raw_dtype=form)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

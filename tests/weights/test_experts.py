@@ -10,11 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from weightwright.errors import ModelError
+from weightwright.executor.linear import pack
 from weightwright.weights import load
-from weightwright.weights.experts import ExpertWeights
+from weightwright.weights.experts import ExpertSource, ExpertWeights, stacked_names
 from weightwright.weights.families import model_class
 
 from ..executor.families import families, tiny_config
+from .gguf_converted import ARCHITECTURES, write
 from .test_quantized import AWQ, GPTQ, difference, logits, quantised, tell
 
 # renamed on their way; as they are; with parts in f32; with a shared expert; stacked in the files, too; dense layers
@@ -54,6 +56,32 @@ def test_deferred_weights_are_those_that_transformers_loads(folder: Path, precis
     for name, weight in deferred.model.state_dict().items():
         assert weight.dtype == kept[name], name
     assert torch.equal(logits(deferred, precision), logits(whole, precision))
+
+
+@pytest.mark.usefixtures("exact_int8")
+@pytest.mark.parametrize("four_bits", [False, True], ids=["f32", "Q4_0"])
+@pytest.mark.parametrize("model_type", families(ARCHITECTURES, ("mixtral", "deepseek_v3")))
+def test_experts_of_gguf_files(tmp_path: Path, model_type: str, four_bits: bool) -> None:
+    torch.manual_seed(0)
+    config = tiny_config(model_type)
+    config.vocab_size = 512
+    model = model_class(config).from_config(config).float()
+    write(model, tmp_path / "model.gguf", tokens=[f"t{i}" for i in range(512)], four_bits=four_bits)
+    deferred = load.load(str(tmp_path / "model.gguf"), precision="f32", device="cpu", deferred=True)
+    assert isinstance(deferred.source, ExpertSource)
+    name = next(iter(sorted(stacked_names(deferred.model))))
+    expert = deferred.source.expert(name, 2)
+    assert expert.grouped == four_bits
+    whole = load.load(str(tmp_path / "model.gguf"), precision="f32", device="cpu")
+    torch.testing.assert_close(expert.dense(), whole.model.state_dict()[name][2], rtol=0, atol=0)
+    for precision in ("f32", "int8") if four_bits else ("f32", "int8", "int4"):
+        again = load.load(str(tmp_path / "model.gguf"), precision="f32", device="cpu", deferred=True)
+        assert difference(logits(again, precision), logits(whole, precision)) < 1e-6, precision
+        whole = load.load(str(tmp_path / "model.gguf"), precision="f32", device="cpu")
+    if four_bits:  # it is not rounded again, but its scales to 8 bits
+        assert difference(pack(expert, None, "int4")(torch.eye(expert.inputs)).T, expert.dense()) < 5e-3
+    with pytest.raises(IndexError, match="holds 4 matrices, not 5"):
+        deferred.source.expert(name, 4)
 
 
 @pytest.mark.parametrize("folder", ["mixtral"], indirect=True)
