@@ -79,6 +79,18 @@ def test_gate(number: int) -> None:
 
 
 @needs
+def test_scales_below_zero() -> None:
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, 16, (16, 64), dtype=torch.uint8, generator=generator)
+    scale, zero = torch.randn(16, 2, generator=generator), torch.randn(16, 2, generator=generator)
+    dense = (codes.double() - 8) * scale.double().repeat_interleave(32, 1) + zero.double().repeat_interleave(
+        32, 1
+    )
+    got = Several([Packed(codes, scale, zero)])(int4.put(torch.eye(64)), int4.whole_route(64)).double().T
+    assert (got - dense).norm() / dense.norm() < 5e-3  # scales of 8 bits
+
+
+@needs
 def test_rows_of_zeros_and_of_nothing() -> None:
     packed, _ = weight(16, 32)
     assert not Several([packed])(int4.put(torch.zeros(2, 32)), int4.whole_route(2)).any()

@@ -33,7 +33,7 @@ _FACTORS, _CODES, _SCALES, _EXTRA = (
 class Packed:
     """One weight [outputs, inputs] in 4 bits, as the kernels read it: (code - 8) · scale + zero.
 
-    From codes u8 [outputs, inputs] of 0..15, scale (none below 0) and zero [outputs, inputs / 32] in any float;
+    From codes u8 [outputs, inputs] of 0..15, scale and zero [outputs, inputs / 32] in any float;
     outputs are a multiple of 16. Scales are held in 8 bits, as parts of 255 of the row's largest, zeros in parts of
     127 (see `factors`).
     """
@@ -46,6 +46,7 @@ class Packed:
         if outputs % OUTPUTS or groups * GROUP != inputs:
             raise ValueError(f"codes {tuple(codes.shape)} with {groups} groups cannot be packed")
         self.outputs, self.inputs, self.groups = outputs, inputs, groups
+        codes, scale, zero = _upright(codes, scale.float(), zero.float())
         blocks, half = outputs // OUTPUTS, GROUP // 2
         lines = codes.view(blocks, OUTPUTS, groups, 2, half // 4, 4).permute(3, 0, 2, 4, 1, 5)
         both = (lines[0] | lines[1] << 4).reshape(blocks, groups * _CODES)
@@ -63,6 +64,21 @@ class Packed:
     def nbytes(self) -> int:
         """Memory of codes, scales and zeros."""
         return int(self.data.nbytes)
+
+
+def _upright(codes: "Tensor", scale: "Tensor", zero: "Tensor") -> "tuple[Tensor, Tensor, Tensor]":
+    """The same weight with no scale below 0, as GGUF's Q4_0 has them: codes counted from the other end."""
+    import torch
+
+    down = scale < 0
+    if not down.any():
+        return codes, scale, zero
+    codes = torch.where(down.repeat_interleave(GROUP, 1), 15 - codes, codes)
+    return (
+        codes,
+        scale.abs(),
+        torch.where(down, zero - scale, zero),
+    )  # 15 - code is one step short of 16 - code
 
 
 def factors(parts: "Tensor", levels: int) -> "tuple[Tensor, Tensor]":
