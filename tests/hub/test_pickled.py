@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 
 from weightwright.errors import ModelError
 from weightwright.hub import pickled
+from weightwright.hub.converted import converted_folder
 from weightwright.hub.models import here
-from weightwright.hub.pickled import convert, converted_folder
+from weightwright.hub.pickled import convert
 from weightwright.hub.pull import pull
 from weightwright.hub.store import locate, remove
 from weightwright.weights.describe import describe

@@ -11,7 +11,8 @@ from pydantic import Field
 from weightwright.address.models import parse_model
 from weightwright.config import Settings
 from weightwright.errors import ModelError
-from weightwright.hub import pickled, quantized, weight_files
+from weightwright.hub import converted, pickled, quantized, weight_files
+from weightwright.hub.mapping import families, folder as mapping
 from weightwright.hub.store import locate
 from weightwright.weights import gguf_header, support
 from weightwright.weights.support import Support
@@ -70,14 +71,14 @@ def describe(path: Path) -> Description:
     """Describe the folder or GGUF file at `path`. Raises ModelError only where nothing can be read."""
     if not path.exists():
         raise ModelError(f"there is no {path}")
-    return _of_gguf(path) if path.is_file() else _of_folder(pickled.conversion_of(path) or path)
+    return _of_gguf(path) if path.is_file() else _of_folder(converted.conversion_of(path) or path)
 
 
 def _of_folder(folder: Path) -> Description:
     verdict = support.check(folder)
     tensors: dict[str, weight_files.Tensor] = {}
     size_bytes, fingerprint = 0, ""
-    names = pickled.only_pickled(folder)
+    names, mapped = pickled.only_pickled(folder), mapping.is_mapped(folder)
     try:
         for file in [] if names else weight_files.weight_files(folder):
             size_bytes += file.stat().st_size
@@ -96,7 +97,8 @@ def _of_folder(folder: Path) -> Description:
         weights_bytes=size_bytes or sum((folder / name).stat().st_size for name in names),
         weights_type=f"pickle ({names[0]}), converted to safetensors at its first use"
         if names
-        else str(scheme or ", ".join(sorted({tensor.dtype for tensor in tensors.values()}))),
+        else str(scheme or ", ".join(sorted({tensor.dtype for tensor in tensors.values()})))
+        + (f", mapped onto {families.mapped_config(config)['model_type']} at its first use" if mapped else ""),
         context_tokens=_context_of(folder) if verdict.ok else None,
         has_template=_has_template(folder),
         licence=_licence(folder) or str(config.get("license", _UNKNOWN_LICENCE)),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from weightwright.errors import ModelError
 from weightwright.hub import quantized, weight_files
+from weightwright.hub.mapping.families import mapped_config
 from weightwright.weights import gguf_header
 
 # in transformers' table of GGUF architectures, but groups of keys or encoder-decoders
@@ -42,9 +43,14 @@ def check(path: Path, *, trust_remote_code: bool = False) -> Support:
     kind = str(config.get("model_type", ""))
     names = config.get("architectures") or [kind]
     architecture = str(names[0])
+    if "auto_map" in config and trust_remote_code and kind not in causal_model_types():
+        return Support(True, architecture)
+    try:
+        config = mapped_config(config)
+    except ModelError as error:
+        return Support(False, architecture, str(error))
+    kind = str(config.get("model_type", ""))
     if "auto_map" in config and kind not in causal_model_types():
-        if trust_remote_code:
-            return Support(True, architecture)
         why = (
             f"{architecture} brings its own code, which would run here; if you trust it: --trust-remote-code"
         )
