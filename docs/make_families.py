@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from weightwright.export.gguf.architectures import FAMILIES as GGUF
+from weightwright.hub.mapping.families import FAMILIES as MAPPED
 from weightwright.weights.families import OWN_CACHES, PAGED, SEEING
 
 PAGE = Path(__file__).with_name("families.md")
@@ -21,6 +22,8 @@ parts, the loss and the gradients of rows, the counts.
 - **merge** and `export --format safetensors` write all of them; **GGUF** says which ones `export` writes itself. llama.cpp's
   converter takes the safetensors of others.
 - Families that read images or sound as well are used as text; the other parts are loaded, counted, and written again as they were.
+- Families whose code comes with the model, and is not run, are mapped [once](models.md#the-local-store) onto one of these: `baichuan` where it rotates
+  its keys (7B), `chatglm` from ChatGLM 2 on, GLM-4 included.
 """
 PADDED = {"nemotron", "stablelm"}
 
@@ -36,7 +39,9 @@ def families() -> str:
         )
     seeing = ["| family that sees | chat, serve |", "| --- | --- |"]
     seeing += [f"| {name} | {'batched' if paged else 'alone'} |" for name, paged in sorted(SEEING.items())]
-    return "\n".join([HEAD, *lines, "", *seeing, ""])
+    own = ["| family with code of its own | becomes |", "| --- | --- |"]
+    own += [f"| {name} | {family.target} |" for name, family in sorted(MAPPED.items())]
+    return "\n".join([HEAD, *lines, "", *seeing, "", *own, ""])
 
 
 if __name__ == "__main__":

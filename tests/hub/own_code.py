@@ -51,11 +51,15 @@ def neighbours(x: Tensor, base: float) -> Tensor:
     width = x.shape[-1] // 2
     angle = torch.arange(x.shape[1]).double()[:, None] / base ** (torch.arange(0, width, 2).double() / width)
     left, right = x[..., :width:2], x[..., 1:width:2]
-    turned = torch.stack((left * angle.cos() - right * angle.sin(), right * angle.cos() + left * angle.sin()), -1)
+    turned = torch.stack(
+        (left * angle.cos() - right * angle.sin(), right * angle.cos() + left * angle.sin()), -1
+    )
     return torch.cat((turned.flatten(-2), x[..., width:]), -1)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, turn: Callable[[Tensor, float], Tensor], base: float = 1e4) -> Tensor:
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, turn: Callable[[Tensor, float], Tensor], base: float = 1e4
+) -> Tensor:
     """Causal attention of q [tokens, heads · width] over k and v [tokens, kv_heads · width]."""
     q, k, v = (x.view(len(x), -1, WIDTH).transpose(0, 1) for x in (q, k, v))
     q, k = turn(q, base), turn(k, base)
@@ -116,7 +120,9 @@ def own(vocab: int = 480) -> dict[str, Own]:
         x = w["transformer.wte.weight"][ids]
         for i in range(LAYERS):
             at = f"transformer.h.{i}"
-            mixed = rms(x, w[f"{at}.ln_1.weight"]) @ w[f"{at}.attn.c_attn.weight"].T + w[f"{at}.attn.c_attn.bias"]
+            mixed = (
+                rms(x, w[f"{at}.ln_1.weight"]) @ w[f"{at}.attn.c_attn.weight"].T + w[f"{at}.attn.c_attn.bias"]
+            )
             x = x + attend(*mixed.split(HIDDEN, -1), halves, 5e4) @ w[f"{at}.attn.c_proj.weight"].T
             y = rms(x, w[f"{at}.ln_2.weight"])
             inner = (y @ w[f"{at}.mlp.w1.weight"].T) * silu(y @ w[f"{at}.mlp.w2.weight"].T)
@@ -128,9 +134,14 @@ def own(vocab: int = 480) -> dict[str, Own]:
         for i in range(LAYERS):
             at = f"model.layers.{i}"
             mixed = rms(x, w[f"{at}.attention_norm.weight"]) @ w[f"{at}.attention.wqkv.weight"].T
-            mixed = mixed.view(len(ids), 2, 4, WIDTH)  # two heads of keys, each with two queries, a key and a value
+            mixed = mixed.view(
+                len(ids), 2, 4, WIDTH
+            )  # two heads of keys, each with two queries, a key and a value
             q, k, v = mixed[:, :, :2], mixed[:, :, 2], mixed[:, :, 3]
-            x = x + attend(q.flatten(1), k.flatten(1), v.flatten(1), halves) @ w[f"{at}.attention.wo.weight"].T
+            x = (
+                x
+                + attend(q.flatten(1), k.flatten(1), v.flatten(1), halves) @ w[f"{at}.attention.wo.weight"].T
+            )
             y = rms(x, w[f"{at}.ffn_norm.weight"])
             w1, w2, w3 = (w[f"{at}.feed_forward.w{n}.weight"] for n in (1, 2, 3))
             x = x + (silu(y @ w1.T) * (y @ w3.T)) @ w2.T
@@ -147,7 +158,9 @@ def own(vocab: int = 480) -> dict[str, Own]:
             inner = rms(x, w[f"{at}.post_attention_layernorm.weight"]) @ w[f"{at}.mlp.dense_h_to_4h.weight"].T
             left, right = inner.chunk(2, -1)
             x = x + (silu(left) * right) @ w[f"{at}.mlp.dense_4h_to_h.weight"].T
-        return rms(x, w["transformer.encoder.final_layernorm.weight"]) @ w["transformer.output_layer.weight"].T
+        return (
+            rms(x, w["transformer.encoder.final_layernorm.weight"]) @ w["transformer.output_layer.weight"].T
+        )
 
     def orion(w: dict[str, Tensor], ids: Tensor) -> Tensor:
         return llama(
@@ -202,10 +215,10 @@ def own(vocab: int = 480) -> dict[str, Own]:
                          internlm2, "internlm.model"),
         "yi": Own(config("Yi", "YiForCausalLM"), ends | layered("model.layers", llama_mlp | split | {
             "ln1.weight": (HIDDEN,), "ln2.weight": (HIDDEN,)}), lambda w, ids: llama(w, ids, names=("ln1", "ln2"))),
-        "xverse": Own(config("xverse", "XverseForCausalLM"), ends | layered("model.layers", llama_mlp | norms | split),
-                      llama),
-        "aquila": Own(config("aquila", "AquilaForCausalLM"), ends | layered("model.layers", llama_mlp | norms | split),
-                      llama),
+        "xverse": Own(config("xverse", "XverseForCausalLM"),
+                      ends | layered("model.layers", llama_mlp | norms | split), llama),
+        "aquila": Own(config("aquila", "AquilaForCausalLM"),
+                      ends | layered("model.layers", llama_mlp | norms | split), llama),
         "orion": Own(config("orion", "OrionForCausalLM"), ends | {"model.norm.bias": (HIDDEN,)} | layered(
             "model.layers", llama_mlp | norms | split | {
                 "input_layernorm.bias": (HIDDEN,), "post_attention_layernorm.bias": (HIDDEN,)}), orion),
@@ -251,12 +264,21 @@ def folder_of(one: Own, folder: Path) -> Path:
             part = {name: weights[name] for name in names[n::2]}
             torch.save(part, folder / f"pytorch_model-0000{n + 1}-of-00002.bin")
     else:
-        buffers = {"transformer.rotary_emb.inv_freq": torch.ones(8)} if "qwen" in one.config["model_type"] else {}
+        buffers = (
+            {"transformer.rotary_emb.inv_freq": torch.ones(8)} if "qwen" in one.config["model_type"] else {}
+        )
         save_file(weights | buffers, folder / "model.safetensors", {"format": "pt"})
     kind = one.config["model_type"]
-    tokens = {"tokenizer_class": "OwnTokenizer", "auto_map": {"AutoTokenizer": [f"tokenization_{kind}.T", None]}}
+    tokens = {
+        "tokenizer_class": "OwnTokenizer",
+        "auto_map": {"AutoTokenizer": [f"tokenization_{kind}.T", None]},
+    }
     if one.tokenizer == "baichuan.model":
-        tokens |= {"add_bos_token": False, "bos_token": {"__type": "AddedToken", "content": "<s>"}, "eos_token": "</s>"}
+        tokens |= {
+            "add_bos_token": False,
+            "bos_token": {"__type": "AddedToken", "content": "<s>"},
+            "eos_token": "</s>",
+        }
     runs = "raise SystemExit('it ran')\n"
     files = {"config.json": one.config, "tokenizer_config.json": tokens, f"modeling_{kind}.py": runs,
              f"configuration_{kind}.py": runs, f"tokenization_{kind}.py": runs} | one.more  # fmt: skip

@@ -1,9 +1,9 @@
 """Models that bring their own code: mapped once onto layers that transformers has, and none of the code is run."""
 
+import itertools
 import json
 import logging
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,7 +105,9 @@ def test_generation_configs_say_what_transformers_knows(own_home, tmp_path) -> N
 # -- tokenizers --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "kind"), [("baichuan2", "baichuan"), ("internlm", "internlm"), ("qwen", "qwen")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("baichuan2", "baichuan"), ("internlm", "internlm"), ("qwen", "qwen")]
+)
 def test_ids_are_those_of_sentencepiece_and_tiktoken(own_home, tmp_path, name, kind) -> None:
     """What they say themselves stands beside their files; only marks of special tokens are read as such here."""
     tokenizer = load_tokenizer(str(folder_of(FAMILIES[name], tmp_path / name)))
@@ -124,7 +126,7 @@ def lowest_rank_first(text: bytes, ranks: dict[bytes, int]) -> list[int]:
     """tiktoken's rule: of all neighbours that are a token together, those of the lowest rank become one."""
     parts = [text[i : i + 1] for i in range(len(text))]
     while True:
-        made = [(ranks[a + b], i) for i, (a, b) in enumerate(zip(parts, parts[1:], strict=False)) if a + b in ranks]
+        made = [(ranks[a + b], i) for i, (a, b) in enumerate(itertools.pairwise(parts)) if a + b in ranks]
         if not made:
             return [ranks[part] for part in parts]
         at = min(made)[1]
@@ -148,12 +150,16 @@ def test_merges_are_those_that_qwen_published(shared) -> None:
     """Qwen 2.5 has Qwen 1's vocabulary, with its merges written out: from the ids alone come the same."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    model = json.loads((shared / "data" / "models" / "qwen2.5-tokenizer" / "tokenizer.json").read_text())["model"]
+    model = json.loads((shared / "data" / "models" / "qwen2.5-tokenizer" / "tokenizer.json").read_text())[
+        "model"
+    ]
     byte = {letter: value for value, letter in bytes_to_unicode().items()}
     ranks = {bytes(byte[letter] for letter in token): i for token, i in model["vocab"].items()}
     published = [tuple(pair if isinstance(pair, list) else pair.split(" ")) for pair in model["merges"]]
     letters = bytes_to_unicode()
-    assert [tuple("".join(letters[b] for b in part) for part in pair) for pair in merges_of(ranks)] == published
+    assert [
+        tuple("".join(letters[b] for b in part) for part in pair) for pair in merges_of(ranks)
+    ] == published
 
 
 def test_conversations_are_written_as_the_makers_do(own_home, tmp_path) -> None:
@@ -173,7 +179,13 @@ def test_conversations_are_written_as_the_makers_do(own_home, tmp_path) -> None:
         elif name == "qwen":
             expected = []
             for turn in turns:
-                expected += [486, *encoded(f"{turn['role']}\n"), *encoded(turn["content"]), 487, *encoded("\n")]
+                expected += [
+                    486,
+                    *encoded(f"{turn['role']}\n"),
+                    *encoded(turn["content"]),
+                    487,
+                    *encoded("\n"),
+                ]
             assert ids[name] == [*expected, 486, *encoded("assistant\n")]
             alone = tokenizer.apply_chat_template(turns[1:2], tokenize=False)
             assert alone.startswith("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n")
@@ -197,7 +209,18 @@ def test_plan_tune_chat_merge_export(own_home, tmp_path, name, capsys) -> None:
     assert main(["plan", str(folder), "--json"]) == 0
     parameters = sum(weight.numel() for weight in weights_of(FAMILIES[name]).values())
     assert json.loads(capsys.readouterr().out)["parameters"] == parameters
-    tuned = ["tune", str(folder), "--data", str(tmp_path / "rows.json"), "--out", str(run), "--max-steps", "3", "--batch", "4"]
+    tuned = [
+        "tune",
+        str(folder),
+        "--data",
+        str(tmp_path / "rows.json"),
+        "--out",
+        str(run),
+        "--max-steps",
+        "3",
+        "--batch",
+        "4",
+    ]
     assert main([*tuned, "--precision", "f32", "--show", "0"]) == 0
     assert main(["merge", f"{folder}+{run / 'adapter'}", "--out", str(merged)]) == 0
     if name != "chatglm":
@@ -208,7 +231,9 @@ def test_plan_tune_chat_merge_export(own_home, tmp_path, name, capsys) -> None:
         engine = Engine(load(str(address), precision="f32"), adapters={"mine": adapter} if adapter else {},
                         settings=EngineSettings(kv_memory="64MB"))  # fmt: skip
         try:
-            asked = ChatRequest((Message("user", "What is 3?"),), adapter="mine" if adapter else None, params=greedy)
+            asked = ChatRequest(
+                (Message("user", "What is 3?"),), adapter="mine" if adapter else None, params=greedy
+            )
             answers.append(engine.submit(asked).result().completions[0].token_ids)
         finally:
             engine.close()

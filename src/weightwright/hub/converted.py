@@ -35,7 +35,9 @@ def converted_folder(folder: Path, progress: Progress = silent) -> Path:
     if not pickles and not mapped:
         return folder
     if not mapped and (folder / "config.json").is_file():
-        families.mapped_config(weight_files.read_json(folder / "config.json"))  # what is refused is not converted
+        families.mapped_config(
+            weight_files.read_json(folder / "config.json")
+        )  # what is refused is not converted
     target = place_of(folder)
     if conversion_of(folder) is None:
         _say(folder, target, bool(pickles), mapped)
@@ -84,7 +86,9 @@ def _convert(folder: Path, pickles: Sequence[str], mapped: bool, beside: Path, p
         sources = {name: folder / name for name in pickles}
         convert_all(str(folder), sources, pickles, read, folder / INDEX, read, progress)
     if mapped:
-        mapping.write_weights(folder, weight_files.weight_files(read if pickles else folder), beside, progress)
+        mapping.write_weights(
+            folder, weight_files.weight_files(read if pickles else folder), beside, progress
+        )
         shutil.rmtree(read, ignore_errors=True)
     _write_note(folder, beside)
 

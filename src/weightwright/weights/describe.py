@@ -12,7 +12,8 @@ from weightwright.address.models import parse_model
 from weightwright.config import Settings
 from weightwright.errors import ModelError
 from weightwright.hub import converted, pickled, quantized, weight_files
-from weightwright.hub.mapping import families, folder as mapping
+from weightwright.hub.mapping import families
+from weightwright.hub.mapping import folder as mapping
 from weightwright.hub.store import locate
 from weightwright.weights import gguf_header, support
 from weightwright.weights.support import Support
@@ -98,7 +99,9 @@ def _of_folder(folder: Path) -> Description:
         weights_type=f"pickle ({names[0]}), converted to safetensors at its first use"
         if names
         else str(scheme or ", ".join(sorted({tensor.dtype for tensor in tensors.values()})))
-        + (f", mapped onto {families.mapped_config(config)['model_type']} at its first use" if mapped else ""),
+        + (
+            f", mapped onto {families.mapped_config(config)['model_type']} at its first use" if mapped else ""
+        ),
         context_tokens=_context_of(folder) if verdict.ok else None,
         has_template=_has_template(folder),
         licence=_licence(folder) or str(config.get("license", _UNKNOWN_LICENCE)),

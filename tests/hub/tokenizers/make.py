@@ -1,10 +1,11 @@
 """Make the small tokenizers and what sentencepiece and tiktoken themselves say of some texts, in this folder.
 
-    pip install sentencepiece==0.2.3 tiktoken==0.14.0 && python tests/hub/tokenizers/make.py
+pip install sentencepiece==0.2.3 tiktoken==0.14.0 && python tests/hub/tokenizers/make.py
 """
 
 import base64
 import io
+import itertools
 import json
 import random
 import unicodedata
@@ -65,7 +66,7 @@ def ranks() -> dict[bytes, int]:
     for _ in range(300):
         counts: dict[tuple[bytes, bytes], int] = {}
         for word in words:
-            for pair in zip(word, word[1:], strict=False):
+            for pair in itertools.pairwise(word):
                 counts[pair] = counts.get(pair, 0) + 1
         if not counts:
             break

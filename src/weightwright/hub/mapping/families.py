@@ -56,7 +56,9 @@ def mapped_config(config: Config) -> dict[str, Any]:
             raise _refusal(config, _UNMAPPED[kind])
         return dict(config)
     if config.get("quantization_config"):
-        raise _refusal(config, "its weights are quantised under names of their own; take the unquantised model")
+        raise _refusal(
+            config, "its weights are quantised under names of their own; take the unquantised model"
+        )
     try:
         values = family.config(config)
     except (KeyError, TypeError, ValueError) as error:
@@ -161,7 +163,8 @@ def _with_biases(config: Config) -> dict[str, Any]:
 def _baichuan(config: Config) -> dict[str, Any]:
     """7B rotates its keys; 13B, whose config says no max_position_embeddings, has ALiBi's biases instead."""
     rotary = (
-        "max_position_embeddings" in config or (config.get("architectures") or [""])[0] == "BaiChuanForCausalLM"
+        "max_position_embeddings" in config
+        or (config.get("architectures") or [""])[0] == "BaiChuanForCausalLM"
     )
     if not rotary:
         raise _refusal(config, "it biases attention by distance (ALiBi), in layers with RMSNorm and a gate, which no "
@@ -220,7 +223,9 @@ def _minicpm(config: Config) -> dict[str, Any]:
 def _chatglm(config: Config) -> dict[str, Any]:
     """ChatGLM 2 and 3 and GLM-4; the first ChatGLM attends to its prompt in both directions."""
     if not config.get("multi_query_attention"):
-        raise _refusal(config, "it attends to its prompt in both directions; take chatglm3-6b or glm-4-9b-chat-hf")
+        raise _refusal(
+            config, "it attends to its prompt in both directions; take chatglm3-6b or glm-4-9b-chat-hf"
+        )
     usual = {"rmsnorm": True, "post_layer_norm": True, "add_bias_linear": False, "original_rope": True,
              "apply_residual_connection_post_layernorm": False, "pre_seq_len": None}  # fmt: skip
     other = [name for name, value in usual.items() if config.get(name, value) != value]
@@ -250,7 +255,8 @@ FAMILIES: dict[str, Family] = {
         ("transformer.embedding.word_embeddings.", "model.embed_tokens."),
         ("transformer.encoder.final_layernorm.", "model.norm."),
         ("transformer.output_layer.", "lm_head."), ("transformer.encoder.layers.", "model.layers."),
-        (".self_attention.query_key_value.", ".self_attn.qkv_proj."), (".self_attention.dense.", ".self_attn.o_proj."),
+        (".self_attention.query_key_value.", ".self_attn.qkv_proj."),
+        (".self_attention.dense.", ".self_attn.o_proj."),
         (".mlp.dense_h_to_4h.", ".mlp.gate_up_proj."), (".mlp.dense_4h_to_h.", ".mlp.down_proj."),
     )),
     "internlm": Family("llama", "LlamaForCausalLM", _with_biases),

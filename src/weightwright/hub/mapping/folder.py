@@ -8,9 +8,16 @@ from typing import Any
 from weightwright.errors import ModelError
 from weightwright.files import write_whole
 from weightwright.hub import weight_files
-from weightwright.hub.mapping.families import Config, Family, family_of, is_refused, mapped_config, mapped_tensors
+from weightwright.hub.mapping.families import (
+    Config,
+    Family,
+    family_of,
+    is_refused,
+    mapped_config,
+    mapped_tensors,
+)
 from weightwright.hub.mapping.tokenizer import small_files
-from weightwright.hub.writing import write_tensors
+from weightwright.hub.writing import dtype_names, write_tensors
 from weightwright.ports import Progress, silent
 
 _CARDS = ("README.md", "LICENSE", "LICENCE", "NOTICE")
@@ -29,7 +36,8 @@ def is_mapped(folder: Path) -> bool:
 def sources(folder: Path) -> list[str]:
     """The small files that the mapped ones are made from, and cards."""
     made = ("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json", "tokenizer.model",
-            "vocab.json", "merges.txt", "chat_template.jinja", "special_tokens_map.json", "qwen.tiktoken")  # fmt: skip
+            "vocab.json", "merges.txt", "chat_template.jinja", "special_tokens_map.json",
+            "qwen.tiktoken")  # fmt: skip
     code = [file.name for file in folder.glob("*.py")]
     return sorted(name for name in (*made, *_CARDS, *code) if (folder / name).is_file())
 
@@ -41,7 +49,11 @@ def write_small(folder: Path, into: Path) -> None:
     files |= small_files(folder, config)
     files |= {name: (folder / name).read_bytes() for name in _CARDS if (folder / name).is_file()}
     for name, content in files.items():
-        text = content if isinstance(content, bytes) else json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        text = (
+            content
+            if isinstance(content, bytes)
+            else json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        )
         write_whole(into / name, text)
 
 
@@ -59,7 +71,11 @@ def write_weights(folder: Path, weights: Sequence[Path], into: Path, progress: P
     places: dict[str, str] = {}
     for done, (file, shapes) in enumerate(zip(weights, names, strict=True)):
         progress(done, len(weights), file.name)
-        name = "model.safetensors" if len(weights) == 1 else f"model-{done + 1:05d}-of-{len(weights):05d}.safetensors"
+        name = (
+            "model.safetensors"
+            if len(weights) == 1
+            else f"model-{done + 1:05d}-of-{len(weights):05d}.safetensors"
+        )
         made.write(file, shapes, into / name)
         places |= dict.fromkeys(shapes, name)
     if len(weights) > 1:
@@ -75,14 +91,10 @@ class _Mapping:
 
     def names_of(self, file: Path) -> dict[str, tuple[str, Any]]:
         """What a file's tensors become, by name: the tensor's own name, and the shape as a meta tensor."""
-        from safetensors import safe_open
-
         found = {}
-        with safe_open(file, "pt") as opened:
-            for name in opened.keys():  # noqa: SIM118: it is no mapping
-                piece = opened.get_slice(name)
-                for new, tensor in self._made(name, _empty(piece)).items():
-                    found[new] = (name, tensor)
+        for name, piece in weight_files.safetensors_header(file).items():
+            for new, tensor in self._made(name, _empty(piece)).items():
+                found[new] = (name, tensor)
         return found
 
     def write(self, file: Path, shapes: Mapping[str, tuple[str, Any]], target: Path) -> None:
@@ -95,7 +107,9 @@ class _Mapping:
                 source = shapes[name][0]
                 return self._made(source, opened.get_tensor(source))[name]
 
-            write_tensors({name: tensor for name, (_, tensor) in shapes.items()}, read, target, {"format": "pt"})
+            write_tensors(
+                {name: tensor for name, (_, tensor) in shapes.items()}, read, target, {"format": "pt"}
+            )
 
     def _made(self, name: str, tensor: Any) -> dict[str, Any]:
         made = mapped_tensors(name, tensor, self._family, self._target, unit_head=self._unit_head)
@@ -104,12 +118,12 @@ class _Mapping:
         return made
 
 
-def _empty(piece: Any) -> Any:
+def _empty(piece: weight_files.Tensor) -> Any:
     """A tensor's shape and type without its numbers."""
     import torch
-    from safetensors.torch import _TYPES
 
-    return torch.empty(piece.get_shape(), dtype=_TYPES[piece.get_dtype()], device="meta")
+    types = {name: dtype for dtype, name in dtype_names().items()}
+    return torch.empty(piece.shape, dtype=types[piece.dtype], device="meta")
 
 
 def _unit_head(folder: Path, config: Config) -> bool:
@@ -123,7 +137,7 @@ def _unit_head(folder: Path, config: Config) -> bool:
 
 
 def _check_complete(folder: Path, target: Config, names: Sequence[Mapping[str, tuple[str, Any]]]) -> None:
-    """Raise ModelError unless the tensors are those that transformers' model of the config has, in names and shapes."""
+    """Raise ModelError unless the tensors are those of transformers' model of the config, in names and shapes."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -5,6 +5,7 @@ Ids are those of tiktoken and of sentencepiece; the tests hold both to them.
 
 import base64
 import binascii
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,26 +76,38 @@ def _made(
     folder: Path, kind: str, said: Mapping[str, Any], generation: Mapping[str, Any], config: Mapping[str, Any]
 ) -> "tuple[Tokenizer, dict[str, Any], list[int]]":
     """A tokenizer made from other formats, what its config says, and tokens that end an answer beside EOS."""
-    file = next((path for path in (folder / "qwen.tiktoken", folder / "tokenizer.model") if path.is_file()), None)
+    file = next(
+        (path for path in (folder / "qwen.tiktoken", folder / "tokenizer.model") if path.is_file()), None
+    )
     if file is None:
-        raise ModelError(f"{folder} holds no tokenizer that can be read (tokenizer.json, tokenizer.model, *.tiktoken); "
-                         "pull or copy the model again")  # fmt: skip
+        raise ModelError(f"{folder} holds no tokenizer that can be read (tokenizer.json, tokenizer.model, "
+                         "qwen.tiktoken); pull or copy the model again")  # fmt: skip
     ranks = _ranks(file)
     if ranks is not None and kind == "qwen":
         inner = _byte_level(ranks, r"\p{N}", _QWEN_SPECIAL, normal=True)
         chats = generation.get("chat_format") == "chatml"
-        ends = [inner.token_to_id(token) for token in ("<|im_end|>", "<|im_start|>")] if chats else []
-        return inner, _words(eos="<|endoftext|>", pad="<|endoftext|>", template=_CHATML if chats else None), ends
+        ends = [_id(inner, token) for token in ("<|im_end|>", "<|im_start|>")] if chats else []
+        return (
+            inner,
+            _words(eos="<|endoftext|>", pad="<|endoftext|>", template=_CHATML if chats else None),
+            ends,
+        )
     if ranks is not None:
         added = {int(i): str(one["content"]) for i, one in (said.get("added_tokens_decoder") or {}).items()}
         special = [token for i, token in sorted(added.items()) if i >= len(ranks)]
-        return _byte_level(ranks, r"\p{N}{1,3}", special), _words(eos="<|endoftext|>", pad="<|endoftext|>"), []
+        return (
+            _byte_level(ranks, r"\p{N}{1,3}", special),
+            _words(eos="<|endoftext|>", pad="<|endoftext|>"),
+            [],
+        )
     inner, pieces = _sentencepiece(file)
     if kind == "chatglm":
-        third = any("<|user|>" in file.read_text(encoding="utf-8") for file in folder.glob("tokenization_*.py"))
+        third = any(
+            "<|user|>" in file.read_text(encoding="utf-8") for file in folder.glob("tokenization_*.py")
+        )
         inner.add_special_tokens([*_CHATGLM_SPECIAL, *(_CHATGLM3_ROLES if third else ())])
         _put_before(inner, ["[gMASK]", "sop"])
-        ends = [inner.token_to_id(token) for token in ("<|user|>", "<|observation|>")] if third else []
+        ends = [_id(inner, token) for token in ("<|user|>", "<|observation|>")] if third else []
         return inner, _words(eos="</s>", pad="<unk>", template=_CHATGLM3 if third else None), ends
     return _llama_like(inner, pieces, said, generation, config)
 
@@ -106,13 +119,10 @@ def _llama_like(
     """Sentencepiece with BOS and EOS, as the tokenizer's config names them; Baichuan's marks of roles are tokens."""
     words = {name: _text(said.get(f"{name}_token")) for name in ("bos", "eos", "unk", "pad")}
     for name in ("bos", "eos"):
-        i = config.get(f"{name}_token_id")
-        if words[name] is None and isinstance(i, int) and i < len(pieces):
-            words[name] = pieces[i]
-    marks = [generation.get(f"{role}_token_id") for role in ("user", "assistant")]
+        words[name] = words[name] or _piece(pieces, config.get(f"{name}_token_id"))
+    user, assistant = (_piece(pieces, generation.get(f"{role}_token_id")) for role in ("user", "assistant"))
     template = None
-    if all(isinstance(i, int) and 0 <= i < len(pieces) for i in marks):
-        user, assistant = (pieces[i] for i in marks)
+    if user is not None and assistant is not None:
         inner.add_special_tokens([user, assistant])
         template = _BAICHUAN.replace("USER", user).replace("ASSISTANT", assistant)
     inner.add_special_tokens([word for word in words.values() if word is not None])
@@ -122,6 +132,10 @@ def _llama_like(
     if said.get("add_bos_token", config.get("model_type") in ("internlm", "internlm2")) and words["bos"]:
         _put_before(inner, [words["bos"]])
     return inner, _words(**words, template=template), []
+
+
+def _piece(pieces: Sequence[str], i: Any) -> str | None:
+    return pieces[i] if isinstance(i, int) and 0 <= i < len(pieces) else None
 
 
 def _words(
@@ -184,12 +198,12 @@ def _byte_level(
 
 
 def merges_of(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
-    """The two tokens that each longer one is made of, by id: what is left when its bytes are merged, but for the last."""
+    """The two tokens that each longer one is made of, by id: what is left before its last merge."""
     merges = []
     for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
         parts = [token[i : i + 1] for i in range(len(token))]
         while len(parts) > 2:
-            made = [ranks.get(left + right, rank) for left, right in zip(parts, parts[1:], strict=False)]
+            made = [ranks.get(left + right, rank) for left, right in itertools.pairwise(parts)]
             best = min(made)
             if best >= rank:
                 break
@@ -222,17 +236,25 @@ def _sentencepiece(file: Path) -> "tuple[Tokenizer, list[str]]":
     return inner, pieces
 
 
+def _id(inner: "Tokenizer", token: str) -> int:
+    found = inner.token_to_id(token)
+    assert found is not None  # it was added before
+    return int(found)
+
+
 def _put_before(inner: "Tokenizer", tokens: Sequence[str]) -> None:
     """Begin texts with special tokens."""
     from tokenizers import processors
 
     inner.post_processor = processors.TemplateProcessing(
         single=[*tokens, "$A"], pair=[*tokens, "$A", *tokens, "$B"],
-        special_tokens=[(token, inner.token_to_id(token)) for token in dict.fromkeys(tokens)],
+        special_tokens=[(token, _id(inner, token)) for token in dict.fromkeys(tokens)],
     )  # fmt: skip
 
 
-def _generation(said: Mapping[str, Any], config: Mapping[str, Any], more_ends: Sequence[int]) -> dict[str, Any]:
+def _generation(
+    said: Mapping[str, Any], config: Mapping[str, Any], more_ends: Sequence[int]
+) -> dict[str, Any]:
     """What transformers knows of a generation config; the code's own settings (chat_format, …) are left out."""
     values = {name: said[name] for name in (*_IDS, *_SAMPLING) if said.get(name) is not None}
     eos = values.get("eos_token_id", config.get("eos_token_id"))
