@@ -37,7 +37,8 @@ class OwnCaches:
         self, model: Any, pack: Packer, bank: "AdapterBank", *, singles: bool = False, together: bool = False
     ) -> None:
         self.shapes: list[LayerShape] = []  # it has no part in the paged cache
-        self._model, self._bank, self._singles, self._together = model, bank, singles, together
+        self._model, self._bank, self._singles = model, bank, singles
+        self.together = together
         use_own_attention(model)
         few, many = (_cache_bytes(model, count) for count in (BLOCK_TOKENS, 3 * BLOCK_TOKENS))
         self.block_bytes = (many - few) // 2
@@ -88,7 +89,7 @@ class OwnCaches:
         """The sequences of each pass, and its rows: single tokens that follow others together, all else alone."""
         start, together = 0, list[tuple[Holder, int]]()
         for holder, count in step.holders:
-            if self._together and count == 1 and positions[start] and start not in seen:
+            if self.together and count == 1 and positions[start] and start not in seen:
                 together.append((holder, start))
                 start += 1
                 continue

@@ -39,7 +39,8 @@ class Stack:
     def holds(self, states: Sequence[Any]) -> bool:
         """Whether these are its rows, all of them and in their order."""
         return len(states) == len(self.lengths) and all(
-            isinstance(state, Row) and state.stack is self and state.at == at for at, state in enumerate(states)
+            isinstance(state, Row) and state.stack is self and state.at == at
+            for at, state in enumerate(states)
         )
 
     def mask(self, device: Any) -> "Tensor | None":
@@ -73,7 +74,9 @@ class Row:
             for name in _FIXED:
                 if hasattr(layer, name):
                     values = getattr(layer, name)
-                    setattr(layer, name, {i: one if one is None else one.clone() for i, one in values.items()})
+                    setattr(
+                        layer, name, {i: one if one is None else one.clone() for i, one in values.items()}
+                    )
         return part
 
     def __deepcopy__(self, _memo: Any) -> Any:
@@ -94,7 +97,9 @@ def _part_of(row: Row) -> Any:
         for name in _FIXED:
             if hasattr(layer, name):
                 values = getattr(layer, name)
-                setattr(part, name, {i: one if one is None else one[at : at + 1] for i, one in values.items()})
+                setattr(
+                    part, name, {i: one if one is None else one[at : at + 1] for i, one in values.items()}
+                )
         if hasattr(layer, _COUNT):
             setattr(part, _COUNT, length)
         layers.append(part)
@@ -125,7 +130,7 @@ def _stacked(layers: Sequence[Any], longest: int) -> Any:
 
 
 def _right_aligned(parts: "Sequence[Tensor]") -> "Tensor":
-    """[1, heads, tokens, width] of several lengths -> [parts, heads, longest, width], zeros before the shorter ones."""
+    """[1, heads, tokens, width] of several lengths -> [parts, heads, longest, width], zeros before shorter ones."""
     longest = max(part.shape[-2] for part in parts)
     first = parts[0]
     out = first.new_zeros(len(parts), first.shape[1], longest, first.shape[-1])

@@ -52,7 +52,9 @@ def agrees_together(model: Any) -> bool:
 
     draw = torch.Generator().manual_seed(1)
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
-    texts = torch.randint(vocabulary // 4, vocabulary // 2, (len(_LENGTHS), max(_LENGTHS) + 4), generator=draw)
+    texts = torch.randint(
+        vocabulary // 4, vocabulary // 2, (len(_LENGTHS), max(_LENGTHS) + 4), generator=draw
+    )
     texts = texts.to(model.device)
     own.use_own_attention(model)
     lengths, states = list(_LENGTHS), list[Any]()
