@@ -147,13 +147,13 @@ def own(vocab: int = 480) -> dict[str, Own]:
             x = x + (silu(y @ w1.T) * (y @ w3.T)) @ w2.T
         return rms(x, w["model.norm.weight"]) @ w["output.weight"].T
 
-    def chatglm(w: dict[str, Tensor], ids: Tensor) -> Tensor:
+    def chatglm(w: dict[str, Tensor], ids: Tensor, base: float = 1e4) -> Tensor:
         x = w["transformer.embedding.word_embeddings.weight"][ids]
         for i in range(LAYERS):
             at = f"transformer.encoder.layers.{i}"
             qkv = f"{at}.self_attention.query_key_value"
             mixed = rms(x, w[f"{at}.input_layernorm.weight"]) @ w[f"{qkv}.weight"].T + w[f"{qkv}.bias"]
-            seen = attend(*mixed.split([HIDDEN, 2 * WIDTH, 2 * WIDTH], -1), neighbours)
+            seen = attend(*mixed.split([HIDDEN, 2 * WIDTH, 2 * WIDTH], -1), neighbours, base)
             x = x + seen @ w[f"{at}.self_attention.dense.weight"].T
             inner = rms(x, w[f"{at}.post_attention_layernorm.weight"]) @ w[f"{at}.mlp.dense_h_to_4h.weight"].T
             left, right = inner.chunk(2, -1)
@@ -184,7 +184,15 @@ def own(vocab: int = 480) -> dict[str, Own]:
         "chat_format": "chatml", "eos_token_id": 485, "pad_token_id": 485, "max_window_size": 6144, "top_k": 0,
         "top_p": 0.8, "do_sample": True, "max_new_tokens": 512,
     }}  # fmt: skip
-    return {
+    special = ("<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>", "<|user|>", "<|assistant|>")
+    glm4 = {"tokenizer_config.json": {
+        "added_tokens_decoder": {str(485 + i): {"content": one, "special": True} for i, one in enumerate(special)},
+        "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>", "tokenizer_class": "ChatGLM4Tokenizer",
+        "auto_map": {"AutoTokenizer": ["tokenization_chatglm.ChatGLM4Tokenizer", None]},
+        "chat_template": "[gMASK]<sop>{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}{% endfor %}"
+                         "{% if add_generation_prompt %}<|assistant|>{% endif %}",
+    }}  # fmt: skip
+    families = {
         "baichuan": Own(config("baichuan", "BaiChuanForCausalLM"), baichuan,
                         lambda w, ids: llama(w, ids, attention=packed)),
         "baichuan2": Own(config("baichuan", "BaichuanForCausalLM", model_max_length=CONTEXT), baichuan, baichuan2,
@@ -243,6 +251,11 @@ def own(vocab: int = 480) -> dict[str, Own]:
             chatglm, "internlm.model",
             more={"tokenization_chatglm.py": "raise SystemExit('it ran')  # <|user|>\n"}),
     }  # fmt: skip
+    chat = families["chatglm"]
+    big = {name: (100_352, *shape[1:]) if shape[0] == 512 else shape for name, shape in chat.shapes.items()}
+    families["glm4"] = Own(chat.config | {"padded_vocab_size": 100_352, "rope_ratio": 500},
+                           big, lambda w, ids: chatglm(w, ids, 5e6), "qwen.tiktoken", more=glm4)  # fmt: skip
+    return families
 
 
 def weights_of(one: Own) -> dict[str, Tensor]:
@@ -285,6 +298,6 @@ def folder_of(one: Own, folder: Path) -> Path:
     for name, content in files.items():
         text = content if isinstance(content, str) else json.dumps(content)
         (folder / name).write_text(text, encoding="utf-8")
-    target = "qwen.tiktoken" if one.tokenizer.endswith("tiktoken") else "tokenizer.model"
+    target = "qwen.tiktoken" if kind == "qwen" else "tokenizer.model"
     shutil.copyfile(TOKENIZERS / one.tokenizer, folder / target)
     return folder

@@ -122,6 +122,15 @@ def test_ids_are_those_of_sentencepiece_and_tiktoken(own_home, tmp_path, name, k
     assert tokenizer.decode(tokenizer("会议室 😀 x", add_special_tokens=False)["input_ids"]) == "会议室 😀 x"
 
 
+def test_texts_begin_as_the_models_code_begins_them(own_home, tmp_path) -> None:
+    """ChatGLM's [gMASK] sop, GLM-4's, InternLM's BOS; nothing for Baichuan and Qwen."""
+    starts = {"chatglm": [481, 483], "glm4": [487, 489], "internlm": [1], "baichuan2": [], "qwen": []}
+    for name, start in starts.items():
+        tokenizer = load_tokenizer(str(folder_of(FAMILIES[name], tmp_path / name)))
+        bare = tokenizer("garden", add_special_tokens=False)["input_ids"]
+        assert tokenizer("garden")["input_ids"] == [*start, *bare], name
+
+
 def lowest_rank_first(text: bytes, ranks: dict[bytes, int]) -> list[int]:
     """tiktoken's rule: of all neighbours that are a token together, those of the lowest rank become one."""
     parts = [text[i : i + 1] for i in range(len(text))]

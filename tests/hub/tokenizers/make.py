@@ -103,6 +103,9 @@ def main() -> None:
     says["qwen"] = [
         encoding.encode(unicodedata.normalize("NFC", text), disallowed_special=()) for text in texts()
     ]
+    threes = CUT.replace(r"\p{N}|", r"\p{N}{1,3}|")
+    encoding = tiktoken.Encoding("threes", pat_str=threes, mergeable_ranks=found, special_tokens={})
+    says["glm4"] = [encoding.encode(text, disallowed_special=()) for text in texts()]
     says["texts"] = texts()
     (HERE / "expected.json").write_text(json.dumps(says, ensure_ascii=True) + "\n", encoding="utf-8")
 

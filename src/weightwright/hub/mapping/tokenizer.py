@@ -94,12 +94,13 @@ def _made(
         )
     if ranks is not None:
         added = {int(i): str(one["content"]) for i, one in (said.get("added_tokens_decoder") or {}).items()}
-        special = [token for i, token in sorted(added.items()) if i >= len(ranks)]
-        return (
-            _byte_level(ranks, r"\p{N}{1,3}", special),
-            _words(eos="<|endoftext|>", pad="<|endoftext|>"),
-            [],
-        )
+        inner = _byte_level(ranks, r"\p{N}{1,3}", [token for _, token in sorted(added.items())])
+        if wrong := [token for i, token in added.items() if inner.token_to_id(token) != i]:
+            raise ModelError(f"{folder}/tokenizer_config.json numbers {wrong[0]} otherwise than behind the "
+                             f"{len(ranks):,} tokens of {file.name}; pull or copy the model again")  # fmt: skip
+        if {"[gMASK]", "<sop>"} <= {*added.values()}:
+            _put_before(inner, ["[gMASK]", "<sop>"])
+        return inner, _words(eos=_text(said.get("eos_token")), pad=_text(said.get("pad_token"))), []
     inner, pieces = _sentencepiece(file)
     if kind == "chatglm":
         third = any(
