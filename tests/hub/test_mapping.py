@@ -106,7 +106,8 @@ def test_generation_configs_say_what_transformers_knows(own_home, tmp_path) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("baichuan2", "baichuan"), ("internlm", "internlm"), ("qwen", "qwen")]
+    ("name", "kind"),
+    [("baichuan2", "baichuan"), ("internlm", "internlm"), ("qwen", "qwen"), ("glm4", "glm4")],
 )
 def test_ids_are_those_of_sentencepiece_and_tiktoken(own_home, tmp_path, name, kind) -> None:
     """What they say themselves stands beside their files; only marks of special tokens are read as such here."""
