@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from gguf import GGUFReader
 
 from weightwright.cli.app import main
 from weightwright.engine.engine import Engine
 from weightwright.engine.settings import EngineSettings
 from weightwright.errors import ModelError
 from weightwright.hub.converted import converted_folder
+from weightwright.hub.mapping import families
 from weightwright.hub.mapping.tokenizer import merges_of
 from weightwright.hub.models import here
 from weightwright.hub.pull import pull
@@ -51,11 +53,21 @@ def test_logits_are_those_of_the_familys_own_formula(own_home, tmp_path, family:
     assert describe(folder).support.ok
 
 
+def test_a_head_in_half_precision_is_normalised_without_overflow() -> None:
+    """Squares of 300 are beyond what f16 holds."""
+    head = torch.tensor([[300.0, 400.0], [0.0, 0.0], [-1e-3, 0.0]], dtype=torch.float16)
+    family = families.FAMILIES["baichuan"]
+    (made,) = families.mapped_tensors("lm_head.weight", head, family, {}, unit_head=True).values()
+    assert made.dtype == torch.float16
+    assert torch.allclose(made.float(), torch.tensor([[0.6, 0.8], [0.0, 0.0], [-1.0, 0.0]]), atol=1e-3)
+
+
 def test_a_folder_is_mapped_once_and_again_where_it_changed(own_home, tmp_path, caplog) -> None:
     caplog.set_level(logging.INFO, logger="weightwright.progress")
     folder = folder_of(FAMILIES["qwen"], tmp_path / "qwen")
     before = sorted(file.name for file in folder.iterdir())
-    assert describe(folder).weights_type == "F32, mapped onto qwen2 at its first use"
+    shown = describe(folder)
+    assert (shown.weights_type, shown.context_tokens) == ("F32, mapped onto qwen2 at its first use", CONTEXT)
     target = pull(str(folder))
     assert "brings its own code, which is not run; converting it once as a qwen2 model" in caplog.text
     assert f"more than {CONTEXT} tokens with another rotary embedding" in caplog.text
@@ -235,6 +247,11 @@ def test_plan_tune_chat_merge_export(own_home, tmp_path, name, capsys) -> None:
     assert main(["merge", f"{folder}+{run / 'adapter'}", "--out", str(merged)]) == 0
     if name != "chatglm":
         assert main(["export", str(folder), "--out", str(tmp_path / "model.gguf"), "--no-modelfile"]) == 0
+        fields = GGUFReader(tmp_path / "model.gguf").fields
+        tokens, types = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "token_type"))
+        marks = {"baichuan2": ["<reserved_0>", "<reserved_1>"], "qwen": ["<|im_start|>", "<|im_end|>"]}[name]
+        kinds = dict(zip(tokens, types, strict=True))
+        assert [kinds[mark] for mark in marks] == [3, 3]  # control: llama.cpp reads them as tokens
     greedy = SamplingParams(temperature=0, max_tokens=6, ignore_eos=True)
     answers = []
     for address, adapter in ((folder, run / "adapter"), (merged, None)):

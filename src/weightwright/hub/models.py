@@ -85,8 +85,9 @@ def here() -> list[Here]:
         path = packages.files_of(packaged)
         if path is not None:
             installed.append(Here(name, packaged.distribution, _size_bytes(path), path))
-    stored = [Here(one.hub_id, one.source, one.size_bytes, one.folder) for one in store.list_models()]
-    pulled = {str(one.folder.resolve()): one.hub_id for one in store.list_models()}
+    models = store.list_models()
+    stored = [Here(one.hub_id, one.source, one.size_bytes, one.folder) for one in models]
+    pulled = {str(one.folder.resolve()): one.hub_id for one in models}
     made = [
         Here(pulled.get(name, name), "converted", _size_bytes(path), path)
         for name, path in converted.conversions()

@@ -79,7 +79,7 @@ def _of_folder(folder: Path) -> Description:
     verdict = support.check(folder)
     tensors: dict[str, weight_files.Tensor] = {}
     size_bytes, fingerprint = 0, ""
-    names, mapped = pickled.only_pickled(folder), mapping.is_mapped(folder)
+    names = pickled.only_pickled(folder)
     try:
         for file in [] if names else weight_files.weight_files(folder):
             size_bytes += file.stat().st_size
@@ -89,6 +89,7 @@ def _of_folder(folder: Path) -> Description:
         verdict = verdict if not verdict.ok else Support(False, verdict.architecture, str(error))
     known = (folder / "config.json").is_file()
     config = weight_files.read_json(folder / "config.json") if known else {}
+    target = families.mapped_config(config) if mapping.is_mapped(folder) else {}
     said = quantized.quantization(folder) if known else {}
     scheme = quantized.scheme(said) if not quantized.refusal(said) else None
     return Description(
@@ -96,13 +97,13 @@ def _of_folder(folder: Path) -> Description:
         support=verdict,
         parameters=_parameters(tensors, scheme) or None,
         weights_bytes=size_bytes or sum((folder / name).stat().st_size for name in names),
-        weights_type=f"pickle ({names[0]}), converted to safetensors at its first use"
-        if names
-        else str(scheme or ", ".join(sorted({tensor.dtype for tensor in tensors.values()})))
-        + (
-            f", mapped onto {families.mapped_config(config)['model_type']} at its first use" if mapped else ""
-        ),
-        context_tokens=_context_of(folder) if verdict.ok else None,
+        weights_type=(
+            f"pickle ({names[0]}), converted to safetensors at its first use"
+            if names
+            else str(scheme or ", ".join(sorted({tensor.dtype for tensor in tensors.values()})))
+        )
+        + (f", mapped onto {target['model_type']} at its first use" if target else ""),
+        context_tokens=target.get("max_position_embeddings") or (_context_of(folder) if verdict.ok else None),
         has_template=_has_template(folder),
         licence=_licence(folder) or str(config.get("license", _UNKNOWN_LICENCE)),
         fingerprint=fingerprint,
