@@ -80,6 +80,11 @@ def test_a_folder_is_mapped_once_and_again_where_it_changed(own_home, tmp_path, 
     assert converted_folder(folder) == target
     assert json.loads((target / "generation_config.json").read_text())["top_p"] == 0.25
     assert (target / "model.safetensors").stat().st_mtime_ns == stamp
+    config = FAMILIES["qwen"].config | {"num_attention_heads": 8, "kv_channels": 8}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert converted_folder(folder) == target
+    assert json.loads((target / "config.json").read_text())["num_attention_heads"] == 8
+    assert (target / "model.safetensors").stat().st_mtime_ns != stamp
     (row,) = [row for row in here() if row.source == "converted"]
     assert (row.model, row.path) == (str(folder), target)
     assert remove(str(folder)) == row.size_bytes

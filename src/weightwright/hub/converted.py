@@ -58,10 +58,10 @@ def converted_folder(folder: Path, progress: Progress = silent) -> Path:
 
 def conversion_of(folder: Path) -> Path | None:
     """Where a folder's weights, as they are now, were converted to, if they were."""
-    names, target = _weights(folder), place_of(folder)
-    if not names or not (target / _NOTE).is_file():
+    target = place_of(folder)
+    if not _weights(folder) or not (target / _NOTE).is_file():
         return None
-    return target if weight_files.read_json(target / _NOTE)["sources"] == _hashes(folder, names) else None
+    return target if weight_files.read_json(target / _NOTE)["sources"] == _sources(folder) else None
 
 
 def conversions() -> Iterator[tuple[str, Path]]:
@@ -95,7 +95,7 @@ def _convert(folder: Path, pickles: Sequence[str], mapped: bool, beside: Path, p
 
 def _write_note(folder: Path, target: Path) -> None:
     note = {
-        "converted_from": str(folder.resolve()), "sources": _hashes(folder, _weights(folder)), "small": _small(folder)
+        "converted_from": str(folder.resolve()), "sources": _sources(folder), "small": _small(folder)
     }  # fmt: skip
     write_whole(target / _NOTE, json.dumps(note))
 
@@ -126,6 +126,14 @@ def _weights(folder: Path) -> list[str]:
 
 def _store() -> Path:
     return home() / "models" / "converted"
+
+
+def _sources(folder: Path) -> dict[str, str]:
+    """Hashes of what the weights are made from: how they are mapped depends on the config and on the code's words."""
+    names = _weights(folder)
+    if mapping.is_mapped(folder):
+        names += ["config.json", *sorted(file.name for file in folder.glob("modeling_*.py"))]
+    return _hashes(folder, names)
 
 
 def _small(folder: Path) -> dict[str, str]:

@@ -32,6 +32,7 @@ TOKENIZER_FILES = (
     "vocab.txt",
     "spiece.model",
     "tiktoken.model",
+    "qwen.tiktoken",
 )
 
 
