@@ -10,7 +10,7 @@ from weightwright.executor.execute import Executor, Transformers
 from weightwright.executor.linear import pack
 from weightwright.executor.lora import AdapterBank
 from weightwright.executor.own import OwnCaches
-from weightwright.weights.families import OWN_CACHES, PAGED, SEEING, is_paged, model_class
+from weightwright.weights.families import ALONE, OWN_CACHES, PAGED, SEEING, is_paged, model_class
 
 from .families import families, tiny_config
 from .paging import compare, expected_of, ours
@@ -52,6 +52,7 @@ def test_families_over_caches_of_their_own(family: str) -> None:
     bank = AdapterBank(torch.float32)
     executor: Executor = assemble.own_caches(model, as_f32, bank, EngineSettings(), shared=False)
     assert isinstance(executor, OwnCaches)
+    assert executor.together == (family not in ALONE)
     compare(expected, ours(executor, bank, prompts(), native=False), 1e-3)
 
 

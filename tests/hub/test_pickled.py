@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 
 from weightwright.errors import ModelError
 from weightwright.hub import pickled
+from weightwright.hub.converted import converted_folder
 from weightwright.hub.models import here
-from weightwright.hub.pickled import convert, converted_folder
+from weightwright.hub.pickled import convert
 from weightwright.hub.pull import pull
 from weightwright.hub.store import locate, remove
 from weightwright.weights.describe import describe
@@ -128,7 +129,7 @@ def test_a_folder_is_converted_into_the_store(own_home, tmp_path, small, weights
     target = pull(str(folder))
     assert target.is_relative_to(own_home)
     assert same(target, weights)
-    assert "converting them once" in caplog.text
+    assert "converting it once" in caplog.text
     assert sorted(file.name for file in folder.iterdir()) == sorted([*small, "pytorch_model.bin"])
     before = (target / "model.safetensors").stat().st_mtime_ns
     (folder / "generation_config.json").write_text('{"max_new_tokens": 7}')

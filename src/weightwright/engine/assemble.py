@@ -107,8 +107,6 @@ def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False
     else:
         executor = own_caches(model, packed, bank, settings, shared=shared, experts=experts)
         state_bytes = executor.state_bytes
-        log.warning("%s keeps what it has read in a way of its own: each sequence is computed alone, and prompts "
-                    "share no beginning", loaded.name)  # fmt: skip
     size = (
         executor.block_bytes
         if isinstance(executor, OwnCaches)
@@ -204,13 +202,28 @@ def own_caches(
             with quiet():  # transformers tells of kernels that only some cards have
                 right = trial.agrees(model, None, trial.SINGLES if singles else trial.PARTS)
             if right:
-                return OwnCaches(model, packed, bank, experts, singles=singles)
+                together = _runs_together(model)
+                log.warning("%s keeps what it has read in a way of its own: %s, and prompts share no beginning", name,
+                            "sequences are computed together once their prompts are read" if together
+                            else "each sequence is computed alone")  # fmt: skip
+                return OwnCaches(model, packed, bank, experts, singles=singles, together=together)
         why = "with a cache its logits are not those without one"
     except _WHAT_MODELS_RAISE as error:
         why = f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
     raise ModelError(
         f"{name} cannot be run by this engine ({why}); serve it with another engine and use its http:// address"
     )
+
+
+def _runs_together(model: Any) -> bool:
+    """Whether single tokens of several sequences can share a pass."""
+    from weightwright.executor import trial
+
+    try:
+        with quiet():
+            return trial.agrees_together(model)
+    except _WHAT_MODELS_RAISE:
+        return False
 
 
 def _possible(model: Any, wanted: Precision, plain: Precision) -> Precision:

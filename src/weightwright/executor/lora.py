@@ -231,19 +231,21 @@ class LoraLinear(torch.nn.Module):  # type: ignore[misc]  # torch is Any here
             return y
         flat = y.reshape(-1, self._site.outputs)
         if len(flat) != len(rows.slots):
-            rows = self._others(rows, len(flat))
+            rows = self._others(rows, len(flat), len(x))
         if not rows.active:
             return y
         return self._site.add_(flat, x.reshape(-1, self._site.inputs), rows).view(y.shape)
 
-    def _others(self, rows: BatchRows, count: int) -> BatchRows:
+    def _others(self, rows: BatchRows, count: int, sequences: int) -> BatchRows:
         """The rows of a layer that sees others than its place tells: a head all rows, a layer before it those wanted.
 
-        A layer of a sequence that is computed alone may see what is cached, too.
+        A layer of sequences over caches of their own may see what is cached, too.
         """
         for known in (self._bank.rows, self._bank.wanted_rows, self._bank.head_rows):
             if known is not None and len(known.slots) == count:
                 return known
+        if sequences == len(rows.slots):
+            return self._bank.batch(slot for slot in rows.slots for _ in range(count // sequences))
         assert len(set(rows.slots)) == 1, f"{count} rows for {len(rows.slots)} prepared"
         return self._bank.batch(rows.slots[:1] * count)
 

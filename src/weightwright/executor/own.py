@@ -1,7 +1,8 @@
 """Models that keep what they have read in a way of their own: state-space and hybrid ones, old kinds of attention.
 
-Each sequence has a cache as transformers makes it for the model, and is computed alone, by transformers' own layers.
-So any family runs, but sequences share neither a pass nor what they begin with.
+Each sequence has a cache as transformers makes it for the model, and is computed by transformers' own layers: what
+it is given to read alone, single tokens together with those of others (`stacked`) where that gives the same logits.
+So any family runs, but sequences do not share what they begin with.
 """
 
 import inspect
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightwright.executor import attention
 from weightwright.executor.execute import Packer, pack_and_wrap
+from weightwright.executor.stacked import Row, Stack
 from weightwright.kernels.cache import BLOCK_TOKENS
 from weightwright.kernels.step import Holder, Step
 from weightwright.weights.quiet import quiet
@@ -27,7 +29,8 @@ class OwnCaches:
     """See `execute.Executor`; `block_bytes` and `state_bytes` are what a block of tokens and a sequence take.
 
     The linear layers of `model` are packed in place. With `singles` several tokens that follow others are read one by
-    one: code of some state-space models begins anew with each pass of several. `executor.trial` tells.
+    one: code of some state-space models begins anew with each pass of several. With `together` single tokens of
+    several sequences share a pass. `executor.trial` tells of both.
     """
 
     def __init__(
@@ -38,9 +41,11 @@ class OwnCaches:
         experts: Packer | None = None,
         *,
         singles: bool = False,
+        together: bool = False,
     ) -> None:
         self.shapes: list[LayerShape] = []  # it has no part in the paged cache
         self._model, self._bank, self._singles = model, bank, singles
+        self.together = together
         use_own_attention(model)
         few, many = (_cache_bytes(model, count) for count in (BLOCK_TOKENS, 3 * BLOCK_TOKENS))
         self.block_bytes = (many - few) // 2
@@ -58,32 +63,78 @@ class OwnCaches:
         wanted, seen = rows.tolist(), [] if states is None else states.tolist()
         adapters = None if self._bank.rows is None else self._bank.rows.slots
         chooses = "logits_to_keep" in inspect.signature(self._model.forward).parameters
-        for holder, part in self._parts(step, positions):
+        for holders, part in self._passes(step, positions, seen):
             mine = [row for row in wanted if row in part]
             last = [row for row in seen if row in part]
+            several = len(holders) > 1
             if adapters is not None:
-                self._bank.rows = self._bank.batch(adapters[part.start : part.stop])
-                self._bank.head_rows = self._bank.batch(adapters[row] for row in (mine if chooses else part))
-            if not positions[part.start]:
+                self._bank.rows = self._bank.batch(adapters[row] for row in part)
+                shown = mine if chooses and not several else part
+                self._bank.head_rows = self._bank.batch(adapters[row] for row in shown)
+            if several:
+                found = run_together(self._model, ids[part], self._stack(holders, positions[part].tolist()))
+                logits |= {row: one for row, one in zip(part, found, strict=True) if row in mine}
+                continue
+            (holder,), start = holders, int(positions[part[0]])
+            if isinstance(holder.state, Row):
+                holder.state = holder.state.alone()
+            if not start:
                 holder.state = new_cache(self._model)
-            found = run(
-                self._model, ids[None, part.start : part.stop], holder.state, int(positions[part.start]),
-                [row - part.start for row in mine], want_states=bool(last),
+            one, states_of_all = run(
+                self._model, ids[None, part], holder.state, start, [row - part[0] for row in mine],
+                want_states=bool(last),
             )  # fmt: skip
-            logits |= dict(zip(mine, found[0], strict=True))
-            hidden |= {row: found[1][row - part.start] for row in last}
+            logits |= dict(zip(mine, one, strict=True))
+            hidden |= {row: states_of_all[row - part[0]] for row in last}
         width = self._model.get_output_embeddings().out_features
         out = torch.stack([logits[row] for row in wanted]) if wanted else torch.empty(0, width)
         return out.float(), None if states is None else torch.stack([hidden[row] for row in seen]).float()
 
-    def _parts(self, step: Step, positions: "Tensor") -> "Iterator[tuple[Holder, range]]":
-        """The rows that are computed together, of each sequence."""
-        start = 0
+    def _passes(
+        self, step: Step, positions: "Tensor", seen: list[int]
+    ) -> "Iterator[tuple[list[Holder], list[int]]]":
+        """The sequences of each pass, and its rows: single tokens that follow others together, all else alone."""
+        start, together = 0, list[tuple[Holder, int]]()
         for holder, count in step.holders:
+            if self.together and count == 1 and positions[start] and start not in seen:
+                together.append((holder, start))
+                start += 1
+                continue
             size = 1 if self._singles and positions[start] else count
             for first in range(start, start + count, size):
-                yield holder, range(first, first + size)
+                yield [holder], [*range(first, first + size)]
             start += count
+        if together:
+            yield [holder for holder, _ in together], [row for _, row in together]
+
+    def _stack(self, holders: "list[Holder]", lengths: list[int]) -> Stack:
+        """The caches of these sequences as one, which they keep as long as they go on together."""
+        states = [holder.state for holder in holders]
+        if isinstance(states[0], Row) and states[0].stack.holds(states):
+            return states[0].stack
+        stack = Stack(states, lengths)
+        for holder, row in zip(holders, stack.rows(), strict=True):
+            holder.state = row
+        return stack
+
+
+def run_together(model: Any, ids: "Tensor", stack: Stack) -> "Tensor":
+    """The next token of each sequence of a stack, [rows]: logits [rows, vocab]."""
+    import torch
+
+    known = inspect.signature(model.forward).parameters
+    options: dict[str, Any] = {"use_cache": True, _cache_name(known): stack.cache}
+    if "position_ids" in known:
+        options["position_ids"] = torch.tensor(stack.lengths, device=ids.device)[:, None]
+    if "logits_to_keep" in known:
+        options["logits_to_keep"] = 1
+    mask = stack.mask(ids.device)
+    if mask is not None:
+        options["attention_mask"] = mask
+    with torch.inference_mode():
+        logits = model(input_ids=ids[:, None], **options).logits[:, -1]
+    stack.grown()
+    return logits
 
 
 def run(

@@ -10,7 +10,7 @@ from weightwright.address import packages
 from weightwright.address.models import EmbedderAddress, ModelAddress, parse_embedder, parse_model
 from weightwright.config import Settings
 from weightwright.errors import AddressError
-from weightwright.hub import pickled, store
+from weightwright.hub import converted, store
 from weightwright.hub.pull import pull as bring
 from weightwright.ports import Progress, silent
 
@@ -85,9 +85,14 @@ def here() -> list[Here]:
         path = packages.files_of(packaged)
         if path is not None:
             installed.append(Here(name, packaged.distribution, _size_bytes(path), path))
-    stored = [Here(one.hub_id, one.source, one.size_bytes, one.folder) for one in store.list_models()]
-    converted = [Here(name, "converted", _size_bytes(path), path) for name, path in pickled.conversions()]
-    return installed + stored + converted
+    models = store.list_models()
+    stored = [Here(one.hub_id, one.source, one.size_bytes, one.folder) for one in models]
+    pulled = {str(one.folder.resolve()): one.hub_id for one in models}
+    made = [
+        Here(pulled.get(name, name), "converted", _size_bytes(path), path)
+        for name, path in converted.conversions()
+    ]
+    return installed + stored + made
 
 
 def _size_bytes(path: Path) -> int:

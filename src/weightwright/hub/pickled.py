@@ -3,31 +3,25 @@
 A child process reads them (see `unpickling`); what it writes is held against the index before it is put in place.
 """
 
-import hashlib
 import json
-import logging
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from weightwright.errors import ModelError
-from weightwright.files import remove_whole, whole_folder, write_whole
-from weightwright.home import home
+from weightwright.files import write_whole
 from weightwright.hub import weight_files
 from weightwright.ports import Progress, silent
 
 INDEX, CONVERTED_INDEX = "pytorch_model.bin.index.json", "model.safetensors.index.json"
 _WHOLE = "pytorch_model.bin"
 _PICKLED = re.compile(r"pytorch_model(-\d{5}-of-\d{5})?\.bin")
-_SMALL = (".json", ".jinja", ".txt", ".model", ".py", ".tiktoken", ".md")
 _MEMORY_BYTES = 2_000_000_000  # of the child, beside twice the file: torch itself takes a quarter of it
 _CPU_S, _BYTES_PER_CPU_S = 120, 20_000_000
 _WALL = 5  # times the CPU time: disks are slow, machines busy
-_NOTE = "converted.json"  # in a converted folder: what it was made from
-_told = logging.getLogger("weightwright.progress")
 
 
 def is_pickled(name: str) -> bool:
@@ -51,64 +45,11 @@ def chosen(names: Sequence[str]) -> list[str]:
     return [_WHOLE] if _WHOLE in pickled else pickled
 
 
-def converted_folder(folder: Path, progress: Progress = silent) -> Path:
-    """A folder's own path, or where it holds its weights in pickle alone, that of its conversion in the store.
-
-    Made at the first call, and again when the weights have changed. Raises ModelError where they cannot be converted.
-    """
-    names = only_pickled(folder)
-    if not names:
-        return folder
-    target = _place(folder)
-    if conversion_of(folder) is None:
-        _told.info("%s holds its weights in pickle files; converting them once, to %s", folder, target)
-        remove_whole(target)
-        with whole_folder(target, shared=True) as beside:
-            sources = {name: folder / name for name in names}
-            convert_all(str(folder), sources, names, beside, folder / INDEX, beside, progress)
-            note = {"converted_from": str(folder.resolve()), "sources": _hashes(folder, names)}
-            write_whole(beside / _NOTE, json.dumps(note))
-    for file in folder.iterdir():  # as they are now: a person may have mended one
-        if file.suffix in _SMALL and file.is_file() and file.name != INDEX:
-            there = target / file.name
-            if not there.is_file() or there.read_bytes() != file.read_bytes():
-                write_whole(there, file.read_bytes())
-    return target
-
-
 def only_pickled(folder: Path) -> list[str]:
     """The pickle files that are all the weights of a folder; none where it has others."""
     if not folder.is_dir() or any(folder.glob("*.safetensors")):
         return []
     return chosen([path.name for path in folder.iterdir()])
-
-
-def conversion_of(folder: Path) -> Path | None:
-    """Where a folder's weights, as they are now, were converted to, if they were."""
-    names, target = only_pickled(folder), _place(folder)
-    if not names or not (target / _NOTE).is_file():
-        return None
-    return target if weight_files.read_json(target / _NOTE)["sources"] == _hashes(folder, names) else None
-
-
-def conversions() -> Iterator[tuple[str, Path]]:
-    """The folders that were converted, each with what it was converted to."""
-    for note in sorted(_store().glob(f"*/{_NOTE}")):
-        yield str(weight_files.read_json(note)["converted_from"]), note.parent
-
-
-def _store() -> Path:
-    return home() / "models" / "converted"
-
-
-def _place(folder: Path) -> Path:
-    """Of this folder alone: others with the same weights may have another config."""
-    whole = folder.resolve()
-    return _store() / f"{whole.name}-{hashlib.sha256(str(whole).encode()).hexdigest()[:16]}"
-
-
-def _hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    return {name: weight_files.sha256_kept(folder / name) for name in names}
 
 
 def convert_all(

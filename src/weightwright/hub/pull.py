@@ -6,7 +6,8 @@ from pathlib import Path
 from weightwright.address.models import EmbedderAddress, ModelAddress, parse_model
 from weightwright.address.names import NAMES
 from weightwright.errors import DownloadError
-from weightwright.hub import download, pickled, selection
+from weightwright.hub import download, selection
+from weightwright.hub.converted import converted_folder
 from weightwright.hub.pickled import kept_name
 from weightwright.hub.store import (
     Source,
@@ -44,10 +45,15 @@ def pull(
     """
     if isinstance(address, str):
         address = parse_model(address)
+    return converted_folder(_pulled(address, source, update, progress), progress)
+
+
+def _pulled(
+    address: ModelAddress | EmbedderAddress, source: Source, update: bool, progress: Progress
+) -> Path:
+    """The model's files as they came."""
     here = locate(address)
-    if here is not None and address.path is not None:
-        return pickled.converted_folder(here, progress)
-    if here is not None and not update:
+    if here is not None and (address.path is not None or not update):
         return here
     if address.hub_id is None:
         raise DownloadError(f"{address} is not a hub model; expected OWNER/NAME or a short name")

@@ -14,7 +14,7 @@ from weightwright.errors import ModelError
 from weightwright.files import remove_whole, write_whole
 from weightwright.home import home
 from weightwright.hub import ollama
-from weightwright.hub.pickled import conversion_of
+from weightwright.hub.converted import conversion_of, place_of
 from weightwright.hub.weight_files import GGUF_PART, gguf_parts
 
 Source = Literal["huggingface", "modelscope"]
@@ -32,6 +32,7 @@ TOKENIZER_FILES = (
     "vocab.txt",
     "spiece.model",
     "tiktoken.model",
+    "qwen.tiktoken",
 )
 
 
@@ -129,9 +130,7 @@ def remove(address: str | ModelAddress | EmbedderAddress) -> int:
     if isinstance(address, str):
         address = parse_model(address)
     if address.path is not None and (converted := conversion_of(address.path)) is not None:
-        size = sum(file.stat().st_size for file in converted.rglob("*") if file.is_file())
-        remove_whole(converted)
-        return size
+        return _removed(converted)
     if address.kind not in ("hub", "short"):
         raise ModelError(f"{address} is not in the store; only models that were pulled can be removed")
     if address.hub_id is None:
@@ -263,7 +262,7 @@ def _why_not_removable(address: ModelAddress | EmbedderAddress) -> str:
 
 def _remove_from(folder: Path, address: ModelAddress | EmbedderAddress) -> int:
     """Delete the whole folder, or only the GGUF file that the tag names; bytes freed."""
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    size = _size_bytes(folder)
     stored = read_manifest(folder)
     tag = address.quantization if isinstance(address, ModelAddress) else None
     if tag and stored is not None:
@@ -278,10 +277,22 @@ def _remove_from(folder: Path, address: ModelAddress | EmbedderAddress) -> int:
                 (folder / part).unlink()
             return sum(stored.files[part].size_bytes for part in parts)
     (folder / MANIFEST).unlink(missing_ok=True)  # first: a removal that is interrupted leaves no whole model
+    size += _removed(place_of(folder))
     shutil.rmtree(folder)
     if not any(folder.parent.iterdir()):
         folder.parent.rmdir()
     return size
+
+
+def _removed(folder: Path) -> int:
+    """Remove a folder, if it is there; bytes freed."""
+    size = _size_bytes(folder)
+    remove_whole(folder)
+    return size
+
+
+def _size_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def disk() -> dict[str, Any]:

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from weightwright.hub.writing import dtype_names, write_tensors
+
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
 
 
@@ -26,7 +28,8 @@ def main(source: str, target: str, memory_bytes: str, cpu_s: str) -> int:
     _limit(int(memory_bytes), int(cpu_s))
     try:
         tensors = read(Path(source))
-        write(tensors, Path(target), {"format": "pt", "source_sha256": _sha256(Path(source))})
+        metadata = {"format": "pt", "source_sha256": _sha256(Path(source))}
+        write_tensors(tensors, tensors.__getitem__, Path(target), metadata)
     except RefusedError as error:
         print(json.dumps({"error": str(error)}))
         return 1
@@ -72,41 +75,10 @@ def _tensor(name: str, value: object) -> Any:
 
     if not isinstance(value, torch.Tensor):
         raise RefusedError(f"holds {name!r} as {type(value).__name__}, which is no tensor")
-    if value.layout != torch.strided or value.is_quantized or value.dtype not in _dtypes():
+    if value.layout != torch.strided or value.is_quantized or value.dtype not in dtype_names():
         kind = f"{value.dtype} {value.layout}".replace("torch.", "")
         raise RefusedError(f"holds {name!r} as {kind}, which safetensors cannot hold")
     return value.detach()
-
-
-def _dtypes() -> dict[Any, str]:
-    """The names that the safetensors format has for torch's types."""
-    import torch
-
-    names = {
-        "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32",
-        "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL",
-    }  # fmt: skip
-    return {getattr(torch, name): said for name, said in names.items()}
-
-
-def write(tensors: Mapping[str, Any], target: Path, metadata: Mapping[str, str]) -> None:
-    """Write tensors one after the other, so that no more than one is held; what shared memory is written twice."""
-    import torch
-
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    end = 0
-    for name, tensor in sorted(tensors.items()):
-        size = tensor.numel() * tensor.element_size()
-        header[name] = {
-            "dtype": _dtypes()[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [end, end + size]
-        }  # fmt: skip
-        end += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with target.open("wb") as stream:
-        stream.write(struct.pack("<Q", len(text)) + text)
-        for _, tensor in sorted(tensors.items()):
-            stream.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _start(source: Path) -> bytes:

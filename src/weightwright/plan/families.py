@@ -173,43 +173,8 @@ DENSE: dict[str, Family] = {
         mlp_bias="mlp_bias",
         defaults={"attention_bias": True, "num_key_value_heads": 8, "head_dim": 128},
     ),
-    # families whose code comes with the model
+    # 13B, whose code comes with the model; other such models are counted as what they are mapped onto
     "baichuan": Family("fused", qkv_bias=False, out_bias=False, names={"qkv_proj": "W_pack"}),
-    "internlm2": Family(
-        "fused",
-        qkv_bias="bias",
-        out_bias="bias",
-        names={
-            "qkv_proj": "wqkv",
-            "o_proj": "wo",
-            "gate_proj": "w1",
-            "up_proj": "w3",
-            "down_proj": "w2",
-            "lm_head": "output",
-        },
-    ),
-    "chatglm": Family(
-        "fused",
-        "fused",
-        "add_qkv_bias",
-        "add_bias_linear",
-        "add_bias_linear",
-        names={
-            "qkv_proj": "query_key_value",
-            "o_proj": "dense",
-            "gate_up_proj": "dense_h_to_4h",
-            "down_proj": "dense_4h_to_h",
-            "lm_head": "output_layer",
-        },
-        keys={
-            "intermediate_size": "ffn_hidden_size",
-            "num_hidden_layers": "num_layers",
-            "num_key_value_heads": "multi_query_group_num",
-            "head_dim": "kv_channels",
-            "vocab_size": "padded_vocab_size",
-            "max_position_embeddings": "seq_length",
-        },
-    ),
 }
 
 MIXTURES: dict[str, Family] = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from weightwright.errors import ModelError
+from weightwright.hub.mapping.families import is_refused, mapped_config
 from weightwright.plan.build import Shape, layers_of
 from weightwright.plan.built import built
 from weightwright.plan.families import FAMILIES, WRAPPED
@@ -60,6 +61,8 @@ def from_config(config: Mapping[str, Any]) -> ModelSpec:
 
     Raises ModelError for a family that neither we nor transformers know, and for a missing size.
     """
+    if not is_refused(config):
+        config = mapped_config(config)
     name = str(config.get("model_type", ""))
     if name in WRAPPED and isinstance(config.get("text_config"), Mapping):
         tied = {"tie_word_embeddings": config.get("tie_word_embeddings")}

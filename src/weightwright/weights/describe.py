@@ -11,7 +11,9 @@ from pydantic import Field
 from weightwright.address.models import parse_model
 from weightwright.config import Settings
 from weightwright.errors import ModelError
-from weightwright.hub import pickled, quantized, weight_files
+from weightwright.hub import converted, pickled, quantized, weight_files
+from weightwright.hub.mapping import families
+from weightwright.hub.mapping import folder as mapping
 from weightwright.hub.pull import expected
 from weightwright.hub.store import locate
 from weightwright.weights import gguf_header, support
@@ -74,7 +76,7 @@ def describe(path: Path) -> Description:
     """Describe the folder or GGUF file at `path`. Raises ModelError only where nothing can be read."""
     if not path.exists():
         raise ModelError(f"there is no {path}")
-    return _of_gguf(path) if path.is_file() else _of_folder(pickled.conversion_of(path) or path)
+    return _of_gguf(path) if path.is_file() else _of_folder(converted.conversion_of(path) or path)
 
 
 def _of_folder(folder: Path) -> Description:
@@ -91,6 +93,7 @@ def _of_folder(folder: Path) -> Description:
         verdict = verdict if not verdict.ok else Support(False, verdict.architecture, str(error))
     known = (folder / "config.json").is_file()
     config = weight_files.read_json(folder / "config.json") if known else {}
+    target = families.mapped_config(config) if mapping.is_mapped(folder) else {}
     said = quantized.quantization(folder) if known else {}
     scheme = quantized.scheme(said) if not quantized.refusal(said) else None
     return Description(
@@ -98,10 +101,13 @@ def _of_folder(folder: Path) -> Description:
         support=verdict,
         parameters=_parameters(tensors, scheme) or None,
         weights_bytes=size_bytes or sum((folder / name).stat().st_size for name in names),
-        weights_type=f"pickle ({names[0]}), converted to safetensors at its first use"
-        if names
-        else str(scheme or ", ".join(sorted({tensor.dtype for tensor in tensors.values()}))),
-        context_tokens=_context_of(folder) if verdict.ok else None,
+        weights_type=(
+            f"pickle ({names[0]}), converted to safetensors at its first use"
+            if names
+            else str(scheme or ", ".join(sorted({tensor.dtype for tensor in tensors.values()})))
+        )
+        + (f", mapped onto {target['model_type']} at its first use" if target else ""),
+        context_tokens=target.get("max_position_embeddings") or (_context_of(folder) if verdict.ok else None),
         has_template=_has_template(folder),
         licence=_licence(folder) or str(config.get("license", _UNKNOWN_LICENCE)),
         fingerprint=fingerprint,

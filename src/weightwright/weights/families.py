@@ -17,13 +17,18 @@ PAGED = frozenset({
     "persimmon", "phi", "phi3", "phimoe", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "sarvam_mla",
     "sarvam_moe", "seed_oss", "smollm3", "solar_open", "stablelm", "starcoder2", "vaultgemma", "youtu",
 })  # fmt: skip
-# each sequence over a cache of its own: state-space and hybrid layers, biases and masks of other kinds
+# over caches of their own: state-space and hybrid layers, biases and masks of other kinds
 OWN_CACHES = frozenset({
     "bamba", "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "bloom", "diffllama", "falcon",
     "falcon_h1", "falcon_mamba", "gpt_neo", "gpt_neox_japanese", "granitemoehybrid", "inkling_text", "jamba",
     "kimi_linear", "lara_mini", "lfm2", "lfm2_moe", "lfm3", "llama4", "llama4_text", "mamba", "mamba2",
     "marian", "mbart", "mpt", "mvp", "olmo_hybrid", "pegasus", "plbart", "qwen3_5", "qwen3_5_moe",
     "qwen3_5_moe_text", "qwen3_5_text", "qwen3_next", "trocr", "whisper", "xglm",
+})  # fmt: skip
+# of those, decoders that count positions by what is cached, padding included: their sequences share no pass
+ALONE = frozenset({
+    "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "marian", "mbart", "mvp", "pegasus", "plbart",
+    "trocr", "whisper",
 })  # fmt: skip
 # the language parts of those that read images or sound as well, which attend through the paged cache
 PAGED_PARTS = frozenset({

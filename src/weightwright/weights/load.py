@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from weightwright.address.models import ModelAddress, parse_model
 from weightwright.errors import ModelError, SettingsError
 from weightwright.hub import quantized, weight_files
-from weightwright.hub.pickled import converted_folder
+from weightwright.hub.converted import converted_folder
 from weightwright.hub.pull import pull
 from weightwright.hub.store import locate
 from weightwright.machine.device import default_precision, pick_device

@@ -7,6 +7,7 @@ from typing import Any
 
 from weightwright.errors import ModelError
 from weightwright.hub import quantized, weight_files
+from weightwright.hub.mapping.families import mapped_config
 from weightwright.weights import gguf_header
 from weightwright.weights.gguf_cuts import CUTS
 from weightwright.weights.gguf_tokenizer import KINDS
@@ -47,9 +48,14 @@ def check(path: Path, *, trust_remote_code: bool = False) -> Support:
     kind = str(config.get("model_type", ""))
     names = config.get("architectures") or [kind]
     architecture = str(names[0])
+    if "auto_map" in config and trust_remote_code and kind not in causal_model_types():
+        return Support(True, architecture)
+    try:
+        config = mapped_config(config)
+    except ModelError as error:
+        return Support(False, architecture, str(error))
+    kind = str(config.get("model_type", ""))
     if "auto_map" in config and kind not in causal_model_types():
-        if trust_remote_code:
-            return Support(True, architecture)
         why = (
             f"{architecture} brings its own code, which would run here; if you trust it: --trust-remote-code"
         )

@@ -1,0 +1,3 @@
+"""Models whose repositories bring their own code, mapped onto layers that transformers has; none of the code runs."""
+
+__all__ = ["families", "folder"]
