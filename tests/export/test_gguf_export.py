@@ -109,6 +109,7 @@ SHAPE: dict[str, Any] = {
     "num_key_value_heads": 2, "max_position_embeddings": 256, "initializer_range": 0.2,
 }  # fmt: skip
 GEMMA = SHAPE | {"head_dim": 256, "query_pre_attn_scalar": 256, "initializer_range": 0.1}
+MIXTURE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 Cased = tuple[str, dict[str, Any], Callable[[], PreTrainedTokenizerFast]]
 MODELS: dict[str, Cased] = {
     "llama, byte-level": ("LlamaConfig", SHAPE, lambda: byte_level("llama-bpe", bos="<|begin_of_text|>")),
@@ -124,6 +125,11 @@ MODELS: dict[str, Cased] = {
     "qwen2": ("Qwen2Config", SHAPE | {"tie_word_embeddings": True}, byte_level),
     "qwen3": ("Qwen3Config", SHAPE | {"head_dim": 128}, byte_level),
     "phi3": ("Phi3Config", SHAPE | {"pad_token_id": 0}, sentencepiece),
+    "mixtral": ("MixtralConfig", SHAPE | {"num_local_experts": 4, "head_dim": 16}, sentencepiece),
+    "qwen2_moe": (
+        "Qwen2MoeConfig", SHAPE | MIXTURE | {"shared_expert_intermediate_size": 48}, byte_level,
+    ),
+    "qwen3_moe": ("Qwen3MoeConfig", SHAPE | MIXTURE | {"head_dim": 32, "norm_topk_prob": True}, byte_level),
     "gemma2": ("Gemma2Config", GEMMA, lambda: sentencepiece(space_before=False)),
     "gemma3": (
         "Gemma3TextConfig", GEMMA | {"num_hidden_layers": 7}, lambda: sentencepiece(space_before=False),

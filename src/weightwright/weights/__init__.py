@@ -7,6 +7,7 @@ __all__ = [
     "describe",
     "empty",
     "ends",
+    "experts",
     "families",
     "gguf_cuts",
     "gguf_folder",

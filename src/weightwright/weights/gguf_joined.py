@@ -1,4 +1,4 @@
-"""Weights that GGUF files hold in several tensors, and transformers in one.
+"""Weights that GGUF files hold in several tensors, and transformers in one; both ways.
 
 The experts of a mixture: their gates and their other halves stand in two stacks. DeepSeek's keys and values: new
 files hold two stacks of matrices, one for each head, keys on their side.
@@ -42,6 +42,17 @@ _IN_LAYER: dict[str, tuple[tuple[str, ...], Callable[..., Tensor]]] = {
     "mlp.shared_expert_gate.weight": (("ffn_gate_inp_shexp.weight",), _row),
     "self_attn.kv_b_proj.weight": (("attn_k_b.weight", "attn_v_b.weight"), _keys_and_values),
 }
+
+
+def split(path: str, weight: Tensor) -> dict[str, Tensor]:
+    """GGUF's tensors, by name, of one of transformers' weights of a mixture; {} for a weight of another kind."""
+    layer = _LAYER.fullmatch(path)
+    if layer is None or layer[2] not in _IN_LAYER or not layer[2].startswith("mlp."):
+        return {}
+    theirs = [f"blk.{layer[1]}.{name}" for name in _IN_LAYER[layer[2]][0]]
+    if layer[2] == "mlp.shared_expert_gate.weight":
+        weight = weight.flatten()
+    return dict(zip(theirs, weight.chunk(len(theirs), dim=1) if len(theirs) > 1 else [weight], strict=True))
 
 
 def names(model: Any, architecture: str, there: Collection[str]) -> tuple[dict[str, tuple[str, ...]], Joins]:

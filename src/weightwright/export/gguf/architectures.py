@@ -38,6 +38,7 @@ class Family:
     paired: bool = False
     norm_offset: float = 0.0
     activation: tuple[str, ...] = ("silu",)
+    experts: str = ""  # of a mixture: the config's word for their number
     check: Callable[[Any], None] = lambda _: None
 
 
@@ -45,6 +46,24 @@ def _no_bias(config: Any) -> None:
     for name in ("attention_bias", "mlp_bias"):
         if getattr(config, name, False):
             raise _refused(config, f"{name}=true")
+
+
+def _qwen2_moe(config: Any) -> None:
+    _all_mixtures(config)
+    if config.norm_topk_prob:
+        raise _refused(config, "norm_topk_prob=true")
+
+
+def _qwen3_moe(config: Any) -> None:
+    _no_bias(config)
+    _all_mixtures(config)
+    if not config.norm_topk_prob:
+        raise _refused(config, "norm_topk_prob=false")
+
+
+def _all_mixtures(config: Any) -> None:
+    if config.mlp_only_layers or config.decoder_sparse_step != 1:
+        raise _refused(config, "dense layers among its mixtures")
 
 
 def _gemma(config: Any) -> None:
@@ -84,6 +103,9 @@ FAMILIES: dict[str, Family] = {
     "mistral": Family("llama", paired=True, check=_no_bias),
     "qwen2": Family("qwen2"),
     "qwen3": Family("qwen3", check=_no_bias),
+    "mixtral": Family("llama", paired=True, experts="num_local_experts"),
+    "qwen2_moe": Family("qwen2moe", experts="num_experts", check=_qwen2_moe),
+    "qwen3_moe": Family("qwen3moe", experts="num_experts", check=_qwen3_moe),
     "phi3": Family("phi3"),
     "gemma2": Family("gemma2", norm_offset=1.0, activation=_TANH, check=_gemma2),
     "gemma3_text": Family("gemma3", norm_offset=1.0, activation=_TANH, check=_gemma3),
@@ -112,7 +134,7 @@ def differences(config: Any) -> list[str]:
     lines = []
     window = getattr(config, "sliding_window", None)
     sliding = getattr(config, "use_sliding_window", True)
-    whole = FAMILIES[config.model_type].name in ("llama", "qwen2", "qwen3", "phi3")
+    whole = FAMILIES[config.model_type].name in ("llama", "qwen2", "qwen3", "qwen2moe", "qwen3moe", "phi3")
     if whole and window and sliding and window < config.max_position_embeddings:
         lines.append(f"the model attends to the last {window:,} tokens, llama.cpp to all; beyond that length "
                          "answers differ")  # fmt: skip
@@ -130,6 +152,7 @@ def add_settings(writer: Any, config: Any, rows: int) -> None:
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(config.intermediate_size)
+    _add_experts(writer, config)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_key_length(head)
@@ -144,6 +167,18 @@ def add_settings(writer: Any, config: Any, rows: int) -> None:
                           ("final_logit_softcapping", writer.add_final_logit_softcapping)):  # fmt: skip
             if getattr(config, name):
                 add(getattr(config, name))
+
+
+def _add_experts(writer: Any, config: Any) -> None:
+    family = FAMILIES[config.model_type]
+    if not family.experts:
+        return
+    writer.add_expert_count(getattr(config, family.experts))
+    writer.add_expert_used_count(config.num_experts_per_tok)
+    if hasattr(config, "moe_intermediate_size"):
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+    if hasattr(config, "shared_expert_intermediate_size"):
+        writer.add_expert_shared_feed_forward_length(config.shared_expert_intermediate_size)
 
 
 def head_width(config: Any) -> int:

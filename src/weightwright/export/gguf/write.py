@@ -23,6 +23,7 @@ from weightwright.export.gguf.vocabulary import add_vocabulary
 from weightwright.export.merge import Whole
 from weightwright.files import whole_file
 from weightwright.ports import Progress, silent
+from weightwright.weights import gguf_joined
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,6 +118,11 @@ def _plan(model: Whole, family: Family, quantization: Quantization) -> Iterator[
     for path, weight in whole.state_dict().items():
         if shared and path == "lm_head.weight":
             continue
+        experts = gguf_joined.split(path, weight) if family.experts else {}
+        for name, part in experts.items():
+            yield Planned(name, form_of(name, part, form), part)
+        if experts:
+            continue
         name = names.get_name(path, try_suffixes=(".weight", ".bias"))
         if name is None:
             raise ModelError(f"{path} of this model has no place in a GGUF file of the architecture {family.name}; "
@@ -130,7 +136,7 @@ def form_of(name: str, weight: torch.Tensor, form: Any) -> Any:
     """The gguf.GGMLQuantizationType in which a tensor is written where `form` is asked for."""
     from gguf import GGMLQuantizationType as Form
 
-    if weight.ndim < 2:
+    if weight.ndim < 2 or "ffn_gate_inp" in name:  # routers stay whole
         return Form.F32
     if form == Form.Q4_0 and name in ("token_embd.weight", "output.weight"):
         form = Form.Q8_0
