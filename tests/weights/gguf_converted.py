@@ -49,11 +49,17 @@ _TOP = {
 
 
 def write(
-    model: Any, file: Path, *, tokens: list[str], old_latent: bool = False, four_bits: bool = False
+    model: Any,
+    file: Path,
+    *,
+    tokens: list[str],
+    old_latent: bool = False,
+    four_bits: bool = False,
+    apart: bool = False,
 ) -> None:
     """The model with a byte-level tokenizer of these tokens; `old_latent`: DeepSeek's keys and values in one.
 
-    With `four_bits` the experts are in Q4_0.
+    With `four_bits` the experts are in Q4_0, with `apart` each is a tensor of its own, as in files of 2023.
     """
     config = model.config
     kind = ARCHITECTURES[config.model_type]
@@ -67,8 +73,12 @@ def write(
     for path, weight in model.state_dict().items():
         for name, values in _tensors(path, weight.float().numpy(), config, old_latent):
             form = gguf.GGMLQuantizationType.Q4_0 if four_bits and "_exps" in name else None
-            whole = np.ascontiguousarray(values)
-            writer.add_tensor(name, whole if form is None else gguf.quantize(whole, form), raw_dtype=form)
+            experts = {name: values}
+            if apart and "_exps." in name:
+                experts = {name.replace("_exps.", f".{i}."): one for i, one in enumerate(values)}
+            for one, part in experts.items():
+                whole = np.ascontiguousarray(part)
+                writer.add_tensor(one, whole if form is None else gguf.quantize(whole, form), raw_dtype=form)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

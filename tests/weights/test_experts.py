@@ -59,14 +59,16 @@ def test_deferred_weights_are_those_that_transformers_loads(folder: Path, precis
 
 
 @pytest.mark.usefixtures("exact_int8")
+@pytest.mark.parametrize("apart", [False, True], ids=["stacked", "apart"])
 @pytest.mark.parametrize("four_bits", [False, True], ids=["f32", "Q4_0"])
 @pytest.mark.parametrize("model_type", families(ARCHITECTURES, ("mixtral", "deepseek_v3")))
-def test_experts_of_gguf_files(tmp_path: Path, model_type: str, four_bits: bool) -> None:
+def test_experts_of_gguf_files(tmp_path: Path, model_type: str, four_bits: bool, apart: bool) -> None:
     torch.manual_seed(0)
     config = tiny_config(model_type)
     config.vocab_size = 512
     model = model_class(config).from_config(config).float()
-    write(model, tmp_path / "model.gguf", tokens=[f"t{i}" for i in range(512)], four_bits=four_bits)
+    tokens = [f"t{i}" for i in range(512)]
+    write(model, tmp_path / "model.gguf", tokens=tokens, four_bits=four_bits, apart=apart)
     deferred = load.load(str(tmp_path / "model.gguf"), precision="f32", device="cpu", deferred=True)
     assert isinstance(deferred.source, ExpertSource)
     name = next(iter(sorted(stacked_names(deferred.model))))
@@ -97,12 +99,14 @@ def test_an_expert_that_is_missing_is_named(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("exact_int8")
-@pytest.mark.parametrize("folder", ["qwen3_moe"], indirect=True)
+@pytest.mark.parametrize(
+    "folder", ["qwen3_moe", "qwen2_moe"], indirect=True
+)  # the second with a shared expert
 @pytest.mark.parametrize("said", [GPTQ, AWQ], ids=["gptq", "awq"])
 def test_quantised_experts(folder: Path, said: dict[str, Any]) -> None:
     tensors, exact = load_file(folder / "model.safetensors"), {}
     rng = np.random.default_rng(0)
-    for name in [name for name in tensors if ".experts." in name]:
+    for name in [name for name in tensors if name.endswith("_proj.weight")]:
         parts, weight = quantised(rng, *tensors[name].shape, said)
         exact[name] = torch.from_numpy(weight).float().contiguous()
         tensors |= {f"{name.removesuffix('weight')}{part}": value for part, value in parts.items()}

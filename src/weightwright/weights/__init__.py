@@ -12,6 +12,7 @@ __all__ = [
     "gguf_cuts",
     "gguf_folder",
     "gguf_header",
+    "gguf_joined",
     "gguf_rope",
     "gguf_tokenizer",
     "load",

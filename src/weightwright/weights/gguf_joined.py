@@ -6,6 +6,7 @@ files hold two stacks of matrices, one for each head, keys on their side.
 
 import re
 from collections.abc import Callable, Collection
+from itertools import count, takewhile
 from typing import Any
 
 import torch
@@ -55,6 +56,23 @@ def split(path: str, weight: Tensor) -> dict[str, Tensor]:
     return dict(zip(theirs, weight.chunk(len(theirs), dim=1) if len(theirs) > 1 else [weight], strict=True))
 
 
+def _one_by_one(stack: str, there: Collection[str]) -> list[str]:
+    """The tensors of a stack in files from before llama.cpp had stacks: `blk.0.ffn_gate.3.weight` of each expert."""
+    before, _, after = stack.partition("_exps.")
+    found = takewhile(lambda name: name in there, (f"{before}.{expert}.{after}" for expert in count()))
+    return list(found)
+
+
+def _stacked(parts: int) -> Callable[..., Tensor]:
+    """Puts matrices, those of all experts' first parts first, on a stack, the parts of each below each other."""
+
+    def stacked(*matrices: Tensor) -> Tensor:
+        experts = len(matrices) // parts
+        return torch.stack([torch.cat(matrices[expert::experts]) for expert in range(experts)])
+
+    return stacked
+
+
 def names(model: Any, architecture: str, there: Collection[str]) -> tuple[dict[str, tuple[str, ...]], Joins]:
     """GGUF's tensors of each of the model's weights, of those that are there, and how several become one."""
     import gguf
@@ -67,8 +85,11 @@ def names(model: Any, architecture: str, there: Collection[str]) -> tuple[dict[s
         layer = _LAYER.fullmatch(ours)
         theirs, join = _IN_LAYER.get(layer[2], ((), _as_it_is)) if layer else ((), _as_it_is)
         parts = tuple(f"blk.{layer[1]}.{one}" for one in theirs) if layer else ()
+        single = tuple(one for part in parts if "_exps." in part for one in _one_by_one(part, there))
         if parts and all(one in there for one in parts):
             found[ours], joins[ours] = parts, join
+        elif single:
+            found[ours], joins[ours] = single, _stacked(len(parts))
         elif (plain := table.get_name(ours, try_suffixes=(".weight", ".bias"))) in there:
             found[ours] = (plain,)
     return found, joins

@@ -136,7 +136,12 @@ class GgufWeights:
 
     def expert(self, name: str, index: int) -> Weight:
         """See `experts.ExpertSource`."""
-        parts = [_slice(stack, index) for stack in self._tensors[name]]
+        stored = self._tensors[name]
+        if len(stored[0].shape) == 2:  # each expert by itself, the gates of all first
+            experts = len(stored) // (2 if "gate" in name else 1)
+            parts = list(stored[_within(index, experts, name) :: experts])
+        else:
+            parts = [_slice(stack, index) for stack in stored]
         return Weight(
             self, [self._named(part) for part in parts], [part.shape[0] for part in parts], parts[0].shape[1]
         )
@@ -190,10 +195,15 @@ class GgufWeights:
 
 def _slice(stack: _Stored, index: int) -> _Stored:
     """One matrix of a stack [n, out, in]."""
-    count, size = stack.shape[0], stack.size_bytes // stack.shape[0]
+    size = stack.size_bytes // stack.shape[0]
+    offset = stack.offset + _within(index, stack.shape[0], stack.name) * size
+    return replace(stack, shape=stack.shape[1:], offset=offset, size_bytes=size)
+
+
+def _within(index: int, count: int, name: str) -> int:
     if not 0 <= index < count:
-        raise IndexError(f"{stack.name} holds {count} matrices, not {index + 1}")
-    return replace(stack, shape=stack.shape[1:], offset=stack.offset + index * size, size_bytes=size)
+        raise IndexError(f"{name} holds {count} matrices, not {index + 1}")
+    return index
 
 
 def _refuse_left(

@@ -110,8 +110,8 @@ class QuantizedWeights:
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """See `WeightSource`."""
-        packed = self.plain.shape(_part(name, "qweight"))
-        if packed is None or self.plain.shape(_part(name, "scales")) is None:
+        packed = self._packed(name)
+        if packed is None:
             return self.plain.shape(name)
         rows, columns = packed
         a_number = 32 // self.scheme.bits
@@ -119,14 +119,14 @@ class QuantizedWeights:
 
     def grouped(self, name: str) -> bool:
         """See `WeightSource`."""
-        shape = self.plain.shape(_part(name, "qweight")) and self.shape(name)
+        shape = self._packed(name) and self.shape(name)
         if not shape or self.scheme.bits != 4:
             return False
         return shape[1] % GROUP == 0 and self._group(shape[1]) % GROUP == 0 and self._order(name) is None
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """See `WeightSource`."""
-        if self.plain.shape(_part(name, "qweight")) is None:
+        if self._packed(name) is None:
             return self.plain.read(name, dtype)
         if self.grouped(name):
             return self.read_groups(name).dense(dtype or self.dtype)
@@ -145,6 +145,11 @@ class QuantizedWeights:
             part.repeat_interleave(times, 1)[:, : codes.shape[1] // GROUP] for part in (scales, zeros)
         )
         return Groups(codes, scales, (INT4_MIDDLE - zeros) * scales)
+
+    def _packed(self, name: str) -> tuple[int, ...] | None:
+        """The shape of a weight's codes; None where `name` is no quantised weight, as a bias beside one is not."""
+        found = [self.plain.shape(_part(name, part)) for part in ("qweight", "scales")]
+        return found[0] if name.endswith(".weight") and None not in found else None
 
     def _codes(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
         """Codes uint8 [out, in], scales and zero points f32 [out, groups]: weight = (code - zero) · scale."""
