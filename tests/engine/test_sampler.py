@@ -62,7 +62,7 @@ def test_the_base_weights_are_in_memory_once(training):
     products = [
         p.linear.weight
         for layer in executor._layers
-        for p in (layer.qkv, layer.out, layer.gate_up, layer.down)
+        for p in (layer.qkv, layer.out, layer.mlp.gate_up, layer.mlp.down)
     ]
     assert len(products) == 8
     assert all(

@@ -6,7 +6,7 @@ import transformers
 from transformers import AutoModelForCausalLM
 
 from weightwright.errors import ModelError
-from weightwright.executor import fuse
+from weightwright.executor import fits, fuse
 from weightwright.executor.execute import Executor, Transformers
 from weightwright.executor.linear import pack
 from weightwright.executor.lora import AdapterBank
@@ -89,7 +89,7 @@ def test_paged_batched_chunked_logits_are_those_of_transformers(family: str) -> 
     prompts = [torch.randint(3, 256, (n,), generator=generator).tolist() for n in PROMPTS]
     expected = expected_of(model, prompts)
     bank = AdapterBank(torch.float32)
-    fused = not fuse.fits(model, "f32")
+    fused = not fits.fits(model, "f32")
     assert fused == (CASES[family][2] and pool.available())
     executor: Executor = Transformers(model, lambda _, w, b: pack(w, b, "f32"), bank)
     compare(expected, ours(executor, bank, prompts, native=False))

@@ -7,8 +7,9 @@ import torch
 
 from weightwright.executor import experts
 from weightwright.executor.experts import PackedExperts, pack_experts
+from weightwright.executor.layers import Mixture
 from weightwright.executor.linear import pack
-from weightwright.kernels import int4, pool
+from weightwright.kernels import int4, pool, skinny
 from weightwright.weights.experts import experts_of, stacked_names
 from weightwright.weights.families import model_class
 
@@ -91,6 +92,49 @@ def test_one_by_one_or_together_is_the_same(monkeypatch: pytest.MonkeyPatch) -> 
         together = packed(hidden, ids, weights)
         monkeypatch.setattr(packed, "_int4", False)
         torch.testing.assert_close(packed(hidden, ids, weights), together, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(
+    not skinny.supported(), reason="this CPU lacks AVX512-VNNI, or oneDNN packs in another way"
+)
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("form", ["int8", "int4"])
+@pytest.mark.parametrize(
+    "family", ["mixtral", "qwen3_moe", "olmoe"]
+)  # the last does not make its weights add up to 1
+def test_router_and_experts_by_kernels(family: str, form: str) -> None:
+    torch.manual_seed(0)
+    model = model_class(tiny_config(family)).from_config(tiny_config(family)).float().eval()
+    block = next(
+        module for module in model.modules() if hasattr(module, "experts") and hasattr(module, "gate")
+    )
+    for parameter in block.parameters():
+        parameter.data.normal_(std=0.3)
+    block.experts = pack_experts("", block.experts, lambda _, w, b: pack(w, b, form, rotated=form == "int8"))
+    mixture = Mixture.of(block)
+    if form == "int8" and block.experts.first[0].offset == 0:
+        assert mixture.router is None  # signed codes: oneDNN's own products are faster there
+        return
+    assert mixture.router is not None
+    with torch.inference_mode():
+        assert not mixture.differs()
+        for rows in (1, 2, 7):
+            x = torch.randn(rows, 64)
+            expected, got = mixture(x, by_kernels=False), mixture(x.clone(), by_kernels=True)
+            assert (got - expected).abs().max() < 1e-4 * expected.abs().max()
+        mixture.router = mixture.router._replace(normalised=not mixture.router.normalised)
+        assert mixture.differs()
+
+
+def test_other_routers_stay_with_their_model() -> None:
+    for family in ("deepseek_v3", "qwen2_moe"):  # sigmoid and groups; a shared expert
+        torch.manual_seed(0)
+        model = model_class(tiny_config(family)).from_config(tiny_config(family)).float().eval()
+        blocks = [
+            module for module in model.modules() if hasattr(module, "experts") and hasattr(module, "gate")
+        ]
+        blocks[-1].experts = pack_experts("", blocks[-1].experts, lambda _, w, b: pack(w, b, "f32"))
+        assert Mixture.of(blocks[-1]).router is None
 
 
 def test_without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -284,11 +284,11 @@ def test_another_openmp_library_in_the_process_does_no_harm() -> None:
     script = (
         "import sklearn, sentence_transformers\n"  # they bring a libgomp of their own
         "import torch, transformers\n"
-        "from weightwright.executor import fuse\n"
+        "from weightwright.executor import fits\n"
         "config = transformers.Qwen2Config(vocab_size=64, hidden_size=64, intermediate_size=96, num_hidden_layers=2,"
         " num_attention_heads=4, num_key_value_heads=2)\n"
         "model = transformers.AutoModelForCausalLM.from_config(config)\n"
-        "print({fuse.fits(model, 'f32') for _ in range(20)})\n"
+        "print({fits.fits(model, 'f32') for _ in range(20)})\n"
     )
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert shown.stdout == "{''}\n", shown.stderr

@@ -58,7 +58,7 @@ def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False
     """
     import torch
 
-    from weightwright.executor import fuse, precision
+    from weightwright.executor import fits, fuse, precision
     from weightwright.executor.lora import AdapterBank
     from weightwright.kernels import pool
     from weightwright.kernels.attend import supported
@@ -94,7 +94,7 @@ def assemble(loaded: "Loaded", settings: EngineSettings, *, shared: bool = False
     packed, experts = packing.linear, packing.expert if mixture else None
     bank = AdapterBank(compute, device)
     kind = {torch.float32: "f32", torch.bfloat16: "bf16"}.get(compute, "")
-    why_not, dtype = fuse.fits(model, kind), torch.int8 if settings.kv_precision == "int8" else compute
+    why_not, dtype = fits.fits(model, kind), torch.int8 if settings.kv_precision == "int8" else compute
     native, state_bytes = not why_not, 0
     if not why_not:
         executor: Executor = fuse.FusedDecoder(model, packed, bank, loaded.source, experts)

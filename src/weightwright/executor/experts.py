@@ -13,7 +13,7 @@ from torch import Tensor
 from weightwright.executor.linear import Int4Linear, Int8Linear, PackedLinear
 from weightwright.kernels import elementwise, int4, pool
 from weightwright.kernels.elementwise import ACTIVATIONS, Rows, Stored
-from weightwright.kernels.route import Route
+from weightwright.kernels.route import Route, Router, combine, gather
 from weightwright.kernels.skinny import MOST_ROWS, Several
 from weightwright.weights.experts import ExpertSource
 
@@ -54,6 +54,31 @@ class PackedExperts(torch.nn.Module):  # type: ignore[misc]
             y = self._after(y)
         # a product of two vectors for each row and output: the weighted sum over a row's experts
         return torch.bmm(top_k_weights.float()[:, None], y.view(n, k, -1))[:, 0].to(hidden_states.dtype)
+
+    @property
+    def by_kernels(self) -> bool:
+        """Whether `few` is there: between the products stands a plain activation and nothing else."""
+        first, second = self.first[0], self.second[0]
+        if self._activation is None or self._after is not None or not first.bias is None is second.bias:
+            return False
+        if self._int8:
+            return isinstance(self._tables[0], Several) and first.offset > 0
+        return self._int4 and first.packed.outputs == first.out_features
+
+    def few(self, hidden: Tensor, router: Router) -> Tensor:
+        """Hidden [n, width] f32, which is overwritten, through the experts that `router` chooses, by kernels alone.
+
+        It is for few rows: in int8 an expert is quick up to `skinny.MOST_ROWS` of them.
+        """
+        (route, weights), width = router(hidden), self.second[0].out_features
+        assert self._activation is not None
+        if self._int4:
+            inner = int4.gate(self._tables[0](int4.put(hidden), route, router.k), self._activation)
+            return combine(Rows(self._tables[1](inner, route)), weights, width)
+        x = gather(elementwise.put(hidden, _wants(self.first[0])), route, router.k)
+        gates = Rows(self._tables[0](x.data, route), x.scales)
+        x = elementwise.gate(gates, None, self._activation, _wants(self.second[0]))
+        return combine(Rows(self._tables[1](x.data, route), x.scales), weights, width, route.order)
 
     def _through_int4(self, hidden: Tensor, route: Route, k: int) -> Tensor:
         """What each expert of each row gives, f32 [n k, width]."""

@@ -204,18 +204,22 @@ class Int4Linear(PackedLinear):
                              f"got {tuple(scale.shape)} and {tuple(zero.shape)}")  # fmt: skip
         return cls(codes, scale, zero, bias, inputs)
 
+    def product(self, rows: Tensor) -> Tensor:
+        """Rows [n, in] f32 or bf16 through `packed`, without the bias: f32 [n, out]."""
+        out: Tensor = self._product(int4.put(rows), int4.whole_route(len(rows)))
+        return out[:, : self.out_features]
+
     def forward(self, x: Tensor) -> Tensor:
         """See PackedLinear."""
         rows = self._rows(x)
         if not len(rows):
             return x.new_empty(*x.shape[:-1], self.out_features)
         if self.packed is not None:
-            rows = rows if rows.dtype == torch.bfloat16 else rows.float()
-            out = self._product(int4.put(rows), int4.whole_route(len(rows)))
+            out = self.product(rows if rows.dtype == torch.bfloat16 else rows.float())
         else:
             rows = F.pad(rows.to(torch.bfloat16), (0, self._more_columns))
             out = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self._codes, GROUP, self._scales)
-        out = out[:, : self.out_features]
+            out = out[:, : self.out_features]
         if self.bias is not None:
             out = out + self.bias
         return out.to(x.dtype).reshape(*x.shape[:-1], self.out_features)

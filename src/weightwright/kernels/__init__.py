@@ -13,6 +13,7 @@ __all__ = [
     "lora",
     "pool",
     "quantize",
+    "record",
     "route",
     "seen",
     "segments",

@@ -133,7 +133,7 @@ class Several:
         return out
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache  # recorded passes read them again
 def whole_route(rows: int) -> Route:
     """All rows through one weight."""
     import torch

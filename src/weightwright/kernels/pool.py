@@ -11,11 +11,12 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+_CURRENT = threading.local()
 _NICE = 5  # of work aside: about a third of a core that a model wants, too
 
 
@@ -79,17 +80,37 @@ class Kernel:
 
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled  # owns the machine code
-        self._address = compiled.address
+        self.address: int = compiled.address
         self._alone: Callable[[Any], None] = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(compiled.address)
         self._parallel = _openmp().GOMP_parallel
 
     def __call__(self, threads: int, *arguments: int) -> None:
         """Run on `threads` threads; floats are passed as `bits(x)`."""
         packed = (ctypes.c_int64 * (2 + len(arguments)))(0, 0, *arguments)  # counters of threads and tasks
+        recording = getattr(_CURRENT, "recording", None)
+        if recording is not None:
+            recording.add(self, packed, threads)
         if threads == 1:
             self._alone(packed)
         else:
-            self._parallel(self._address, packed, threads, 0)
+            self._parallel(self.address, packed, threads, 0)
+
+
+class Recorder(Protocol):
+    """Notes the kernels that its thread runs."""
+
+    def add(self, kernel: Kernel, packed: Any, threads: int) -> None:
+        """Note a kernel with its arguments: counters of threads and tasks, then its own."""
+
+
+def set_recording(recording: Recorder | None) -> None:
+    """Have this thread's kernels noted, or no longer."""
+    _CURRENT.recording = recording
+
+
+def entry(name: str) -> int:
+    """The address of a function of torch's OpenMP library."""
+    return int(ctypes.cast(getattr(_openmp(), name), ctypes.c_void_p).value or 0)
 
 
 def bits(value: float) -> int:
