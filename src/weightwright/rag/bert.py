@@ -5,6 +5,7 @@ its tokens' vectors or the first one, made to length one.
 """
 
 import json
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,11 +148,16 @@ def read_bert(folder: Path) -> Bert | None:
                 int(config["max_position_embeddings"]),
             ),
             mean=pooled == "mean",
-            unknown=int(words["model"]["vocab"][words["model"]["unk_token"]]),
+            unknown=_unknown(words["model"]),
             prompts=(_json(own) if own.is_file() else {}).get("prompts") or {},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None
+
+
+def _unknown(model: Mapping[str, Any]) -> int:
+    """The id of what a tokenizer does not know."""
+    return int(model["unk_id"] if model["type"] == "Unigram" else model["vocab"][model["unk_token"]])
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -168,8 +174,10 @@ def _pooled(pooling: Mapping[str, Any]) -> str:
 
 
 def _cuts_as_it_says(words: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
-    """Whether tokenizer.json cuts WordPieces as tokenizer_config.json has it, which transformers obeys."""
+    """Whether tokenizer.json is what transformers cuts by: WordPieces as tokenizer_config.json has it, too."""
     normalizer = words["normalizer"]
+    if words["model"]["type"] == "Unigram":  # other classes build their own rules around the pieces
+        return said.get("tokenizer_class") == "PreTrainedTokenizerFast"
     names = {"lowercase": "do_lower_case", "strip_accents": "strip_accents"}
     names["handle_chinese_chars"] = "tokenize_chinese_chars"
     return (words["model"]["type"], normalizer["type"]) == ("WordPiece", "BertNormalizer") and all(
@@ -178,12 +186,25 @@ def _cuts_as_it_says(words: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
 
 
 def _weights(file: Path) -> dict[str, NDArray[np.float32]]:
-    """The tensors that `Bert` reads, f32. Raises ValueError for other types."""
-    from safetensors.numpy import load_file
+    """The tensors that `Bert` reads, f32, as they lie in the file: only what is used takes memory.
 
-    tensors = {name.removeprefix("bert."): tensor for name, tensor in load_file(file).items()}
-    used = {n: t for n, t in tensors.items() if n.startswith(("embeddings.", "encoder.")) and t.ndim < 3}
-    used.pop("embeddings.position_ids", None)
-    if any(tensor.dtype != np.float32 for tensor in used.values()):
-        raise ValueError(f"{file} holds other types than f32")
+    Raises ValueError for other types.
+    """
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
+    data = np.memmap(file, np.uint8, "r", offset=8 + length)
+    used = {}
+    for whole, said in header.items():
+        name = whole.removeprefix("bert.")
+        if (
+            not name.startswith(("embeddings.", "encoder."))
+            or len(said["shape"]) > 2
+            or "position_ids" in name
+        ):
+            continue
+        if said["dtype"] != "F32":
+            raise ValueError(f"{file} holds other types than f32")
+        start, end = said["data_offsets"]
+        used[name] = data[start:end].view(np.float32).reshape(said["shape"])
     return used

@@ -13,6 +13,7 @@ from typing import Any
 from weightwright.errors import DataError
 from weightwright.ports import Chunk, Document, Embedder, Progress, silent
 from weightwright.rag.chunk import chunk_document, indexed_text
+from weightwright.rag.languages import Tongues
 from weightwright.rag.load import Skipped, load, sources
 from weightwright.rag.settings import LoadSettings
 from weightwright.rag.stores.base import DocumentInfo, Store, check_embedder
@@ -29,6 +30,7 @@ class Report:
     unchanged: int = 0
     removed: int = 0
     skipped: list[Skipped] = field(default_factory=list)
+    tongues: Tongues = field(default_factory=Tongues)  # of the documents written
     seen: dict[str, str] = field(default_factory=dict)  # id and path of all that was read, unchanged or not
 
     def to_json(self) -> dict[str, Any]:
@@ -141,6 +143,7 @@ def _add(
         if _is_unchanged(document, known.get(document.id)):
             report.unchanged += 1
             continue
+        report.tongues.add(document.text)
         chunks = chunk_document(document, store.meta.chunks, embedder.count_tokens, embedder.max_tokens)
         waiting.append((document, chunks))
         if sum(len(chunks) for _, chunks in waiting) >= _EMBED_TEXTS:

@@ -107,7 +107,8 @@ def check_embedder(meta: StoreMeta, embedder: Embedder, shown: str) -> None:
     remedy = f"use --embedder {meta.embedder_address}" if meta.embedder_address else "use that embedder"
     raise StoreError(
         f"{shown} was made with embedder {meta.embedder}{opened_as}, {meta.width} wide, "
-        f"not with {embedder.name}, {embedder.width} wide; {remedy}, or make a new knowledge base"
+        f"not with {embedder.name}, {embedder.width} wide; {remedy}, or make it anew: "
+        "weightwright kb reindex KB --embedder EMBEDDER"
     )
 
 
@@ -117,7 +118,10 @@ def check_chunk_settings(meta: StoreMeta, chunks: ChunkSettings, shown: str) -> 
         return
     had, asked = meta.chunks.model_dump(), chunks.model_dump()
     differing = ", ".join(f"{key}={had[key]}, not {asked[key]}" for key in had if had[key] != asked[key])
-    raise StoreError(f"{shown} was made with {differing}; keep that, or make a new knowledge base")
+    flags = " ".join(f"--{key.replace('_', '-')} {asked[key]}" for key in had if had[key] != asked[key])
+    raise StoreError(
+        f"{shown} was made with {differing}; keep that, or cut it anew: weightwright kb reindex KB {flags}"
+    )
 
 
 def check_replacement(meta: StoreMeta, document: Document, chunks: Sequence[Chunk], vectors: Vectors) -> None:

@@ -1,9 +1,11 @@
 """How every store is opened: found by its scheme, made where asked, checked for its embedder and settings."""
 
+from contextlib import closing
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol
 
-from weightwright.address.stores import StoreAddress, store_kinds
+from weightwright.address.stores import StoreAddress, parse_store, store_kinds
 from weightwright.errors import StoreError
 from weightwright.ports import Embedder
 from weightwright.rag.settings import ChunkSettings
@@ -15,6 +17,7 @@ from weightwright.rag.stores.base import (
     check_chunk_settings,
     check_embedder,
 )
+from weightwright.rag.stores.sqlite import file
 
 
 class OpenStore(Protocol):
@@ -101,3 +104,36 @@ def _opener(address: StoreAddress) -> OpenStore:
             f"({error}); install its package again"
         ) from error
     return opener
+
+
+class Beside:
+    """Where a knowledge base in a file is made anew, until it takes the old one's place."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.with_name(f"{path.stem}.reindex{path.suffix}")
+
+    @classmethod
+    def of(cls, address: str) -> "Beside":
+        """Raises StoreError for stores that cannot be changed in their place."""
+        parsed = parse_store(address)
+        if parsed.path is None:
+            raise StoreError(
+                f"{parsed.shown} cannot be made anew in its place; give another address for the new one: --to ADDRESS"
+            )
+        return cls(parsed.path)
+
+    def prepared(self, embedder: str, chunks: ChunkSettings) -> str:
+        """The new one's address; what an earlier run left is kept where it was made with the same."""
+        try:
+            with closing(open_store(parse_store(str(self._file)))) as begun:
+                same = (begun.meta.embedder, begun.meta.chunks) == (embedder, chunks)
+        except StoreError:
+            same = False
+        if not same:
+            file.discard(self._file)
+        return str(self._file)
+
+    def adopted(self) -> bool:
+        """Put the new one in the old one's place; False where that has other documents by now."""
+        return file.adopt(self._path, self._file)

@@ -65,6 +65,65 @@ def open_file(path: Path, new: StoreMeta | None) -> tuple[sqlite3.Connection, St
         raise
 
 
+def adopt(path: Path, beside: Path) -> bool:
+    """Put what the file `beside` holds in the place of what `path` holds, in one transaction; then remove it.
+
+    False, with nothing changed, where the documents of the two are not the same any more.
+    """
+    try:
+        with closing(_connect(path, write=True)) as connection:
+            connection.execute("ATTACH ? AS beside", (str(beside),))
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if not _same_documents(connection):
+                    return False
+                _take_over(connection)
+                connection.commit()
+            finally:
+                if connection.in_transaction:
+                    connection.rollback()
+    except sqlite3.Error as error:
+        raise explain(error, str(path)) from error
+    discard(beside)
+    return True
+
+
+def discard(path: Path) -> None:
+    """Remove a knowledge base's file, and what SQLite has put beside it."""
+    for name in (f"{path.name}-wal", f"{path.name}-shm", path.name):
+        path.with_name(name).unlink(missing_ok=True)
+
+
+def _same_documents(connection: sqlite3.Connection) -> bool:
+    held = "SELECT document_id, version FROM {}.documents"
+    one, other = held.format("main"), held.format("beside")
+    return not any(
+        connection.execute(f"SELECT EXISTS ({a} EXCEPT {b})").fetchone()[0]
+        for a, b in ((one, other), (other, one))
+    )
+
+
+def _take_over(connection: sqlite3.Connection) -> None:
+    """Replace all rows by those of the attached file, under ids that were never used here."""
+    used = dict(connection.execute("SELECT name, seq FROM main.sqlite_sequence"))
+    documents, chunks = used.get("documents", 0), used.get("chunks", 0)
+    for table in ("terms", "vectors", "chunks", "documents", "meta"):
+        connection.execute(f"DELETE FROM main.{table}")
+    connection.execute(
+        "INSERT INTO main.documents SELECT id + ?, document_id, version, path, title, page_starts, metadata, chunks"
+        " FROM beside.documents", (documents,),
+    )  # fmt: skip
+    connection.execute(
+        "INSERT INTO main.chunks SELECT id + ?, document + ?, start, end, text, page, heading FROM beside.chunks",
+        (chunks, documents),
+    )
+    connection.execute("INSERT INTO main.vectors SELECT chunk + ?, vector FROM beside.vectors", (chunks,))
+    connection.execute(
+        "INSERT INTO main.terms (rowid, words) SELECT rowid + ?, words FROM beside.terms", (chunks,)
+    )
+    connection.execute("INSERT INTO main.meta SELECT key, value FROM beside.meta")
+
+
 def reader(shown: str) -> sqlite3.Connection:
     """A second connection, for reading a long time without holding up the first."""
     path = Path(shown)
@@ -157,6 +216,12 @@ def _read_or_create(
         )
     if write:
         _use_wal(connection)
+    return read_meta(connection)
+
+
+def read_meta(connection: sqlite3.Connection) -> StoreMeta:
+    """What the file is made with."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
     values = dict(connection.execute("SELECT key, value FROM meta"))
     return StoreMeta(
         embedder=values["embedder"],

@@ -54,6 +54,7 @@ class SqliteStore:
         self._lock = threading.RLock()
         self._vectors = VectorTable(connection, meta.width)
         self._closed = False
+        self._changes = -1  # of the file by others, when its settings were last read
 
     @property
     def meta(self) -> StoreMeta:
@@ -215,6 +216,7 @@ class SqliteStore:
             self._open()
             self._connection.execute("BEGIN")
             try:
+                self._check_meta()
                 yield self._connection
             finally:
                 self._connection.rollback()
@@ -226,6 +228,7 @@ class SqliteStore:
             self._open()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._check_meta()
                 yield self._connection
                 self._connection.commit()
             finally:
@@ -239,6 +242,18 @@ class SqliteStore:
             yield
         except sqlite3.Error as error:
             raise file.explain(error, self._shown) from error
+
+    def _check_meta(self) -> None:
+        """Another process may have made the knowledge base anew: vectors of two embedders are never compared."""
+        changes = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        if changes != self._changes:
+            found = file.read_meta(self._connection)
+            if found != self._meta:
+                raise StoreError(
+                    f"{self._shown} has been made anew since it was opened, with embedder {found.embedder}; "
+                    "open it again"
+                )
+            self._changes = changes
 
     def _open(self) -> None:
         if self._closed:

@@ -1,0 +1,95 @@
+"""A knowledge base made anew with another embedder or cut in another way, from its files or from what it holds.
+
+The new one is filled beside the old one, document by document, and what is there already stays: a run that was
+stopped goes on where it was. The old one answers until the new one is whole.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from weightwright.ports import Chunk, Document, Embedder, Progress, silent
+from weightwright.rag.chunk import chunk_document, indexed_text
+from weightwright.rag.load import Skipped, Source, load
+from weightwright.rag.settings import LoadSettings
+from weightwright.rag.stores.base import DocumentInfo, Store
+
+_EMBED_TEXTS = 256  # chunks embedded at a time
+
+
+def refill(
+    old: Store, new: Store, embedder: Embedder, settings: LoadSettings, progress: Progress = silent
+) -> tuple[int, int]:
+    """Bring `new` to the documents of `old`: how many were written, and how many of these from chunks alone.
+
+    A document is read from its file where that still says what the old one holds, else put together from the old
+    one's chunks: what stood between them is white space then.
+    """
+    wanted = {info.id: info for info in old.documents()}
+    there = {info.id: info.version for info in new.documents()}
+    for gone in there.keys() - wanted.keys():
+        new.delete(gone)
+    missing = [info for info in wanted.values() if there.get(info.id) != info.version]
+    done, rebuilt = 0, 0
+    waiting: list[tuple[Document, list[Chunk]]] = []
+    for document, from_chunks in _documents(old, missing, settings):
+        rebuilt += from_chunks
+        chunks = chunk_document(document, new.meta.chunks, embedder.count_tokens, embedder.max_tokens)
+        waiting.append((document, chunks))
+        if sum(len(cut) for _, cut in waiting) >= _EMBED_TEXTS:
+            done += _write(new, embedder, waiting)
+            progress(done, len(missing), document.id)
+    done += _write(new, embedder, waiting)
+    progress(done, len(missing), "")
+    return done, rebuilt
+
+
+def _write(new: Store, embedder: Embedder, waiting: list[tuple[Document, list[Chunk]]]) -> int:
+    """Write what waits, and empty it: how many documents."""
+    vectors = embedder.embed([indexed_text(chunk) for _, cut in waiting for chunk in cut], kind="passage")
+    first, count = 0, len(waiting)
+    for document, cut in waiting:
+        new.replace(document, cut, vectors[first : first + len(cut)])
+        first += len(cut)
+    waiting.clear()
+    return count
+
+
+def _documents(
+    old: Store, missing: Sequence[DocumentInfo], settings: LoadSettings
+) -> Iterator[tuple[Document, bool]]:
+    """The missing documents, and of each whether it was put together from chunks."""
+    lost: list[DocumentInfo] = []
+    for path, infos in groupby(sorted(missing, key=lambda info: info.path), key=lambda info: info.path):
+        held = {info.version: info for info in infos}
+        if path and Path(path).is_file():
+            for read in load(Source(Path(path), Path(path).name), settings):
+                info = None if isinstance(read, Skipped) else held.pop(read.version, None)
+                if info is not None and not isinstance(read, Skipped):
+                    yield _as(info, read.text), False
+        lost += held.values()
+    if lost:
+        texts = _texts(old, {info.id for info in lost})
+        for info in lost:
+            yield _as(info, texts.get(info.id, "")), True
+
+
+def _texts(old: Store, ids: set[str]) -> dict[str, str]:
+    """What chunks hold of documents, each character at its place."""
+    parts: dict[str, list[str]] = {}
+    lengths: dict[str, int] = {}
+    for chunk, _ in old.scan():
+        name = chunk.document_id
+        if name in ids and chunk.end > lengths.get(name, 0):
+            have = lengths.get(name, 0)
+            gap = "\n" * max(0, chunk.start - have)
+            parts.setdefault(name, []).append(gap + chunk.text[max(0, have - chunk.start) :])
+            lengths[name] = chunk.end
+    return {name: "".join(pieces) for name, pieces in parts.items()}
+
+
+def _as(info: DocumentInfo, text: str) -> Document:
+    """A document as a store knows it: also one of whose text only the chunks are left keeps its version."""
+    document = Document(info.id, text, info.path, info.title, info.page_starts, dict(info.metadata))
+    vars(document)["version"] = info.version  # the cached hash, of the text as it was read
+    return document
