@@ -70,9 +70,8 @@ def test_models_of_the_store_and_an_adapter_answer_as_they_did(made: dict[str, A
         with LLM(address, precision="f32") as llm:
             [output] = llm.generate([made["prompt"]], greedy)
         assert list(output.outputs[0].token_ids) == expected, model
-        assert (
-            _files(Path("home", "gguf")) == before
-        )  # the tokenizer that was taken out of a GGUF file is used
+        # a tokenizer that was taken out of a GGUF file by older rules stays, and is made anew beside it
+        assert _files(Path("home", "gguf")).items() >= before.items()
 
 
 def test_models_of_the_store_are_listed_shown_and_removed(made: dict[str, Any], run: Any) -> None:

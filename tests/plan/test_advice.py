@@ -182,10 +182,11 @@ MIXTRAL = from_config({
 def test_where_nothing_fits_it_is_said(task):
     settings = PlanSettings(model="x", task=task, device="cuda", sequences=1)
     peak = estimate(MIXTRAL, settings).peak.total_bytes
-    last = advise(settings, peak, 80_000_000_000, MIXTRAL)[-1]
+    card_gb = 24 if task == "serve" else 80  # experts are held in 4 bits to answer, in 16 to learn
+    last = advise(settings, peak, card_gb * 10**9, MIXTRAL)[-1]
     assert last.setting == "device_memory"
-    assert 80 < int(str(last.value).removesuffix("GB")) < 100
-    assert "nothing of this fits into 80.00 GB" in last.why
+    assert card_gb < int(str(last.value).removesuffix("GB")) < card_gb * 1.4
+    assert f"nothing of this fits into {card_gb}.00 GB" in last.why
 
 
 def test_qlora_of_a_mixture_says_what_it_saves_there():

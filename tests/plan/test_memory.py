@@ -220,6 +220,7 @@ def test_serving_is_planned_in_what_the_engine_takes():
     assert weights() == weights(precision="int8") < weights(precision="bf16")
     assert weights(device="cuda") == weights(device="cuda", precision="bf16") == weights(precision="bf16")
     for packed in ("int8", "int4"):
-        assert weights(device="cuda", precision=packed) == weights(precision=packed)
+        # scales of 4 bits take 16 bits each on a card, 8 in the kernels of a CPU with VNNI
+        assert 0.88 <= weights(precision=packed) / weights(device="cuda", precision=packed) <= 1
         parts = memory.estimate(SPEC, settings(task="serve", device="cuda", precision=packed)).peak.parts
         assert parts["dequantised"] == 5 * 2**24

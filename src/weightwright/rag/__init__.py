@@ -13,8 +13,10 @@ __all__ = [
     "evaluate",
     "extract",
     "index",
+    "languages",
     "load",
     "readers",
+    "reindex",
     "settings",
     "stores",
 ]

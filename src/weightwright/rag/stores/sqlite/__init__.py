@@ -1,3 +1,3 @@
 """The embedded store: one SQLite file."""
 
-__all__ = ["store"]
+__all__ = ["file", "store"]
