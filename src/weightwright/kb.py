@@ -17,6 +17,7 @@ from weightwright.rag.settings import AnswerSettings, ChunkSettings, LoadSetting
 from weightwright.rag.stores.base import DocumentInfo, StoreMeta
 
 if TYPE_CHECKING:
+    from weightwright.rag.reindex import Reindexed
     from weightwright.rag.stores.base import Store
 
 _log = logging.getLogger(__name__)
@@ -144,19 +145,6 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Reindexed:
-    """A knowledge base made anew: its documents, and how many of them came from the old one's chunks alone."""
-
-    documents: int
-    rebuilt: int
-    embedder: str
-
-    def data(self) -> dict[str, Any]:
-        """The result as JSON."""
-        return {"documents": self.documents, "from_chunks": self.rebuilt, "embedder": self.embedder}
-
-
-@dataclass(frozen=True, slots=True)
 class Answered:
     """An answer with its citations, and the tokens that it took."""
 
@@ -212,31 +200,21 @@ def sync(settings: KbSyncSettings, progress: Progress = silent) -> Report:
     return _something_done(report, "added")
 
 
-def reindex(settings: KbReindexSettings, progress: Progress = silent) -> Reindexed:
-    """Make a knowledge base anew with another embedder or cut in another way; goes on where a stopped run was.
-
-    The old one answers until the new one is whole, which then takes its place at once. Raises StoreError where that
-    cannot be done in the same place, or there is something else at `to`.
-    """
+def reindex(settings: KbReindexSettings, progress: Progress = silent) -> "Reindexed":
+    """Make a knowledge base anew with another embedder or cut in another way; see `rag.reindex`."""
+    from weightwright.address.stores import parse_store
     from weightwright.connect import open_embedder, open_store
-    from weightwright.rag.reindex import refill
-    from weightwright.rag.stores.opening import Beside
+    from weightwright.rag import reindex as again
 
     with closing(open_store(settings.kb)) as old:
         address = settings.embedder or old.meta.embedder_address
         given = {name: getattr(settings.chunk, name) for name in settings.chunk.model_fields_set}
         chunks = old.meta.chunks.model_copy(update=given)
-        beside = None if settings.to else Beside.of(settings.kb)
-        with closing(open_embedder(address, progress=progress)) as embedder:
-            place = beside.prepared(embedder.name, chunks) if beside is not None else settings.to
-            rebuilt = 0
-            while True:
-                with closing(open_store(place, embedder=embedder, chunks=chunks, create=True,
-                                        embedder_address=address)) as new:  # fmt: skip
-                    rebuilt += refill(old, new, embedder, settings.load, progress)[1]
-                    count = sum(1 for _ in new.documents())
-                if beside is None or beside.adopted():  # else somebody has added documents meanwhile
-                    return Reindexed(count, rebuilt, embedder.name)
+    with closing(open_embedder(address, progress=progress)) as embedder:
+        return again.reindex(
+            parse_store(settings.kb), embedder, embedder_address=address, chunks=chunks,
+            to=parse_store(settings.to) if settings.to else None, settings=settings.load, progress=progress,
+        )  # fmt: skip
 
 
 def _adding(

@@ -5,16 +5,66 @@ stopped goes on where it was. The old one answers until the new one is whole.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
+from weightwright.address.stores import StoreAddress
 from weightwright.ports import Chunk, Document, Embedder, Progress, silent
 from weightwright.rag.chunk import chunk_document, indexed_text
 from weightwright.rag.load import Skipped, Source, load
-from weightwright.rag.settings import LoadSettings
+from weightwright.rag.settings import ChunkSettings, LoadSettings
 from weightwright.rag.stores.base import DocumentInfo, Store
+from weightwright.rag.stores.opening import Beside, open_store
 
 _EMBED_TEXTS = 256  # chunks embedded at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Reindexed:
+    """A knowledge base made anew: its documents, and how many of them came from the old one's chunks alone."""
+
+    documents: int
+    rebuilt: int
+    embedder: str
+
+    def data(self) -> dict[str, Any]:
+        """The result as JSON."""
+        return {"documents": self.documents, "from_chunks": self.rebuilt, "embedder": self.embedder}
+
+
+def reindex(
+    address: StoreAddress,
+    embedder: Embedder,
+    *,
+    embedder_address: str,
+    chunks: ChunkSettings,
+    to: StoreAddress | None = None,
+    settings: LoadSettings | None = None,
+    progress: Progress = silent,
+) -> Reindexed:
+    """Make the knowledge base at `address` anew for `embedder` and `chunks`, in its place or at `to`.
+
+    Documents that others add meanwhile are taken along. Raises StoreError where there is none, where it cannot be
+    changed in its place, or where something else is at `to`.
+    """
+    beside = Beside(address) if to is None else None
+    rebuilt = 0
+    with closing(open_store(address)) as old:
+        place = beside.prepared(embedder.name, chunks) if beside is not None else to
+        assert place is not None
+        while True:
+            with closing(
+                open_store(
+                    place, embedder=embedder, chunks=chunks, create=True, embedder_address=embedder_address
+                )
+            ) as new:
+                rebuilt += refill(old, new, embedder, settings or LoadSettings(), progress)[1]
+                count = sum(1 for _ in new.documents())
+            if beside is None or beside.adopted():  # else somebody has changed documents meanwhile
+                return Reindexed(count, rebuilt, embedder.name)
 
 
 def refill(

@@ -2,7 +2,6 @@
 
 from contextlib import closing
 from importlib import import_module
-from pathlib import Path
 from typing import Protocol
 
 from weightwright.address.stores import StoreAddress, parse_store, store_kinds
@@ -109,30 +108,26 @@ def _opener(address: StoreAddress) -> OpenStore:
 class Beside:
     """Where a knowledge base in a file is made anew, until it takes the old one's place."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.with_name(f"{path.stem}.reindex{path.suffix}")
-
-    @classmethod
-    def of(cls, address: str) -> "Beside":
+    def __init__(self, address: StoreAddress) -> None:
         """Raises StoreError for stores that cannot be changed in their place."""
-        parsed = parse_store(address)
-        if parsed.path is None:
+        if address.path is None:
             raise StoreError(
-                f"{parsed.shown} cannot be made anew in its place; give another address for the new one: --to ADDRESS"
+                f"{address.shown} cannot be made anew in its place; give another address for it: --to ADDRESS"
             )
-        return cls(parsed.path)
+        self._path = address.path
+        self._file = address.path.with_name(f"{address.path.stem}.reindex{address.path.suffix}")
 
-    def prepared(self, embedder: str, chunks: ChunkSettings) -> str:
+    def prepared(self, embedder: str, chunks: ChunkSettings) -> StoreAddress:
         """The new one's address; what an earlier run left is kept where it was made with the same."""
+        place = parse_store(str(self._file))
         try:
-            with closing(open_store(parse_store(str(self._file)))) as begun:
+            with closing(open_store(place)) as begun:
                 same = (begun.meta.embedder, begun.meta.chunks) == (embedder, chunks)
         except StoreError:
             same = False
         if not same:
             file.discard(self._file)
-        return str(self._file)
+        return place
 
     def adopted(self) -> bool:
         """Put the new one in the old one's place; False where that has other documents by now."""
