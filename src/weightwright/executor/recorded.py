@@ -10,7 +10,7 @@ from torch import Tensor
 
 from weightwright.kernels.elementwise import Rows
 from weightwright.kernels.pool import threads
-from weightwright.kernels.record import Program, Recording, Room
+from weightwright.kernels.record import Program, Recording, Room, prepare
 from weightwright.kernels.skinny import MOST_ROWS
 from weightwright.kernels.step import Step
 
@@ -51,6 +51,7 @@ class RecordedPasses:
     """`body` computes a pass: with its second argument given, by kernels alone, calling it at each layer."""
 
     def __init__(self, body: Body) -> None:
+        prepare()
         self._body = body
         self._room = Room()
         self._passes: dict[tuple[int, int, int], _Pass] = {}

@@ -112,6 +112,12 @@ class Program:
             _chain()(self._threads, _barrier(), *self._arguments)
 
 
+def prepare() -> None:
+    """Compile what runs programs, so that no first step waits for it."""
+    if pool.available():
+        _chain()
+
+
 def _memory(tensor: Tensor) -> int:
     return int(tensor.untyped_storage().data_ptr())
 
