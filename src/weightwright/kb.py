@@ -1,7 +1,7 @@
 """Knowledge bases, from settings to results: `kb add`, `sync`, `rm`, `list`, `search`, `eval`, and `ask`."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from pydantic import Field
 
 from weightwright.config import Settings
 from weightwright.errors import DataError, RequestError, UsageError
+from weightwright.extras import require
 from weightwright.ports import Completion, Embedder, Hit, Progress, Usage, silent
 from weightwright.rag.index import Report
 from weightwright.rag.settings import AnswerSettings, ChunkSettings, LoadSettings, RetrieveSettings
@@ -26,6 +27,7 @@ _EMBEDDER_HELP = (
     "not all is English"
 )
 _REASONS_SHOWN = 5
+_LISTEN_MS = 300
 
 
 class KbAddSettings(Settings):
@@ -43,6 +45,7 @@ class KbSyncSettings(Settings):
 
     kb: str = Field(description="knowledge base: a file, or a store address")
     folder: str = Field(description="folder; documents that came from it and are gone are deleted")
+    watch: bool = Field(False, description="go on: follow each change of the folder until Ctrl-C")
     embedder: str = Field("", description=_EMBEDDER_HELP)
     chunk: ChunkSettings = ChunkSettings()
     load: LoadSettings = LoadSettings()
@@ -198,6 +201,28 @@ def sync(settings: KbSyncSettings, progress: Progress = silent) -> Report:
         report = index.sync(store, embedder, settings.folder, settings=settings.load, progress=progress)
         _say_tongues(settings.kb, store.meta, report)
     return _something_done(report, "added")
+
+
+def follow(settings: KbSyncSettings, progress: Progress = silent) -> Iterator[Report]:
+    """`sync`, and again whenever something in the folder has changed, without an end. Raises MissingExtraError."""
+    watchfiles, own = require("watchfiles", extra="watch"), Path(settings.kb)
+    usual = watchfiles.DefaultFilter()
+
+    def concerns(change: Any, path: str) -> bool:
+        """Whether it is a document's: the knowledge base may lie in the folder."""
+        return usual(change, path) and not Path(path).name.startswith((own.name, f"{own.stem}.reindex"))
+
+    first = True  # once changes are listened for, so that none falls between
+    for changes in watchfiles.watch(
+        settings.folder, watch_filter=concerns, yield_on_timeout=True, rust_timeout=_LISTEN_MS
+    ):
+        if not (changes or first):
+            continue
+        first = False
+        try:
+            yield sync(settings, progress)
+        except DataError as error:  # the folder is away for now, or nothing in it can be read
+            _log.warning("%s", error)
 
 
 def reindex(settings: KbReindexSettings, progress: Progress = silent) -> "Reindexed":

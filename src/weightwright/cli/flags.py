@@ -7,7 +7,7 @@ import keyword
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,6 +38,9 @@ class Outcome:
     view: Any = ""
 
 
+Found = Outcome | Iterable[Outcome] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """A flag that takes another program's settings: how they are read, the help, and whether it is a file or text."""
@@ -61,15 +64,15 @@ def verb(
     section: str,
     positional: Sequence[str] = (),
     readers: Mapping[str, Reader] | None = None,
-) -> Callable[[Callable[[S], Outcome | None]], Callable[..., None]]:
-    """Make a command whose flags are the fields of `settings_type`.
+) -> Callable[[Callable[[S], Found]], Callable[..., None]]:
+    """Make a command whose flags are the fields of `settings_type`; of several outcomes each is shown when it comes.
 
     `positional` names fields that may stand without a flag; a last one that is a tuple takes the rest. `readers`
     are flags that take another program's settings.
     """
     readers = readers or {}
 
-    def decorate(function: Callable[[S], Outcome | None]) -> Callable[..., None]:
+    def decorate(function: Callable[[S], Found]) -> Callable[..., None]:
         leaves = list(config.leaves(settings_type))
         names = {_identifier(leaf): leaf for leaf in leaves}
 
@@ -90,9 +93,10 @@ def verb(
             settings = config.load(
                 settings_type, section=section, file=common["config"], flags=flags, foreign=foreign
             )
-            outcome = function(settings)
-            if outcome is not None:
+            outcomes = function(settings)
+            for outcome in [outcomes] if isinstance(outcomes, Outcome) else outcomes or ():
                 show(outcome, as_json=bool(common["json"]))
+                sys.stdout.flush()
 
         command.__name__ = function.__name__
         command.__doc__ = function.__doc__

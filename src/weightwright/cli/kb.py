@@ -1,5 +1,7 @@
 """`weightwright kb …`: knowledge bases: add, remove, list, sync, search, eval."""
 
+from collections.abc import Iterator
+
 from weightwright import kb
 from weightwright.cli.flags import Outcome, verb
 from weightwright.cli.progress import bar
@@ -26,8 +28,10 @@ def add(settings: KbAddSettings) -> Outcome:
 
 
 @verb(KbSyncSettings, section="kb_sync", positional=("kb", "folder"))
-def sync(settings: KbSyncSettings) -> Outcome:
+def sync(settings: KbSyncSettings) -> Outcome | Iterator[Outcome]:
     """Add what is new or changed in a folder, and delete what is gone from it."""
+    if settings.watch:
+        return (_reported(report, "added") for report in kb.follow(settings))
     with bar("indexing") as progress:
         report = kb.sync(settings, progress)
     return _reported(report, "added")
