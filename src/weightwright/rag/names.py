@@ -1,0 +1,236 @@
+"""The names that a sentence speaks of: capitals, also in front of it, Latin words among Chinese, jieba's Chinese names."""
+
+import gzip
+import re
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.resources import files
+
+from weightwright.rag.analyze import STOP_WORDS, is_han, stem
+from weightwright.rag.normal import HAN
+
+_WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['’](?=[^\W\d_])|(?<=[A-Z])\.(?=[A-Z]\b))*(?<!['’])")
+_OPENING = re.compile(r"(?:^|[.!?:;。！？：；]|\n)[\s\"'“”‘’«»(\[*_>#-]*$")
+_LATIN = rf"(?:(?![{HAN}_])[^\W\d])+"
+_VERBS = frozenset(
+    "is was are were has had have will would can could may might must should did does founded built wrote led ran won became"
+    " made came went took gave held began said says left bought sold met kept taught drew grew sang spoke chose".split()
+)
+_DEMONYM = re.compile(r"(?:n|an|ian|ean|ish|ese|i|er|ic|s|'s)$")
+_PEOPLES = re.compile(r"(?:[a-z]{3}(?:an|ian|eli|aqi|ani)|[a-z]{4}er)s$")
+_TITLES = frozenset("mr mrs ms miss dr prof sir dame lord lady".split())
+_NAME_TAGS = ("nr", "ns", "nt", "nz")
+_SURNAMES = frozenset(
+    "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪"
+    "田任姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段钱汤尹黎易常武乔贺赖龚文庞樊兰殷施陶洪翟安颜倪严牛温"
+    "芦季俞章鲁葛伍韦申尤毕聂丛焦向柳邢路岳齐梅莫庄辛管祝左涂谷祁时舒耿牟卜詹关苗凌费纪靳盛童欧甄项曲成游阳裴席卫查屈鲍位覃霍翁隋植甘景薄单包司柏宁柯阮桂闵解强柴华车冉房边净阴闫佘苟裘"
+)
+_FUNCTION_CHARACTERS = "由和与在向对请找是被把给跟让为从及或的了"
+_PLACE_SUFFIX = re.compile(r"(?<=[^\s]{2})[市省县区州镇]$")
+_NO_NAMES = frozenset("甲方 乙方 国家 国际 全国 本市 全市 小时 星期 公里 千米".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name in small letters, and the acronyms that may stand for it (`who` for World Health Organization)."""
+
+    word: str
+    acronyms: frozenset[str] = frozenset()
+    ordinary: bool = False  # an ordinary word with a capital, of which other forms are the same
+
+
+def names(text: str) -> tuple[Name, ...]:
+    """The names in a sentence, each once."""
+    chinese = bool(re.search(f"[{HAN}]", text))
+    found = _latin(text, every=chinese)
+    if chinese:
+        found |= {name: Name(name) for name in _chinese(text)}
+    return tuple(found.values())
+
+
+def has_name(name: Name, there: "Written") -> bool:
+    """Whether a text holds the name, a form of it (Egyptian, Egypt), or an acronym of it, or what it is one of."""
+    word = name.word
+    if is_han(word):
+        return word in there.text or _PLACE_SUFFIX.sub("", word) in there.text
+    if word in there.words or (name.ordinary and stem(word) in there.stems):
+        return True
+    if word in there.acronyms or not name.acronyms.isdisjoint(there.words):
+        return True
+    return any(_same_people(word, other) or _same_people(other, word) for other in there.words if other[:3] == word[:3])
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What `has_name` looks into: a text in small letters, its words, their stems, what its capitals may abbreviate."""
+
+    text: str
+    words: frozenset[str]
+    stems: frozenset[str]
+    acronyms: frozenset[str]
+
+    @classmethod
+    def of(cls, text: str) -> "Written":
+        """The text (as `quantities.readable` gives it) taken apart."""
+        words = [_bare(match[0]) for match in _WORD.finditer(_apart(text))]
+        acronyms = {acronym for run in _capital_runs(text) for acronym in _acronyms(run)}
+        return cls(text.lower(), frozenset(words), frozenset(map(stem, words)), frozenset(acronyms))
+
+    def __or__(self, other: "Written") -> "Written":
+        return Written(
+            f"{self.text}\n{other.text}",
+            self.words | other.words,
+            self.stems | other.stems,
+            self.acronyms | other.acronyms,
+        )
+
+
+NOTHING = Written("", frozenset(), frozenset(), frozenset())
+
+
+def _apart(text: str) -> str:
+    """Latin words among Chinese characters as words of their own."""
+    return re.sub(rf"(?<=[{HAN}])(?=[^\W{HAN}])|(?<=[^\W{HAN}])(?=[{HAN}])", " ", text)
+
+
+def _bare(word: str) -> str:
+    word = word.replace("’", "'").lower()
+    return word.removesuffix("'s").removesuffix("'").replace("'", "").replace(".", "")
+
+
+# --- Latin letters ----------------------------------------------------------------------------------
+
+
+def _latin(text: str, *, every: bool) -> dict[str, Name]:
+    text = _apart(text) if every else text
+    runs = _capital_runs(text)
+    standing = {word: acronym for run in runs for word in run for acronym in [_acronyms(run)]}
+    found: dict[str, Name] = {}
+    for match in _WORD.finditer(text):
+        word = match[0]
+        bare = _bare(word)
+        capitals = sum(letter.isupper() for letter in word)
+        if is_han(word) or not bare or bare in _TITLES:
+            continue
+        if every or _is_name(text, match, bare, capitals):
+            if bare in STOP_WORDS and not (capitals > 1 and word.isupper()) and bare != "may":
+                continue
+            if len(bare) == 1 and not every:
+                continue
+            found[bare] = Name(bare, frozenset(standing.get(bare, ())), is_ordinary(bare))
+    return found
+
+
+def _is_name(text: str, match: re.Match[str], bare: str, capitals: int) -> bool:
+    word = match[0]
+    if not capitals or (not word[0].isupper() and capitals < 1):
+        return False
+    if not word[0].isupper() or capitals > 1:
+        return True  # iPhone, IT
+    if not _OPENING.search(text[: match.start()]):
+        return True
+    if bare in STOP_WORDS:
+        return False
+    if not is_ordinary(bare):
+        return True
+    return _is_also_name(bare) and _acts(text[match.end() :])
+
+
+def _acts(after: str) -> bool:
+    """Whether a verb or another name follows: Mark founded, Rose Miller; not `Mark the box`."""
+    following = re.match(rf"(?:'s)?,? ({_LATIN})", after)
+    if following is None:
+        return False
+    word = following[1]
+    return word in _VERBS or word[0].isupper() or word.endswith("ed") or (word.endswith("s") and not word.endswith("ss"))
+
+
+def is_ordinary(word: str) -> bool:
+    """Whether a word (small letters) is an ordinary English word or a form of one."""
+    return stem(word) in _ordinary()[0]
+
+
+def _is_also_name(word: str) -> bool:
+    return word in _ordinary()[1]
+
+
+@cache
+def _ordinary() -> tuple[frozenset[str], frozenset[str]]:
+    """Stems of ordinary words, and those words that are names, too."""
+    packed = (files("weightwright.rag") / "english_words.txt.gz").read_bytes()
+    lines = gzip.decompress(packed).decode().splitlines()
+    stems = frozenset(line for line in lines if line[0].islower())
+    return stems, frozenset(line.lower() for line in lines if line[0].isupper())
+
+
+def _capital_runs(text: str) -> list[list[str]]:
+    """Words with capitals one behind the other; of, and, the, for may stand between them."""
+    runs: list[list[str]] = []
+    end = -1
+    for match in _WORD.finditer(text):
+        word = match[0]
+        between = text[end : match.start()] if end >= 0 else ""
+        joined = end >= 0 and re.fullmatch(r"[ -]", between)
+        if word in ("of", "and", "the", "for", "de", "des") and joined:
+            end = match.end()
+            continue
+        if word[0].isupper():
+            if joined and runs:
+                runs[-1].append(_bare(word))
+            else:
+                runs.append([_bare(word)])
+            end = match.end()
+        else:
+            end = -1
+    return runs
+
+
+def _acronyms(run: list[str]) -> set[str]:
+    """The initials of every part of a run of at least two words."""
+    letters = "".join(word[0] for word in run if word)
+    return {letters[i:j] for i in range(len(letters)) for j in range(i + 2, min(len(letters), i + 7) + 1)}
+
+
+def _same_people(root: str, form: str) -> bool:
+    """Egypt and Egyptian, American and Americans; not John and Johnson, Evan and Evans."""
+    if len(root) < 4 or not form.startswith(root[:-1]):
+        return False
+    if form == root + "s" or form == root + "es":
+        return bool(_PEOPLES.fullmatch(form)) or is_ordinary(root)
+    tail = form.removeprefix(root) if form.startswith(root) else ""
+    if tail in ("n", "an", "ian", "ean", "ese", "ish", "i", "ians", "ans", "is", "ite"):
+        return True
+    return root[-1] in "aeyo" and form[len(root) - 1 :] in ("an", "ian", "ese", "ish", "ans", "ians", "ic")
+
+
+# --- Chinese ----------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def _chinese(text: str) -> frozenset[str]:
+    """People, places and organisations by jieba's tags; a surname that jieba left to the word before is put back."""
+    import rjieba
+
+    tokens: list[tuple[str, str]] = rjieba.tag(text)
+    found: set[str] = set()
+    skip = False
+    for i, (word, tag) in enumerate(tokens):
+        if skip:
+            skip = False
+            continue
+        if not is_han(word) or word in _NO_NAMES:
+            continue
+        after = tokens[i + 1] if i + 1 < len(tokens) else ("", "")
+        core = word[1:] if len(word) == 2 and word[0] in _FUNCTION_CHARACTERS and tag.startswith("nr") else word
+        if core in _SURNAMES and is_han(after[0]) and len(after[0]) <= 2 and _may_be_given(after):
+            found.add(core + after[0])
+            skip = True
+        elif len(word) > 1 and tag.startswith(_NAME_TAGS):
+            found.add(word)
+    return frozenset(found)
+
+
+def _may_be_given(token: tuple[str, str]) -> bool:
+    """Whether a token after a surname may be a given name: a rare word or one that is a name itself."""
+    word, tag = token
+    return tag.startswith((*_NAME_TAGS, "x", "j", "a", "n")) and not tag.startswith(("ng", "nl")) and word not in _NO_NAMES
