@@ -158,27 +158,28 @@ def _weekday(name: str) -> int:
 
 
 _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]], ...] = (
-    (re.compile(r"(?<![\d.])(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?![\d.]\d|\d)"), _ymd),
-    (re.compile(r"(?<![\d./-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|(?<=/)\d{2})(?![\d/])"), _slashed),
+    (re.compile(r"(?<![\d.])(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?![\d.]\d|\d)", re.ASCII), _ymd),
+    (re.compile(r"(?<![\d./-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|(?<=/)\d{2})(?![\d/])", re.ASCII), _slashed),
     (
         re.compile(
-            rf"(?:({_HAN_NUMBER})\s?年\s?)({_HAN_NUMBER})\s?月(?:份)?(?:\s?({_HAN_NUMBER})\s?[日号])?"
+            rf"(?:({_HAN_NUMBER})\s?年\s?)({_HAN_NUMBER})\s?月(?:份)?(?:\s?({_HAN_NUMBER})\s?[日号])?", re.ASCII
         ),
         _chinese,
     ),
-    (re.compile(rf"(?<![{'零〇一二三四五六七八九十'}\d])()({_HAN_NUMBER})\s?月(?:份)?(?:\s?({_HAN_NUMBER})\s?[日号])?"), _chinese),
-    (re.compile(rf"(?<![\d.,]){_DAY}(?: of)? {_NAMED},?(?: {_YEAR})?"), _named),
-    (re.compile(rf"(?<!\w){_NAMED} (?:the )?{_DAY}(?:,? {_YEAR})?"), _named),
-    (re.compile(rf"(?<!\w){_NAMED},? (?:of )?{_YEAR}"), _named),
-    (re.compile(r"(?<![\w:.])(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:])\s?([ap]\.? ?m\b\.?|[AP]\.? ?M\b\.?)?"), _clock),
-    (re.compile(r"(?<![\w:.,])(\d{1,2})(?:[.](\d{2}))?\s?([ap]\.? ?m\b\.?|[AP]\.? ?M\b\.?)"), _half),
+    (re.compile(rf"(?<![{'零〇一二三四五六七八九十'}\d])()({_HAN_NUMBER})\s?月(?:份)?(?:\s?({_HAN_NUMBER})\s?[日号])?", re.ASCII), _chinese),
+    (re.compile(rf"(?<![\d.,]){_DAY}(?: of)? {_NAMED},?(?: {_YEAR})?", re.ASCII), _named),
+    (re.compile(rf"(?<!\w){_NAMED} (?:the )?{_DAY}(?:,? {_YEAR})?", re.ASCII), _named),
+    (re.compile(rf"(?<!\w){_NAMED},? (?:of )?{_YEAR}", re.ASCII), _named),
+    (re.compile(r"(?<![\w:.])(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:])\s?([ap]\.? ?m\b\.?|[AP]\.? ?M\b\.?)?", re.ASCII), _clock),
+    (re.compile(r"(?<![\w:.,])(\d{1,2})(?:[.](\d{2}))?\s?([ap]\.? ?m\b\.?|[AP]\.? ?M\b\.?)", re.ASCII), _half),
     (
         re.compile(
-            rf"{_PARTS}(?P<hour>{_HAN_NUMBER})\s?(?:点钟?|时(?!间|候|代|期))(?P<rest>半|一刻|三刻|{_HAN_NUMBER}分?)?(?![个位\d])"
+            rf"{_PARTS}(?P<hour>{_HAN_NUMBER})\s?(?:点钟?|时(?!间|候|代|期))(?P<rest>半|一刻|三刻|{_HAN_NUMBER}分?)?(?![个位\d])",
+            re.ASCII,
         ),
         _chinese_time,
     ),
-    (re.compile(r"(?<!\w)(?i:noon|midday|midnight)(?!\w)|正午|午夜"), _spoken),
-    (re.compile(rf"(?<!\w)({_WEEKDAY})(?:{_DAY_RANGE}({_WEEKDAY}))?|({_HAN_WEEKDAY})(?:{_DAY_RANGE}({_HAN_WEEKDAY}))?"), _weekdays),
-    (re.compile(rf"(?<!\w)(?!^(?:March|May)\b){_NAMED}"), _named),
+    (re.compile(r"(?<!\w)(?i:noon|midday|midnight)(?!\w)|正午|午夜", re.ASCII), _spoken),
+    (re.compile(rf"(?<!\w)({_WEEKDAY})(?:{_DAY_RANGE}({_WEEKDAY}))?|({_HAN_WEEKDAY})(?:{_DAY_RANGE}({_HAN_WEEKDAY}))?", re.ASCII), _weekdays),
+    (re.compile(rf"(?<!\w)(?!^(?:March|May)\b){_NAMED}", re.ASCII), _named),
 )

@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from weightwright.rag import numerals, units
 from weightwright.rag.dates import Date, Moment, Time, moments
+from weightwright.rag.names import is_ordinary
 from weightwright.rag.normal import simplified, visible
 from weightwright.rag.units import Unit
 
@@ -80,7 +81,7 @@ def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
         return bool(claim.bare and claim.plain & _plain_of(other.moment))
     if (claim.version or other.version) and claim.written and other.written:
         return claim.written == other.written
-    if claim.ordinal != other.ordinal and not (claim.bare and other.bare):
+    if claim.ordinal != other.ordinal and not (claim.bases | other.bases) <= {"", "page", "floor"}:
         return False
     if claim.readings & other.readings:
         return True
@@ -122,7 +123,7 @@ def split_date(claim: Quantity) -> tuple[Quantity, Quantity] | None:
 
 # --- finding ----------------------------------------------------------------------------------------
 
-_POWER = re.compile(r"(?:(?P<factor>\d+(?:\.\d+)?)\s?[×x·*]\s?)?\b10(?P<sign>[⁻⁺]?)(?P<power>[⁰¹²³⁴-⁹]{1,2})")
+_POWER = re.compile(r"(?:(?P<factor>\d+(?:\.\d+)?)\s?[×x·*]\s?)?\b10(?P<sign>[⁻⁺]?)(?P<power>[⁰¹²³⁴-⁹]{1,2})", re.ASCII)
 _PLAIN_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 
 
@@ -139,8 +140,11 @@ _FRACTION = re.compile(
     r"|(?P<mixed>\d+) (?P<up>\d)/(?P<down>[2-9]|10|16)(?![\d/])"
     rf"|(?P<percent>百分之)(?P<of_hundred>{numerals.HAN}|{numerals.DIGITS})"
     rf"|(?P<han_below>{numerals.HAN})分之(?P<han_above>{numerals.HAN})"
-    r"|(?P<count>(?i:one|two|three|four|five|a))[ -](?P<part>(?i:half|third|quarter|fifth|tenth))s?(?![\w-])"
-    r"|(?P<half>\b(?i:half)(?: (?:of|the|an?|its|all)\b| (?=[a-z]))|(?<!\w)一半|半(?=个?(?:小时|年|天|月|日|钟头)))"
+    r"|(?<!and )(?<!and-)\b(?P<count>(?i:one|two|three|four|five|a))[ -](?P<part>(?i:half|third|quarter|fifth|tenth))s?(?![\w-])"
+    r"|(?<![\d/])(?P<a>[1-9])/(?P<b>[2-9]|10)(?=\s?(?:的|of\b))"
+    rf"|(?P<and_half>{numerals.HAN}|{numerals.DIGITS})个半(?=小时|月|钟头|星期)|(?P<unit_half>{numerals.HAN}|{numerals.DIGITS})(?P<of>年|天|小时|周|个月|米|公里)半"
+    r"|(?P<half>(?<!and a )(?<!and a-)\b(?i:half)(?: (?:of|the|its|all)\b| an?(?= (?!million|billion|dozen|hundred|thousand))| (?=(?!an? )[a-z]))|一半|半(?=个?(?:小时|年|天|月|日|钟头)))",
+    re.ASCII,
 )
 _PARTS = {"half": 2, "third": 3, "quarter": 4, "fifth": 5, "tenth": 10}
 _COUNTS = {"a": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
@@ -153,7 +157,11 @@ def _fractions(text: str) -> list[Quantity]:
         if value is None:
             continue
         quantity = _with_unit(text, match.start(), match.end(), frozenset((value,)))
-        if quantity.bases == {""}:
+        if match["unit_half"] or match["and_half"]:
+            written = match["of"] or text[match.end() :]
+            quantity = _with_unit(f"半{written}", 0, 1, frozenset((value,)))
+            quantity = replace(quantity, start=match.start(), end=match.end())
+        elif quantity.bases == {""}:
             quantity = replace(quantity, readings=frozenset(((value, ""), (value, "ratio"))))
         if match["percent"]:
             quantity = replace(quantity, readings=frozenset(((value, "ratio"),)), plain=frozenset((value * 100,)))
@@ -162,6 +170,10 @@ def _fractions(text: str) -> list[Quantity]:
 
 
 def _fraction(match: re.Match[str]) -> Fraction | None:
+    if match["a"]:
+        return Fraction(int(match["a"]), int(match["b"]))
+    if match["and_half"] or match["unit_half"]:
+        return min(_han_or_digits(match["and_half"] or match["unit_half"])) + Fraction(1, 2)
     if match["below"]:
         return Fraction(match["whole"] or 0) + Fraction(int(match["above"]), int(match["below"]) or 1)
     if match["mixed"]:
@@ -184,7 +196,8 @@ _VERSION = re.compile(
     r"(?P<named>\b(?i:versions?|release|ver\.|build|firmware|revision|section|sections|chapter|clause|article|figure|fig\.|table|§) ?v?)"
     r"(?P<number>\d+(?:\.\d+)+)|(?<!\w)[vV](?P<v>\d+(?:\.\d+)*)|(?<![\d.,])(?P<long>\d+(?:\.\d+){2,})(?![\d,])"
     r"|(?P<before>\d+(?:\.\d+)+)(?=\s?(?:版|号版))|(?<=版本)\s?(?P<after>\d+(?:\.\d+)*)|第(?P<section>\d+(?:\.\d+)+)(?=[节章条])"
-    r"|(?<=[A-Za-z])[ -]?(?P<maybe>\d+\.\d+)(?!\d|[.,]\d|\s?[%°])"
+    r"|(?<=[A-Za-z])[ -]?(?P<maybe>\d+\.\d+)(?!\d|[.,]\d|\s?[%°])",
+    re.ASCII,
 )
 
 
@@ -211,12 +224,15 @@ def _versions(text: str) -> list[Quantity]:
 def _is_named(text: str, end: int) -> bool:
     """Whether the word that ends there is a name (`Python 3.10`) and no code of a currency."""
     word = re.search(r"[A-Za-z]+$", text[:end])
-    return word is not None and word[0][0].isupper() and word[0] not in units.CODES and len(word[0]) > 1
+    if word is None or not word[0][0].isupper() or word[0] in units.CODES or len(word[0]) == 1:
+        return False
+    return word.start() > 0 or not is_ordinary(word[0].lower())
 
 
 _DECADE = re.compile(
     r"(?<!\d)(?P<decade>1\d|20)(?P<ten>\d0)s(?!\w)|(?:(?P<century>\d{2}|[一二十]+)世纪)?(?P<tens>[1-9]0|[一二三四五六七八九]十)年代"
-    r"|(?:第)?(?P<nth>\d{1,2}|[一二十]+)世纪|(?P<english>\d{1,2}(?:st|nd|rd|th)|(?i:" + numerals.WORDS[2:] + r")) (?i:century)"
+    r"|(?:第)?(?P<nth>\d{1,2}|[一二十]+)世纪|(?P<english>\d{1,2}(?:st|nd|rd|th)|(?i:" + numerals.WORDS[2:] + r")) (?i:century)",
+    re.ASCII,
 )
 
 
@@ -243,12 +259,14 @@ _NUMBER = re.compile(
     rf"(?P<currency>{units.PREFIX})?\s?{_SIGN}(?P<currency_after_sign>{units.PREFIX})?"
     rf"(?:(?P<th>第)\s?)?(?:(?P<han>{numerals.HAN})|(?P<digits>{numerals.DIGITS})|(?P<words>(?i:{numerals.WORDS})))"
     r"(?P<ordinal>(?:st|nd|rd|th)(?!\w))?"
-    r"(?P<scale>[ -]?(?i:hundred|thousand|million|billion|trillion|lakh|crore|milliard|mn|bn|mio)s?(?!\w)|[kKM](?![\w/])|(?<=\d)m(?!\w))?"
+    r"(?P<scale>[ -]?(?i:hundred|thousand|million|billion|trillion|lakh|crore|milliard|mn|bn|mio)s?(?!\w)|[kKM](?![\w/])|(?<=\d)m(?!\w))?",
+    re.ASCII,
 )
 _ROMAN = re.compile(
     r"(?P<named>\b(?i:chapters?|parts?|sections?|volumes?|vol\.|books?|acts?|articles?|appendix|annex|titles?|phases?|types?|levels?|"
     rf"classes|class|stages?|tables?|figures?|scenes?|grades?|schedules?|cantos?|tiers?) )(?P<roman>{numerals.ROMAN})(?!\w)"
-    r"|(?<!\w)(?P<alone>(?=[IVX]{2})X{0,3}(?:I[XV]|V?I{0,3}))(?!\w)|第(?P<chinese>[IVX]+)(?=[章节部卷编条])"
+    r"|(?<!\w)(?P<alone>(?=[IVX]{2})X{0,3}(?:I[XV]|V?I{0,3}))(?!\w)|第(?P<chinese>[IVX]+)(?=[章节部卷编条])",
+    re.ASCII,
 )
 _MEASURES = "个名位家台辆艘本册张间栋座件份人口号楼层页章节条部卷编期届场项款篇课级门只支条头匹棵株颗粒对双组排班幅首把副步点种代"
 
@@ -345,6 +363,7 @@ def _with_unit(
             meant = tuple(u for u in behind if not meant or u.base in {m.base for m in meant})
             end = after.end()
     if not meant:
+        end += text[end : end + 1] == "年" and _is_year(text[:end], values)
         return Quantity(start, end, values, frozenset((value, "") for value in values))
     readings = frozenset((value * unit.factor, unit.base) for value in values for unit in meant)
     return Quantity(start, end, values, readings)
@@ -353,7 +372,7 @@ def _with_unit(
 def _is_unit(text: str, end: int, after: re.Match[str], name: str, values: numerals.Values) -> bool:
     """Whether what follows a number is its unit: not 年 of 2015年, m of a word, `second` of `3 second-hand`."""
     written = after[name].strip()
-    if written == "年" and all(1000 <= value <= 2100 for value in values) and re.search(r"(?<!\d)\d{4}$|[零〇一二三四五六七八九]{4}$", text[:end]):
+    if written == "年" and _is_year(text[:end], values):
         return False
     if name == "chinese" and written in ("里", "节", "成", "码", "回", "次", "分", "度", "块", "楼", "角"):
         follows = text[after.end() : after.end() + 1]
@@ -361,10 +380,17 @@ def _is_unit(text: str, end: int, after: re.Match[str], name: str, values: numer
     return True
 
 
+def _is_year(before: str, values: numerals.Values) -> bool:
+    """Whether the number that ends there is a year of the calendar (2015年), not a time of years (5年)."""
+    written = re.search(r"(?<!\d)\d{4}$|[零〇一二三四五六七八九]{4}$", before)
+    return written is not None and all(1000 <= value <= 2100 for value in values)
+
+
 _RATE = re.compile(
     rf"\b(?P<per>(?i:per|each|every|a|an)|/)\s?(?P<unit>(?:{units.WORD}))"
     rf"|(?P<chinese_per>每|/)一?个?(?P<chinese>{units.CHINESE})|(?P<adverb>\b(?i:annual(?:ly)?|yearly|monthly|weekly|daily|hourly)(?!\w))"
-    r"|(?P<fee>[年月周日])(?=费|薪|租|均|产)"
+    r"|(?P<fee>[年月周日])(?=费|薪|租|均|产)",
+    re.ASCII,
 )
 _ADVERBS = {"annual": "year", "annually": "year", "yearly": "year", "monthly": "month", "weekly": "week", "daily": "day", "hourly": "hour"}  # fmt: skip
 
@@ -398,8 +424,8 @@ def _behind_a_price(before: str) -> bool:
 
 # --- numbers beside each other ----------------------------------------------------------------------
 
-_CONNECTED = re.compile(r"\s*(?:-|–|—|~|～|〜|to|and|or|by|x|×|至|到|和|或|、|/)\s*")
-_ADJACENT = re.compile(r",?\s*(?:and\s)?\s*|零|又")
+_CONNECTED = re.compile(r"\s*(?:-|–|—|~|～|〜|to|and|or|by|x|×|至|到|和|或|、|/)\s*", re.ASCII)
+_ADJACENT = re.compile(r",?\s*(?:and\s)?\s*|零|又", re.ASCII)
 
 
 def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:

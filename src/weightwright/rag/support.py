@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from weightwright.rag.analyze import STOP_STEMS, is_own_name, terms
+from weightwright.rag.analyze import STOP_STEMS, is_han, is_own_name, terms
 from weightwright.rag.names import NOTHING, Name, Written, has_name, names
 from weightwright.rag.quantities import Quantity, quantities, readable, split_date, stands
 from weightwright.rag.sentences import MARK, Range, sentences
@@ -18,9 +18,9 @@ from weightwright.rag.units import mentioned
 # words with which answers speak about themselves, and that say how exact a number is
 _WITHOUT_FACTS = """
 answer accord sourc source passag passage document text context state stat mention say said provid inform describ follow
-about approxim around rough near total onli also per each everi both altogeth there
+about approxim around rough near total onli also per each everi both altogeth there most least maximum minimum
 答案 回答 根据 资料 文档 文中 文本 说明 提到 提供 信息
-约 大约 大概 左右 共 总共 一共 每 可以 需要 需 要 须 会 能 能够 可 应 则 并 即 该 名 位 个 至 到 由 里 则为 均 只 也
+约 大约 大概 左右 共 总共 一共 每 可以 需要 需 要 须 会 能 能够 可 应 则 并 即 该 名 位 个 至 到 由 里 则为 均 只 也 已 已经 所 最 全 这条 这个 这家 一个 要求 有关
 """
 _IGNORED = STOP_STEMS | frozenset(_WITHOUT_FACTS.split())
 _HEADING = re.compile(r"(#{1,6})\s")
@@ -106,7 +106,11 @@ class _Said:
         """Those of the facts that stand here."""
         numbers = {n for n, number in enumerate(facts.numbers) if self._has(number)}
         named = {name for name in facts.names if has_name(name, self.written)}
-        return frozenset((*numbers, *named, *(facts.words & self.terms)))
+        return frozenset((*numbers, *named, *(word for word in facts.words if self._says(word))))
+
+    def _says(self, word: str) -> bool:
+        """Whether a word stands here; a Chinese one also where its characters do (河长 in 河流全长)."""
+        return word in self.terms or (is_han(word) and all(character in self.written.text for character in word))
 
     def _has(self, number: Quantity) -> bool:
         if stands(number, self.numbers, self.units):
@@ -198,7 +202,6 @@ def together(facts: Facts, supports: Sequence[Support], share: float) -> bool:
 
 
 def _share(facts: Facts, there: frozenset[Fact]) -> float:
-    """The share of content words that stand there, units among them."""
-    units = {n for n, number in enumerate(facts.numbers) if not number.bare}
-    wanted = units | facts.words
+    """The share of content words that stand there; a number with its unit counts as one."""
+    wanted = facts.words | set(range(len(facts.numbers)))
     return len(wanted & there) / len(wanted) if wanted else 1.0
