@@ -19,8 +19,12 @@ _OPENS = re.compile(r"`+|~{3,}|[{\[]")
 _LIKE_DATA = re.compile(r"""["'\w]\s*[:=]|;|"[^"]*"|^\{\s*\}$""")
 _NESTED = re.compile(r"""\[\s*(?:["{\[]|true\b|false\b|null\b|-?\d+\.\d)""")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
-_BEHIND_WORD = re.compile(r"[^\W\u2e80-\U0003fffd]$")
-_BEHIND_INDEX = re.compile(r"(?:[^\W\u2e80-\U0003fffd]|[:=,\\]|=\s*|\w\([^()\s]*\)|\w(?:\[[^\[\]\s]*\])+)$")
+_LETTER = r"[^\W\u2e80-\U0003fffd]"  # or digit, of a script that puts spaces between words
+_BEHIND_WORD = re.compile(rf"{_LETTER}$")
+_BEHIND_INDEX = re.compile(rf"(?:{_LETTER}|[:=,\\]|=\s*|{_LETTER}\([^()\s]*\)|{_LETTER}(?:\[[^\[\]\s]*\])+)$")
+# Chinese is written without spaces: 容量为64GB[1]。
+_BEHIND_CHINESE_NUMBER = re.compile(r"[\u3400-\u9fff] ?\d[\d.,:%]*(?:[A-Za-z°℃%/]{0,6})$")
+_ENDS_CHINESE = re.compile(r"\s*(?:[\[［【]\d|[。，；！？、：]|$)")
 _BEHIND_KEY = re.compile(
     r"(?:\b(?:press(?:ing|ed)?|hit|tap|type|enter|dial|push|click|choose|select|key|keys|button|buttons|option|menu item|field)"
     r"|按下?|输入|拨打?|键入|选择|点击|选项|键)\s*[\"'“‘(]?\s*$",
@@ -75,6 +79,8 @@ def marks(text: str) -> Iterator[re.Match[str]]:
 
 def is_mark(text: str, match: re.Match[str]) -> bool:
     """Whether what MARK found is a citation's mark."""
+    if _BEHIND_CHINESE_NUMBER.search(text[: match.start()]) and _ENDS_CHINESE.match(text, match.end()):
+        return True
     before, after = text[max(0, match.start() - 24) : match.start()], text[match.end() : match.end() + 12]
     if match[0][0] == "[" and (_BEHIND_INDEX.search(before) or after.startswith(("(", "]("))):
         return False
@@ -85,7 +91,7 @@ def is_mark(text: str, match: re.Match[str]) -> bool:
 
 def is_index(text: str, match: re.Match[str]) -> bool:
     """Whether it stands directly behind a word, as an index does (and marks of careless models)."""
-    return match[0][0] == "[" and bool(_BEHIND_WORD.search(text[max(0, match.start() - 1) : match.start()]))
+    return match[0][0] == "[" and not is_mark(text, match) and bool(_BEHIND_WORD.search(text[max(0, match.start() - 1) : match.start()]))
 
 
 def values(data: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -25,6 +25,10 @@ _SURNAMES = frozenset(
     "田任姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段钱汤尹黎易常武乔贺赖龚文庞樊兰殷施陶洪翟安颜倪严牛温"
     "芦季俞章鲁葛伍韦申尤毕聂丛焦向柳邢路岳齐梅莫庄辛管祝左涂谷祁时舒耿牟卜詹关苗凌费纪靳盛童欧甄项曲成游阳裴席卫查屈鲍位覃霍翁隋植甘景薄单包司柏宁柯阮桂闵解强柴华车冉房边净阴闫佘苟裘"
 )
+_GIVEN = frozenset(
+    "伟民明华强国建军志文丽娜芳敏静秀兰英霞平红玉梅勇磊洋艳杰娟涛超刚辉鹏斌波宇浩宁欣婷雪琳佳慧雅莉倩颖洁萍燕玲琴凤云淑珍桂春德福贵祥荣胜忠义仁信良"
+    "俊豪博翔轩睿晨曦梓涵怡悦思雨诗琪瑶子晓小东海峰光亮飞龙虎新立永世成家宝庆林森源润泽清远嘉启瑞康健宏毅凯恒振兴利全友才根生"
+)
 _FUNCTION_CHARACTERS = "由和与在向对请找是被把给跟让为从及或的了"
 _COMPOUND_SURNAMES = frozenset("欧阳 诸葛 司马 上官 司徒 东方 尉迟 公孙 慕容 令狐 皇甫 夏侯 宇文 长孙 端木 南宫".split())
 _PLACE_SUFFIX = re.compile(r"(?<=[^\s]{2})[市省县区州镇]$")
@@ -234,7 +238,8 @@ def _chinese(text: str) -> frozenset[str]:
         core = word[1:] if clinging else word
         after, after_tag = tokens[i + 1] if i + 1 < len(tokens) else ("", "")
         if core in _SURNAMES or core in _COMPOUND_SURNAMES:
-            if is_han(after) and len(after) <= 2 and after_tag.startswith(_NAME_TAGS) and after not in _NO_NAMES:
+            given = after_tag.startswith(_NAME_TAGS) or _GIVEN.issuperset(after) or not rjieba.has_word(after)
+            if is_han(after) and len(after) <= 2 and given and after not in _NO_NAMES:
                 found.add(core + after)
                 used = i + 1
                 continue

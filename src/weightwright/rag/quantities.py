@@ -74,7 +74,8 @@ def stands(claim: Quantity, source: Sequence[Quantity], mentioned: Collection[st
 
 def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
     if claim.rate or other.rate:
-        return claim.rate == other.rate
+        once = not claim.rate and {f"{base}×{value}" for value, base in claim.readings if claim.plain == {1}}
+        return claim.rate == other.rate or (bool(once) and other.rate in once)
     if claim.moment is not None:
         return _same_moment(claim, other)
     if other.moment is not None:
@@ -140,7 +141,7 @@ _FRACTION = re.compile(
     r"|(?P<mixed>\d+) (?P<up>\d)/(?P<down>[2-9]|10|16)(?![\d/])"
     rf"|(?P<percent>百分之)(?P<of_hundred>{numerals.HAN}|{numerals.DIGITS})"
     rf"|(?P<han_below>{numerals.HAN})分之(?P<han_above>{numerals.HAN})"
-    r"|(?<!and )(?<!and-)\b(?P<count>(?i:one|two|three|four|five|a))[ -](?P<part>(?i:half|third|quarter|fifth|tenth))s?(?![\w-])"
+    r"|(?<!and )(?<!and-)\b(?P<count>(?i:one|two|three|four|five|a))[ -](?P<part>(?i:half|third|quarter|fifth|tenth))s?(?![\w-])(?: of an?(?= (?:hour|day|year|century|mile|million|kilo)))?"
     r"|(?<![\d/])(?P<a>[1-9])/(?P<b>[2-9]|10)(?=\s?(?:的|of\b))"
     rf"|(?P<and_half>{numerals.HAN}|{numerals.DIGITS})个半(?=小时|月|钟头|星期)|(?P<unit_half>{numerals.HAN}|{numerals.DIGITS})(?P<of>年|天|小时|周|个月|米|公里)半"
     r"|(?P<half>(?<!and a )(?<!and a-)\b(?i:half)(?: (?:of|the|its|all)\b| an?(?= (?!million|billion|dozen|hundred|thousand))| (?=(?!an? )[a-z]))|一半|半(?=个?(?:小时|年|天|月|日|钟头)))",
@@ -194,7 +195,7 @@ def _han_or_digits(token: str) -> numerals.Values:
 
 _VERSION = re.compile(
     r"(?P<named>\b(?i:versions?|release|ver\.|build|firmware|revision|section|sections|chapter|clause|article|figure|fig\.|table|§) ?v?)"
-    r"(?P<number>\d+(?:\.\d+)+)|(?<!\w)[vV](?P<v>\d+(?:\.\d+)*)|(?<![\d.,])(?P<long>\d+(?:\.\d+){2,})(?![\d,])"
+    r"(?P<number>\d+(?:\.\d+)+)|(?<!\w)[vV](?P<v>\d+(?:\.\d+)*)|(?<![\d:.])(?P<ratio>\d{1,3}:\d{1,3})(?![\d:])|(?<![\d.,])(?P<long>\d+(?:\.\d+){2,})(?![\d,])"
     r"|(?P<before>\d+(?:\.\d+)+)(?=\s?(?:版|号版))|(?<=版本)\s?(?P<after>\d+(?:\.\d+)*)|第(?P<section>\d+(?:\.\d+)+)(?=[节章条])"
     r"|(?<=[A-Za-z])[ -]?(?P<maybe>\d+\.\d+)(?!\d|[.,]\d|\s?[%°])",
     re.ASCII,
@@ -214,7 +215,8 @@ def _versions(text: str) -> list[Quantity]:
         unit = units.AFTER.match(text, match.end()) if name == "maybe" else None
         if unit is not None:
             continue
-        plain = numerals.digits(number) if number.count(".") < 2 else frozenset[Fraction]()
+        one = number.count(".") < 2 and name != "ratio"
+        plain = numerals.digits(number) if one else frozenset[Fraction]()
         found.append(
             Quantity(start, match.end(name), plain, frozenset((v, "") for v in plain), written=number, version=True)
         )
@@ -259,12 +261,12 @@ _NUMBER = re.compile(
     rf"(?P<currency>{units.PREFIX})?\s?{_SIGN}(?P<currency_after_sign>{units.PREFIX})?"
     rf"(?:(?P<th>第)\s?)?(?:(?P<han>{numerals.HAN})|(?P<digits>{numerals.DIGITS})|(?P<words>(?i:{numerals.WORDS})))"
     r"(?P<ordinal>(?:st|nd|rd|th)(?!\w))?"
-    r"(?P<scale>[ -]?(?i:hundred|thousand|million|billion|trillion|lakh|crore|milliard|mn|bn|mio)s?(?!\w)|[kKM](?![\w/])|(?<=\d)m(?!\w))?",
+    r"(?P<scale>[ -]?(?i:hundred|thousand|million|billion|trillion|lakh|crore|milliard|mn|bn|mio)s?(?!\w)|[kKM](?![\w/])| k(?!\w)|(?<=\d)m(?!\w))?",
     re.ASCII,
 )
 _ROMAN = re.compile(
     r"(?P<named>\b(?i:chapters?|parts?|sections?|volumes?|vol\.|books?|acts?|articles?|appendix|annex|titles?|phases?|types?|levels?|"
-    rf"classes|class|stages?|tables?|figures?|scenes?|grades?|schedules?|cantos?|tiers?) )(?P<roman>{numerals.ROMAN})(?!\w)"
+    rf"classes|class|stages?|tables?|figures?|scenes?|grades?|schedules?|cantos?|tiers?|wars?) )(?P<roman>{numerals.ROMAN})(?!\w)"
     r"|(?<!\w)(?P<alone>(?=[IVX]{2})X{0,3}(?:I[XV]|V?I{0,3}))(?!\w)|第(?P<chinese>[IVX]+)(?=[章节部卷编条])",
     re.ASCII,
 )
@@ -298,7 +300,9 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
     else:
         word = match["words"].lower()
         values, ordinal = numerals.words(word)
-        required = word not in ("first", "second") and not (word == "one" and not _counts(text, match.end()))
+        required = not (word == "one" and not _counts(text, match.end()))
+        if word in ("first", "second"):
+            required = bool(_IN_ORDER.match(text, match.end()))
     currency = match["currency"] or match["currency_after_sign"] or ""
     if scale := (match["scale"] or "").strip(" -"):
         if scale == "m" and not currency:
@@ -313,6 +317,9 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
     start = quantity.start + len(match[0]) - len(match[0].lstrip())
     written = match["digits"] if match["digits"] and re.fullmatch(r"\d+(?:\.\d+)*", match["digits"]) else ""
     return replace(quantity, start=start, ordinal=ordinal, required=required, written=written)
+
+
+_IN_ORDER = re.compile(r"[ -](?:floor|storey|day|week|month|year|quarter|half|page|chapter|part|volume|section|act|edition|round|prize)\b")
 
 
 def _counts(text: str, end: int) -> bool:
@@ -388,7 +395,7 @@ def _is_year(before: str, values: numerals.Values) -> bool:
 
 _RATE = re.compile(
     rf"\b(?P<per>(?i:per|each|every|a|an)|/)\s?(?P<unit>(?:{units.WORD}))"
-    rf"|(?P<chinese_per>每|/)一?个?(?P<chinese>{units.CHINESE})|(?P<adverb>\b(?i:annual(?:ly)?|yearly|monthly|weekly|daily|hourly)(?!\w))"
+    rf"|(?P<chinese_per>每|/)一?个?(?P<chinese>月|{units.CHINESE})|(?P<adverb>\b(?i:annual(?:ly)?|yearly|monthly|weekly|daily|hourly)(?!\w))"
     r"|(?P<fee>[年月周日])(?=费|薪|租|均|产)",
     re.ASCII,
 )

@@ -20,7 +20,7 @@ class Unit:
 # base: factor, symbols (as written), words (any case; a plural s may follow), Chinese
 _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("m", "1000", "km", "kilometre kilometer", "公里 千米"),
-    ("m", "1", "m", "metre meter", "米"),
+    ("m", "1", "m", "metre meter", "米 公尺"),
     ("m", "1/10", "dm", "decimetre decimeter", "分米"),
     ("m", "1/100", "cm", "centimetre centimeter", "厘米 公分"),
     ("m", "1/1000", "mm", "millimetre millimeter", "毫米"),
@@ -28,7 +28,7 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("m", "1/1000000000", "nm", "nanometre nanometer", "纳米"),
     ("m", "500", "", "", "里 华里"),
     ("mile", "1", "mi", "mile", "英里"),
-    ("foot", "1", "ft", "foot feet", "英尺"),
+    ("foot", "1", "ft", "foot feet", "英尺 尺"),
     ("foot", "1/12", "", "inch inches", "英寸"),
     ("foot", "3", "yd", "yard", "码"),
     ("nautical mile", "1", "nmi", "nautical-mile", "海里"),
@@ -74,7 +74,7 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("ratio", "1/100", "%", "percent per-cent pct", ""),
     ("percentage point", "1", "pp", "percentage-point", "个百分点 百分点"),
     ("ratio", "1/1000", "‰", "permille per-mille", ""),
-    ("ratio", "1/10", "", "", "成"),
+    ("ratio", "1/10", "", "", "成"), ("price", "1", "", "", "折"),
     ("m/s", "1", "m/s", "metres-per-second meters-per-second metre-per-second", "米/秒 米每秒"),
     ("m/s", "5/18", "km/h kph kmh", "kilometres-per-hour kilometers-per-hour", "公里/小时 千米/小时 公里每小时 公里/时"),
     ("mile/h", "1", "mph", "miles-per-hour", "英里/小时"),
