@@ -222,7 +222,7 @@ def test_what_is_streamed_is_what_stands_in_the_end(answer, step):
     )
     for text, citations in ((whole.text, whole.citations), (shown.strip(), checker.citations)):
         assert all(1 <= c.n <= 2 for c in citations)
-        assert not re.search(r"(?<![\w:=,])\[9\]", text)  # behind a letter or digit it is an index
+        assert not re.search(r"(?<![\w:=,\]])\[9\]", text)  # behind a letter or digit it is an index
         for citation in citations:
             assert f"[{citation.n}]" in text
             assert ENGLISH[citation.n - 1].text[citation.start : citation.end] == citation.quote
