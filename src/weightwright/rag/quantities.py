@@ -30,7 +30,7 @@ class Quantity:
     written: str = ""  # where the writing itself counts: 3.10 of a version
     version: bool = False
     ordinal: bool = False
-    rate: str = ""  # the base of `a month` in `35 euros a month`
+    rate: str = ""  # the unit of `a month` in `35 euros a month`
     required: bool = True  # whether a claim that says it needs it: not `one` in `one of them`
     parts: tuple["Quantity", ...] = ()  # 1 h and 30 min, of which this is the sum
 
@@ -38,6 +38,13 @@ class Quantity:
     def bases(self) -> frozenset[str]:
         """The bases of its units."""
         return frozenset(base for _, base in self.readings)
+
+    @property
+    def units(self) -> frozenset[str]:
+        """Its units as `Unit.name` writes them."""
+        return frozenset(
+            Unit(base, value / plain).name for value, base in self.readings for plain in self.plain if plain
+        )
 
     @property
     def bare(self) -> bool:
@@ -64,7 +71,7 @@ def quantities(text: str) -> list[Quantity]:
 
 
 def stands(claim: Quantity, source: Sequence[Quantity], mentioned: Collection[str]) -> bool:
-    """Whether a claim's number is among the source's; `mentioned`: bases of units that the source names."""
+    """Whether a claim's number is among the source's; `mentioned`: units that the source names."""
     if any(_same(claim, other, mentioned) for other in source):
         return True
     if claim.rate:
@@ -74,8 +81,8 @@ def stands(claim: Quantity, source: Sequence[Quantity], mentioned: Collection[st
 
 def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
     if claim.rate or other.rate:
-        once = not claim.rate and {f"{base}×{value}" for value, base in claim.readings if claim.plain == {1}}
-        return claim.rate == other.rate or (bool(once) and other.rate in once)
+        once = claim.units if not claim.rate and claim.plain == {1} else frozenset[str]()
+        return claim.rate == other.rate or other.rate in once
     if claim.moment is not None:
         return _same_moment(claim, other)
     if other.moment is not None:
@@ -88,7 +95,7 @@ def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
         return True
     if claim.bare:
         return bool(claim.plain & other.plain)
-    return other.bare and bool(claim.plain & other.plain) and not claim.bases.isdisjoint(mentioned)
+    return other.bare and bool(claim.plain & other.plain) and not claim.units.isdisjoint(mentioned)
 
 
 def _same_moment(claim: Quantity, other: Quantity) -> bool:
@@ -350,7 +357,7 @@ def _is_number(text: str, match: re.Match[str]) -> bool:
         return token not in ("万", "百", "千")
     if after[:1] and after[0] in _MEASURES:
         return True
-    return len(token) > 1 and not re.fullmatch("[十百千万亿]+", token)
+    return len(token) > 1 and token not in ("万一", "一一") and not re.fullmatch("[十百千万亿]+", token)
 
 
 def _with_unit(
@@ -411,7 +418,7 @@ def _rates(text: str) -> list[Quantity]:
         if not meant:
             continue
         unit = meant[0]
-        base = f"{unit.base}×{unit.factor}"
+        base = unit.name
         article = (match["per"] or "").lower() in ("a", "an")
         beside = bool(re.search(r"[\d\w%€$£]\s*$", text[: match.start()])) and bool(
             re.search(r"\d|" + units.WORD, text[max(0, match.start() - 24) : match.start()])

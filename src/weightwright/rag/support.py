@@ -170,7 +170,13 @@ class Evidence:
         return max(runs, key=lambda support: len(support.held), default=None)
 
     def _runs(self, facts: Facts, length: int) -> list[Support]:
-        return [self._support(facts, first, first + length) for first in range(len(self.ranges) - length + 1)]
+        firsts = range(len(self.ranges) - length + 1)
+        return [self._support(facts, first, first + length) for first in firsts if self._is_run(first, first + length)]
+
+    def _is_run(self, first: int, after: int) -> bool:
+        """Whether no heading parts the sentences."""
+        levels = self._levels[first:after]
+        return not any(level and not before for before, level in zip(levels, levels[1:], strict=False))
 
     def _support(self, facts: Facts, first: int, after: int) -> Support:
         inside, above = _Said(), _Said()

@@ -16,6 +16,11 @@ class Unit:
     base: str
     factor: Fraction = Fraction(1)
 
+    @property
+    def name(self) -> str:
+        """The unit in one word."""
+        return f"{self.base}×{self.factor}"
+
 
 # base: factor, symbols (as written), words (any case; a plural s may follow), Chinese
 _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
@@ -187,5 +192,5 @@ def units(written: str) -> tuple[Unit, ...]:
 
 
 def mentioned(text: str) -> frozenset[str]:
-    """The bases of all units that a text names."""
-    return frozenset(unit.base for match in _MENTIONED.finditer(text) for unit in units(match[0]))
+    """All units that a text names, as `Unit.name` writes them."""
+    return frozenset(unit.name for match in _MENTIONED.finditer(text) for unit in units(match[0]))

@@ -21,10 +21,13 @@ from weightwright.rag.stores.base import SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
 
-# the best of a grid on XQuAD, English and Chinese (bench/terms.py); Anserini's defaults, too
+# near the best of a grid on XQuAD in English and Chinese, for long and short chunks (bench/terms.py); Anserini's defaults
 K1 = 0.9
 B = 0.4
 _PAGE = 500  # chunks cut at a time
+_FREQUENT = 256  # chunks; a term of more is slow to read
+_MOST_KEPT = 4_000_000  # of their postings, 16 bytes each
+Postings = tuple[NDArray[np.int64], NDArray[np.float64]]
 _ANALYZER = "analyzer"  # row of the table meta
 
 
@@ -35,6 +38,7 @@ class TermTable:
         self._connection = connection
         self._ids: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._norms: NDArray[np.float64] = np.zeros(0)
+        self._kept: dict[str, Postings] = {}
         self._version: int | None = None  # PRAGMA data_version changes when another connection commits
         connection.execute("CREATE VIRTUAL TABLE temp.postings USING fts5vocab(main, 'terms', 'instance')")
 
@@ -63,16 +67,24 @@ class TermTable:
         order = found[np.lexsort((self._ids[found], -scores[found]))][:k]
         return [(int(self._ids[i]), float(scores[i])) for i in order]
 
-    def _postings(self, term: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def _postings(self, term: str) -> Postings:
+        """The chunks that hold a term, in order, and how often each does; frequent terms are kept."""
+        kept = self._kept.get(term)
+        if kept is not None:
+            return kept
         rows = self._connection.execute("SELECT doc, count(*) FROM temp.postings WHERE term = ? GROUP BY doc", (term,))
         table = np.array(rows.fetchall(), dtype=np.int64).reshape(-1, 2)
-        return table[:, 0], table[:, 1].astype(np.float64)
+        found = table[:, 0].copy(), table[:, 1].astype(np.float64)
+        if len(table) >= _FREQUENT and sum(len(chunks) for chunks, _ in self._kept.values()) < _MOST_KEPT:
+            self._kept[term] = found
+        return found
 
     def _refresh(self) -> None:
         """Lengths of all chunks, as FTS5 counted their terms, read again where something was written."""
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
         if version == self._version:
             return
+        self._kept.clear()
         rows = self._connection.execute("SELECT id, sz FROM terms_docsize ORDER BY id").fetchall()
         self._ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
         lengths = np.fromiter((_varint(row[1]) for row in rows), dtype=np.float64, count=len(rows))
