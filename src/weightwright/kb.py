@@ -89,11 +89,15 @@ class KbSearchSettings(Settings):
 
 
 class KbEvalSettings(Settings):
-    """What retrieval is measured with."""
+    """What retrieval, or answers, are measured with."""
 
     kb: str = Field(description="knowledge base: a file, or a store address")
-    queries: Path = Field(description='BEIR lines {"_id", "text"}')
-    qrels: Path = Field(description="TREC lines: query 0 document relevance")
+    queries: Path | None = Field(None, description='BEIR lines {"_id", "text"}')
+    qrels: Path | None = Field(None, description="TREC lines: query 0 document relevance")
+    answers: Path | None = Field(
+        None, description='answers instead of retrieval: lines {"question", "documents"}, none where they do not say'
+    )
+    model: str = Field("extract", description="with --answers: the model address that answers")
     metrics: tuple[str, ...] = Field(
         ("nDCG@10", "Recall@5", "Recall@100", "RR@10"),
         description="ir-measures' names, e.g. nDCG@10,Recall@5",
@@ -299,10 +303,16 @@ def search(settings: KbSearchSettings) -> list[Hit]:
 
 
 def evaluate(settings: KbEvalSettings, progress: Progress = silent) -> dict[str, float]:
-    """The metrics of retrieval, by name. Raises DataError and SettingsError before anything is opened."""
+    """The metrics of retrieval, or of answers, by name. Raises DataError and SettingsError before anything is opened."""
     from weightwright.connect import open_knowledge
     from weightwright.rag import evaluate as evaluation
 
+    if settings.answers is not None:
+        return _evaluate_answers(settings, settings.answers, progress)
+    if settings.queries is None or settings.qrels is None:
+        raise UsageError(
+            "nothing to measure with; give --queries and --qrels for retrieval, or --answers for answers"
+        )
     metrics = tuple(name.strip() for item in settings.metrics for name in item.split(",") if name.strip())
     for name in metrics:
         evaluation.parse_metric(name)
@@ -313,6 +323,21 @@ def evaluate(settings: KbEvalSettings, progress: Progress = silent) -> dict[str,
         return evaluation.evaluate(
             knowledge.store, knowledge.embedder, queries, qrels, metrics, settings.retrieve, progress=progress
         )
+
+
+def _evaluate_answers(settings: KbEvalSettings, answers: Path, progress: Progress) -> dict[str, float]:
+    from weightwright.connect import open_chat, open_knowledge
+    from weightwright.rag.evaluate_answers import evaluate_answers, read_questions
+
+    if settings.queries is not None or settings.qrels is not None:
+        raise UsageError("--answers is measured alone; leave out --queries and --qrels, or --answers")
+    questions = read_questions(answers)
+    asked = AnswerSettings(retrieve=settings.retrieve)
+    with (
+        closing(open_knowledge(settings.kb, embedder=settings.embedder, settings=asked)) as knowledge,
+        closing(open_chat(settings.model, progress=progress)) as chat,
+    ):
+        return evaluate_answers(knowledge, chat, questions, progress)
 
 
 def ask(settings: AskSettings, progress: Progress = silent) -> Answered:

@@ -40,6 +40,67 @@ def test_where_sentences_end(text, expected):
     assert cut(text) == expected
 
 
+# each row: the sentences of one text; they stand one behind the other, parted by a space where Latin letters follow
+WHOLE = [
+    ["vitamin C.", "It helps."],
+    ["Plan B.", "It failed."],
+    ["100 °C.", "Ice melts."],
+    ["“Is it true?” she asked."],
+    ["「はい。」と言った。"],
+    ["Das ist z. B. Nr. 5 der Liste."],
+    ["See Nr. 5 there."],
+    ["Wir treffen uns am 3. Oktober 1990.", "Danach nicht."],
+    ["Das 5. Kapitel ist kurz.", "Ende."],
+    ["J. R. R. Tolkien wrote it.", "He left."],
+    ["George W. Bush spoke.", "Then he left."],
+    ["The answer is no.", "We left."],
+    ["See no. 7 there.", "End."],
+    ["He has a Ph.D. in law.", "She too."],
+    ["*Yes.*", "No."],
+    ["„Ja.“", "Sie ging."],
+    ["„Kommst du?“ fragte er."],
+    ["\"No!\" Bob said."],
+    ["“你好吗？”她问。", "然后走了。"],
+    ["他说：“好。”", "然后走了。"],
+    ["他想……也许吧。", "走了。"],
+    ["Well… maybe.", "Yes."],
+    ["d. h. der Preis steigt.", "Ende."],
+    ["Ca. 500 v. Chr. lebte er.", "Ja."],
+    ["Abs. 2 Satz 1 gilt.", "So."],
+    ["Dr. med. Weber kam.", "Gut."],
+    ["それは本当？」と彼女は聞いた。"],
+    ["「行くの？」", "彼は聞いた。", "「うん。」"],
+    ["Type A.", "The other is type B.", "Both work."],
+    ["Yahoo! was sold.", "Then closed."],
+    ["At 9 a.m. the shop opens.", "Good."],
+    ["Malcolm X.", "He spoke."],
+    ["She got hepatitis B.", "Doctors helped."],
+    ["Use option D.", "Press enter."],
+    ["by J. Smith.", "It sold."],
+    ["i. d. R. kostet es 5 Euro.", "Mehr nicht."],
+    ["Die Fa. Müller GmbH liefert.", "Gut."],
+    ["Inkl. MwSt. 20 Euro.", "Ende."],
+    ["यह घर है।", "वह गया।"],
+    ["好的．", "走吧．"],
+    ["（笑。）", "对吧。"],
+    ["S. 12 zeigt es.", "Gut."],
+    ["In U.S. Army camps.", "Yes."],
+    ["Über 5 Mio. Euro kostet es.", "Ja."],
+    ["Er kam im 19. Jahrhundert.", "Gut."],
+    ["He lives on Main St. in town.", "Ok."],
+    ["Prices rose 5%.", "Ok."],
+    ["Der 1. FC Köln gewann.", "Gut."],
+    ["“Run!” he shouted.", "“Now!”"],
+]
+
+
+@pytest.mark.parametrize("parts", WHOLE, ids=lambda parts: parts[0][:24])
+def test_abbreviations_letters_and_speech(parts):
+    assert cut(" ".join(parts)) == parts
+    if any("\u3040" <= character for character in "".join(parts)):
+        assert cut("".join(parts)) == parts
+
+
 @given(st.text(alphabet=st.sampled_from("ab AB.!?\n。！？中文“”[1]，-#|3"), max_size=200))
 def test_every_character_is_in_one_sentence(text):
     ranges = sentences(text)

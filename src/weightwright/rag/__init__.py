@@ -11,6 +11,7 @@ __all__ = [
     "context",
     "embed",
     "evaluate",
+    "evaluate_answers",
     "extract",
     "index",
     "languages",

@@ -28,7 +28,7 @@ from weightwright.ports import (
     Usage,
     joined,
 )
-from weightwright.rag.cite import Checker, Unchecked
+from weightwright.rag.cite import Beside, Checker
 from weightwright.rag.context import Passage, passages_of, with_pages
 from weightwright.rag.retrieve import check_fields, retrieve
 from weightwright.rag.settings import AnswerSettings, Mode
@@ -177,7 +177,7 @@ class _Answer:
         self._inner: Reply | None = None
         self._cancelled = False
         self._trace: dict[str, Any] = {}
-        self._checkers: list[Checker] | list[Unchecked] = []
+        self._checkers: list[Checker] | list[Beside] = []
         self._held: list[list[Piece]] = [[] for _ in range(n)]
         self._open = set(range(n))
 
@@ -209,7 +209,7 @@ class _Answer:
         self._checkers = (
             [Checker(passages, settings.cite, no_answer) for _ in each]
             if free_form
-            else [Unchecked() for _ in each]
+            else [Beside(passages, settings.cite) for _ in each]
         )
         if self._cancelled:
             self._say(Piece(0, "", finish_reason="cancelled"))

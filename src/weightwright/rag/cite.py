@@ -2,17 +2,18 @@
 
 A sentence may carry several marks; each is checked against the words since the mark before it, and two
 marks side by side may support their words together. Wrong marks are dropped, a sentence without one gets
-one where a passage clearly supports it, and all three are counted.
+one where a passage clearly supports it, and all three are counted. In code and JSON nothing changes; what a
+JSON answer says is cited beside it.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from weightwright.ports import Citation
 from weightwright.rag.analyze import terms
 from weightwright.rag.context import Passage
+from weightwright.rag.forms import HIDDEN, forms, hidden, is_index, is_mark, marks, parsed, values
 from weightwright.rag.sentences import MARK, sentences
 from weightwright.rag.settings import CiteSettings
 from weightwright.rag.support import Evidence, Facts, Support, facts_of, together
@@ -21,6 +22,7 @@ _MARKS = re.compile(rf"\s*(?:{MARK.pattern}\s*)+")
 _NUMBER = re.compile(r"\d+")
 _LAST_STOP = re.compile(r"[.!?。！？；…]*[\"'”’)\]」』）]*\s*$")
 _OPENS_MARK = ("[", "［", "【")
+_MOST_VALUES = 200  # of a JSON answer that are looked for in the passages
 _LONGEST_MARK = 24  # characters; a bracket that is not closed by then opens no mark
 
 
@@ -78,11 +80,17 @@ class Checker:
         return self._release(last=True)
 
     def _release(self, *, last: bool) -> str:
-        ranges = sentences(self._waiting)
-        whole = len(ranges) if last else self._whole(len(ranges), ranges)
+        found = forms(self._waiting, last=last)
+        covered = hidden(self._waiting, found)
+        ranges = sentences(covered)
+        whole = len(ranges) if last else self._whole(len(ranges), ranges, covered)
+        if found and not found[-1].closed:
+            before = sum(end <= found[-1].start for _, end in ranges)
+            may_be_mark = self._waiting[found[-1].start] == "["
+            whole = min(whole, max(0, before - may_be_mark))
         done, shown = 0, ""
         for start, end in ranges[:whole]:
-            shown += self._waiting[done:start] + self._sentence(self._waiting[start:end])
+            shown += self._waiting[done:start] + self._sentence(self._waiting[start:end], covered[start:end])
             done = end
         if last:
             shown += self._waiting[done:]
@@ -90,32 +98,83 @@ class Checker:
         self._waiting = self._waiting[done:]
         return shown
 
-    def _whole(self, count: int, ranges: list[tuple[int, int]]) -> int:
+    def _whole(self, count: int, ranges: list[tuple[int, int]], covered: str) -> int:
         """Sentences that nothing to come can change: not the last, nor one whose mark may be on its way."""
-        if count and self._waiting[ranges[-1][0] :].startswith(_OPENS_MARK):
-            unsure = len(self._waiting) - ranges[-1][0] < _LONGEST_MARK
+        if count and covered[ranges[-1][0] :].startswith(_OPENS_MARK):
+            unsure = len(covered) - ranges[-1][0] < _LONGEST_MARK
             return max(0, count - 2) if unsure else count - 1
         return max(0, count - 1)
 
     # -- one sentence ----------------------------------------------------------------------------
 
-    def _sentence(self, sentence: str) -> str:
+    def _sentence(self, sentence: str, covered: str) -> str:
+        """The sentence with checked marks; `covered` is the same with code and JSON hidden."""
+        if covered.startswith("```") or not covered.strip(HIDDEN + " \n\t.,;。，；"):
+            self.cite_values(sentence)
+            return sentence
         if self._no_answer and terms(MARK.sub("", sentence)) == self._no_answer:
             self._dropped += len(_numbers(sentence))
             return _MARKS.sub("", sentence)
         whole = facts_of(sentence)
         shown, kept_before, position = "", self._kept, 0
-        for marks in _MARKS.finditer(sentence):
-            before = sentence[position : marks.start()]
-            kept = self._marks(_numbers(marks[0]), facts_of(before) or whole)
-            space = marks[0][: len(marks[0]) - len(marks[0].lstrip())]
-            after = marks[0][len(marks[0].rstrip()) :]
-            shown += before + (space + "".join(f"[{n}]" for n in kept) if kept else "") + after
-            position = marks.end()
+        for found in _runs_of_marks(covered):
+            before = sentence[position : found.start]
+            kept = self._marks(_numbers(covered[found.start : found.end]), facts_of(before) or whole)
+            marked = found.space + "".join(f"[{n}]" for n in kept) if kept else ""
+            shown += before + marked
+            position = found.end
         shown += sentence[position:]
-        if self._kept == kept_before and self._settings.add:
-            return self._with_added_mark(shown, whole)
+        indices = self._cite_indices(covered, whole)
+        if self._kept == kept_before and self._settings.add and not indices:
+            return self._with_added_mark(shown, whole, covered)
         return shown
+
+    def _cite_indices(self, covered: str, facts: Facts) -> bool:
+        """Whether brackets that are no marks hold numbers of passages; behind a word those that support it are cited.
+
+        `25 days[1]` may be a mark and may be an index: it stays as it is.
+        """
+        known = False
+        for match in MARK.finditer(covered):
+            if is_mark(covered, match):
+                continue
+            numbers = [n for n in _numbers(match[0]) if 1 <= n <= len(self._passages)]
+            known |= bool(numbers)
+            if is_index(covered, match):
+                for n, support in self._supports(dict.fromkeys(numbers), facts).items():
+                    self._cite(n, support)
+        return known
+
+    def cite_values(self, form: str) -> None:
+        """Cite what the values of a JSON form say, where a passage holds a value and words of its name."""
+        data = parsed(form)
+        if data is None:
+            return
+        for count, (name, value) in enumerate(values(data)):
+            if count == _MOST_VALUES:
+                return
+            self.cite_claim(value, name)
+
+    def cite_claim(self, claim: str, name: str = "") -> None:
+        """Cite the passage that supports a claim best, if any does; a bare number needs a word of its name, too."""
+        facts, named = facts_of(claim), facts_of(name)
+        if not facts:
+            return
+        share, most = self._settings.add_support, self._settings.max_sentences
+        both = Facts(facts.numbers, facts.names, facts.words | named.words)
+        fitting: dict[int, tuple[int, Support]] = {}
+        for n, evidence in enumerate(self._evidence, 1):
+            support = evidence.best(facts, share, most)
+            if support is None:
+                continue
+            wider = evidence.best(both, 0.0, most) or support
+            of_name = len(wider.held & named.words)
+            if of_name or facts.names or len(facts.words) > 1:
+                fitting[n] = (of_name, wider)
+        if fitting:
+            best = max(fitting, key=lambda n: (fitting[n][0], -n))
+            self._cite(best, fitting[best][1])
+            self._added += 1
 
     def _marks(self, numbers: list[int], facts: Facts) -> list[int]:
         """Those of the marks that are supported, in order, each once; cited, and the rest counted."""
@@ -141,7 +200,7 @@ class Checker:
                 del parts[n]
         return parts
 
-    def _with_added_mark(self, sentence: str, facts: Facts) -> str:
+    def _with_added_mark(self, sentence: str, facts: Facts, covered: str) -> str:
         """The sentence with a mark before its full stop where one passage clearly supports it."""
         if not (facts.numbers or facts.names or len(facts.words) >= 2):
             return sentence
@@ -154,7 +213,7 @@ class Checker:
         best = max(supports, key=lambda n: (len(supports[n].held), -n))
         self._cite(best, supports[best])
         self._added += 1
-        stop = _LAST_STOP.search(sentence)
+        stop = _LAST_STOP.search(sentence) if not covered.endswith(HIDDEN) else None
         end = stop.start() if stop else len(sentence)
         space = "" if sentence[end - 1 : end] > "\u2e80" else " "
         return f"{sentence[:end]}{space}[{best}]{sentence[end:]}"
@@ -175,19 +234,58 @@ class Checker:
             )
 
 
-class Unchecked:
-    """In a Checker's place where an answer has a form that marks would break: its text stays as it is."""
+class Beside:
+    """In a Checker's place where an answer has a form that marks would break: its text stays as it is.
 
-    citations: tuple[Citation, ...] = ()
-    counts: Mapping[str, int] = MappingProxyType({"kept": 0, "dropped": 0, "added": 0})
+    What it says is cited beside it: each value of a JSON document, or the whole of another form.
+    """
+
+    def __init__(self, passages: Sequence[Passage], settings: CiteSettings | None = None) -> None:
+        self._checker = Checker(passages, settings)
+        self._text = ""
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """What the answer's values are cited from; known at its end."""
+        return self._checker.citations
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """No marks were kept or dropped; citations were added."""
+        return self._checker.counts
 
     def feed(self, text: str) -> str:
         """The text itself."""
+        self._text += text
         return text
 
     def finish(self) -> str:
         """Nothing is held back."""
+        if parsed(self._text) is not None:
+            self._checker.cite_values(self._text)
+        else:
+            self._checker.cite_claim(self._text)
         return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Marks side by side, with the white space before them."""
+
+    start: int
+    end: int
+    space: str
+
+
+def _runs_of_marks(covered: str) -> list[_Run]:
+    runs: list[_Run] = []
+    for mark in marks(covered):
+        start = len(covered[: mark.start()].rstrip())
+        if runs and start <= runs[-1].end:
+            runs[-1] = _Run(runs[-1].start, mark.end(), runs[-1].space)
+        else:
+            runs.append(_Run(start, mark.end(), covered[start : mark.start()]))
+    return runs
 
 
 def _numbers(text: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Sentences as character ranges, English and Chinese, without a model."""
+"""Sentences as character ranges, English, German, Chinese and Japanese, without a model."""
 
 import re
 
@@ -6,24 +6,58 @@ Range = tuple[int, int]
 
 MARK = re.compile(r"[\[［【]\s*(\d{1,3}(?:\s*[,，、;]\s*\d{1,3})*)\s*[\]］】]")
 _MARKS = r"(?:\s*[\[［【]\s*\d{1,3}(?:\s*[,，、;]\s*\d{1,3})*\s*[\]］】])*"
-_CLOSING = "[\"'”’»)\\]」』）】]*"
+_CLOSING = "[\"'”’»›)\\]}」』）】》〉〕｝｣＂]*"
+_LATIN_CLOSING = "[\"'”’“‘»›)\\]}*_」』）】]*"  # “ closes what „ opens; *Yes.* in Markdown
+_EAST = "\u3040-\u30ff\u3400-\u9fff"
 _STOP = re.compile(
-    rf"(?P<latin>[.!?]+){_CLOSING}(?P<latin_marks>{_MARKS})(?=\s|$|[\u3400-\u9fff])"
-    rf"|[。！？…]+{_CLOSING}{_MARKS}"
+    rf"(?P<latin>[.!?]+)(?P<latin_closing>{_LATIN_CLOSING})(?P<latin_marks>{_MARKS})(?=\s|$|[{_EAST}])"
+    rf"|[。！？｡．।॥؟۔]+…*(?P<closing>{_CLOSING}){_MARKS}"
+    rf"|…+(?P<ellipsis>{_CLOSING}){_MARKS}(?=\s|$)"
     r"|(?P<line>\n)"
 )
 _LINE_START = re.compile(r"\s*(?:[-*+•·]\s|\d{1,3}[.)、]\s|#{1,6}\s|\||>|```|\n|$)")
 _ABBREVIATED = """
-mr mrs ms dr prof sr jr st vs etc e.g i.e cf al inc ltd co corp no nos fig figs eq vol pp p ch sec
-approx dept est gen gov rep sen col lt sgt capt jan feb mar apr jun jul aug sep sept oct nov dec u.s u.k
-a.m p.m
+mr mrs ms dr prof sr jr st vs etc e.g i.e cf al inc ltd co corp eq dept est gen gov rep sen col lt sgt capt approx
+jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri u.s u.k u.n e.u d.c a.m p.m
+ph.d m.d b.a m.a b.sc m.sc a.k.a ave blvd rd bros rev hon pres supt messrs mt ft viz ibid op cit ca c.v p.s r.i.p
+no nos nr fig figs vol p pp ch sec art para abs kap bd abb tab s z hr fr hrn str tel bzw usw usf inkl exkl zzgl
+ggf evtl max min vgl sog mio mrd std sek jh geb gest aufl hrsg verl bspw allg anm dipl ing abt bhf gmbh lfd entspr
 """
 _ABBREVIATIONS = frozenset(_ABBREVIATED.split())
 _BEFORE_A_NAME = """
-mr mrs ms dr prof st vs e.g i.e cf fig figs eq vol pp no nos gen gov rep sen capt
+mr mrs ms dr prof st vs e.g i.e cf eq gen gov rep sen capt rev hon messrs mt viz
+hr hrn bzw inkl exkl zzgl ggf evtl vgl sog bspw tel geb ca dipl
 """
+# what a noun may follow, and what ends a sentence only before a word that begins one
+_BEFORE_A_NOUN = frozenset("u.s u.k u.n e.u mio mrd tsd fa med mwst std abt nat phil jur rer geb kgl hl ehem urspr".split())
 _NEVER_LAST = frozenset(_BEFORE_A_NAME.split())
-_WORD_BEFORE = re.compile(r"([A-Za-z](?:[A-Za-z.]*[A-Za-z])?)$")
+_BEFORE_A_NUMBER = frozenset("no nos nr fig figs vol p pp ch sec art para abs kap bd abb tab s z".split())
+_WORD_BEFORE = re.compile(r"([^\W\d_](?:[^\W\d_]|\.(?=[^\W\d_]))*)$")
+# abbreviations of letters apart: z. B., i. d. R., v. Chr.; a sentence may end with those of the second kind
+_LETTERS_APART = re.compile(
+    r"(?<!\w)(?:[zZ]\. ?B|d\. ?h|D\. ?h|[uU]\. ?a|o\. ?ä|i\. ?d\. ?R|v\. ?a|s\. ?[ou]|z\. ?T|u\. ?U|m\. ?E|[vn]\. ?(?:Chr|u\. ?Z)"
+    r"|i\. ?A|o\. ?g|u\. ?v\. ?m|i\. ?e|e\. ?g|u\. ?ä|z\. ?Z|i\. ?S|n\. ?J|d\. ?J|op\. ?cit|et ?al)\."
+)
+_GERMAN_ORDINAL = re.compile(r"(?:^|\W)(?:am|im|vom|zum|beim|zur|der|dem|den|des|das|bis|seit)\s+\d{1,2}$", re.IGNORECASE)
+_COUNTED_IN_GERMAN = re.compile(
+    r"\s+(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember|Jahrhundert|Platz|Stock|"
+    r"Etage|Klasse|Auflage|Kapitel|Geburtstag|Lebensjahr|Tag|Woche|Monat|Mal|Jh)\b"
+)
+# words whose letter is no initial: vitamin C. It helps.
+_LETTERED = frozenset(
+    "vitamin plan hepatitis type grade class option section appendix group part answer point team building room hall gate terminal zone"
+    " schedule annex exhibit channel level unit phase step line model category block series version route platform wing stage set vitamine".split()
+)
+_STARTERS = frozenset(
+    "it its the this that these those he she they we you i in on at if when while a an as for but and or so there here all both each most"
+    " some many no not do does use see however then our his her their my your what who why how after before since from with by to"
+    " er sie es wir ich der die das ein eine im am wenn".split()
+)
+_SAYS = (
+    r"(?:said|asked|says|asks|replied|cried|shouted|answered|whispered|thought|wrote|called|explained|added|sagte|fragte|rief|antwortete)\b"
+)
+_SPEAKER = re.compile(rf"\s*(?:[^\W\d_][\w.'’-]* ){{1,2}}{_SAYS}|\s*{_SAYS}")
+_CHINESE_SPEAKER = re.compile(r"[\u4e00-\u9fff]{0,4}?(?:说|問|问|道|答|喊|叫|写道|寫道|回答|說)(?!明|题|題|路|案|法)")
 _SHORT_LINE = 60  # a shorter line that the next one does not carry on stands for itself
 _SHORT_CHINESE_LINE = 20
 
@@ -43,7 +77,10 @@ def sentences(text: str, start: int = 0, end: int | None = None) -> list[Range]:
         if match["line"]:
             if not _line_ends_sentence(text, begin, match.start(), stop):
                 continue
-        elif match["latin"] and not _full_stop(text, match.start(), match.end(), stop):
+        elif match["latin"]:
+            if not _full_stop(text, match, stop):
+                continue
+        elif _is_carried_on(text, match, stop):
             continue
         _append(ranges, text, begin, match.end())
         begin = match.end()
@@ -60,24 +97,76 @@ def _append(ranges: list[Range], text: str, start: int, end: int) -> None:
         ranges.append((start, end))
 
 
-def _full_stop(text: str, dot: int, after: int, stop: int) -> bool:
-    """Whether the dot at `dot` ends a sentence (and is not an abbreviation's or an initial's)."""
-    if text[dot] != ".":
-        return True
-    following = text[after : min(after + 40, stop)].lstrip()
-    if following and following[0].islower():
+def _is_carried_on(text: str, match: re.Match[str], stop: int) -> bool:
+    """Whether what was quoted is carried on: 「はい。」と言った, “好吗？”她问."""
+    following = text[match.end() : min(match.end() + 12, stop)]
+    if match["ellipsis"] is not None:
+        return following.lstrip()[:1].islower()
+    if not match["closing"]:
         return False
-    if text[dot:after].strip(". "):
-        return True  # a closing quote or a mark follows the dot
+    return "\u3041" <= following[:1] <= "\u309f" or bool(_CHINESE_SPEAKER.match(following))
+
+
+def _full_stop(text: str, match: re.Match[str], stop: int) -> bool:
+    """Whether a full stop ends a sentence (and is not an abbreviation's or an initial's)."""
+    dot, after = match.start(), match.end()
+    following = text[after : min(after + 60, stop)]
+    if following.lstrip()[:1].islower() and "\n\n" not in following[: len(following) - len(following.lstrip())]:
+        return False
+    if match["latin"] != "." or match["latin_closing"] or match["latin_marks"]:
+        return not (match["latin_closing"] and text[dot] in "!?" and _SPEAKER.match(following))
+    following = following.lstrip()
     word = _WORD_BEFORE.search(text, max(0, dot - 12), dot)
+    if _is_apart(text, dot):
+        return not following
     if word is None:
-        return not _is_list_number(text, dot)
-    short = word[1].lower()
-    if len(short) == 1 and word[1].isupper():
+        return not (_is_list_number(text, dot) or _is_german_ordinal(text, dot, after))
+    if len(word[1]) == 1 and word[1].isupper():
+        return not following or _is_no_initial(text, word.start(), following)
+    return _ends_with(word[1].lower(), following)
+
+
+def _ends_with(word: str, following: str) -> bool:
+    """Whether a sentence ends with a word (small letters) and a dot; abbreviations may, or never do."""
+    if word in _BEFORE_A_NUMBER:
+        return not (following[:1].isdigit() or re.match(r"[IVXLC]+\b", following))
+    if word in _NEVER_LAST:
         return not following
-    if short in _NEVER_LAST:
-        return not following
-    return short not in _ABBREVIATIONS or not following or following[0].isupper()
+    if word in _BEFORE_A_NOUN:
+        return not following or _begins_a_sentence(following)
+    return word not in _ABBREVIATIONS or not following or following[0].isupper()
+
+
+def _begins_a_sentence(following: str) -> bool:
+    first = re.match(r"[\"'“‘(]*([^\W\d_]+)", following)
+    return first is not None and first[1].lower() in _STARTERS and (len(first[1]) > 1 or first[1] in "IA")
+
+
+def _is_apart(text: str, dot: int) -> bool:
+    """Whether the dot belongs to an abbreviation of letters apart (z. B.)."""
+    around = max(0, dot - 8)
+    return any(
+        around + found.start() <= dot < around + found.end()
+        for found in _LETTERS_APART.finditer(text[around : dot + 8])
+    )
+
+
+def _is_german_ordinal(text: str, dot: int, after: int) -> bool:
+    """Whether the dot makes a number an ordinal: am 3. Oktober, das 5. Kapitel."""
+    if not re.search(r"(?<!\d)\d{1,2}$", text[max(0, dot - 3) : dot]):
+        return False
+    before = _GERMAN_ORDINAL.search(text, max(0, dot - 12), dot)
+    return before is not None or _COUNTED_IN_GERMAN.match(text, after) is not None
+
+
+def _is_no_initial(text: str, letter: int, following: str) -> bool:
+    """Whether a capital and a dot end a sentence: 100 °C. Ice melts; plan B. It failed; not J. Smith."""
+    if text[letter - 1 : letter] == "°":
+        return True
+    before = re.search(r"([^\W\d_]+)\s$", text[max(0, letter - 20) : letter])
+    if before is not None and before[1].lower() in _LETTERED:
+        return True
+    return before is not None and _begins_a_sentence(following)
 
 
 def _is_list_number(text: str, dot: int) -> bool:

@@ -1,7 +1,7 @@
 """Whether a range of text supports a sentence: its numbers, its names and enough of its content words.
 
-This is a check of words, not of meaning: it catches marks on passages about other things, wrong numbers
-and wrong names; it does not see a negation or two facts swapped.
+This is a check of words, not of meaning: it catches marks on passages about other things, wrong numbers,
+units and names; it does not see a negation or two facts swapped.
 """
 
 import re
@@ -9,26 +9,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from weightwright.rag.analyze import HAN, STOP_STEMS, is_han, stem, terms
+from weightwright.rag.analyze import STOP_STEMS, is_han, is_own_name, terms
+from weightwright.rag.names import NOTHING, Name, Written, has_name, names
+from weightwright.rag.quantities import Quantity, quantities, readable, split_date, stands
 from weightwright.rag.sentences import MARK, Range, sentences
+from weightwright.rag.units import mentioned
 
-_WORD = re.compile(rf"(?:(?![{HAN}_])\w)+(?:['’.,](?:(?![{HAN}_])\w)+)*")
-_OPENING = re.compile(r"[\s\"'“‘(\[*_>#-]*$")
-# words with which answers speak about themselves
-_ABOUT_ANSWERS = """
-answer accord source passage document text context state stat mention say said provid inform describ follow
+# words with which answers speak about themselves, and that say how exact a number is
+_WITHOUT_FACTS = """
+answer accord sourc source passag passage document text context state stat mention say said provid inform describ follow
+about approxim around rough near total onli also per each everi both altogeth there most least maximum minimum
 答案 回答 根据 资料 文档 文中 文本 说明 提到 提供 信息
+约 大约 大概 左右 共 总共 一共 每 可以 需要 需 要 须 会 能 能够 可 应 则 并 即 该 名 位 个 至 到 由 里 则为 均 只 也 已 已经 所 最 全 这条 这个 这家 一个 要求 有关
 """
-_IGNORED = STOP_STEMS | frozenset(_ABOUT_ANSWERS.split()) | {"say", "said"}
-_SHORTEST_ROOT = 4  # letters that two forms of a name must share (Egypt, Egyptian)
+_IGNORED = STOP_STEMS | frozenset(_WITHOUT_FACTS.split())
+_HEADING = re.compile(r"(#{1,6})\s")
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a sentence claims, as terms."""
+    """What a sentence claims. A number's fact is its place among `numbers`."""
 
-    numbers: frozenset[str]
-    names: frozenset[str]
+    numbers: tuple[Quantity, ...]
+    names: tuple[Name, ...]
     words: frozenset[str]
 
     def __bool__(self) -> bool:
@@ -38,27 +41,27 @@ class Facts:
         return len(self.numbers) + len(self.names) + len(self.words)
 
 
+Fact = int | Name | str
+
+
 def facts_of(sentence: str) -> Facts:
-    """Numbers, names (capitals inside an English sentence, Latin words in a Chinese one), content words."""
-    text = MARK.sub("", sentence)
-    held = [term for term in terms(text) if term not in _IGNORED]
-    numbers = {term for term in held if term[0].isdigit()}
-    names = _names(text)
-    return Facts(frozenset(numbers), frozenset(names), frozenset(set(held) - numbers - names))
+    """Numbers that it needs, names, content words; marks are left out."""
+    text = readable(MARK.sub("", sentence))
+    found = quantities(text)
+    rest = _without(text, found)
+    named = names(rest)
+    of_names = {term for name in named for term in terms(name.word)}
+    held = {term for term in terms(rest) if term not in _IGNORED and not term[0].isdigit() and not is_own_name(term)}
+    return Facts(tuple(q for q in found if q.required), named, frozenset(held - of_names))
 
 
-def _names(text: str) -> set[str]:
-    chinese = any(is_han(character) for character in text)
-    names: set[str] = set()
-    for match in _WORD.finditer(text):
-        word = match[0]
-        if not word[0].isalpha():
-            continue
-        first = not text[: match.start()] or bool(_OPENING.match(text[: match.start()]))
-        capital = word[0].isupper() and (not first or (word.isupper() and len(word) > 1))
-        if chinese or capital:
-            names.update(term for term in terms(word) if term not in _IGNORED)
-    return {name for name in names if not name[0].isdigit()}
+def _without(text: str, found: Sequence[Quantity]) -> str:
+    """The text without its numbers and their units."""
+    parts, done = [], 0
+    for quantity in found:
+        parts.append(text[done : max(done, quantity.start)])
+        done = max(done, quantity.end)
+    return " ".join([*parts, text[done:]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +70,57 @@ class Support:
 
     start: int
     end: int
-    held: frozenset[str]
+    held: frozenset[Fact]
     share: float
-    missing: frozenset[str]
+    missing: frozenset[Fact]
 
     def enough(self, share: float) -> bool:
         """No number or name is missing, something is there, and so are enough of the content words."""
         return not self.missing and bool(self.held) and self.share >= share
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a piece of text holds."""
+
+    terms: frozenset[str] = frozenset()
+    numbers: tuple[Quantity, ...] = ()
+    written: Written = NOTHING
+    units: frozenset[str] = frozenset()
+
+    @classmethod
+    def in_(cls, text: str) -> "_Said":
+        plain = readable(text)
+        found = tuple(quantities(plain))
+        return cls(frozenset(terms(text)), found, Written.of(plain), mentioned(_without(plain, found)))
+
+    def __or__(self, other: "_Said") -> "_Said":
+        return _Said(
+            self.terms | other.terms,
+            self.numbers + other.numbers,
+            self.written | other.written,
+            self.units | other.units,
+        )
+
+    def holds(self, facts: Facts) -> frozenset[Fact]:
+        """Those of the facts that stand here."""
+        numbers = {n for n, number in enumerate(facts.numbers) if self._has(number)}
+        named = {name for name in facts.names if has_name(name, self.written)}
+        return frozenset((*numbers, *named, *(word for word in facts.words if self._says(word))))
+
+    def _says(self, word: str) -> bool:
+        """Whether a word stands here; a Chinese one also where its characters do (河长 in 河流全长)."""
+        return word in self.terms or (is_han(word) and all(character in self.written.text for character in word))
+
+    def _has(self, number: Quantity) -> bool:
+        if stands(number, self.numbers, self.units):
+            return True
+        parts = split_date(number)
+        return parts is not None and all(stands(part, self.numbers, self.units) for part in parts)
+
+
 class Evidence:
-    """A passage's sentences and the terms in each; `heading` counts for every one of them."""
+    """A passage's sentences and what each says. Its headings count for what stands below them, not alone."""
 
     def __init__(self, text: str, heading: str = "") -> None:
         self._text = text
@@ -89,12 +132,29 @@ class Evidence:
         return sentences(self._text)
 
     @cached_property
-    def _terms(self) -> list[frozenset[str]]:
-        return [frozenset(terms(self._text[start:end])) for start, end in self.ranges]
+    def _said(self) -> list[_Said]:
+        return [_Said.in_(self._text[start:end]) for start, end in self.ranges]
 
     @cached_property
-    def _heading_terms(self) -> frozenset[str]:
-        return frozenset(terms(self._heading))
+    def _levels(self) -> list[int]:
+        """The level of the sentences that are headings, 0 of the others."""
+        marks = [_HEADING.match(self._text, start) for start, _ in self.ranges]
+        return [len(mark[1]) if mark else 0 for mark in marks]
+
+    @cached_property
+    def _above(self) -> list[_Said]:
+        """What the headings above each sentence say."""
+        outside = _Said.in_(self._heading) if self._heading else _Said()
+        above, stack = [], dict[int, _Said]()
+        for level, said in zip(self._levels, self._said, strict=True):
+            if level:
+                stack = {other: text for other, text in stack.items() if other < level}
+                stack[level] = said
+            joined = outside
+            for text in stack.values():
+                joined |= text
+            above.append(joined)
+        return above
 
     def best(self, facts: Facts, share: float, most_sentences: int) -> Support | None:
         """The shortest run of sentences that supports the facts, the fullest of its length, if any does."""
@@ -110,52 +170,44 @@ class Evidence:
         return max(runs, key=lambda support: len(support.held), default=None)
 
     def _runs(self, facts: Facts, length: int) -> list[Support]:
-        return [self._support(facts, first, first + length) for first in range(len(self.ranges) - length + 1)]
+        firsts = range(len(self.ranges) - length + 1)
+        return [self._support(facts, first, first + length) for first in firsts if self._is_run(first, first + length)]
+
+    def _is_run(self, first: int, after: int) -> bool:
+        """Whether no heading parts the sentences."""
+        levels = self._levels[first:after]
+        return not any(level and not before for before, level in zip(levels, levels[1:], strict=False))
 
     def _support(self, facts: Facts, first: int, after: int) -> Support:
-        inside = frozenset[str]().union(*self._terms[first:after])
-        there = inside | self._heading_terms
-        missing = {number for number in facts.numbers if not _has_number(number, there)}
-        missing |= {name for name in facts.names if not _has_name(name, there)}
-        held_words = facts.words & there
-        held = {fact for fact in (*facts.numbers, *facts.names, *facts.words) if fact in inside}
-        held |= {number for number in facts.numbers if _has_number(number, inside)}
-        held |= {name for name in facts.names if _has_name(name, inside)}
+        inside, above = _Said(), _Said()
+        for n in range(first, after):
+            if self._levels[n] == 0:
+                inside |= self._said[n]
+                above |= self._above[n]
+        held, of_heading = inside.holds(facts), above.holds(facts)
+        everything = frozenset[Fact]((*range(len(facts.numbers)), *facts.names, *facts.words))
+        there = (inside | above).holds(facts)
+        if not (held - of_heading) and (everything - of_heading or not held):
+            there = held  # what the text says itself is nothing that the heading does not say
+        elif everything <= of_heading:
+            there = held
+        required = frozenset[Fact]((*range(len(facts.numbers)), *facts.names))
         return Support(
             start=self.ranges[first][0],
             end=self.ranges[after - 1][1],
-            held=frozenset(held),
-            share=len(held_words) / len(facts.words) if facts.words else 1.0,
-            missing=frozenset(missing),
+            held=held,
+            share=_share(facts, there),
+            missing=required - there,
         )
 
 
 def together(facts: Facts, supports: Sequence[Support], share: float) -> bool:
     """Whether ranges that do not suffice alone hold the facts between them."""
-    held = frozenset[str]().union(*(support.held for support in supports))
-    words = len(facts.words & held) / len(facts.words) if facts.words else 1.0
-    return facts.numbers | facts.names <= held and words >= share
+    held = frozenset[Fact]().union(*(support.held for support in supports))
+    return held.issuperset((*range(len(facts.numbers)), *facts.names)) and _share(facts, held) >= share
 
 
-_NUMBER_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve",
-    "零 一 二 三 四 五 六 七 八 九 十",
-)
-_SPELLED = {
-    str(value): frozenset((stem(english), chinese))
-    for value, (english, chinese) in enumerate(zip(*(w.split() for w in _NUMBER_WORDS), strict=False))
-} | {"2": frozenset(("two", "二", "两")), "11": frozenset(("eleven",)), "12": frozenset((stem("twelve"),))}
-
-
-def _has_number(number: str, there: frozenset[str]) -> bool:
-    return number in there or not _SPELLED.get(number, frozenset()).isdisjoint(there)
-
-
-def _has_name(name: str, there: frozenset[str]) -> bool:
-    """The name itself, or a form of it that shares its root (Egyptian, Egypt)."""
-    if name in there:
-        return True
-    return any(
-        min(len(name), len(term)) >= _SHORTEST_ROOT and (name.startswith(term) or term.startswith(name))
-        for term in there
-    )
+def _share(facts: Facts, there: frozenset[Fact]) -> float:
+    """The share of content words that stand there; a number with its unit counts as one."""
+    wanted = facts.words | set(range(len(facts.numbers)))
+    return len(wanted & there) / len(wanted) if wanted else 1.0

@@ -12,7 +12,7 @@ from weightwright.ports import Chunk, ChunkId, Document, Embedder, Hit, Metadata
 from weightwright.rag.settings import ChunkSettings
 from weightwright.rag.stores.filters import Filter
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had the terms of analyze's first version
 
 
 class StoreAbsentError(StoreError):

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from weightwright.errors import StoreError
+from weightwright.rag.analyze import VERSION
 from weightwright.rag.settings import ChunkSettings
 from weightwright.rag.stores.base import SCHEMA_VERSION, StoreAbsentError, StoreMeta
 
@@ -50,7 +51,7 @@ def open_file(path: Path, new: StoreMeta | None) -> tuple[sqlite3.Connection, St
     shown = str(path)
     if _is_absent(path) and new is None:
         raise _absent(path)
-    write = new is not None or _is_writable(path)
+    write = new is not None or is_writable(path)
     try:
         connection = _connect(path, write=write)
     except sqlite3.Error as error:
@@ -127,10 +128,10 @@ def _take_over(connection: sqlite3.Connection) -> None:
 def reader(shown: str) -> sqlite3.Connection:
     """A second connection, for reading a long time without holding up the first."""
     path = Path(shown)
-    return _connect(path, write=_is_writable(path))
+    return _connect(path, write=is_writable(path))
 
 
-def _is_writable(path: Path) -> bool:
+def is_writable(path: Path) -> bool:
     """Whether the file can be written here, and what SQLite puts beside it."""
     return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
@@ -255,6 +256,7 @@ def _create(connection: sqlite3.Connection, meta: StoreMeta) -> None:
                 "width": str(meta.width),
                 "chunks": meta.chunks.model_dump_json(),
                 "embedder_address": meta.embedder_address,
+                "analyzer": str(VERSION),
             }
             connection.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

@@ -24,11 +24,12 @@ from weightwright.rag.stores import base
 from weightwright.rag.stores.base import Capabilities, DocumentInfo, StoreMeta
 from weightwright.rag.stores.filters import Filter
 from weightwright.rag.stores.sqlite import file
+from weightwright.rag.stores.sqlite.terms import TermTable, renew
 from weightwright.rag.stores.sqlite.vectors import VectorTable
 from weightwright.rag.stores.sqlite.where import condition
 
 _PAGE = 500  # rows read at a time, and parameters in one statement
-_MOST_TERMS = 200  # of a query; FTS5 bounds the depth of an expression
+_MOST_TERMS = 5000  # of a question
 _CHUNK = "d.document_id, d.version, c.start, c.end, c.text, c.page, c.heading"
 _JOIN = "chunks c JOIN documents d ON d.id = c.document"
 _HIT = f"{_CHUNK}, d.path, d.title"
@@ -39,7 +40,16 @@ def open_sqlite(address: StoreAddress, new: StoreMeta | None) -> "SqliteStore":
     """Open the file of `address`, or make it for `new`; see `rag.stores.opening.OpenStore`."""
     assert address.path is not None  # sqlite has no servers
     connection, meta = file.open_file(address.path, new)
-    return SqliteStore(connection, meta, str(address.path))
+    shown = str(address.path)
+    try:
+        renew(connection, shown, write=new is not None or file.is_writable(address.path))
+        return SqliteStore(connection, meta, shown)
+    except sqlite3.Error as error:
+        connection.close()
+        raise file.explain(error, shown) from error
+    except BaseException:
+        connection.close()
+        raise
 
 
 class SqliteStore:
@@ -53,6 +63,7 @@ class SqliteStore:
         self._shown = shown
         self._lock = threading.RLock()
         self._vectors = VectorTable(connection, meta.width)
+        self._terms = TermTable(connection)
         self._closed = False
         self._changes = -1  # of the file by others, when its settings were last read
 
@@ -126,18 +137,9 @@ class SqliteStore:
         wanted = query_terms(query)[:_MOST_TERMS]
         if not wanted:
             return []
-        match = " OR ".join(f'"{term}"' for term in wanted)
-        clause, values = condition(where)
         with self._reading() as connection:
-            rows = connection.execute(
-                "SELECT terms.rowid, -bm25(terms) FROM terms WHERE terms MATCH ? AND terms.rowid IN"
-                f" (SELECT c.id FROM {_JOIN} WHERE {clause})"
-                " ORDER BY bm25(terms), terms.rowid LIMIT ?"
-                if where is not None
-                else "SELECT rowid, -rank FROM terms WHERE terms MATCH ? ORDER BY rank, rowid LIMIT ?",
-                (match, *values, k),
-            ).fetchall()
-            return self._hits(connection, rows)
+            allowed = None if where is None else self._allowed(connection, where)
+            return self._hits(connection, self._terms.best(wanted, k, allowed))
 
     @staticmethod
     def _allowed(connection: sqlite3.Connection, where: Filter) -> NDArray[np.int64]:
@@ -235,6 +237,7 @@ class SqliteStore:
                 if self._connection.in_transaction:
                     self._connection.rollback()
             self._vectors.changed()
+            self._terms.changed()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
