@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from weightwright.rag.readers.pdf.symbols import is_tex, meaning
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -27,6 +29,9 @@ _SPACES = np.array([0x20, 0x09, 0xA0, 0x0D, 0x0A, 0x3000, 0x200B, 0xFEFF, *range
 _HYPHENS = np.array([0x02, 0xAD, 0x2010])
 _TURN_DEGREES = 2.0  # glyphs whose directions differ by more are not on one line
 _DOWN = -90
+_LONGEST_NAME = 128
+_LIGATURES = {"ff": "ﬀ", "fi": "ﬁ", "fl": "ﬂ", "ffi": "ﬃ", "ffl": "ﬄ"}
+_UNKNOWN = 0xFFFF  # a glyph of which nobody knows what it means
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +103,29 @@ def _glyphs(page: Any) -> Glyphs:
     matrix = matrix[kept]
     code = np.where(np.isin(code, _HYPHENS), ord("-"), code)
     angle, size = _turned(origin, thing, matrix)
+    once = _once(code, origin, size, thing)
+    code, origin, box, thing, before = code[once], origin[once], box[once], thing[once], before[once]
+    angle, size = angle[once], size[once]
     cos, sin = _direction(angle)
     u0 = origin[:, 0] * cos + origin[:, 1] * sin
     v = origin[:, 1] * cos - origin[:, 0] * sin
     u1 = _ends(box, u0, size, angle)
     begins = np.append(True, np.diff(thing) != 0)[: len(thing)]
     return Glyphs(code, u0, u1, v, size, angle, before, begins, box)
+
+
+def _once(code: Ints, origin: Floats, size: Floats, thing: Ints) -> Bools:
+    """All glyphs but those that are drawn again in the same place, to look bold or to cast a shadow."""
+    order = np.lexsort((origin[:, 0], np.rint(origin[:, 1] / 2), code))
+    sorted_code, place, em = code[order], origin[order], size[order]
+    near = np.abs(np.diff(place, axis=0)) < 0.1 * em[1:, None]
+    ligature = (np.abs(np.diff(order)) == 1) & (
+        np.diff(thing[order]) == 0
+    )  # the letters of ff have one place
+    again = np.concatenate([[False], near.all(axis=1) & (np.diff(sorted_code) == 0) & ~ligature])[: len(code)]
+    once = np.ones(len(code), np.bool_)
+    once[order[again]] = False
+    return once
 
 
 def _between(code: Ints, spaces: Bools, drawn: Bools) -> Ints:
@@ -183,12 +205,44 @@ def _raw(text_page: Any) -> tuple[Ints, Floats, Floats, Ints, Floats]:
     # FS_RECTF holds left, top, right, bottom
     upright = box[:, [0, 3, 2, 1]].astype(np.float64)
     thing = np.array(things, np.int64)
-    matrix = np.zeros((n, 5))
+    codes, matrix = _codes(text_page, n), np.zeros((n, 5))
     if n:
         first = np.flatnonzero(np.concatenate([[True], thing[1:] != thing[:-1]]))
         known = np.array([_matrix(text_page, int(i)) for i in first])
-        matrix = known[np.cumsum(np.isin(np.arange(n), first)) - 1]
-    return _codes(text_page, n), origin, upright, thing, matrix
+        matrix = np.repeat(known, np.diff(np.append(first, n)), axis=0)
+        for i, sign in _explained(text_page, codes, first).items():
+            codes[i] = _ligature(sign)
+    return codes, origin, upright, thing, matrix
+
+
+def _ligature(sign: str) -> int:
+    """One code for a sign of one or more letters."""
+    return ord(_LIGATURES.get(sign, sign)) if sign else _UNKNOWN
+
+
+def _explained(text_page: Any, codes: Ints, firsts: Ints) -> dict[int, str]:
+    """What stands for glyphs of TeX's fonts that the file does not explain, by their number."""
+    import pypdfium2.raw as pdfium
+
+    found: dict[int, str] = {}
+    ends = [*firsts[1:].tolist(), len(codes)]
+    for begin, end in zip(firsts.tolist(), ends, strict=True):
+        font = _font(text_page, begin)
+        if not is_tex(font):
+            continue
+        for i in range(begin, end):
+            if pdfium.FPDFText_HasUnicodeMapError(text_page, i) == 1:
+                found[i] = meaning(font, int(codes[i]))
+    return found
+
+
+def _font(text_page: Any, i: int) -> str:
+    """The name of a glyph's font."""
+    import pypdfium2.raw as pdfium
+
+    name, flags = ctypes.create_string_buffer(_LONGEST_NAME), ctypes.c_int()
+    pdfium.FPDFText_GetFontInfo(text_page, i, name, _LONGEST_NAME, flags)
+    return name.value.decode("latin-1")
 
 
 def _matrix(text_page: Any, i: int) -> tuple[float, float, float, float, float]:

@@ -10,14 +10,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from weightwright.rag.readers.pdf.glyphs import GUESSED, NEWLINE, SPACE, Bools, Floats, Glyphs, Ints
+from weightwright.rag.readers.pdf.glyphs import GUESSED, NEWLINE, NOTHING, SPACE, Bools, Floats, Glyphs, Ints
 
 _OFF_LINE = 0.65  # of the size: a baseline that differs by more is another line's (raised notes stay)
 _RAISED = 0.3  # of the size: what differs by more must follow without stepping back
 _BACK = 0.9  # of the size: what begins further back does not follow
-# least gaps between words, of the size: where PDFium breaks the line, where it sees a
-# space or another text object begins, and elsewhere
+# least gaps between words, of the size: where PDFium breaks the line, where it sees a space (or a text object begins
+# behind a digit), and elsewhere
 _BROKEN_GAP, _GUESSED_GAP, _WORD_GAP = 0.05, 0.1, 0.2
+_LEAST_GAPS = 6  # fewer say nothing of how letters are set
+_MOST_TRACKING = 0.2  # of the size: single digits that stand apart are no word
 _LATE_GAP = 0.6  # of the size: what is drawn later, but stands as close to a line as this, belongs to it
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -78,20 +80,50 @@ def _parted(glyphs: Glyphs) -> tuple[Bools, Bools]:
     """For each glyph whether it begins a line [n] and whether it begins a word [n]."""
     size = np.maximum(glyphs.size[1:], glyphs.size[:-1])
     rise = np.abs(np.diff(glyphs.v))
-    gap = glyphs.u0[1:] - glyphs.u1[:-1]
+    gap, step = glyphs.u0[1:] - glyphs.u1[:-1], np.diff(glyphs.u0)
     leftward = _right_to_left(glyphs.code)
     leftward = leftward[1:] | leftward[:-1]
-    back = (gap < -_BACK * size) & ~leftward
-    stepped = (rise > _RAISED * size) & (gap < -0.2 * size) & ~leftward
-    breaks = (np.diff(glyphs.angle) != 0) | (rise > _OFF_LINE * size) | back | stepped
+    back = (gap < -_BACK * size) & (step < -0.3 * size)
+    stepped = (rise > _RAISED * size) & (gap < -0.2 * size)
+    breaks = (np.diff(glyphs.angle) != 0) | (rise > _OFF_LINE * size) | ((back | stepped) & ~leftward)
     breaks |= leftward & (glyphs.before[1:] == NEWLINE) & (rise > 0.1 * size)
+    breaks = np.append(True, breaks)
     gap = np.where(leftward, np.maximum(gap, glyphs.u0[:-1] - glyphs.u1[1:]), gap)
+    return breaks, np.append(False, _words(glyphs, gap / size - _tracking(glyphs, gap / size, breaks)))
+
+
+def _words(glyphs: Glyphs, gap: Floats) -> Bools:
+    """For each glyph but the first whether a gap before it [n - 1], in its size, parts words."""
     hint = glyphs.before[1:]
-    least = np.select(
-        [hint == NEWLINE, (hint == GUESSED) | glyphs.begins[1:]], [_BROKEN_GAP, _GUESSED_GAP], _WORD_GAP
-    )
-    spaces = (hint == SPACE) | (gap > least * size)
-    return np.concatenate([[True], breaks]), np.concatenate([[False], spaces])
+    digit = (glyphs.code >= ord("0")) & (glyphs.code <= ord("9"))
+    number = glyphs.begins[1:] & digit[:-1]
+    least = np.select([hint == NEWLINE, (hint == GUESSED) | number], [_BROKEN_GAP, _GUESSED_GAP], _WORD_GAP)
+    slanted = (glyphs.angle[1:] % 90 != 0) & (hint != NOTHING)  # widths are not known there
+    parted: Bools = (hint == SPACE) | (gap > least) | slanted
+    return parted
+
+
+def _tracking(glyphs: Glyphs, gap: Floats, breaks: Bools) -> Floats:
+    """The gap between letters that are set apart, in their size [n - 1]: their text object's or line's median."""
+    inner = ~breaks[1:] & (glyphs.before[1:] == NOTHING)
+    inner &= np.diff(glyphs.u0) != 0  # the letters of a ligature have one place
+    line, thing = np.cumsum(breaks.astype(np.int64)), np.cumsum(glyphs.begins.astype(np.int64))
+    of_line = _medians(line[1:], gap, inner)
+    of_object = _medians(thing[1:], gap, inner & ~glyphs.begins[1:])
+    found: Floats = np.nan_to_num(np.where(np.isnan(of_object), of_line, of_object))
+    return np.clip(found, 0, _MOST_TRACKING)
+
+
+def _medians(group: Ints, value: Floats, counted: Bools) -> Floats:
+    """For each value the median of its group's counted ones; NaN where these are too few."""
+    order = np.lexsort((value[counted], group[counted]))
+    groups, values = group[counted][order], value[counted][order]
+    names, starts, counts = np.unique(groups, return_index=True, return_counts=True)
+    found = np.full(int(group.max(initial=0)) + 1, np.nan)
+    enough = counts >= _LEAST_GAPS
+    found[names[enough]] = values[(starts + counts // 2)[enough]]
+    medians: Floats = found[group]
+    return medians
 
 
 def _right_to_left(code: Ints) -> Bools:
