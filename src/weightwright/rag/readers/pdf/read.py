@@ -6,10 +6,12 @@ from typing import Any
 
 from weightwright.errors import DataError
 from weightwright.rag.readers.base import Content
+from weightwright.rag.readers.pdf.fields import insets, open_forms
 from weightwright.rag.readers.pdf.glyphs import page_glyphs
 from weightwright.rag.readers.pdf.hyphens import join_hyphenated
 from weightwright.rag.readers.pdf.lines import lines_of
 from weightwright.rag.readers.pdf.paragraphs import paragraphs
+from weightwright.rag.readers.pdf.place import with_insets
 from weightwright.rag.readers.text import clean
 from weightwright.rag.settings import LoadSettings
 
@@ -60,7 +62,7 @@ def _page_texts(document: Any, pages: int, settings: LoadSettings, notes: list[s
     """Each page's text; a page that PDFium cannot read is empty and noted."""
     import pypdfium2
 
-    total = 0
+    total, forms = 0, open_forms(document)
     for number in range(pages):
         try:
             page = document[number]
@@ -69,7 +71,8 @@ def _page_texts(document: Any, pages: int, settings: LoadSettings, notes: list[s
             yield ""
             continue
         try:
-            text = clean(paragraphs(lines_of(page_glyphs(page))))
+            beside = insets(page, forms)
+            text = clean(paragraphs(with_insets(lines_of(page_glyphs(page)), beside)))
         finally:
             page.close()
         total += len(text)
