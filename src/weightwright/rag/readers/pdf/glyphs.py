@@ -28,7 +28,8 @@ NOTHING, GUESSED, SPACE, NEWLINE = (
 _SPACES = np.array([0x20, 0x09, 0xA0, 0x0D, 0x0A, 0x3000, 0x200B, 0xFEFF, *range(0x2000, 0x200B)])
 _HYPHENS = np.array([0x02, 0xAD, 0x2010])
 _TURN_DEGREES = 2.0  # glyphs whose directions differ by more are not on one line
-_DOWN = -90
+DOWN = -90  # text that is written downwards; text that is turned by a right angle has 90 or 270
+_HEIGHT = 1.15  # of the size: the usual height of a glyph's box
 _LONGEST_NAME = 128
 _LIGATURES = {"ff": "ﬀ", "fi": "ﬁ", "fl": "ﬂ", "ffi": "ﬃ", "ffl": "ﬄ"}
 _UNKNOWN = 0xFFFF  # a glyph of which nobody knows what it means
@@ -66,7 +67,8 @@ def page_glyphs(page: Any) -> Glyphs:
     glyphs = _glyphs(page)
     if not len(glyphs):
         return glyphs
-    angles, counts = np.unique(glyphs.angle % 360, return_counts=True)
+    turned = np.where(glyphs.angle == DOWN, 0, glyphs.angle)
+    angles, counts = np.unique(turned, return_counts=True)
     most = int(angles[np.argmax(counts)])
     if most % 90 == 0 and page.get_rotation() != most:
         page.set_rotation(most)  # a clockwise turn by the angle of the text puts it upright
@@ -109,6 +111,7 @@ def _glyphs(page: Any) -> Glyphs:
     cos, sin = _direction(angle)
     u0 = origin[:, 0] * cos + origin[:, 1] * sin
     v = origin[:, 1] * cos - origin[:, 0] * sin
+    u0 = np.where(angle == DOWN, -box[:, 3], u0)
     u1 = _ends(box, u0, size, angle)
     begins = np.append(True, np.diff(thing) != 0)[: len(thing)]
     return Glyphs(code, u0, u1, v, size, angle, before, begins, box)
@@ -150,9 +153,9 @@ def _turned(origin: Floats, thing: Ints, matrix: Floats) -> tuple[Ints, Floats]:
     angle = np.rint(np.degrees(np.arctan2(matrix[:, 1], matrix[:, 0]))).astype(np.int64)
     size = np.maximum(matrix[:, 4] * np.hypot(matrix[:, 2], matrix[:, 3]), 0.01)
     near = np.rint(angle / 90).astype(np.int64) * 90
-    angle = np.where(np.abs(angle - near) <= _TURN_DEGREES, near, angle)
-    angle = np.where(angle == -180, 180, angle)
-    return np.where(_written_down(origin, thing, size, angle), _DOWN, angle), size
+    angle = np.where(np.abs(angle - near) <= _TURN_DEGREES, near, angle).astype(np.int64)
+    angle %= 360
+    return np.where(_written_down(origin, thing, size, angle), DOWN, angle), size
 
 
 def _written_down(origin: Floats, thing: Ints, size: Floats, angle: Ints) -> Bools:
@@ -178,14 +181,18 @@ def _direction(angle: Ints) -> tuple[Floats, Floats]:
 
 
 def _ends(box: Floats, u0: Floats, size: Floats, angle: Ints) -> Floats:
-    """Where each glyph's advance ends; of text that is not turned by right angles its box says too much."""
-    sides = {0: box[:, 2], 90: box[:, 3], 180: -box[:, 0], -90: -box[:, 1], 270: -box[:, 1]}
-    ends = np.full(len(u0), np.nan)
-    for turn, side in sides.items():
-        ends = np.where(angle == turn, side, ends)
-    following = np.append(u0[1:], np.inf)
-    guess = np.where((following > u0) & (following < u0 + 1.2 * size), following, u0 + 0.5 * size)
-    return np.where(np.isnan(ends), guess, ends)
+    """Where each glyph's advance ends: what its box says, which stands upright around a turned glyph."""
+    cos, sin = (np.abs(part) for part in _direction(angle))
+    across, up = box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]
+    # a glyph of width w and height h has a box of w·cos + h·sin by w·sin + h·cos
+    spread = cos**2 - sin**2
+    diagonal = np.abs(spread) < 0.2
+    exact = (across * cos - up * sin) / np.where(diagonal, 1, spread)
+    about = (across - _HEIGHT * size * sin) / np.maximum(cos, 0.1)
+    width: Floats = np.where(diagonal, about, exact)
+    sides = {0: box[:, 2], 90: box[:, 3], 180: -box[:, 0], 270: -box[:, 1], DOWN: -box[:, 1]}
+    turned = [angle == turn for turn in sides]
+    return np.select(turned, list(sides.values()), u0 + np.maximum(width, 0))
 
 
 def _raw(text_page: Any) -> tuple[Ints, Floats, Floats, Ints, Floats]:

@@ -10,7 +10,17 @@ from itertools import pairwise
 
 import numpy as np
 
-from weightwright.rag.readers.pdf.glyphs import GUESSED, NEWLINE, NOTHING, SPACE, Bools, Floats, Glyphs, Ints
+from weightwright.rag.readers.pdf.glyphs import (
+    DOWN,
+    GUESSED,
+    NEWLINE,
+    NOTHING,
+    SPACE,
+    Bools,
+    Floats,
+    Glyphs,
+    Ints,
+)
 
 _OFF_LINE = 0.65  # of the size: a baseline that differs by more is another line's (raised notes stay)
 _RAISED = 0.3  # of the size: what differs by more must follow without stepping back
@@ -98,8 +108,7 @@ def _words(glyphs: Glyphs, gap: Floats) -> Bools:
     digit = (glyphs.code >= ord("0")) & (glyphs.code <= ord("9"))
     number = glyphs.begins[1:] & digit[:-1]
     least = np.select([hint == NEWLINE, (hint == GUESSED) | number], [_BROKEN_GAP, _GUESSED_GAP], _WORD_GAP)
-    slanted = (glyphs.angle[1:] % 90 != 0) & (hint != NOTHING)  # widths are not known there
-    parted: Bools = (hint == SPACE) | (gap > least) | slanted
+    parted: Bools = (hint == SPACE) | (gap > least)
     return parted
 
 
@@ -210,6 +219,8 @@ def _append(host: Line, line: Line) -> None:
 
 def _top_to_bottom(lines: list[Line]) -> list[Line]:
     """Runs of lines that were drawn from the bottom up, each above the one before, turned around."""
+    if any(line.angle == DOWN for line in lines):
+        return _right_to_left_columns(lines)
     steps = [_step(above, below) for above, below in pairwise(lines)]
     ups, downs = steps.count(1), steps.count(-1)
     if ups < 2 or ups <= 3 * downs:
@@ -222,6 +233,18 @@ def _top_to_bottom(lines: list[Line]) -> list[Line]:
             run = []
         run.append(line)
     return ordered + run[::-1]
+
+
+def _right_to_left_columns(lines: list[Line]) -> list[Line]:
+    """Vertical text: the columns of a tier from right to left, tiers from top to bottom, before what runs across."""
+    tiers: list[list[Line]] = []
+    for line in sorted((line for line in lines if line.angle == DOWN), key=lambda line: line.u0):
+        if tiers and line.u0 < min(other.u1 for other in tiers[-1]):
+            tiers[-1].append(line)
+        else:
+            tiers.append([line])
+    columns = [line for tier in tiers for line in sorted(tier, key=lambda line: -line.v)]
+    return columns + [line for line in lines if line.angle != DOWN]
 
 
 def _step(line: Line, following: Line) -> int:
