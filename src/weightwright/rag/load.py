@@ -17,6 +17,7 @@ from weightwright.errors import DataError
 from weightwright.ports import Document
 from weightwright.rag.readers import corpus
 from weightwright.rag.readers.base import Content, installed_reader, own_reader
+from weightwright.rag.readers.limits import read_limited
 from weightwright.rag.settings import LoadSettings
 
 
@@ -197,7 +198,7 @@ def _read(path: Path, settings: LoadSettings) -> Content:
     if reader is None:
         _check_own(data, ending)
         reader = own_reader("pdf" if data.startswith(b"%PDF-") else ending)
-    content = reader(data, settings)
+    content = read_limited(reader, data, settings)
     if not content.text.strip():
         raise DataError(None, "holds no text")
     if len(content.text) > settings.max_characters:

@@ -19,6 +19,10 @@ class LoadSettings(Settings):
     max_line_mb: int = Field(16, ge=1, description="refuse a line of a corpus.jsonl longer than this")
     max_pages: int = Field(10_000, ge=1, description="refuse a PDF with more pages")
     max_characters: int = Field(50_000_000, ge=1, description="refuse a document with more text")
+    read_seconds: int = Field(300, ge=1, description="refuse a file that takes longer to read")
+    read_memory_mb: int = Field(2000, ge=100, description="refuse a file that takes more memory to read")
+    pdf_password: str = Field("", description="password of encrypted PDF files")
+    ocr: bool = Field(False, description="recognise the text of scanned pages (needs the ocr extra)")
 
 
 class ChunkSettings(Settings):

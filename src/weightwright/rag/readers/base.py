@@ -19,18 +19,22 @@ READERS: dict[str, str] = {
     "html": f"{_HERE}.html:read_html",
     "htm": f"{_HERE}.html:read_html",
     "xhtml": f"{_HERE}.html:read_html",
-    "pdf": f"{_HERE}.pdf:read_pdf",
+    "pdf": f"{_HERE}.pdf.read:read_pdf",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a reader found: `\n` line ends, nothing that UTF-8 cannot hold; `page_starts[i]` begins page i+1."""
+    """What a reader found: `\n` line ends, nothing that UTF-8 cannot hold; `page_starts[i]` begins page i+1.
+
+    `notes` say what was left out and why, one a sentence.
+    """
 
     text: str
     format: str
     title: str = ""
     page_starts: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Reader(Protocol):

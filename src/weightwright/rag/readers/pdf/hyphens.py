@@ -1,0 +1,59 @@
+"""Hyphens at the ends of lines: which are part of their word and which only divide it."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+# letters or digits, a hyphen that ends the line, and what the next line begins with
+_AT_LINE_END = re.compile(r"(?P<left>[^\W_](?:[\w.'’/-]*[\w.'’])?)-\n(?P<right>[^\W_][\w'’]*)")
+_WORD = re.compile(r"[^\W\d_][\w'’]*(?:-[\w'’]+)*")
+# second parts that make a compound with almost any word before them
+_SECOND_PARTS_TEXT = """
+based related driven specific dependent oriented free friendly aware effective efficient defined known funded
+owned wide-ranging led made built sized shaped coloured colored looking sounding going standing existing
+generation hoc
+"""
+_SECOND_PARTS = frozenset(_SECOND_PARTS_TEXT.split())
+# first parts that mostly keep their hyphen, before the words that commonly follow them
+_FIRST_PARTS_TEXT = """
+long short high low mid well self full part half real first second third fourth one two three four five six seven
+eight nine ten large small late early hard soft fast slow deep open closed cross near double single multi low
+"""
+_FIRST_PARTS = frozenset(_FIRST_PARTS_TEXT.split())
+_AFTER_FIRST_PARTS_TEXT = """
+term time times scale level range depth quality order dimensional party hand rate rated risk speed step stage
+class cost density energy resolution frequency performance power pressure temperature throughput volume value
+day days week weeks month months year years hour hours minute minutes page pages part way side sided fold
+lived lasting running standing distance haul list lists form tail tailed tech end ended profile priority grade
+income life size sized width height length sleeve service employed esteem evident contained control assessment
+attention supervised regulation help report reported known defined established being made written documented
+founded suited designed trained world wired coded earned working source ended loop border country section sectional
+sectoral validation platform border cultural language lingual entropy reference check stranded blind digit bit
+"""
+_AFTER_FIRST_PARTS = frozenset(_AFTER_FIRST_PARTS_TEXT.split())
+
+
+def join_hyphenated(texts: Sequence[str]) -> list[str]:
+    """The pages' texts with words that a line end divides made whole."""
+    if not any("-\n" in text for text in texts):
+        return list(texts)
+    words = Counter(word.lower() for text in texts for word in _WORD.findall(text))
+
+    def whole(match: re.Match[str]) -> str:
+        left, right = match["left"], match["right"]
+        return f"{left}-{right}" if _keeps(left, right, words) else left + right
+
+    return [_AT_LINE_END.sub(whole, text) for text in texts]
+
+
+def _keeps(left: str, right: str, words: Counter[str]) -> bool:
+    """Whether the hyphen between the two is part of the word."""
+    if not right[0].islower() or not left[-1].isalpha() or "-" in left:
+        return True
+    first, second = left.lower().rsplit("/", 1)[-1], right.lower()
+    hyphenated, joined = words[f"{first}-{second}"], words[first + second]
+    if hyphenated or joined:
+        return hyphenated > joined
+    if second in _SECOND_PARTS and len(first) > 2:
+        return True
+    return first in _FIRST_PARTS and second in _AFTER_FIRST_PARTS
