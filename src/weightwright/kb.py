@@ -116,6 +116,7 @@ class Listing:
                     "title": info.title,
                     "chunks": info.chunks,
                     "pages": len(info.page_starts) or None,
+                    "modified": info.modified,
                 }
                 for info in self.documents
             ],
@@ -139,6 +140,7 @@ class Answered:
                     "document": citation.document,
                     "path": citation.path,
                     "page": citation.page,
+                    "place": citation.place,
                     "start": citation.start,
                     "end": citation.end,
                     "quote": citation.quote,
@@ -249,6 +251,7 @@ def hit_data(hit: Hit) -> dict[str, Any]:
         "version": chunk.version,
         "path": hit.path,
         "page": chunk.page,
+        "place": chunk.place,
         "start": chunk.start,
         "end": chunk.end,
         "score": hit.score,

@@ -91,6 +91,8 @@ def load(source: Source, settings: LoadSettings) -> Iterator[Document | Skipped]
             title=content.title,
             page_starts=content.page_starts,
             metadata={"format": content.format},
+            places=content.places,
+            blocks=content.blocks,
         )
     except DataError as error:
         yield Skipped(shown, str(error))

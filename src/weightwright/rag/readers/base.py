@@ -7,15 +7,16 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 from weightwright.errors import DataError
+from weightwright.ports import Block, Place
 from weightwright.rag.settings import LoadSettings
 
 ENTRY_POINTS = "weightwright.readers"
 _HERE = "weightwright.rag.readers"
 # the ending of a file's name → the `module:function` that reads it
 READERS: dict[str, str] = {
-    "md": f"{_HERE}.text:read_markdown",
-    "markdown": f"{_HERE}.text:read_markdown",
-    "ipynb": f"{_HERE}.text:read_notebook",
+    "md": f"{_HERE}.markdown:read_markdown",
+    "markdown": f"{_HERE}.markdown:read_markdown",
+    "ipynb": f"{_HERE}.notebook:read_notebook",
     "html": f"{_HERE}.html:read_html",
     "htm": f"{_HERE}.html:read_html",
     "xhtml": f"{_HERE}.html:read_html",
@@ -24,13 +25,28 @@ READERS: dict[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that lies in another one; it is read by the reader of its own name's ending."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
-    """What a reader found: `\n` line ends, nothing that UTF-8 cannot hold; `page_starts[i]` begins page i+1."""
+    """What a reader found: `\n` line ends, nothing that UTF-8 cannot hold; `page_starts[i]` begins page i+1.
+
+    `places` and `blocks` are as in `ports.Document`. `notes` say what was left out and why, one a sentence.
+    """
 
     text: str
     format: str
     title: str = ""
     page_starts: tuple[int, ...] = ()
+    places: tuple[Place, ...] = ()
+    blocks: tuple[Block, ...] | None = None
+    attachments: tuple[Attachment, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Reader(Protocol):

@@ -24,7 +24,8 @@ CREATE TABLE documents (
   title TEXT NOT NULL,
   page_starts TEXT NOT NULL,
   metadata TEXT NOT NULL,
-  chunks INTEGER NOT NULL
+  chunks INTEGER NOT NULL,
+  modified TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE chunks (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -34,11 +35,18 @@ CREATE TABLE chunks (
   text TEXT NOT NULL,
   page INTEGER,
   heading TEXT NOT NULL,
+  places TEXT NOT NULL DEFAULT '[]',
   UNIQUE (document, start, end)
 );
 CREATE TABLE vectors (chunk INTEGER PRIMARY KEY REFERENCES chunks (id), vector BLOB NOT NULL);
 CREATE VIRTUAL TABLE terms USING fts5 (words, tokenize = "ascii tokenchars '.'");
 """
+
+# what a file of format 1 lacks
+_FROM_FORMAT_1 = (
+    "ALTER TABLE documents ADD COLUMN modified TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE chunks ADD COLUMN places TEXT NOT NULL DEFAULT '[]'",
+)
 
 
 def open_file(path: Path, new: StoreMeta | None) -> tuple[sqlite3.Connection, StoreMeta]:
@@ -157,6 +165,7 @@ def _read_or_create(
         )
     if write:
         _use_wal(connection)
+        version = _upgraded(connection, version)
     values = dict(connection.execute("SELECT key, value FROM meta"))
     return StoreMeta(
         embedder=values["embedder"],
@@ -198,6 +207,23 @@ def _create(connection: sqlite3.Connection, meta: StoreMeta) -> None:
     finally:
         if connection.in_transaction:
             connection.rollback()
+
+
+def _upgraded(connection: sqlite3.Connection, version: int) -> int:
+    """Give an older file the columns that it lacks, unless another process has just done so."""
+    if version == SCHEMA_VERSION:
+        return version
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
+            for statement in _FROM_FORMAT_1:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.commit()
+    finally:
+        if connection.in_transaction:
+            connection.rollback()
+    return SCHEMA_VERSION
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
