@@ -93,11 +93,11 @@ ROWS = b'{"_id": "1", "text": "a"}\n' * 999
     [
         ("a.md.gz", gzip.compress(b"word " * 1000)[:-20], "not whole"),
         ("a.md.gz", b"\x1f\x8b\x08\x00 and more", "not whole"),
-        ("a.tar.gz", gzip.compress(TAR), "a tar archive"),
+        ("a.tar.gz", gzip.compress(TAR), "not a whole tar archive"),
         ("a.md.gz", gzip.compress(gzip.compress(b"x")), "twice"),
         ("a.md.gz", gzip.compress(b"x" * 3_000_000), "max_file_mb=1"),
         ("a.md.gz", gzip.compress(b"  "), "no text"),
-        ("a.docx.gz", gzip.compress(b"x"), "office extra"),
+        ("a.docx.gz", gzip.compress(b"x"), "not a whole .docx"),
         ("c.jsonl.gz", gzip.compress(ROWS)[:-9], "not whole"),
         ("a.md.gz", b"", "empty"),
     ],

@@ -19,6 +19,11 @@ class LoadSettings(Settings):
     max_line_mb: int = Field(16, ge=1, description="refuse a line of a corpus.jsonl longer than this")
     max_pages: int = Field(10_000, ge=1, description="refuse a PDF with more pages")
     max_characters: int = Field(50_000_000, ge=1, description="refuse a document with more text")
+    max_unpacked_mb: int = Field(
+        512, ge=1, description="unpack no more than this of one archive or office file"
+    )
+    max_members: int = Field(10_000, ge=1, description="refuse an archive or office file of more files")
+    max_nesting: int = Field(3, ge=0, description="read no archives and mails that lie deeper in others")
 
 
 class ChunkSettings(Settings):

@@ -12,6 +12,10 @@ from weightwright.rag.settings import LoadSettings
 
 ENTRY_POINTS = "weightwright.readers"
 _HERE = "weightwright.rag.readers"
+_CODE = """
+py pyi js mjs ts tsx jsx c h cc cpp hpp cxx java kt scala go rs rb php pl lua r jl swift cs fs vb hs ml clj ex erl
+sh bash zsh ps1 bat sql css scss less vue tf proto graphql asm f90 pas dart groovy gradle cmake
+""".split()  # noqa: SIM905
 # the ending of a file's name → the `module:function` that reads it
 READERS: dict[str, str] = {
     "md": f"{_HERE}.markdown:read_markdown",
@@ -21,6 +25,28 @@ READERS: dict[str, str] = {
     "htm": f"{_HERE}.html:read_html",
     "xhtml": f"{_HERE}.html:read_html",
     "pdf": f"{_HERE}.pdf:read_pdf",
+    "docx": f"{_HERE}.docx:read_docx",
+    "docm": f"{_HERE}.docx:read_docx",
+    "dotx": f"{_HERE}.docx:read_docx",
+    "pptx": f"{_HERE}.pptx:read_pptx",
+    "pptm": f"{_HERE}.pptx:read_pptx",
+    "ppsx": f"{_HERE}.pptx:read_pptx",
+    "xlsx": f"{_HERE}.xlsx:read_xlsx",
+    "xlsm": f"{_HERE}.xlsx:read_xlsx",
+    "xltx": f"{_HERE}.xlsx:read_xlsx",
+    **dict.fromkeys(("odt", "ods", "odp", "ott", "ots", "otp"), f"{_HERE}.odf:read_odf"),
+    "epub": f"{_HERE}.epub:read_epub",
+    "rtf": f"{_HERE}.rtf:read_rtf",
+    "csv": f"{_HERE}.delimited:read_delimited",
+    "tsv": f"{_HERE}.delimited:read_delimited",
+    "tab": f"{_HERE}.delimited:read_delimited",
+    "json": f"{_HERE}.structured:read_json",
+    "geojson": f"{_HERE}.structured:read_json",
+    "jsonl": f"{_HERE}.structured:read_json_lines",
+    "ndjson": f"{_HERE}.structured:read_json_lines",
+    "eml": f"{_HERE}.mail:read_eml",
+    "msg": f"{_HERE}.msg:read_msg",
+    **dict.fromkeys(_CODE, f"{_HERE}.code:read_code"),
 }
 
 

@@ -13,6 +13,7 @@ from weightwright.rag.readers.encoding import decode_web
 from weightwright.rag.readers.html_hidden import Hidden
 from weightwright.rag.readers.html_math import math_text
 from weightwright.rag.readers.html_tables import is_data_table, table_rows
+from weightwright.rag.readers.numerals import numeral
 from weightwright.rag.readers.writer import TextWriter, lowered, one_line, raised
 from weightwright.rag.settings import LoadSettings
 
@@ -32,6 +33,9 @@ _META = re.compile(
     rb"<meta\b[^>]*?\bcharset\s*=\s*[\"']?\s*([\w.:+-]+)|<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([\w.:+-]+)",
     re.IGNORECASE,
 )
+_EMPTY_ELEMENT = re.compile(r"<([A-Za-z][\w:-]*)((?:\s[^<>]*?)?)\s*/>")
+_VOID_NAMES = "area base br col embed hr img input link meta param source track wbr"
+_VOID = frozenset(_VOID_NAMES.split())
 _META_WITHIN = 65_536  # bytes
 _DISPLAYED_AS_BLOCK = re.compile(r"display\s*:\s*(?:block|flex|grid|table|list-item)", re.IGNORECASE)
 _LANGUAGE = re.compile(r"\b(?:language|lang|highlight|brush:?)[-\s:]+([\w+#-]+)")
@@ -47,12 +51,21 @@ def read_page(text: str, format_: str = "html", writer: TextWriter | None = None
     """A page that is decoded; with a `writer`, what it holds already comes first."""
     from selectolax.lexbor import LexborHTMLParser
 
+    if text.lstrip().startswith("<?xml") or format_ == "epub":
+        text = _EMPTY_ELEMENT.sub(_closed, text)
     page = LexborHTMLParser(text.replace("\x00", ""))
-    writer = writer or TextWriter()
+    if writer is None:
+        writer = TextWriter()
     title = page.css_first("head > title") or page.css_first("body > title")
     if page.root is not None:
         _Walk(writer, Hidden(page)).through(page.root)
     return writer.content(format_, title.text() if title else "")
+
+
+def _closed(match: re.Match[str]) -> str:
+    """`<title/>` of XHTML as HTML's parser understands it."""
+    name = match[1].lower()
+    return match[0] if name in _VOID else f"<{match[1]}{match[2]}></{match[1]}>"
 
 
 def declared_charset(data: bytes) -> str | None:
@@ -133,6 +146,9 @@ class _Walk:
                 self._inline.append(_formula(node))
             case "a" if _is_permalink(node):
                 pass
+            case "a" if node.prev is not None and node.prev.tag == "a":
+                self._inline.append(" ")  # two links in a row stand apart by their style
+                return _nothing
             case "q":
                 self._inline.append("“")
                 return lambda: self._inline.append("”")
@@ -254,7 +270,7 @@ def _numbers(node: "LexborNode") -> "Callable[[LexborNode], str]":
     def mark(item: "LexborNode") -> str:
         nonlocal number
         number = _whole(item.attributes.get("value"), number + step)
-        return f"{_numeral(number, kind)}. "
+        return f"{numeral(number, kind)}. "
 
     return mark
 
@@ -262,28 +278,6 @@ def _numbers(node: "LexborNode") -> "Callable[[LexborNode], str]":
 def _whole(text: str | None, otherwise: int) -> int:
     found = re.match(r"\s*([+-]?\d{1,9})", text or "")
     return int(found[1]) if found else otherwise
-
-
-def _numeral(number: int, kind: str) -> str:
-    if number < 1 or kind not in "aAiI":
-        return str(number)
-    if kind in "aA":
-        letters = ""
-        while number:
-            number, rest = divmod(number - 1, 26)
-            letters = chr(ord(kind) + rest) + letters
-        return letters
-    if number > 3999:
-        return str(number)
-    roman = ""
-    for value, sign in _ROMAN:
-        roman += sign * (number // value)
-        number %= value
-    return roman.lower() if kind == "i" else roman
-
-
-_ROMAN = ((1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"), (40, "XL"),
-          (10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I"))  # fmt: skip
 
 
 def _language(node: "LexborNode") -> str:

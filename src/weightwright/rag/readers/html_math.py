@@ -32,17 +32,17 @@ def _text(node: "LexborNode", depth: int) -> str:
 def _joined(name: str, parts: list[str]) -> str:
     match name, parts:
         case "msup", [base, high]:
-            return base + _script(raised(high, base), high, "^")
+            return base + script(raised(high, base), high, "^")
         case "msub", [base, low]:
-            return base + _script(lowered(low, base), low, "_")
+            return base + script(lowered(low, base), low, "_")
         case "msubsup", [base, low, high]:
-            return base + _script(lowered(low, base), low, "_") + _script(raised(high, base), high, "^")
+            return base + script(lowered(low, base), low, "_") + script(raised(high, base), high, "^")
         case "mfrac", [above, below]:
-            return f"{_grouped(above)}/{_grouped(below)}"
+            return f"{grouped(above)}/{grouped(below)}"
         case "msqrt", _:
-            return f"√{_grouped(''.join(parts))}"
+            return f"√{grouped(''.join(parts))}"
         case "mroot", [base, degree]:
-            return f"{degree}√{_grouped(base)}"
+            return f"{degree}√{grouped(base)}"
         case "mo", _:
             sign = "".join(parts)
             return f" {sign} " if sign in "=+−<>≤≥≈×·±→∈" and sign else sign
@@ -53,10 +53,11 @@ def _joined(name: str, parts: list[str]) -> str:
     return "".join(parts)
 
 
-def _script(small: str, plain: str, sign: str) -> str:
+def script(small: str, plain: str, sign: str) -> str:
     """Small digits where there are such, else the text behind a sign."""
-    return small if small != plain and not small.startswith(" ") else f"{sign}{_grouped(plain)}"
+    return small if small != plain and not small.startswith(" ") else f"{sign}{grouped(plain)}"
 
 
-def _grouped(text: str) -> str:
+def grouped(text: str) -> str:
+    """A part of a formula, in brackets where it consists of several."""
     return text if len(text.strip()) <= 1 or text.strip().isalnum() else f"({text.strip()})"

@@ -7,8 +7,8 @@ from weightwright.ports import Block, Place
 from weightwright.rag.readers.base import Attachment, Content
 from weightwright.rag.readers.encoding import clean
 
-_SPACES = re.compile(r"[ \t\xa0\u2000-\u200a\u202f\u205f]+")
-_INVISIBLE = re.compile(r"[\xad\u200b\u2060\ufeff]")
+_SPACES = re.compile(r"[ \t\xa0\u2000-\u200a\u202f\u205f\u2061]+")
+_INVISIBLE = re.compile(r"[\xad\u200b\u2060\u2062-\u2064\ufeff]")
 _LIKE_A_HEADING = re.compile(r"#{1,6}(?:\s|$)")
 _DIGITS = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
 _LOW_DIGITS = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
@@ -25,12 +25,6 @@ class TextWriter:
         self._gap = ""
         self._blocks: list[Block] = []
         self._places: list[Place] = []
-
-    def __bool__(self) -> bool:
-        return self._length > 0
-
-    def __len__(self) -> int:
-        return self._length
 
     def apart(self) -> None:
         """What comes next stands apart by a blank line."""
@@ -115,6 +109,8 @@ class TextWriter:
         start = self._length + len(self._gap if self._length else "") if at is None else at
         if self._places and self._places[-1].start == start:
             self._places.pop()
+        if self._places and self._places[-1] == (self._places[-1].start, label, 0) and not lines:
+            return
         self._places.append(Place(start, label, lines))
 
     def content(
