@@ -43,7 +43,7 @@ _COMMONEST = frozenset(
     "发天如然作方成者多日都三小二无同么经法当起与好看学进种将还分此心前面又定见只主没公从"
 )
 _HIGH_WORD = re.compile(rb"(?<![A-Za-z\xc0-\xff])[\xc0-\xff]{3,}(?![A-Za-z\xc0-\xff])")
-_MIXED_WORD = re.compile(rb"[A-Za-z][\xc0-\xff]|[\xc0-\xff][A-Za-z]")
+_NOT_RUSSIAN = re.compile(rb"[A-Za-z][\xc0-\xff]|[\xc0-\xff][A-Za-z]|[\x80-\xa7\xa9-\xb7\xba-\xbf]")
 
 
 def decode(data: bytes) -> str:
@@ -93,8 +93,10 @@ def guess(data: bytes) -> str:
     encoding = codec_of(detector.guess(tld=None, allow_utf8=False)) or "cp1252"
     if encoding == "cp949" and _is_common_chinese(data):
         return "gb18030"
-    if encoding == "cp1252" and _HIGH_WORD.search(data) and not _MIXED_WORD.search(data):
-        return "cp1251"  # a few Russian words; no Western word consists of accented letters alone
+    if encoding not in _MULTIBYTE and _is_japanese(data):
+        return "cp932"
+    if encoding == "cp1252" and _HIGH_WORD.search(data) and not _NOT_RUSSIAN.search(data):
+        return "cp1251"  # a few words; no Western word consists of accented letters alone
     return encoding
 
 
@@ -147,6 +149,19 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _is_japanese(data: bytes) -> bool:
+    """Whether bytes that are no letters of Windows' Western sets make whole characters of Shift-JIS."""
+    if not re.search(rb"[\x81-\x9f]", data):
+        return False
+    try:
+        text = data[:_GUESSED_FROM].decode("cp932")
+    except UnicodeDecodeError:
+        return False
+    return len(re.findall(r"[\u3040-\u30ff\u4e00-\u9fff]", text)) >= 2 and not re.search(
+        r"[\uff61-\uff9f]", text
+    )
 
 
 def _is_common_chinese(data: bytes) -> bool:

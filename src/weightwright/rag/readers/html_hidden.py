@@ -39,7 +39,7 @@ class Hidden:
             return True
         attributes = node.attributes
         if not attributes:
-            return False
+            return bool(node.tag == "dialog")
         if "hidden" in attributes and attributes["hidden"] != "until-found":
             return True
         if (attributes.get("role") or "").lower() in _ROLES or "popover" in attributes:

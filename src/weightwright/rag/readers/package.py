@@ -70,7 +70,7 @@ class Package:
             zipfile.BadZipFile,
             zlib.error,
             EOFError,
-            NotImplementedError,
+            ValueError,
             RuntimeError,
             OSError,
         ) as error:
