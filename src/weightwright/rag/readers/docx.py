@@ -53,7 +53,7 @@ class _Document:
         self._styles = Styles(self._part("styles"))
         self._numbering = Numbering(self._part("numbering"))
         self._notes = {
-            kind: {attribute(note, "id"): note for note in self._part(f"{kind}s") or ()}
+            kind: {attribute(note, "id"): note for note in _children(self._part(f"{kind}s"))}
             for kind in ("footnote", "endnote", "comment")
         }
         self._noted = 0
@@ -126,7 +126,6 @@ class _Document:
         elif level and text.strip():
             self.writer.heading(f"{number} {text}".strip(), level + self._shifted)
         elif number:
-            self.writer.close()
             self.writer.line(text.replace("\n", " "), f"{number} ")
         else:
             self.writer.paragraph(text)
@@ -239,6 +238,10 @@ class _Document:
     def _part(self, kind: str) -> "Element | None":
         part = next((target for type_, target in self._related.values() if type_ == kind), None)
         return self._package.xml(part) if part else None
+
+
+def _children(element: "Element | None") -> "list[Element]":
+    return [] if element is None else list(element)
 
 
 def blocks(container: "Element") -> "Iterator[Element]":

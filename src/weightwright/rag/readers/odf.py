@@ -81,10 +81,9 @@ class _Walk:
     def _item(self, item: "Element") -> None:
         for part in item:
             if local(part) in ("p", "h"):
-                self.writer.close()
                 self.writer.line(self._inline(part), "- ")
             else:
-                self.write(item) if local(part) == "table" else self.write(part)
+                self.write(part)
         self.writer.close()
 
     def _after(self) -> None:
@@ -140,8 +139,9 @@ class _Walk:
             )
             self.writer.table([cells for _, cells in rows], header=header)
             return
-        self.writer.heading(name, 1)
+        self.writer.apart()
         self.writer.place(f'sheet "{name}"')
+        self.writer.heading(name, 1)
         write_rows(self.writer, rows, f'sheet "{name}", row ')
 
     def _rows(self, table: "Element") -> list[tuple[int, list[str]]]:

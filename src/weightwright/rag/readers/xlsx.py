@@ -79,8 +79,9 @@ class _Book:
         for cells in found.merged:
             _fill(found, cells)
         self._note(name, found)
-        self.writer.heading(name, 1)
+        self.writer.apart()
         self.writer.place(f'sheet "{name}"')
+        self.writer.heading(name, 1)
         rows = [
             (number, [cells.get(column, "") for column in self._columns(found, cells)])
             for number, cells in sorted(found.rows.items())
