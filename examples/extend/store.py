@@ -71,7 +71,8 @@ class MemoryStore:
     def documents(self, where: Filter | None = None) -> Iterator[DocumentInfo]:
         """See `Store`."""
         for _, (d, chunks, _) in sorted(self._held.items()):
-            yield DocumentInfo(d.id, d.version, d.path, d.title, len(chunks), d.page_starts, d.metadata)
+            starts, count = d.page_starts, len(chunks)
+            yield DocumentInfo(d.id, d.version, d.path, d.title, count, starts, d.metadata, d.modified)
 
     def get(self, chunk_ids: Sequence[ChunkId]) -> list[Chunk]:
         """See `Store`."""

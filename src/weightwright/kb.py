@@ -95,7 +95,8 @@ class KbEvalSettings(Settings):
     queries: Path | None = Field(None, description='BEIR lines {"_id", "text"}')
     qrels: Path | None = Field(None, description="TREC lines: query 0 document relevance")
     answers: Path | None = Field(
-        None, description='answers instead of retrieval: lines {"question", "documents"}, none where they do not say'
+        None,
+        description='answers instead of retrieval: lines {"question", "documents"}, none where they do not say',
     )
     model: str = Field("extract", description="with --answers: the model address that answers")
     metrics: tuple[str, ...] = Field(
@@ -145,6 +146,7 @@ class Listing:
                     "title": info.title,
                     "chunks": info.chunks,
                     "pages": len(info.page_starts) or None,
+                    "modified": info.modified,
                 }
                 for info in self.documents
             ],
@@ -168,6 +170,7 @@ class Answered:
                     "document": citation.document,
                     "path": citation.path,
                     "page": citation.page,
+                    "place": citation.place,
                     "start": citation.start,
                     "end": citation.end,
                     "quote": citation.quote,
@@ -365,6 +368,7 @@ def hit_data(hit: Hit) -> dict[str, Any]:
         "version": chunk.version,
         "path": hit.path,
         "page": chunk.page,
+        "place": chunk.place,
         "start": chunk.start,
         "end": chunk.end,
         "score": hit.score,

@@ -75,12 +75,12 @@ def test_add_search_ask_list_sync_rm(home, run, opened):
     )
     assert answer["answer"] == "Leave: Everybody has 27 days of annual leave [1]."
     [citation] = answer["citations"]
-    assert set(citation) == {"n", "document", "path", "page", "start", "end", "quote"}
+    assert set(citation) == {"n", "document", "path", "page", "place", "start", "end", "quote"}
     assert text[citation["start"] : citation["end"]] == citation["quote"]
     assert answer["trace"]["citations"]["kept"] == 1
     assert set(answer["usage"]) == {"prompt_tokens", "completion_tokens"}
     shown = run("ask", "kb.db", "How many days of annual leave does everybody have?", "--model", "extract")
-    assert f'[1] {home}/docs/leave.md\n    "Everybody has 27 days of annual leave."' in shown
+    assert f'[1] {home}/docs/leave.md, line 3\n    "Everybody has 27 days of annual leave."' in shown
 
     listed = run("kb", "list", "kb.db", "--json")
     assert (listed["documents"], [item["document"] for item in listed["items"]]) == (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from weightwright.ports import Document
+from weightwright.ports import Document, Place
 from weightwright.rag.chunk import chunk_document, indexed_text
 from weightwright.rag.sentences import sentences
 from weightwright.rag.settings import ChunkSettings
@@ -141,3 +141,63 @@ def test_the_embedders_limit_beats_the_setting():
 def test_overlap_of_more_than_half_is_refused():
     with pytest.raises(ValueError, match="at most half"):
         ChunkSettings(chunk_tokens=100, overlap_tokens=51)
+
+
+# --- tables and code ------------------------------------------------------------------------------------
+
+TABLE = "| Name | Days |\n| --- | --- |\n" + "\n".join(f"| Person {n} | {n} |" for n in range(60))
+
+
+def test_a_table_that_fits_stays_whole():
+    text = "Some words before. " * 3 + f"\n\n{TABLE[:120]}\n\nAnd after."
+    assert any(
+        TABLE[:120].rstrip() in chunk.text for chunk in cut(text, 60, 8, metadata={"format": "markdown"})
+    )
+
+
+def test_a_table_that_is_cut_repeats_its_header_row():
+    text = f"# Leave\n\nIntro.\n\n{TABLE}\n\nOutro."
+    chunks = cut(text, 60, 8, metadata={"format": "markdown"})
+    rows = [chunk for chunk in chunks if "Person" in chunk.text]
+    assert len(rows) > 3
+    assert {chunk.heading for chunk in rows} == {"Leave\n| Name | Days |"}
+    assert all(line.startswith("| Person") for chunk in rows for line in chunk.text.split("\n"))
+    assert "\n".join(chunk.text for chunk in rows) == TABLE.partition("| --- | --- |\n")[2]
+    assert {chunk.heading for chunk in chunks if "tro." in chunk.text} == {"Leave"}
+    for chunk in chunks:
+        assert COUNT([indexed_text(chunk)])[0] <= 60
+
+
+def test_a_header_row_that_takes_too_much_is_not_repeated():
+    wide = "| " + " | ".join(f"column {n}" for n in range(40)) + " |"
+    text = f"{wide}\n|{'---|' * 40}\n{wide}\n{wide}"
+    assert all("column" not in chunk.heading for chunk in cut(text, 60, 8, metadata={"format": "markdown"}))
+
+
+def test_code_that_fits_stays_whole_and_longer_code_is_cut_at_lines():
+    short = "```py\ndef f(x):\n    return x. y\n```"
+    chunks = cut(
+        f"Words here. {'More words. ' * 6}\n\n{short}\n\nAfter.", 40, 0, metadata={"format": "markdown"}
+    )
+    assert any(short in chunk.text for chunk in chunks)
+    long = "```\n" + "\n".join(f"call(number={n}, other=1)" for n in range(80)) + "\n```"
+    lines = set(long.split("\n"))
+    for chunk in cut(long, 40, 0, metadata={"format": "markdown"}):
+        assert set(chunk.text.split("\n")) <= lines
+
+
+def test_the_first_heading_is_no_parent_of_its_siblings():
+    text = "# Leave\n\nTake days.\n\n# Travel\n\nBook.\n"
+    chunks = cut(text, title="Leave", metadata={"format": "markdown"})
+    assert [chunk.heading for chunk in chunks] == ["Leave", "Travel"]
+
+
+def test_chunks_have_their_places():
+    text = "one\n\ntwo\n\nthree\n"
+    document = Document("d", text, places=(Place(0, "cell 1", 1), Place(5, "cell 2", 1)))
+    [chunk] = chunk_document(document, ChunkSettings(), COUNT, 100)
+    assert [(place.start, place.label) for place in chunk.places] == [
+        (0, "cell 1, line 1"), (4, "cell 1, line 2"), (5, "cell 2, line 1"), (9, "cell 2, line 2"),
+        (10, "cell 2, line 3"),
+    ]  # fmt: skip
+    assert chunk.place == "cell 1, line 1"

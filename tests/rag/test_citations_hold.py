@@ -36,7 +36,9 @@ def passages_of(texts):
     found, documents = [], {}
     for n, text in enumerate(texts):
         before = "Vorne. " * n
-        document = Document(f"d{n}", before + text + " End.", page_starts=(0, len(before), len(before) + len(text) // 2))
+        document = Document(
+            f"d{n}", before + text + " End.", page_starts=(0, len(before), len(before) + len(text) // 2)
+        )
         documents[document.id] = document
         found.append(
             Passage(document.id, document.version, len(before), len(before) + len(text), text,
@@ -51,7 +53,9 @@ def test_every_citation_is_an_exact_range(texts, answer, step):
     passages, documents = passages_of(texts)
     whole = check(answer, passages)
     checker = Checker(passages)
-    shown = "".join(checker.feed(answer[i : i + step]) for i in range(0, len(answer), step)) + checker.finish()
+    shown = (
+        "".join(checker.feed(answer[i : i + step]) for i in range(0, len(answer), step)) + checker.finish()
+    )
     for text, citations in ((whole.text, whole.citations), (shown.strip(), checker.citations)):
         for citation in citations:
             document = documents[citation.document]

@@ -1,20 +1,26 @@
 """A knowledge base in front of a model loses no field of a message, a request, a piece or a result."""
 
+from contextlib import closing
 from dataclasses import fields, replace
 from functools import reduce
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from weightwright.address.stores import parse_store
 from weightwright.errors import RequestError
 from weightwright.ports import (
+    Block,
     ChatRequest,
     ChatResult,
     Completion,
+    Document,
     Grounding,
     Message,
     Piece,
+    Place,
     Reply,
     SamplingParams,
     StructuredOutputs,
@@ -22,10 +28,15 @@ from weightwright.ports import (
     ToolCall,
     Usage,
     joined,
+    place_at,
 )
 from weightwright.rag.answer import ask
-from weightwright.rag.context import Passage
-from weightwright.rag.settings import AnswerSettings, CiteSettings
+from weightwright.rag.chunk import chunk_document
+from weightwright.rag.context import Passage, passages_of
+from weightwright.rag.settings import AnswerSettings, ChunkSettings, CiteSettings
+from weightwright.rag.stores.base import DocumentInfo
+from weightwright.rag.stores.opening import open_store
+from weightwright.testing.embedder import HashEmbedder
 
 PASSAGES = [Passage("tide.md", "v1", 0, 41, "High water on Monday stands at 06:12 here.")]
 SETTINGS = AnswerSettings(cite=CiteSettings(add=False))
@@ -198,3 +209,47 @@ def test_an_answer_that_has_a_form_keeps_it():
 def test_the_sentence_that_nothing_is_said_is_not_put_in_the_place_of_a_form():
     with pytest.raises(RequestError, match="leave out structured_outputs"):
         ask(Replays([]), replace(REQUEST, params=FORM), [], SETTINGS)
+
+
+# --- from a document to a citation ----------------------------------------------------------------------
+
+
+@st.composite
+def documents(draw):
+    """A document with a value in every field, its places and blocks anywhere."""
+    text = draw(st.text(st.sampled_from("ab. \n|天。"), min_size=1, max_size=150))
+    starts = sorted(draw(st.sets(st.integers(0, len(text) - 1), max_size=5)))
+    places = tuple(Place(at, draw(WORDS), draw(st.sampled_from([0, 1, 7]))) for at in starts)
+    blocks, begin = [], 0
+    while begin < len(text) and draw(st.booleans()):
+        end = draw(st.integers(begin + 1, len(text)))
+        blocks.append(Block(draw(st.sampled_from(["heading", "table", "code"])), begin, end, 1, draw(WORDS)))
+        begin = end
+    return Document(
+        "d", text, "/d", draw(WORDS), tuple(starts), {"n": 1}, places, tuple(blocks), "2026-11-30T09:00:00Z"
+    )
+
+
+@FEW
+@given(documents())
+def test_a_citation_knows_the_place_of_every_character(document):
+    everywhere = document.places_in(0, len(document.text))
+    cut = ChunkSettings(chunk_tokens=12, overlap_tokens=4)
+    embedder = HashEmbedder(8)
+    chunks = chunk_document(document, cut, embedder.count_tokens, 100)
+    with (
+        TemporaryDirectory() as folder,
+        closing(
+            open_store(parse_store(f"{folder}/kb.db"), embedder=embedder, chunks=cut, create=True)
+        ) as store,
+    ):
+        store.replace(document, chunks, embedder.embed([chunk.text for chunk in chunks], kind="passage"))
+        assert store.get([chunk.id for chunk in chunks]) == chunks
+        [info] = store.documents()
+        hits = store.search_vector(embedder.embed(["a"], kind="query")[0], 100)
+    for field in fields(DocumentInfo):
+        if field.name != "chunks":
+            assert getattr(info, field.name) == getattr(document, field.name), field.name
+    for passage in passages_of(hits, 10_000, embedder.count_tokens):
+        for offset in range(passage.start, passage.end):
+            assert place_at(passage.places, offset) == place_at(everywhere, offset)

@@ -78,8 +78,9 @@ class Shelf:
         for name in sorted(self._documents):
             doc, chunks, _ = self._documents[name]
             yield DocumentInfo(
-                doc.id, doc.version, doc.path, doc.title, len(chunks), doc.page_starts, doc.metadata
-            )
+                doc.id, doc.version, doc.path, doc.title, len(chunks), doc.page_starts, doc.metadata,
+                doc.modified,
+            )  # fmt: skip
 
     def get(self, chunk_ids):
         known = {chunk.id: chunk for _, chunk, _ in self._rows()}

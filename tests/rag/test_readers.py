@@ -12,6 +12,7 @@ from weightwright.rag.settings import LoadSettings
 from weightwright.testing.reader import ReaderContract
 
 from .files import pdf
+from .office import cell, docx, epub, odf, paragraph, pptx, shape, sheet, xlsx
 
 PAGE = (
     b"<html><head><title>Leave</title></head><body><h1>Leave</h1><p>Everybody has 27 days.</p></body></html>"
@@ -61,6 +62,64 @@ class TestPdf(OfEnding):
         return pdf(tmp_path / "a.pdf", ["First page.", "Everybody has 27 days."]).read_bytes()
 
 
+class TestWord(OfEnding):
+    ending, content = "docx", docx(paragraph("Everybody has 27 days."))
+
+
+class TestPowerPoint(OfEnding):
+    ending, content = "pptx", pptx(shape("Everybody has 27 days."), notes="Say it slowly.")
+
+
+class TestExcel(OfEnding):
+    ending, content = "xlsx", xlsx({"Leave": sheet(cell("A1", "Everybody has 27 days."))})
+
+
+class TestOpenDocument(OfEnding):
+    ending, content = "odt", odf("<text:p>Everybody has 27 days.</text:p>")
+
+
+class TestBook(OfEnding):
+    ending, content = "epub", epub("<html><body><p>Everybody has 27 days.</p></body></html>")
+
+
+class TestRtf(OfEnding):
+    ending, content = "rtf", rb"{\rtf1\ansi Everybody has 27 days.\par}"
+
+
+class TestDelimited(OfEnding):
+    ending, content = "csv", b"who;what\nall;Everybody has 27 days.\n"
+
+
+class TestJson(OfEnding):
+    ending, content = "json", b'{"leave": "Everybody has 27 days."}'
+
+
+class TestJsonLines(OfEnding):
+    ending, content = "jsonl", b'{"leave": "Everybody has 27 days."}\n'
+
+
+class TestMail(OfEnding):
+    ending = "eml"
+    content = b"From: a@example.com\nSubject: Leave\nContent-Type: text/plain\n\nEverybody has 27 days.\n"
+
+
+class TestCode(OfEnding):
+    ending, content = "py", b"def leave():\n    return 'Everybody has 27 days.'\n"
+
+
+@pytest.mark.shared
+class TestOutlook(OfEnding):
+    ending = "msg"
+
+    @pytest.fixture
+    def file(self, shared):
+        return (shared / "data" / "docs" / "test_outlook_msg.msg").read_bytes()
+
+    @pytest.fixture
+    def says(self):
+        return "This is the body of the test email message"
+
+
 def read(path, **settings):
     return [item for source in sources([path]) for item in load(source, LoadSettings(**settings))]
 
@@ -93,11 +152,11 @@ ROWS = b'{"_id": "1", "text": "a"}\n' * 999
     [
         ("a.md.gz", gzip.compress(b"word " * 1000)[:-20], "not whole"),
         ("a.md.gz", b"\x1f\x8b\x08\x00 and more", "not whole"),
-        ("a.tar.gz", gzip.compress(TAR), "a tar archive"),
+        ("a.tar.gz", gzip.compress(TAR), "not a whole tar archive"),
         ("a.md.gz", gzip.compress(gzip.compress(b"x")), "twice"),
         ("a.md.gz", gzip.compress(b"x" * 3_000_000), "max_file_mb=1"),
         ("a.md.gz", gzip.compress(b"  "), "no text"),
-        ("a.docx.gz", gzip.compress(b"x"), "office extra"),
+        ("a.docx.gz", gzip.compress(b"x"), "not a whole .docx"),
         ("c.jsonl.gz", gzip.compress(ROWS)[:-9], "not whole"),
         ("a.md.gz", b"", "empty"),
     ],

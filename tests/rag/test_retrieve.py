@@ -126,7 +126,7 @@ def test_a_field_that_no_document_has_is_refused(filled, embedder, condition):
     knowledge = KnowledgeBase(filled, embedder)
     with pytest.raises(
         SettingsError,
-        match=r"no document has a field 'formt'; did you mean format\?; fields here: document, format, path",
+        match=r"no document has a field 'formt'; did you mean format\?; fields here: document, format, modified,",
     ):
         knowledge.search("words", where=parse(condition))
     assert [hit.chunk.document_id for hit in knowledge.search("words", where=parse("format = 'pdf'"))] == [

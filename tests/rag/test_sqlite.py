@@ -199,3 +199,34 @@ def test_stores_of_later_versions_say_so_without_a_password(address):
     with pytest.raises(StoreError, match="not in this version") as caught:
         open_store(parse_store(address))
     assert "secret" not in str(caught.value)
+
+
+def _as_format_1_wrote_it(path: Path) -> None:
+    with closing(open_at(str(path))) as store:
+        store.replace(*document_of("a", "one\ntwo"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE chunks DROP COLUMN places")
+        connection.execute("ALTER TABLE documents DROP COLUMN modified")
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("PRAGMA journal_mode = DELETE")
+
+
+def test_a_file_of_format_1_gets_what_it_lacks(path):
+    _as_format_1_wrote_it(path)
+    for _ in range(2):
+        with closing(open_at(str(path), create=False)) as store:
+            assert store.meta.schema_version == 2
+            assert [(hit.chunk.text, hit.chunk.places) for hit in store.search_terms("one", 1)] == [
+                ("one", ())
+            ]
+            assert [info.modified for info in store.documents()] == [""]
+
+
+def test_a_file_of_format_1_is_read_where_it_cannot_be_written(path, monkeypatch):
+    _as_format_1_wrote_it(path)
+    monkeypatch.setattr(os, "access", lambda *_args: False)
+    with closing(open_at(str(path), create=False)) as store:
+        assert store.meta.schema_version == 1
+        assert [hit.chunk.text for hit in store.search_terms("two", 1)] == ["two"]
+        assert [info.modified for info in store.documents()] == [""]
+        assert len(list(store.scan())) == 2

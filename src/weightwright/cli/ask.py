@@ -21,6 +21,7 @@ def _view(answer: Completion) -> str:
     if answer.citations:
         lines.append("")
     for citation in answer.citations:
-        lines.append(f"[{citation.n}] {place(citation.path or citation.document, citation.page)}")
+        shown = place(citation.path or citation.document, citation.page, citation.place)
+        lines.append(f"[{citation.n}] {shown}")
         lines.append(f'    "{one_line(citation.quote)}"')
     return "\n".join(lines)

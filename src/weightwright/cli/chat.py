@@ -8,6 +8,7 @@ from typing import Any
 
 from weightwright.address.models import parse_model
 from weightwright.cli.flags import Outcome, Reader, said, verb
+from weightwright.cli.kb import place
 from weightwright.cli.progress import bar
 from weightwright.conversation import ChatSettings, Conversation, Ended, opened
 from weightwright.errors import RequestError
@@ -66,8 +67,8 @@ def _ask(conversation: Conversation, question: str) -> None:
         raise KeyboardInterrupt
     _write("\n")
     for citation in turn.citations:
-        page = f", page {citation.page}" if citation.page is not None else ""
-        _write(f"  [{citation.n}] {citation.path or citation.document}{page}\n")
+        shown = place(citation.path or citation.document, citation.page, citation.place)
+        _write(f"  [{citation.n}] {shown}\n")
     if note := _ENDED.get(turn.ended):
         sys.stderr.write(note.format(max_tokens=f"{conversation.max_tokens:,}") + "\n")
 

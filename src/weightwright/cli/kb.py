@@ -67,7 +67,8 @@ def search(settings: KbSearchSettings) -> Outcome:
     """Search a knowledge base."""
     hits = kb.search(settings)
     lines = [
-        f"{n}. {place(hit.chunk.document_id, hit.chunk.page)}  {hit.chunk.heading}".rstrip()
+        f"{n}. {place(hit.chunk.document_id, hit.chunk.page, hit.chunk.place)}"
+        f"  {hit.chunk.heading.split(chr(10))[0]}".rstrip()
         + f"\n   {one_line(hit.chunk.text)}"
         for n, hit in enumerate(hits, 1)
     ]
@@ -85,9 +86,9 @@ def evaluate(settings: KbEvalSettings) -> Outcome:
 # --- showing ----------------------------------------------------------------------------------------
 
 
-def place(document: str, page: int | None) -> str:
-    """A document and, where it has any, the page."""
-    return f"{document}, page {page}" if page is not None else document
+def place(document: str, page: int | None, label: str = "") -> str:
+    """A document and, where it has any, the page and the place in it."""
+    return ", ".join(part for part in (document, f"page {page}" if page is not None else "", label) if part)
 
 
 def one_line(text: str) -> str:

@@ -1,7 +1,7 @@
 """The passages of a comparison: a knowledge base brought up to date, searched or opened where it matters."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from weightwright import connect
@@ -122,5 +122,6 @@ def _whole(parts: list[Chunk], path: str, title: str) -> Hit:
     for part in sorted(parts, key=lambda part: part.start):
         text = text.ljust(part.start - first)
         text += part.text[first + len(text) - part.start :]
-    chunk = Chunk(parts[0].document_id, parts[0].version, first, first + len(text), text, parts[0].page)
+    places = tuple(sorted({place for part in parts for place in part.places}))
+    chunk = replace(parts[0], start=first, end=first + len(text), text=text, heading="", places=places)
     return Hit(chunk, 1.0, path, title)

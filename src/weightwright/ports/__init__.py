@@ -21,6 +21,7 @@ from weightwright.ports.chat import (
     joined,
 )
 from weightwright.ports.documents import (
+    Block,
     Chunk,
     ChunkId,
     Citation,
@@ -28,13 +29,16 @@ from weightwright.ports.documents import (
     Embedder,
     Hit,
     MetadataValue,
+    Place,
     Vectors,
+    place_at,
 )
 from weightwright.ports.progress import Progress, silent
 from weightwright.ports.sampling import SamplingParams, StructuredOutputs, StructuredOutputsParams
 from weightwright.ports.tokenizer import Tokenizer
 
 __all__ = [
+    "Block",
     "Chat",
     "ChatRequest",
     "ChatResult",
@@ -50,6 +54,7 @@ __all__ = [
     "Message",
     "MetadataValue",
     "Piece",
+    "Place",
     "Progress",
     "Reply",
     "Role",
@@ -63,5 +68,6 @@ __all__ = [
     "Usage",
     "Vectors",
     "joined",
+    "place_at",
     "silent",
 ]

@@ -16,6 +16,7 @@ from weightwright.errors import RequestError
 from weightwright.ports import (
     Chat,
     ChatRequest,
+    Citation,
     Completion,
     Embedder,
     Grounding,
@@ -27,6 +28,7 @@ from weightwright.ports import (
     Score,
     Usage,
     joined,
+    place_at,
 )
 from weightwright.rag.cite import Beside, Checker
 from weightwright.rag.context import Passage, passages_of, with_pages
@@ -180,6 +182,7 @@ class _Answer:
         self._checkers: list[Checker] | list[Beside] = []
         self._held: list[list[Piece]] = [[] for _ in range(n)]
         self._open = set(range(n))
+        self._passages: Sequence[Passage] = ()
 
     def search_and_ask(
         self, knowledge: KnowledgeBase, chat: Chat, request: ChatRequest, where: Filter | None = None
@@ -198,6 +201,7 @@ class _Answer:
         self, chat: Chat, request: ChatRequest, passages: Sequence[Passage], settings: AnswerSettings
     ) -> None:
         """Ask the model, unless nothing was found or the answer was cancelled."""
+        self._passages = passages
         asked = grounded_request(request, passages, settings)
         assert asked.grounding is not None
         no_answer = grounded.no_answer(settings.prompt, asked.grounding.question)
@@ -260,10 +264,17 @@ class _Answer:
         shown = replace(joined(held), text=text)
         if last:
             trace = {**shown.trace, **self._trace, "citations": dict(checker.counts)}
-            shown = replace(shown, citations=checker.citations, trace=trace)
+            shown = replace(shown, citations=self._placed(checker.citations), trace=trace)
             self._open.discard(piece.index)
         self.reply.push(shown)
         held.clear()
+
+    def _placed(self, citations: Sequence[Citation]) -> tuple[Citation, ...]:
+        """The citations with where in their files they stand."""
+        return tuple(
+            replace(citation, place=place_at(self._passages[citation.n - 1].places, citation.start))
+            for citation in citations
+        )
 
     def _end(self, error: BaseException | None, inner: Reply) -> None:
         """The model's reply has ended."""

@@ -2,20 +2,22 @@
 
 A chunk is a range of its document, `chunk.text == document.text[chunk.start:chunk.end]`. Its heading
 (document title and headings above it) is no part of the range, but is embedded and searched with it.
+Tables and code stay whole where they fit; a table that does not is cut between rows, and each part has the
+table's header row under its heading.
 """
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from weightwright.ports import Chunk, Document
+from weightwright.ports import Block, Chunk, Document
+from weightwright.rag.readers.markdown import markdown_blocks
 from weightwright.rag.sentences import Range, sentences
 from weightwright.rag.settings import ChunkSettings
 
 CountTokens = Callable[[Sequence[str]], list[int]]
 
-WITH_HEADINGS = ("markdown", "html", "notebook")  # values of metadata["format"] whose text has # headings
-_HEADING = re.compile(r"^(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$|^[ \t]*(```|~~~)", re.MULTILINE)
+_MARKDOWN = ("markdown", "html", "notebook")  # values of metadata["format"] whose text may hold # headings
 _BREAKS = (re.compile(r"\n"), re.compile(r"[,;:，、；：]"), re.compile(r"\s"))
 _MOST_CHARACTERS_A_TOKEN = 8  # a longer run (a base64 blob) is cut though the tokenizer calls it one token
 
@@ -33,25 +35,21 @@ def chunk_document(
     `indexed_text` of each has at most min(chunk_tokens, max_tokens) tokens.
     """
     limit = min(settings.chunk_tokens, max_tokens)
-    chunks: list[Chunk] = []
-    for section in _sections(document):
-        heading, budget = _fitting_heading(section.heading, limit, count_tokens)
-        pieces = _pieces(
-            document.text, sentences(document.text, section.start, section.end), budget, count_tokens
+    cutter = _Cutter(document.text, settings.overlap_tokens, count_tokens)
+    return [
+        Chunk(
+            document_id=document.id,
+            version=document.version,
+            start=start,
+            end=end,
+            text=document.text[start:end],
+            page=document.page_at(start),
+            heading=heading,
+            places=document.places_in(start, end),
         )
-        for start, end in _packed(document.text, pieces, budget, settings.overlap_tokens, count_tokens):
-            chunks.append(
-                Chunk(
-                    document_id=document.id,
-                    version=document.version,
-                    start=start,
-                    end=end,
-                    text=document.text[start:end],
-                    page=document.page_at(start),
-                    heading=heading,
-                )
-            )
-    return chunks
+        for section in _sections(document)
+        for heading, (start, end) in cutter.ranges(section, limit)
+    ]
 
 
 # --- sections ---------------------------------------------------------------------------------------
@@ -59,48 +57,47 @@ def chunk_document(
 
 @dataclass(frozen=True, slots=True)
 class _Section:
+    """Text under one path of headings, and the tables and code in it."""
+
     start: int
     end: int
     heading: tuple[str, ...]
+    blocks: tuple[Block, ...] = ()
 
 
 def _sections(document: Document) -> Iterator[_Section]:
     """The text between headings, with the titles above it. A heading with nothing under it is text itself."""
-    title = (document.title,) if document.title else ()
-    if document.metadata.get("format") not in WITH_HEADINGS:
-        yield _Section(0, len(document.text), title)
-        return
-    text, above, begin, body = document.text, [""] * 6, 0, 0
-    in_code, level_before = False, 0
-    path: tuple[str, ...] = title
-    for match in _HEADING.finditer(text):
-        if match[3]:
-            in_code = not in_code
-            continue
-        if in_code:
-            continue
-        level = len(match[1])
-        has_children = level > level_before > 0
-        yield from _section(text, begin, body, match.start(), path, title, has_children)
-        above[level - 1 :] = [match[2], *[""] * (6 - level)]
-        path = (*title, *(words for words in above if words and (words,) != title))
-        begin, body, level_before = match.start(), match.end(), level
-    yield from _section(text, begin, body, len(text), path, title, False)
+    blocks = document.blocks
+    if blocks is None:
+        is_markdown = document.metadata.get("format") in _MARKDOWN
+        blocks = markdown_blocks(document.text) if is_markdown else ()
+    headings = [block for block in blocks if block.kind == "heading"]
+    others = [block for block in blocks if block.kind != "heading"]
+    title = _title_above(document.title, headings)
+    above: dict[int, str] = {}
+    path, begin, body = title, 0, 0
+    for number, heading in enumerate([*headings, None]):
+        end = heading.start if heading else len(document.text)
+        last = headings[number - 1] if number else None
+        has_children = bool(heading and last and heading.level > last.level)
+        if document.text[body:end].strip():
+            inside = tuple(block for block in others if body <= block.start < end)
+            yield _Section(body, end, path, inside)
+        elif not has_children and document.text[begin:end].strip():
+            yield _Section(begin, end, title)
+        if heading is None:
+            break
+        above = {level: words for level, words in above.items() if level < heading.level}
+        above[heading.level] = heading.words
+        path = (*title, *(words for _, words in sorted(above.items()) if (words,) != title))
+        begin, body = heading.start, heading.end
 
 
-def _section(
-    text: str,
-    begin: int,
-    body: int,
-    end: int,
-    path: tuple[str, ...],
-    title: tuple[str, ...],
-    has_children: bool,
-) -> Iterator[_Section]:
-    if text[body:end].strip():
-        yield _Section(body, end, path)
-    elif not has_children and text[begin:end].strip():
-        yield _Section(begin, end, title)
+def _title_above(title: str, headings: list[Block]) -> tuple[str, ...]:
+    """The document's title, unless it is only the first of several headings of its level."""
+    first = next((block for block in headings if block.words == title), None)
+    siblings = [block for block in headings if first and block is not first and block.level <= first.level]
+    return (title,) if title and not siblings else ()
 
 
 def _fitting_heading(path: tuple[str, ...], limit: int, count_tokens: CountTokens) -> tuple[str, int]:
@@ -111,6 +108,83 @@ def _fitting_heading(path: tuple[str, ...], limit: int, count_tokens: CountToken
         if tokens * 2 <= limit:
             return heading, limit - tokens
     return "", limit
+
+
+def _with_header_row(heading: str, row: str, limit: int, count_tokens: CountTokens) -> tuple[str, int]:
+    """The heading with a table's header row under it, and what remains, where that is half the limit."""
+    for candidate in (f"{heading}\n{row}".strip(), row) if row else ():
+        tokens = count_tokens([candidate + "\n"])[0]
+        if tokens * 2 <= limit:
+            return candidate, limit - tokens
+    return heading, limit - (count_tokens([heading + "\n"])[0] if heading else 0)
+
+
+# --- ranges -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Cutter:
+    """Cuts sections of one text."""
+
+    text: str
+    overlap_tokens: int
+    count_tokens: CountTokens
+
+    def ranges(self, section: _Section, limit: int) -> Iterator[tuple[str, Range]]:
+        """Ranges of a section within the limit, each with the heading that it gets."""
+        heading, budget = _fitting_heading(section.heading, limit, self.count_tokens)
+        pieces: list[_Piece] = []
+        done = section.start
+        for block in section.blocks:
+            end = min(block.end, section.end)
+            if block.start < done:  # code in a list in a table's cell: what is outside counts
+                continue
+            pieces += self._sentences(done, block.start, budget)
+            whole = self._whole(block.start, end, budget)
+            if whole:
+                pieces.append(whole)
+            elif block.kind == "code":
+                pieces += self._lines(block.start, end, budget)
+            else:
+                yield from ((heading, part) for part in self._packed(pieces, budget))
+                pieces = []
+                yield from self._table(block, end, heading, limit)
+            done = end
+        pieces += self._sentences(done, section.end, budget)
+        yield from ((heading, part) for part in self._packed(pieces, budget))
+
+    def _table(self, block: Block, end: int, heading: str, limit: int) -> Iterator[tuple[str, Range]]:
+        """The rows of a table that does not fit."""
+        above, budget = _with_header_row(heading, block.words, limit, self.count_tokens)
+        start = self._first_row(block, end) if above != heading else block.start
+        rows = self._lines(start, end, budget)
+        for part in _packed(self.text, rows, budget, 0, self.count_tokens):
+            yield above, part
+
+    def _first_row(self, block: Block, end: int) -> int:
+        """Where the rows begin below the header row and the line of dashes; at the start where there are none."""
+        below = re.compile(r"[^\n]*\n[ \t]*\|?[ \t:|-]+\n?").match(self.text, block.start, end)
+        return below.end() if below and below.end() < end else block.start
+
+    def _whole(self, start: int, end: int, budget: int) -> "_Piece | None":
+        if end - start > budget * _MOST_CHARACTERS_A_TOKEN:
+            return None
+        tokens = self.count_tokens([self.text[start:end]])[0]
+        return _Piece(start, end, tokens) if tokens <= budget else None
+
+    def _sentences(self, start: int, end: int, budget: int) -> "list[_Piece]":
+        if not self.text[start:end].strip():
+            return []
+        return _pieces(self.text, sentences(self.text, start, end), budget, self.count_tokens)
+
+    def _lines(self, start: int, end: int, budget: int) -> "list[_Piece]":
+        lines = [
+            (match.start(), match.end()) for match in re.compile(r"[^\n]*\S").finditer(self.text, start, end)
+        ]
+        return _pieces(self.text, lines, budget, self.count_tokens)
+
+    def _packed(self, pieces: "list[_Piece]", budget: int) -> list[Range]:
+        return _packed(self.text, pieces, budget, self.overlap_tokens, self.count_tokens)
 
 
 # --- pieces -----------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from weightwright.ports import Chunk, Hit
+from weightwright.ports import Chunk, Hit, Place
 from weightwright.rag.chunk import CountTokens
 from weightwright.rag.sentences import MARK
 from weightwright.rag.stores.base import Store
@@ -23,12 +23,16 @@ class Passage:
     path: str = ""
     score: float = 0.0
     page_starts: tuple[int, ...] = ()
+    places: tuple[Place, ...] = ()
 
     @property
     def shown(self) -> str:
-        """What the model reads: the heading and the text on one line each, without marks of its own."""
+        """What the model reads: the heading, a cut table's header row, and the text, without marks of its own."""
         text = MARK.sub("", self.text)
-        return f"{self.heading}: {text}" if self.heading else text
+        heading, _, row = self.heading.partition("\n")
+        if row or heading.startswith("|"):
+            return f"{self.heading}\n{text}"
+        return f"{heading}: {text}" if heading else text
 
 
 def passages_of(hits: Sequence[Hit], context_tokens: int, count_tokens: CountTokens) -> list[Passage]:
@@ -75,7 +79,8 @@ def _joined(a: Passage, b: Passage) -> Passage:
     if second.end <= first.end:
         return replace(first, score=max(a.score, b.score))
     text = first.text + second.text[first.end - second.start :]
-    return replace(first, end=second.end, text=text, score=max(a.score, b.score))
+    places = first.places + tuple(place for place in second.places if place.start >= first.end)
+    return replace(first, end=second.end, text=text, score=max(a.score, b.score), places=places)
 
 
 def _passage(hit: Hit) -> Passage:
@@ -89,4 +94,5 @@ def _passage(hit: Hit) -> Passage:
         heading=chunk.heading,
         path=hit.path,
         score=hit.score,
+        places=chunk.places,
     )

@@ -44,7 +44,9 @@ Moment = Date | Time | tuple[int, ...]  # days of the week, Monday 1
 Found = tuple[int, int, Moment]
 
 _MONTHS = "january february march april may june july august september october november december".split()
-_MONTH_NUMBERS = {name: n for n, name in enumerate(_MONTHS, 1)} | {name[:3]: n for n, name in enumerate(_MONTHS, 1)}
+_MONTH_NUMBERS = {name: n for n, name in enumerate(_MONTHS, 1)} | {
+    name[:3]: n for n, name in enumerate(_MONTHS, 1)
+}
 _MONTH_NUMBERS |= {"sept": 9}
 _NAMED = r"(?P<name>(?i:january|february|april|june|july|august|september|october|november|december)|March|May|march(?= \d)|may(?= \d)"
 _NAMED += r"|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.?)(?!\w)"
@@ -94,7 +96,11 @@ def _slashed(match: re.Match[str]) -> Date | None:
 def _named(match: re.Match[str]) -> Date | None:
     parts = match.groupdict()
     day = int(parts.get("day") or 0)
-    return Date(int(parts.get("year") or 0), _MONTH_NUMBERS[match["name"].rstrip(".").lower()], day) if day <= 31 else None
+    return (
+        Date(int(parts.get("year") or 0), _MONTH_NUMBERS[match["name"].rstrip(".").lower()], day)
+        if day <= 31
+        else None
+    )
 
 
 def _chinese(match: re.Match[str]) -> Date | None:
@@ -130,7 +136,9 @@ def _half_day(hour: int, half: str | None) -> int:
 def _chinese_time(match: re.Match[str]) -> Time | None:
     hour = _number(match["hour"])
     rest = match["rest"] or ""
-    minute = 30 if rest == "半" else 15 if rest == "一刻" else 45 if rest == "三刻" else _number(rest.rstrip("分"))
+    minute = (
+        30 if rest == "半" else 15 if rest == "一刻" else 45 if rest == "三刻" else _number(rest.rstrip("分"))
+    )
     part = match["part"] or ""
     if hour > 24 or minute > 59 or (match["hour"] == "一" and not part and not rest):
         return None
@@ -162,16 +170,32 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
     (re.compile(r"(?<![\d./-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|(?<=/)\d{2})(?![\d/])", re.ASCII), _slashed),
     (
         re.compile(
-            rf"(?:({_HAN_NUMBER})\s?年\s?)({_HAN_NUMBER})\s?月(?:份)?(?:\s?({_HAN_NUMBER})\s?[日号])?", re.ASCII
+            rf"(?:({_HAN_NUMBER})\s?年\s?)({_HAN_NUMBER})\s?月(?:份)?(?:\s?({_HAN_NUMBER})\s?[日号])?",
+            re.ASCII,
         ),
         _chinese,
     ),
-    (re.compile(rf"(?<![{'零〇一二三四五六七八九十'}\d])()({_HAN_NUMBER})\s?月(?:份)?(?:\s?({_HAN_NUMBER})\s?[日号])?", re.ASCII), _chinese),
+    (
+        re.compile(
+            rf"(?<![{'零〇一二三四五六七八九十'}\d])()({_HAN_NUMBER})\s?月(?:份)?(?:\s?({_HAN_NUMBER})\s?[日号])?",
+            re.ASCII,
+        ),
+        _chinese,
+    ),
     (re.compile(rf"(?<![\d.,]){_DAY}(?: of)? {_NAMED},?(?: {_YEAR})?", re.ASCII), _named),
     (re.compile(rf"(?<!\w){_NAMED} (?:the )?{_DAY}(?:,? {_YEAR})?", re.ASCII), _named),
     (re.compile(rf"(?<!\w){_NAMED},? (?:of )?{_YEAR}", re.ASCII), _named),
-    (re.compile(r"(?<![\w:.])(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:])\s?([ap]\.? ?m\b\.?|[AP]\.? ?M\b\.?)?", re.ASCII), _clock),
-    (re.compile(r"(?<![\w:.,])(\d{1,2})(?:[.](\d{2}))?\s?([ap]\.? ?m\b\.?|[AP]\.? ?M\b\.?)", re.ASCII), _half),
+    (
+        re.compile(
+            r"(?<![\w:.])(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:])\s?([ap]\.? ?m\b\.?|[AP]\.? ?M\b\.?)?",
+            re.ASCII,
+        ),
+        _clock,
+    ),
+    (
+        re.compile(r"(?<![\w:.,])(\d{1,2})(?:[.](\d{2}))?\s?([ap]\.? ?m\b\.?|[AP]\.? ?M\b\.?)", re.ASCII),
+        _half,
+    ),
     (
         re.compile(
             rf"{_PARTS}(?P<hour>{_HAN_NUMBER})\s?(?:点钟?|时(?!间|候|代|期))(?P<rest>半|一刻|三刻|{_HAN_NUMBER}分?)?(?![个位\d])",
@@ -180,6 +204,12 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
         _chinese_time,
     ),
     (re.compile(r"(?<!\w)(?i:noon|midday|midnight)(?!\w)|正午|午夜", re.ASCII), _spoken),
-    (re.compile(rf"(?<!\w)({_WEEKDAY})(?:{_DAY_RANGE}({_WEEKDAY}))?|({_HAN_WEEKDAY})(?:{_DAY_RANGE}({_HAN_WEEKDAY}))?", re.ASCII), _weekdays),
+    (
+        re.compile(
+            rf"(?<!\w)({_WEEKDAY})(?:{_DAY_RANGE}({_WEEKDAY}))?|({_HAN_WEEKDAY})(?:{_DAY_RANGE}({_HAN_WEEKDAY}))?",
+            re.ASCII,
+        ),
+        _weekdays,
+    ),
     (re.compile(rf"(?<!\w)(?!^(?:March|May)\b){_NAMED}", re.ASCII), _named),
 )

@@ -11,7 +11,9 @@ from weightwright.ports import Chat, Completion, Progress, silent
 from weightwright.rag.analyze import terms
 from weightwright.rag.answer import KnowledgeBase
 
-_EXPECTED = 'expected {"question": ..., "documents": [ids that answer it; none where the documents do not say]}'
+_EXPECTED = (
+    'expected {"question": ..., "documents": [ids that answer it; none where the documents do not say]}'
+)
 
 
 @dataclass(frozen=True, slots=True)

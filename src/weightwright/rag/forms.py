@@ -91,7 +91,11 @@ def is_mark(text: str, match: re.Match[str]) -> bool:
 
 def is_index(text: str, match: re.Match[str]) -> bool:
     """Whether it stands directly behind a word, as an index does (and marks of careless models)."""
-    return match[0][0] == "[" and not is_mark(text, match) and bool(_BEHIND_WORD.search(text[max(0, match.start() - 1) : match.start()]))
+    return (
+        match[0][0] == "["
+        and not is_mark(text, match)
+        and bool(_BEHIND_WORD.search(text[max(0, match.start() - 1) : match.start()]))
+    )
 
 
 def values(data: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -92,12 +92,17 @@ def sync(
     gone = [
         info.id
         for info in store.documents()
-        if info.path.startswith(inside) and info.id not in report.seen and info.path not in kept
+        if info.path.startswith(inside) and info.id not in report.seen and not _is_kept(info.path, kept)
     ]
     for document_id in gone:
         store.delete(document_id)
     report.removed = len(gone)
     return report
+
+
+def _is_kept(path: str, kept: set[str]) -> bool:
+    """Whether a file, or the archive that it lies in, is there and could not be opened."""
+    return any(str(place) in kept for place in (PurePosixPath(path), *PurePosixPath(path).parents))
 
 
 def remove(store: Store, names: Sequence[str]) -> Report:
@@ -175,7 +180,7 @@ def _is_unchanged(document: Document, known: DocumentInfo | None) -> bool:
     """Same content, and not moved away from the path that citations would name."""
     if known is None or known.version != document.version:
         return False
-    return known.path == document.path or Path(known.path).exists()
+    return known.path == document.path or _exists(known.path)
 
 
 def _ids_at(documents: Iterable[DocumentInfo]) -> dict[str, str]:
@@ -211,7 +216,12 @@ def _is_anothers(document: Document, known: DocumentInfo | None) -> bool:
     """Whether an id belongs to another file that is still there."""
     if known is None or known.path in ("", document.path) or known.version == document.version:
         return False
-    return Path(known.path).exists()
+    return _exists(known.path)
+
+
+def _exists(path: str) -> bool:
+    """Whether a file is there, or the archive or mail that it lies in."""
+    return Path(path).exists() or any(parent.is_file() for parent in Path(path).parents)
 
 
 def _loaded(paths: Sequence[str | Path], settings: LoadSettings, report: Report) -> Iterator[Document]:

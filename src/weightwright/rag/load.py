@@ -2,21 +2,22 @@
 
 `sources` walks what the user gave, in sorted order, and `load` reads one file, choosing the reader by its
 first bytes and its name. Hidden files are left out of folders. A document's id is its path relative to
-what the user gave; its path is absolute.
+what the user gave; its path is absolute. What lies in an archive or a mail is a document of its own, whose path
+goes on behind the archive's: `/home/me/reports.zip/2024/costs.xlsx`.
 """
 
-import gzip
 import os
 import stat
-import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
 
 from weightwright.errors import DataError
 from weightwright.ports import Document
+from weightwright.rag import archives
 from weightwright.rag.readers import corpus
-from weightwright.rag.readers.base import Content, installed_reader, own_reader
+from weightwright.rag.readers.base import READERS, Content, installed_reader, own_reader
 from weightwright.rag.readers.limits import read_limited
 from weightwright.rag.settings import LoadSettings
 
@@ -38,30 +39,27 @@ class Skipped:
     keep: bool = False
 
 
-_GZIP = b"\x1f\x8b"
-OFFICE = ["docx", "xlsx", "pptx", "epub", "odt", "ods", "odp", "doc", "xls", "ppt", "rtf"]
+OLD_OFFICE = ["doc", "xls", "ppt", "xlsb", "pages", "numbers", "key", "wps", "et", "dps", "one", "mdb"]
 # first bytes → what it is; a file that begins so is refused whatever its name is
 FOREIGN: tuple[tuple[bytes, str], ...] = (
-    (b"PK\x03\x04", "a ZIP archive; unpack it and add what is in it"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Outlook message or old Office file; save it as text or PDF"),
     (b"\x89PNG", "an image; it has no text to read"),
     (b"\xff\xd8\xff", "an image; it has no text to read"),
     (b"GIF8", "an image; it has no text to read"),
+    (b"RIFF", "a picture, sound or film; it has no text to read"),
     (b"II*\x00", "an image; it has no text to read"),
     (b"MM\x00*", "an image; it has no text to read"),
-    (_GZIP, "compressed (gzip) twice; unpack it first"),
-    (b"BZh", "compressed (bzip2); unpack it first"),
-    (b"\xfd7zXZ\x00", "compressed (xz); unpack it first"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it and add what is in it"),
     (b"Rar!", "a RAR archive; unpack it and add what is in it"),
     (b"SQLite format 3\x00", "an SQLite database, no document"),
     (b"\x7fELF", "a program, no document"),
+    (b"MZ\x90", "a program, no document"),
     (b"GGUF", "a model, no document"),
-    (
-        b"{\\rtf",
-        "an RTF file; it needs the office extra, which is not in this version; save it as text or PDF",
-    ),
 )
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ZIPPED = "zip"
+# what a ZIP archive is by a part that it must have → the ending of its reader
+_PACKAGES = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"), ("META-INF/container.xml", "epub"))
+_OF_PACKAGE = ("docx", "pptx", "xlsx", "epub", "odt")
 
 
 def sources(paths: Sequence[str | Path]) -> Iterator[Source | Skipped]:
@@ -76,27 +74,111 @@ def sources(paths: Sequence[str | Path]) -> Iterator[Source | Skipped]:
 
 
 def load(source: Source, settings: LoadSettings) -> Iterator[Document | Skipped]:
-    """The documents in one file (a corpus.jsonl has many), or why it was not read."""
+    """The documents in one file (an archive, a mail or a corpus.jsonl has many), or why it was not read."""
     shown = absolute(source.path)
     try:
         _check_name(shown)
         _check_kind(source.path)
-        if _ending(source.path) == "jsonl":
+        if _ending(source.path.name) in ("jsonl", "ndjson") and _is_corpus(source.path, settings):
             yield from _load_corpus(source.path, shown, settings)
             return
-        content = _read(source.path, settings)
-        yield Document(
-            id=source.id,
-            text=content.text,
-            path=shown,
-            title=content.title,
-            page_starts=content.page_starts,
-            metadata={"format": content.format},
+        file = _File(
+            source.path.name, _bytes(source.path, settings), source.id, shown, _modified(source.path)
         )
     except DataError as error:
         yield Skipped(shown, str(error))
     except OSError as error:
         yield Skipped(shown, f"cannot be read: {error.strerror or error}; check its rights", keep=True)
+    else:
+        yield from _documents(file, settings, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file's bytes, on the disk or in another file: its name, the id and path of its document."""
+
+    name: str
+    data: bytes
+    id: str
+    path: str
+    modified: str
+
+    def within(self, name: str, data: bytes, modified: str = "") -> "_File":
+        """A file in this one."""
+        inside = name.replace("\\", "/").strip("/") or "attachment"
+        return _File(
+            PurePosixPath(inside).name,
+            data,
+            f"{self.id}/{inside}",
+            f"{self.path}/{inside}",
+            modified or self.modified,
+        )
+
+
+def _documents(file: _File, settings: LoadSettings, depth: int) -> Iterator[Document | Skipped]:
+    """The document that a file is, and those that lie in it."""
+    try:
+        file = replace(file, data=archives.unpacked(file.data, settings))
+        kind = _kind(file.data, _ending(file.name))
+        if kind == _ZIPPED:
+            yield from _members(file, settings, depth)
+            return
+        content = _read(file.data, kind, settings)
+    except DataError as error:
+        yield Skipped(file.path, str(error))
+        return
+    if content.text.strip():
+        yield Document(
+            id=file.id,
+            text=content.text,
+            path=file.path,
+            title=content.title,
+            page_starts=content.page_starts,
+            metadata={"format": content.format},
+            places=content.places,
+            blocks=content.blocks,
+            modified=file.modified,
+        )
+    for note in content.notes:
+        yield Skipped(file.path, f"read in part: {note}", keep=True)
+    names: set[str] = set()
+    for attachment in content.attachments:
+        name = _free_name(PurePosixPath(attachment.name.replace("\\", "/")).name, names)
+        yield from _inner(file.within(name, attachment.data), "attached", settings, depth)
+
+
+def _members(file: _File, settings: LoadSettings, depth: int) -> Iterator[Document | Skipped]:
+    """The documents in an archive, in the order of its members' names."""
+    found = False
+    for member in archives.members(file.data, settings):
+        found = True
+        inner = file.within(member.name, member.data, member.modified)
+        if member.problem:
+            yield Skipped(inner.path, member.problem)
+        else:
+            yield from _inner(inner, "packed", settings, depth)
+    if not found:
+        raise DataError(None, "an archive without files")
+
+
+def _inner(file: _File, how: str, settings: LoadSettings, depth: int) -> Iterator[Document | Skipped]:
+    if depth >= settings.max_nesting:
+        reason = f"{how} more than max_nesting={settings.max_nesting} files deep; unpack it, or raise --max-nesting"
+        yield Skipped(file.path, reason)
+    elif not file.data:
+        yield Skipped(file.path, "empty")
+    else:
+        yield from _documents(file, settings, depth + 1)
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """A name that no other attachment of the mail has: `image (2).png`."""
+    path, number, free = PurePosixPath(name or "attachment"), 1, name or "attachment"
+    while free in taken:
+        number += 1
+        free = f"{path.stem} ({number}){path.suffix}"
+    taken.add(free)
+    return free
 
 
 def _check_name(path: str) -> None:
@@ -143,38 +225,77 @@ def _check_kind(path: Path) -> None:
 
 
 def _bytes(path: Path, settings: LoadSettings) -> bytes:
-    """What is in the file, unpacked where it is gzip's."""
     size, most = path.stat().st_size, settings.max_file_mb * 1_000_000
-    limit = f"more than max_file_mb={settings.max_file_mb}; split it, or raise --max-file-mb"
     if size == 0:
         raise DataError(None, "empty")
     if size > most:
-        raise DataError(None, f"{size / 1e6:.0f} MB, {limit}")
-    data = path.read_bytes()
-    if not data.startswith(_GZIP):
-        return data
-    try:
-        with gzip.open(path) as file:
-            data = file.read(most + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(None, f"not whole or no gzip file ({error}); compress it again") from error
-    if data[257:262] == b"ustar":
-        raise DataError(None, "a tar archive; unpack it and add what is in it")
-    if len(data) > most:
-        raise DataError(None, f"unpacked {limit}")
-    return data
-
-
-def _check_own(data: bytes, ending: str) -> None:
-    """Raise DataError for what none of our own readers reads."""
-    if ending in OFFICE:
         raise DataError(
             None,
-            f".{ending} needs the office extra, which is not in this version; save it as PDF, HTML or text",
+            f"{size / 1e6:.0f} MB, more than max_file_mb={settings.max_file_mb}; split it, or raise --max-file-mb",
         )
+    return path.read_bytes()
+
+
+def _modified(path: Path) -> str:
+    """When a file was last written, in UTC."""
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _is_corpus(path: Path, settings: LoadSettings) -> bool:
+    """Whether a file of JSON lines has a document a line, or ought to by its name."""
+    return path.name.startswith("corpus.") or corpus.is_corpus(path, settings)
+
+
+def _kind(data: bytes, ending: str) -> str:
+    """The ending whose reader reads this, or `zip` for an archive. Raises DataError for what none of ours reads."""
+    if installed_reader(ending) is not None:
+        return ending
+    if data.startswith(b"%PDF-"):
+        return "pdf"
+    if data.startswith(b"{\\rtf"):
+        return "rtf"
+    if data.startswith(_OLE):
+        return _kind_of_ole(ending)
+    if archives.is_archive(data):
+        return _kind_of_archive(data, ending)
+    if ending in OLD_OFFICE:
+        raise DataError(None, f".{ending} is a form that is not read; save it as .docx, .xlsx, .pptx or PDF")
     for start, reason in FOREIGN:
         if data.startswith(start):
             raise DataError(None, reason)
+    return ending
+
+
+def _kind_of_ole(ending: str) -> str:
+    if ending in _OF_PACKAGE or READERS.get(ending, "").endswith(("docx", "pptx", "xlsx")):
+        return ending  # its reader says that it is encrypted
+    if ending in OLD_OFFICE:
+        raise DataError(
+            None,
+            f"an old Office file (.{ending}); save it as .docx, .xlsx, .pptx or PDF, for example with LibreOffice",
+        )
+    return "msg"
+
+
+def _kind_of_archive(data: bytes, ending: str) -> str:
+    """An office file's own reader, also where it has another's name; else an archive."""
+    own = READERS.get(ending, "").rpartition(":")[0].rpartition(".")[2]
+    if own in ("docx", "pptx", "xlsx", "epub", "odf"):
+        return ending
+    tail = data[-65_536:]  # the directory at the end of a ZIP archive names all its parts
+    if (
+        b"[Content_Types].xml" in data[:4096]
+        or b"[Content_Types].xml" in tail
+        or b"mimetypeapplication" in data[:64]
+    ):
+        for part, kind in _PACKAGES:
+            if part.encode() in tail:
+                return kind
+        if b"opendocument" in data[:128]:
+            return "odt"
+    if ending in OLD_OFFICE:
+        raise DataError(None, f".{ending} is a form that is not read; save it as .docx, .xlsx, .pptx or PDF")
+    return _ZIPPED
 
 
 def _load_corpus(path: Path, shown: str, settings: LoadSettings) -> Iterator[Document | Skipped]:
@@ -186,21 +307,20 @@ def _load_corpus(path: Path, shown: str, settings: LoadSettings) -> Iterator[Doc
             yield Skipped(f"{shown}:{number}", reason)
 
 
-def _ending(path: Path) -> str:
-    """What the file's name ends in, without the point; `notes.md.gz` ends in `md`."""
-    name = Path(path.stem) if path.suffix.lower() == ".gz" else path
-    return name.suffix.lower().removeprefix(".")
+def _ending(name: str) -> str:
+    """What a file's name ends in, without the point; `notes.md.gz` ends in `md`."""
+    path = PurePosixPath(name)
+    if path.suffix.lower().removeprefix(".") in archives.PACKED:
+        path = PurePosixPath(path.stem)
+    return path.suffix.lower().removeprefix(".")
 
 
-def _read(path: Path, settings: LoadSettings) -> Content:
-    data, ending = _bytes(path, settings), _ending(path)
-    reader = installed_reader(ending)
-    if reader is None:
-        _check_own(data, ending)
-        reader = own_reader("pdf" if data.startswith(b"%PDF-") else ending)
+def _read(data: bytes, kind: str, settings: LoadSettings) -> Content:
+    reader = installed_reader(kind) or own_reader(kind)
     content = read_limited(reader, data, settings)
-    if not content.text.strip():
-        raise DataError(None, "holds no text")
+    if not content.text.strip() and not content.attachments:
+        reason = f"holds no text; {content.notes[0]}" if content.notes else "holds no text"
+        raise DataError(None, reason)
     if len(content.text) > settings.max_characters:
         raise DataError(
             None,

@@ -30,7 +30,9 @@ _GIVEN = frozenset(
     "俊豪博翔轩睿晨曦梓涵怡悦思雨诗琪瑶子晓小东海峰光亮飞龙虎新立永世成家宝庆林森源润泽清远嘉启瑞康健宏毅凯恒振兴利全友才根生"
 )
 _FUNCTION_CHARACTERS = "由和与在向对请找是被把给跟让为从及或的了"
-_COMPOUND_SURNAMES = frozenset("欧阳 诸葛 司马 上官 司徒 东方 尉迟 公孙 慕容 令狐 皇甫 夏侯 宇文 长孙 端木 南宫".split())
+_COMPOUND_SURNAMES = frozenset(
+    "欧阳 诸葛 司马 上官 司徒 东方 尉迟 公孙 慕容 令狐 皇甫 夏侯 宇文 长孙 端木 南宫".split()
+)
 _PLACE_SUFFIX = re.compile(r"(?<=[^\s]{2})[市省县区州镇]$")
 # ordinary words that jieba's dictionary tags as names (the frequent ones of 2 million characters of web text)
 _NO_NAMES = frozenset(
@@ -74,7 +76,11 @@ def has_name(name: Name, there: "Written") -> bool:
         return True
     if word in there.acronyms or not name.acronyms.isdisjoint(there.words):
         return True
-    return any(_same_people(word, other) or _same_people(other, word) for other in there.words if other[:3] == word[:3])
+    return any(
+        _same_people(word, other) or _same_people(other, word)
+        for other in there.words
+        if other[:3] == word[:3]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +165,12 @@ def _acts(after: str) -> bool:
     if following is None:
         return False
     word = following[1]
-    return word in _VERBS or word[0].isupper() or word.endswith("ed") or (word.endswith("s") and not word.endswith("ss"))
+    return (
+        word in _VERBS
+        or word[0].isupper()
+        or word.endswith("ed")
+        or (word.endswith("s") and not word.endswith("ss"))
+    )
 
 
 def is_ordinary(word: str) -> bool:

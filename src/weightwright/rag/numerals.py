@@ -164,8 +164,10 @@ def _han(token: str) -> Fraction:
         else:
             last_scale = Fraction(_HAN_GROUPS[part])
             group += number or 0
-            total = (total + (group or (0 if total else 1))) * last_scale if last_scale > 10**4 and total else (
-                total + (group or 1) * last_scale
+            total = (
+                (total + (group or (0 if total else 1))) * last_scale
+                if last_scale > 10**4 and total
+                else (total + (group or 1) * last_scale)
             )
             group, number, after_zero = Fraction(0), None, False
     if number is not None:

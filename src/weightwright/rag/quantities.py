@@ -131,7 +131,9 @@ def split_date(claim: Quantity) -> tuple[Quantity, Quantity] | None:
 
 # --- finding ----------------------------------------------------------------------------------------
 
-_POWER = re.compile(r"(?:(?P<factor>\d+(?:\.\d+)?)\s?[×x·*]\s?)?\b10(?P<sign>[⁻⁺]?)(?P<power>[⁰¹²³⁴-⁹]{1,2})", re.ASCII)
+_POWER = re.compile(
+    r"(?:(?P<factor>\d+(?:\.\d+)?)\s?[×x·*]\s?)?\b10(?P<sign>[⁻⁺]?)(?P<power>[⁰¹²³⁴-⁹]{1,2})", re.ASCII
+)
 _PLAIN_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 
 
@@ -172,7 +174,9 @@ def _fractions(text: str) -> list[Quantity]:
         elif quantity.bases == {""}:
             quantity = replace(quantity, readings=frozenset(((value, ""), (value, "ratio"))))
         if match["percent"]:
-            quantity = replace(quantity, readings=frozenset(((value, "ratio"),)), plain=frozenset((value * 100,)))
+            quantity = replace(
+                quantity, readings=frozenset(((value, "ratio"),)), plain=frozenset((value * 100,))
+            )
         found.append(quantity)
     return found
 
@@ -225,7 +229,9 @@ def _versions(text: str) -> list[Quantity]:
         one = number.count(".") < 2 and name != "ratio"
         plain = numerals.digits(number) if one else frozenset[Fraction]()
         found.append(
-            Quantity(start, match.end(name), plain, frozenset((v, "") for v in plain), written=number, version=True)
+            Quantity(
+                start, match.end(name), plain, frozenset((v, "") for v in plain), written=number, version=True
+            )
         )
     return found
 
@@ -240,7 +246,9 @@ def _is_named(text: str, end: int) -> bool:
 
 _DECADE = re.compile(
     r"(?<!\d)(?P<decade>1\d|20)(?P<ten>\d0)s(?!\w)|(?:(?P<century>\d{2}|[一二十]+)世纪)?(?P<tens>[1-9]0|[一二三四五六七八九]十)年代"
-    r"|(?:第)?(?P<nth>\d{1,2}|[一二十]+)世纪|(?P<english>\d{1,2}(?:st|nd|rd|th)|(?i:" + numerals.WORDS[2:] + r")) (?i:century)",
+    r"|(?:第)?(?P<nth>\d{1,2}|[一二十]+)世纪|(?P<english>\d{1,2}(?:st|nd|rd|th)|(?i:"
+    + numerals.WORDS[2:]
+    + r")) (?i:century)",
     re.ASCII,
 )
 
@@ -254,9 +262,11 @@ def _decades(text: str) -> list[Quantity]:
             century = min(_han_or_digits(match["century"])) if match["century"] else Fraction(20)
             value, base = (century - 1) * 100 + min(_han_or_digits(match["tens"])), "decade of"
         else:
-            token = match["nth"] or re.sub(r"(?:st|nd|rd|th)$", "", match["english"]) if match["nth"] or match[
-                "english"
-            ][0].isdigit() else ""
+            token = (
+                match["nth"] or re.sub(r"(?:st|nd|rd|th)$", "", match["english"])
+                if match["nth"] or match["english"][0].isdigit()
+                else ""
+            )
             value = min(_han_or_digits(token)) if token else min(numerals.words(match["english"].lower())[0])
             base = "century of"
         found.append(Quantity(match.start(), match.end(), frozenset((value,)), frozenset(((value, base),))))
@@ -315,7 +325,9 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
         if scale == "m" and not currency:
             quantity = _with_unit(text, match.start(), match.start("scale"), values)
             return replace(quantity, required=required)
-        factor = {"k": 10**3, "m": 10**6}.get(scale.lower()) or numerals.SCALES[scale.lower().removesuffix("s")]
+        factor = {"k": 10**3, "m": 10**6}.get(scale.lower()) or numerals.SCALES[
+            scale.lower().removesuffix("s")
+        ]
         values = frozenset(value * factor for value in values)
     if match["sign"]:
         values = frozenset(-value for value in values)
@@ -326,7 +338,9 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
     return replace(quantity, start=start, ordinal=ordinal, required=required, written=written)
 
 
-_IN_ORDER = re.compile(r"[ -](?:floor|storey|day|week|month|year|quarter|half|page|chapter|part|volume|section|act|edition|round|prize)\b")
+_IN_ORDER = re.compile(
+    r"[ -](?:floor|storey|day|week|month|year|quarter|half|page|chapter|part|volume|section|act|edition|round|prize)\b"
+)
 
 
 def _counts(text: str, end: int) -> bool:
@@ -346,8 +360,11 @@ def _is_number(text: str, match: re.Match[str]) -> bool:
     token, after = match["han"], text[match.end() :]
     if re.search(r"\d", token) or match["th"] or match["sign"]:
         return True
-    if len(token) > 1 and re.search("[十百千万亿]", token) and token not in ("万一", "千万", "百万", "十万", "百千") and (
-        not re.fullmatch("[十百千万亿]+", token)
+    if (
+        len(token) > 1
+        and re.search("[十百千万亿]", token)
+        and token not in ("万一", "千万", "百万", "十万", "百千")
+        and (not re.fullmatch("[十百千万亿]+", token))
     ):
         return True
     unit = re.match(rf"\s?(?:多|余|来)?(?:{units.CHINESE})", after)
@@ -360,9 +377,7 @@ def _is_number(text: str, match: re.Match[str]) -> bool:
     return len(token) > 1 and token not in ("万一", "一一") and not re.fullmatch("[十百千万亿]+", token)
 
 
-def _with_unit(
-    text: str, start: int, end: int, values: numerals.Values, currency: str = ""
-) -> Quantity:
+def _with_unit(text: str, start: int, end: int, values: numerals.Values, currency: str = "") -> Quantity:
     """The number that ends at `end` with the unit behind it, or the currency before it."""
     meant: tuple[Unit, ...] = units.units(currency) if currency else ()
     if currency in ("RMB", "人民币"):
@@ -413,7 +428,9 @@ def _rates(text: str) -> list[Quantity]:
     """`a month`, `per year`, 每天: of what a claim says only those beside a number are needed."""
     found = []
     for match in _RATE.finditer(text):
-        written = _ADVERBS.get((match["adverb"] or "").lower()) or match["unit"] or match["chinese"] or match["fee"]
+        written = (
+            _ADVERBS.get((match["adverb"] or "").lower()) or match["unit"] or match["chinese"] or match["fee"]
+        )
         meant = units.units({"月": "个月"}.get(written, written))
         if not meant:
             continue
@@ -425,7 +442,9 @@ def _rates(text: str) -> list[Quantity]:
         )
         if article:
             readings = frozenset((unit.factor, unit.base) for unit in meant)
-            found.append(Quantity(match.start(), match.end(), frozenset((Fraction(1),)), readings, required=False))
+            found.append(
+                Quantity(match.start(), match.end(), frozenset((Fraction(1),)), readings, required=False)
+            )
         if not article or beside:
             needed = not article or _behind_a_price(text[: match.start()])
             found.append(Quantity(match.start(), match.end(), rate=base, required=needed))
@@ -433,7 +452,9 @@ def _rates(text: str) -> list[Quantity]:
 
 
 def _behind_a_price(before: str) -> bool:
-    return bool(re.search(r"(?:\d|euros?|dollars?|pounds?|times?|hours?|days?|EUR|USD|GBP|francs?)\s?$", before))
+    return bool(
+        re.search(r"(?:\d|euros?|dollars?|pounds?|times?|hours?|days?|EUR|USD|GBP|francs?)\s?$", before)
+    )
 
 
 # --- numbers beside each other ----------------------------------------------------------------------
@@ -451,7 +472,9 @@ def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:
             continue
         if not _CONNECTED.fullmatch(text[first.end : second.start]):
             continue
-        factors = {(reading / value, base) for reading, base in second.readings for value in second.plain if value}
+        factors = {
+            (reading / value, base) for reading, base in second.readings for value in second.plain if value
+        }
         added = frozenset((value * factor, base) for value in first.plain for factor, base in factors)
         done[i] = replace(first, readings=first.readings | added)
     return done
@@ -465,10 +488,20 @@ def _summed(text: str, found: list[Quantity]) -> list[Quantity]:
         both = before is not None and len(before.readings) == len(quantity.readings) == 1
         if before is not None and both and not quantity.ordinal and quantity.required and not quantity.rate:
             (value, base), (more, other) = next(iter(before.readings)), next(iter(quantity.readings))
-            units_differ = before.plain and quantity.plain and value / (min(before.plain) or 1) > more / (min(quantity.plain) or 1)
-            if base == other != "" and units_differ and _ADJACENT.fullmatch(text[before.end : quantity.start]):
+            units_differ = (
+                before.plain
+                and quantity.plain
+                and value / (min(before.plain) or 1) > more / (min(quantity.plain) or 1)
+            )
+            if (
+                base == other != ""
+                and units_differ
+                and _ADJACENT.fullmatch(text[before.end : quantity.start])
+            ):
                 total = frozenset(((value + more, base),))
-                done[-1] = Quantity(before.start, quantity.end, readings=total, parts=(*before.parts, before, quantity))
+                done[-1] = Quantity(
+                    before.start, quantity.end, readings=total, parts=(*before.parts, before, quantity)
+                )
                 continue
         done.append(quantity)
     return done

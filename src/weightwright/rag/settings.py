@@ -23,6 +23,11 @@ class LoadSettings(Settings):
     read_memory_mb: int = Field(2000, ge=100, description="refuse a file that takes more memory to read")
     pdf_password: str = Field("", description="password of encrypted PDF files")
     ocr: bool = Field(False, description="recognise the text of scanned pages (needs the ocr extra)")
+    max_unpacked_mb: int = Field(
+        512, ge=1, description="unpack no more than this of one archive or office file"
+    )
+    max_members: int = Field(10_000, ge=1, description="refuse an archive or office file of more files")
+    max_nesting: int = Field(3, ge=0, description="read no archives and mails that lie deeper in others")
 
 
 class ChunkSettings(Settings):

@@ -51,7 +51,11 @@ def facts_of(sentence: str) -> Facts:
     rest = _without(text, found)
     named = names(rest)
     of_names = {term for name in named for term in terms(name.word)}
-    held = {term for term in terms(rest) if term not in _IGNORED and not term[0].isdigit() and not is_own_name(term)}
+    held = {
+        term
+        for term in terms(rest)
+        if term not in _IGNORED and not term[0].isdigit() and not is_own_name(term)
+    }
     return Facts(tuple(q for q in found if q.required), named, frozenset(held - of_names))
 
 
@@ -110,7 +114,9 @@ class _Said:
 
     def _says(self, word: str) -> bool:
         """Whether a word stands here; a Chinese one also where its characters do (河长 in 河流全长)."""
-        return word in self.terms or (is_han(word) and all(character in self.written.text for character in word))
+        return word in self.terms or (
+            is_han(word) and all(character in self.written.text for character in word)
+        )
 
     def _has(self, number: Quantity) -> bool:
         if stands(number, self.numbers, self.units):
@@ -171,7 +177,11 @@ class Evidence:
 
     def _runs(self, facts: Facts, length: int) -> list[Support]:
         firsts = range(len(self.ranges) - length + 1)
-        return [self._support(facts, first, first + length) for first in firsts if self._is_run(first, first + length)]
+        return [
+            self._support(facts, first, first + length)
+            for first in firsts
+            if self._is_run(first, first + length)
+        ]
 
     def _is_run(self, first: int, after: int) -> bool:
         """Whether no heading parts the sentences."""

@@ -130,7 +130,27 @@ _AMBIGUOUS: dict[str, tuple[Unit, ...]] = {
     "point": (Unit("point"), Unit("percentage point")),
 }
 _AS_WORDS = ("dollar", "pound", "point")
-PREFIXES = ("$", "€", "£", "¥", "₹", "₩", "₽", "฿", "₺", "R$", "US$", "A$", "AU$", "C$", "CA$", "HK$", "NT$", "S$", "CN¥")
+PREFIXES = (
+    "$",
+    "€",
+    "£",
+    "¥",
+    "₹",
+    "₩",
+    "₽",
+    "฿",
+    "₺",
+    "R$",
+    "US$",
+    "A$",
+    "AU$",
+    "C$",
+    "CA$",
+    "HK$",
+    "NT$",
+    "S$",
+    "CN¥",
+)
 
 
 def _table() -> tuple[dict[str, tuple[Unit, ...]], dict[str, tuple[Unit, ...]], dict[str, tuple[Unit, ...]]]:
@@ -143,7 +163,9 @@ def _table() -> tuple[dict[str, tuple[Unit, ...]], dict[str, tuple[Unit, ...]], 
         words.update({name.replace("-", " "): unit for name in names.split()})
         chinese.update(dict.fromkeys(forms.split(), unit))
     for name, several in _AMBIGUOUS.items():
-        (words if name in _AS_WORDS else symbols if name.isascii() or name == "¥" else chinese)[name] = several
+        (words if name in _AS_WORDS else symbols if name.isascii() or name == "¥" else chinese)[name] = (
+            several
+        )
     words.update({"us dollar": (Unit("USD"),), "degree": (Unit("degree"), Unit("°C"), Unit("°F"))})
     symbols["°"] = words["degree"]
     return symbols, words, chinese
@@ -153,7 +175,9 @@ _SYMBOLS, _WORDS, _CHINESE = _table()
 CURRENCIES = frozenset(
     unit.base for name in (*PREFIXES, "CHF", "SEK", "NOK", "PLN", "CZK") for unit in _SYMBOLS[name]
 ) | {"JPY", "peso", "cent", "pence", "krone"}  # fmt: skip
-CODES = tuple(name for name in _SYMBOLS if len(name) == 3 and name.isupper() and _SYMBOLS[name][0].base in CURRENCIES)
+CODES = tuple(
+    name for name in _SYMBOLS if len(name) == 3 and name.isupper() and _SYMBOLS[name][0].base in CURRENCIES
+)
 
 
 def _any(names: object) -> str:

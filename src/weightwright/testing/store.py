@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from weightwright.address.stores import parse_store
 from weightwright.errors import StoreError
-from weightwright.ports import Chunk, ChunkId, Document, MetadataValue, Vectors
+from weightwright.ports import Chunk, ChunkId, Document, MetadataValue, Place, Vectors
 from weightwright.rag.settings import ChunkSettings
 from weightwright.rag.stores.base import SCHEMA_VERSION, Store, StoreAbsentError
 from weightwright.rag.stores.filters import Filter, matches, parse
@@ -52,12 +52,22 @@ def document_of(
     name: str, text: str, *, path: str = "", metadata: dict[str, MetadataValue] | None = None
 ) -> tuple[Document, list[Chunk], Vectors]:
     """A document with a chunk for each of its lines, and their vectors."""
-    document = Document(name, text, path, f"title of {name}", (0, len(text) // 2), metadata or {})
+    document = Document(
+        name,
+        text,
+        path,
+        f"title of {name}",
+        (0, len(text) // 2),
+        metadata or {},
+        (Place(0, 'sheet "A"', lines=1),),
+        modified="2026-11-30T09:00:00Z",
+    )
     chunks, position = [], 0
     for line in text.split("\n"):
         end = position + len(line)
         page = document.page_at(position)
-        chunks.append(Chunk(name, document.version, position, end, line, page, "heading"))
+        places = document.places_in(position, end)
+        chunks.append(Chunk(name, document.version, position, end, line, page, "heading", places))
         position = end + 1
     return document, chunks, HashEmbedder(WIDTH).embed([chunk.text for chunk in chunks], kind="passage")
 
@@ -106,6 +116,7 @@ class StoreContract:
         [info] = store.documents()
         assert (info.id, info.version, info.path) == ("a", document.version, "/x/a.md")
         assert (info.title, info.chunks, info.page_starts) == (document.title, 2, document.page_starts)
+        assert info.modified == document.modified
         scanned = list(store.scan())
         assert [chunk for chunk, _ in scanned] == chunks
         np.testing.assert_allclose(np.stack([vector for _, vector in scanned]), vectors, rtol=1e-6)
@@ -308,6 +319,8 @@ class StoreContract:
             "kind in ('memo', 'note')",
             "year in (2019, 2021)",
             "path ~ '/y/'",
+            "modified >= '2026-11-30'",
+            "modified < '2026-11-30'",
             "document = 'd3'",
             "draft = true",
             "kind = 'memo' and year > 2019",
@@ -346,6 +359,7 @@ class StoreContract:
         expected = []
         for info in store.documents():
             fields = {"document": info.id, "path": info.path, "title": info.title, "version": info.version}
+            fields["modified"] = info.modified
             if matches(where, {**info.metadata, **fields}):
                 expected.append(info.id)
         assert [info.id for info in store.documents(where)] == expected

@@ -13,6 +13,7 @@ from weightwright.ports import Document, MetadataValue
 from weightwright.rag.readers.text import clean
 from weightwright.rag.settings import LoadSettings
 
+_MOST_BLANK = 1000  # lines before the first document
 _EXPECTED = 'expected {"_id": ..., "title": ..., "text": ...}'
 
 
@@ -36,6 +37,21 @@ def read_corpus(path: Path, shown: str, settings: LoadSettings) -> Iterator[Docu
                 yield number, str(error)
         if not began:
             raise DataError(None, "empty")
+
+
+def is_corpus(path: Path, settings: LoadSettings) -> bool:
+    """Whether the first line that is not blank is a document, `{"_id", "text"}`."""
+    try:
+        with _opened(path) as file:
+            for number, line in enumerate(_lines(file, settings.max_line_mb * 1_000_000)):
+                if line is None or number > _MOST_BLANK:
+                    return False
+                if line.strip():
+                    row = json.loads(line.decode("utf-8-sig"))
+                    return isinstance(row, dict) and "_id" in row and "text" in row
+    except (DataError, ValueError, RecursionError):
+        return False
+    return False
 
 
 @contextmanager

@@ -1,81 +1,304 @@
-"""HTML to text: headings become # lines and lists - lines, so that chunks know their headings."""
+"""HTML as a browser shows it: headings as # lines, lists as - lines, tables with bars, code in fences.
+
+Left out: what is hidden, navigation, input fields, deleted text; beside a page's `<main>` its header, footer and
+asides.
+"""
 
 import re
-import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from weightwright.rag.readers.base import Content
-from weightwright.rag.readers.text import clean
+from weightwright.rag.readers.encoding import decode_web
+from weightwright.rag.readers.html_hidden import Hidden
+from weightwright.rag.readers.html_math import math_text
+from weightwright.rag.readers.html_tables import is_data_table, table_rows
+from weightwright.rag.readers.numerals import numeral
+from weightwright.rag.readers.writer import TextWriter, lowered, one_line, raised
 from weightwright.rag.settings import LoadSettings
 
-_UNSEEN = [
-    "script",
-    "style",
-    "noscript",
-    "template",
-    "svg",
-    "nav",
-    "iframe",
-    "head",
-    "form",
-    "button",
-    "select",
-]
+if TYPE_CHECKING:
+    from selectolax.lexbor import LexborNode
+
 _BLOCK_NAMES = """
-address article aside blockquote body caption dd details div dl dt fieldset figcaption figure footer
-header hr html li main ol p pre section summary table tbody tfoot thead tr ul h1 h2 h3 h4 h5 h6 br
+address article aside blockquote body caption center details dialog dir div dl fieldset figcaption figure footer form
+header hgroup hr html legend main menu ol optgroup p search section summary table tbody tfoot thead ul
 """
 _BLOCKS = frozenset(_BLOCK_NAMES.split())
-_HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
-_CELLS = frozenset(("td", "th"))
-_SPACES = re.compile(r"[ \t\xa0\u200b]+")
-_BLANK_LINES = re.compile(r"\n{3,}")
+_LINES = frozenset(("li", "dt", "dd", "tr", "td", "th"))
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_CODE = frozenset(("pre", "listing", "xmp", "plaintext"))
+_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
+_META = re.compile(
+    rb"<meta\b[^>]*?\bcharset\s*=\s*[\"']?\s*([\w.:+-]+)|<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([\w.:+-]+)",
+    re.IGNORECASE,
+)
+_EMPTY_ELEMENT = re.compile(r"<([A-Za-z][\w:-]*)((?:\s[^<>]*?)?)\s*/>")
+_VOID_NAMES = "area base br col embed hr img input link meta param source track wbr"
+_VOID = frozenset(_VOID_NAMES.split())
+_META_WITHIN = 65_536  # bytes
+_DISPLAYED_AS_BLOCK = re.compile(r"display\s*:\s*(?:block|flex|grid|table|list-item)", re.IGNORECASE)
+_LANGUAGE = re.compile(r"\b(?:language|lang|highlight|brush:?)[-\s:]+([\w+#-]+)")
+_PERMALINKS = frozenset(("¶", "#", "§", "🔗", ""))
 
 
 def read_html(data: bytes, _settings: LoadSettings) -> Content:
-    """The visible text; the encoding is what the page declares."""
-    from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
-        soup = BeautifulSoup(data, "lxml")
-    title = _SPACES.sub(" ", soup.title.get_text(" ", strip=True)) if soup.title else ""
-    for element in soup(_UNSEEN):
-        element.decompose()
-    text = _text_of(soup)
-    return Content(clean(text), "html", clean(" ".join(title.split())))
+    """The visible text; the encoding is what the page declares, or what a browser would guess."""
+    return read_page(decode_web(data, declared_charset(data)))
 
 
-def _text_of(soup: object) -> str:
+def read_page(text: str, format_: str = "html", writer: TextWriter | None = None) -> Content:
+    """A page that is decoded; with a `writer`, what it holds already comes first."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    if text.lstrip().startswith("<?xml") or format_ == "epub":
+        text = _EMPTY_ELEMENT.sub(_closed, text)
+    page = LexborHTMLParser(text.replace("\x00", ""))
+    if writer is None:
+        writer = TextWriter()
+    title = page.css_first("head > title") or page.css_first("body > title")
+    if page.root is not None:
+        _Walk(writer, Hidden(page)).through(page.root)
+    return writer.content(format_, title.text() if title else "")
+
+
+def _closed(match: re.Match[str]) -> str:
+    """`<title/>` of XHTML as HTML's parser understands it."""
+    name = match[1].lower()
+    return match[0] if name in _VOID else f"<{match[1]}{match[2]}></{match[1]}>"
+
+
+def declared_charset(data: bytes) -> str | None:
+    """The label in a page's `<meta>` or XML declaration."""
+    found = _META.search(_COMMENT.sub(b"", data[:_META_WITHIN]))
+    return (found[1] or found[2]).decode("ascii", "replace") if found else None
+
+
+class _Walk:
     """Depth first without recursion, so that a page nested a hundred thousand deep is read too."""
-    from bs4.element import NavigableString, PreformattedString, Tag
 
-    out: list[str] = []
-    stack: list[object] = [soup]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Tag):
-            before, after = _around(node.name)
-            out.append(before)
-            stack.append(after)
-            stack.extend(reversed(node.contents))
-        elif isinstance(node, NavigableString):
-            if not isinstance(node, PreformattedString):  # comments, doctype
-                out.append(str(node) if node.find_parent("pre") else re.sub(r"\s+", " ", str(node)))
-        elif isinstance(node, str):
-            out.append(node)
-    lines = [_SPACES.sub(" ", line).strip() for line in "".join(out).split("\n")]
-    lines = [line for line in lines if line.strip("# |-") or not line]
-    return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
+    def __init__(self, writer: TextWriter, hidden: Hidden) -> None:
+        self._writer = writer
+        self._hidden = hidden
+        self._inline: list[str] = []
+        self._mark = ""  # a list item's, before its first line
+        self._lists: list[Callable[[LexborNode], str]] = []
+
+    def through(self, root: "LexborNode") -> None:
+        """Write everything under `root`."""
+        self._each(root)
+        self._line()
+
+    def text(self, root: "LexborNode") -> str:
+        """What stands under `root`, on one line."""
+        writer, kept = TextWriter(), (self._writer, self._inline, self._mark)
+        self._writer, self._inline, self._mark = writer, [], ""
+        for child in children(root):
+            self._each(child)
+        self._line()
+        self._writer, self._inline, self._mark = kept
+        return one_line(writer.content("").text)
+
+    def _each(self, root: "LexborNode") -> None:
+        stack: list[LexborNode | Callable[[], None]] = [root]
+        while stack:
+            item = stack.pop()
+            if callable(item):
+                item()
+            elif item.tag == "-text":
+                self._inline.append(re.sub(r"[ \t\n\f\r]+", " ", item.text_content or ""))
+            elif item.is_element_node and not self._hidden.hides(item):
+                after = self._enter(item)
+                if after is not None:
+                    stack.append(after)
+                    stack.extend(reversed(list(children(item))))
+
+    def _enter(self, node: "LexborNode") -> Callable[[], None] | None:
+        """Write what comes before an element's contents; returns what is done after them, None without them."""
+        name = node.tag or ""
+        if name in _BLOCKS or _is_block_by_style(node):
+            return self._block(node, name)
+        if name in _LINES:
+            return self._item(node) if name == "li" else self._own_line()
+        if name in _HEADINGS:
+            self._line()
+            self._writer.heading(self.text(node), _HEADINGS[name])
+            return None
+        if name in _CODE:
+            self._line()
+            self._writer.code(self._raw(node), _language(node))
+            return None
+        return self._enter_inline(node, name)
+
+    def _enter_inline(self, node: "LexborNode", name: str) -> Callable[[], None] | None:
+        match name:
+            case "br":
+                self._break()
+            case "sup":
+                self._inline.append(raised(self.text(node), "".join(self._inline[-3:])))
+            case "sub":
+                self._inline.append(lowered(self.text(node), "".join(self._inline[-3:])))
+            case "ruby":
+                self._inline.append(self._ruby(node))
+            case "math":
+                self._inline.append(math_text(node))
+            case "img":
+                self._inline.append(_formula(node))
+            case "a" if _is_permalink(node):
+                pass
+            case "a" if node.prev is not None and node.prev.tag == "a":
+                self._inline.append(" ")  # two links in a row stand apart by their style
+                return _nothing
+            case "q":
+                self._inline.append("“")
+                return lambda: self._inline.append("”")
+            case "button":
+                self._inline.append(" ")
+                return lambda: self._inline.append(" ")
+            case _:
+                return _nothing
+        return None
+
+    def _block(self, node: "LexborNode", name: str) -> Callable[[], None] | None:
+        self._line()
+        self._writer.apart()
+        if name == "table" and is_data_table(node):
+            caption = node.css_first("caption")
+            if caption is not None:
+                self._writer.paragraph(self.text(caption))
+            rows, header = table_rows(node, self._hidden.hides, self.text)
+            self._writer.table(rows, header=header)
+            return None
+        if name in ("ol", "ul", "menu", "dir"):
+            nested = bool(self._lists)
+            self._lists.append(_numbers(node) if name == "ol" else lambda _item: "- ")
+            if nested:
+                self._writer.close()
+            return lambda: self._leave_list(nested)
+        return self._leave_block
+
+    def _leave_block(self) -> None:
+        self._line()
+        self._writer.apart()
+
+    def _leave_list(self, nested: bool) -> None:
+        self._line()
+        self._lists.pop()
+        if not nested:
+            self._writer.apart()
+
+    def _item(self, node: "LexborNode") -> Callable[[], None]:
+        self._line()
+        self._mark = "  " * (len(self._lists) - 1) + (self._lists[-1](node) if self._lists else "- ")
+        return self._leave_item
+
+    def _leave_item(self) -> None:
+        self._line()
+        self._writer.close()
+        self._mark = ""
+
+    def _own_line(self) -> Callable[[], None]:
+        self._line()
+        return self._line
+
+    def _break(self) -> None:
+        if "".join(self._inline).strip():
+            self._line()
+        else:
+            self._inline.clear()
+            self._writer.apart()
+
+    def _line(self) -> None:
+        """Write the inline text so far as a line."""
+        text = one_line("".join(self._inline))
+        self._inline.clear()
+        if text:
+            mark, self._mark = self._mark, ""
+            self._writer.line(text, mark)
+
+    def _raw(self, node: "LexborNode") -> str:
+        """The text of code, with its white space."""
+        out: list[str] = []
+        stack: list[LexborNode] = [node]
+        while stack:
+            item = stack.pop()
+            if item.tag == "-text":
+                out.append(item.text_content or "")
+            elif item.tag == "br":
+                out.append("\n")
+            elif item is node or (item.is_element_node and not self._hidden.hides(item)):
+                stack.extend(reversed(list(children(item))))
+        return "".join(out).removeprefix("\n")
+
+    def _ruby(self, node: "LexborNode") -> str:
+        """The base text whole, its reading behind it: `東京(とうきょう)`."""
+        base, reading = "", ""
+        for child in children(node):
+            if child.tag in ("rt", "rtc"):
+                reading += self.text(child)
+            elif child.tag == "-text":
+                base += (child.text_content or "").strip()
+            elif child.tag != "rp":
+                base += self.text(child)
+        return f"{base}({reading})" if reading else base
 
 
-def _around(name: str) -> tuple[str, str]:
-    """What stands before and after an element's text."""
-    if name in _HEADINGS:
-        return "\n\n" + _HEADINGS[name], "\n\n"
-    if name == "li":
-        return "\n- ", "\n"
-    if name in _CELLS:
-        return " ", " | "
-    if name in ("tr", "br", "dt", "dd"):
-        return "\n", "\n" if name != "br" else ""
-    return ("\n\n", "\n\n") if name in _BLOCKS else ("", "")
+def children(node: "LexborNode") -> "Iterator[LexborNode]":
+    """The nodes directly under one."""
+    child = node.child
+    while child is not None:
+        yield child
+        child = child.next
+
+
+def _nothing() -> None:
+    pass
+
+
+def _is_block_by_style(node: "LexborNode") -> bool:
+    style = node.attributes.get("style")
+    return bool(style and _DISPLAYED_AS_BLOCK.search(style))
+
+
+def _numbers(node: "LexborNode") -> "Callable[[LexborNode], str]":
+    """Numbers the items of an `<ol>`: its start and direction, an item's own value, letters and Roman numerals."""
+    items = sum(child.tag == "li" for child in children(node))
+    step = -1 if "reversed" in node.attributes else 1
+    number = _whole(node.attributes.get("start"), items if step < 0 else 1) - step
+    kind = node.attributes.get("type") or "1"
+
+    def mark(item: "LexborNode") -> str:
+        nonlocal number
+        number = _whole(item.attributes.get("value"), number + step)
+        return f"{numeral(number, kind)}. "
+
+    return mark
+
+
+def _whole(text: str | None, otherwise: int) -> int:
+    found = re.match(r"\s*([+-]?\d{1,9})", text or "")
+    return int(found[1]) if found else otherwise
+
+
+def _language(node: "LexborNode") -> str:
+    """The language of code, as highlighters name it in a class."""
+    code = node.css_first("code")
+    for element in (node, code, node.parent, node.parent.parent if node.parent else None):
+        found = _LANGUAGE.search((element.attributes.get("class") or "") if element is not None else "")
+        if found and found[1] not in ("text", "default", "none", "plain"):
+            return found[1]
+    return ""
+
+
+def _is_permalink(node: "LexborNode") -> bool:
+    """A heading's link to itself, which is shown when the mouse is over it."""
+    classes = (node.attributes.get("class") or "").lower()
+    named = "headerlink" in classes or "anchor" in classes or "permalink" in classes or "hash-link" in classes
+    return named and node.text(strip=True) in _PERMALINKS
+
+
+def _formula(node: "LexborNode") -> str:
+    """What an image of a formula stands for; other images have no text."""
+    classes = (node.attributes.get("class") or "").lower()
+    alt = node.attributes.get("alt") or ""
+    return f" {alt} " if alt and ("math" in classes or "tex" in classes) else ""

@@ -12,7 +12,7 @@ from weightwright.ports import Chunk, ChunkId, Document, Embedder, Hit, Metadata
 from weightwright.rag.settings import ChunkSettings
 from weightwright.rag.stores.filters import Filter
 
-SCHEMA_VERSION = 2  # 1 had the terms of analyze's first version
+SCHEMA_VERSION = 2  # 1 had no places, no modified times
 
 
 class StoreAbsentError(StoreError):
@@ -41,6 +41,7 @@ class DocumentInfo:
     chunks: int
     page_starts: tuple[int, ...] = ()
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    modified: str = ""
 
 
 @dataclass(frozen=True, slots=True)

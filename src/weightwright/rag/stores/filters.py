@@ -1,7 +1,8 @@
 """Conditions on documents: `format = 'pdf' and (year >= 2020 or not path ~ 'draft')`.
 
-Fields are `document`, `path`, `title`, `version` and the document's metadata. A comparison with a field
-that a document lacks, or with a value of another kind (text against number), is false.
+Fields are `document`, `path`, `title`, `version`, `modified` (`2026-11-30T09:00:00Z`) and the document's
+metadata. A comparison with a field that a document lacks, or with a value of another kind (text against
+number), is false.
 """
 
 import re
@@ -14,7 +15,7 @@ from weightwright.ports import MetadataValue
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "~", "in"]
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
-BUILT_IN_FIELDS = ("document", "path", "title", "version")
+BUILT_IN_FIELDS = ("document", "path", "title", "version", "modified")
 
 
 @dataclass(frozen=True, slots=True)

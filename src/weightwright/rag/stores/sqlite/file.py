@@ -25,7 +25,8 @@ CREATE TABLE documents (
   title TEXT NOT NULL,
   page_starts TEXT NOT NULL,
   metadata TEXT NOT NULL,
-  chunks INTEGER NOT NULL
+  chunks INTEGER NOT NULL,
+  modified TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE chunks (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -35,11 +36,18 @@ CREATE TABLE chunks (
   text TEXT NOT NULL,
   page INTEGER,
   heading TEXT NOT NULL,
+  places TEXT NOT NULL DEFAULT '[]',
   UNIQUE (document, start, end)
 );
 CREATE TABLE vectors (chunk INTEGER PRIMARY KEY REFERENCES chunks (id), vector BLOB NOT NULL);
 CREATE VIRTUAL TABLE terms USING fts5 (words, tokenize = "ascii tokenchars '.'");
 """
+
+# what a file of format 1 lacks
+_FROM_FORMAT_1 = (
+    "ALTER TABLE documents ADD COLUMN modified TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE chunks ADD COLUMN places TEXT NOT NULL DEFAULT '[]'",
+)
 
 
 def open_file(path: Path, new: StoreMeta | None) -> tuple[sqlite3.Connection, StoreMeta]:
@@ -110,14 +118,20 @@ def _take_over(connection: sqlite3.Connection) -> None:
     documents, chunks = used.get("documents", 0), used.get("chunks", 0)
     for table in ("terms", "vectors", "chunks", "documents", "meta"):
         connection.execute(f"DELETE FROM main.{table}")
-    connection.execute(
-        "INSERT INTO main.documents SELECT id + ?, document_id, version, path, title, page_starts, metadata, chunks"
-        " FROM beside.documents", (documents,),
-    )  # fmt: skip
-    connection.execute(
-        "INSERT INTO main.chunks SELECT id + ?, document + ?, start, end, text, page, heading FROM beside.chunks",
-        (chunks, documents),
-    )
+    for table, columns, moved in (
+        (
+            "documents",
+            "document_id, version, path, title, page_starts, metadata, chunks, modified",
+            (documents,),
+        ),
+        ("chunks", "start, end, text, page, heading, places", (chunks, documents)),
+    ):
+        ids = ", ".join(f"{name} + ?" for name in ("id", "document")[: len(moved)])
+        names = ids.replace(" + ?", "")
+        connection.execute(
+            f"INSERT INTO main.{table} ({names}, {columns}) SELECT {ids}, {columns} FROM beside.{table}",
+            moved,
+        )
     connection.execute("INSERT INTO main.vectors SELECT chunk + ?, vector FROM beside.vectors", (chunks,))
     connection.execute(
         "INSERT INTO main.terms (rowid, words) SELECT rowid + ?, words FROM beside.terms", (chunks,)
@@ -217,6 +231,7 @@ def _read_or_create(
         )
     if write:
         _use_wal(connection)
+        _upgrade(connection)
     return read_meta(connection)
 
 
@@ -260,6 +275,22 @@ def _create(connection: sqlite3.Connection, meta: StoreMeta) -> None:
             }
             connection.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.commit()
+    finally:
+        if connection.in_transaction:
+            connection.rollback()
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Give an older file the columns that it lacks, unless another process has just done so."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
+            for statement in _FROM_FORMAT_1:
+                connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.commit()
     finally:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from weightwright.address.stores import StoreAddress
 from weightwright.errors import StoreError
-from weightwright.ports import Chunk, ChunkId, Document, Hit, Vectors
+from weightwright.ports import Chunk, ChunkId, Document, Hit, Place, Vectors
 from weightwright.rag.analyze import query_terms, terms
 from weightwright.rag.chunk import indexed_text
 from weightwright.rag.stores import base
@@ -30,10 +30,11 @@ from weightwright.rag.stores.sqlite.where import condition
 
 _PAGE = 500  # rows read at a time, and parameters in one statement
 _MOST_TERMS = 5000  # of a question
-_CHUNK = "d.document_id, d.version, c.start, c.end, c.text, c.page, c.heading"
+_CHUNK = "d.document_id, d.version, c.start, c.end, c.text, c.page, c.heading, c.places"
+_CHUNK_COLUMNS = 8
 _JOIN = "chunks c JOIN documents d ON d.id = c.document"
-_HIT = f"{_CHUNK}, d.path, d.title"
-_INFO = "d.document_id, d.version, d.path, d.title, d.chunks, d.page_starts, d.metadata"
+_INFO = "d.document_id, d.version, d.path, d.title, d.chunks, d.page_starts, d.metadata, d.modified"
+_SINCE_FORMAT_2 = (("c.places", "'[]'"), ("d.modified", "''"))  # and what stands for them before
 
 
 def open_sqlite(address: StoreAddress, new: StoreMeta | None) -> "SqliteStore":
@@ -64,6 +65,7 @@ class SqliteStore:
         self._lock = threading.RLock()
         self._vectors = VectorTable(connection, meta.width)
         self._terms = TermTable(connection)
+        self._chunk, self._info = _columns(_CHUNK, meta), _columns(_INFO, meta)
         self._closed = False
         self._changes = -1  # of the file by others, when its settings were last read
 
@@ -82,8 +84,9 @@ class SqliteStore:
         with self._writing() as connection:
             self._remove(connection, document.id)
             row = connection.execute(
-                "INSERT INTO documents (document_id, version, path, title, page_starts, metadata, chunks)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO documents"
+                " (document_id, version, path, title, page_starts, metadata, chunks, modified)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     document.id,
                     document.version,
@@ -92,13 +95,14 @@ class SqliteStore:
                     json.dumps(document.page_starts),
                     json.dumps(dict(document.metadata), ensure_ascii=False),
                     len(chunks),
+                    document.modified,
                 ),
             ).lastrowid
             for chunk, vector, cut in zip(chunks, matrix, words, strict=True):
                 number = connection.execute(
-                    "INSERT INTO chunks (document, start, end, text, page, heading)"
-                    " VALUES (?, ?, ?, ?, ?, ?)",
-                    (row, chunk.start, chunk.end, chunk.text, chunk.page, chunk.heading),
+                    "INSERT INTO chunks (document, start, end, text, page, heading, places)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (row, chunk.start, chunk.end, chunk.text, chunk.page, chunk.heading, _places(chunk)),
                 ).lastrowid
                 connection.execute(
                     "INSERT INTO vectors (chunk, vector) VALUES (?, ?)", (number, vector.tobytes())
@@ -147,16 +151,15 @@ class SqliteStore:
         rows = connection.execute(f"SELECT c.id FROM {_JOIN} WHERE {clause}", values)
         return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
-    @staticmethod
-    def _hits(connection: sqlite3.Connection, scored: Sequence[tuple[int, float]]) -> list[Hit]:
+    def _hits(self, connection: sqlite3.Connection, scored: Sequence[tuple[int, float]]) -> list[Hit]:
         rows: dict[int, Any] = {}
         for first in range(0, len(scored), _PAGE):
             numbers = [number for number, _ in scored[first : first + _PAGE]]
             marks = ",".join("?" * len(numbers))
-            query = f"SELECT c.id, {_HIT} FROM {_JOIN} WHERE c.id IN ({marks})"
+            query = f"SELECT c.id, {self._chunk}, d.path, d.title FROM {_JOIN} WHERE c.id IN ({marks})"
             rows.update((row[0], row[1:]) for row in connection.execute(query, numbers))
         return [
-            Hit(Chunk(*row[:7]), float(score), row[7], row[8])
+            Hit(_chunk_of(row), float(score), *row[_CHUNK_COLUMNS:])
             for number, score in scored
             if (row := rows.get(number)) is not None
         ]
@@ -171,12 +174,12 @@ class SqliteStore:
         while True:
             with self._reading() as connection:
                 rows = connection.execute(
-                    f"SELECT {_INFO} FROM documents d WHERE {clause} AND (? OR d.document_id > ?)"
+                    f"SELECT {self._info} FROM documents d WHERE {clause} AND (? OR d.document_id > ?)"
                     " ORDER BY d.document_id LIMIT ?",
                     (*values, first, last, _PAGE),
                 ).fetchall()
             for row in rows:
-                yield _info(*row)
+                yield _info_of(*row)
             if len(rows) < _PAGE:
                 return
             last, first = rows[-1][0], False
@@ -184,23 +187,23 @@ class SqliteStore:
     def get(self, chunk_ids: Sequence[ChunkId]) -> list[Chunk]:
         """The chunks of those ids that are there, in the order asked."""
         query = (
-            f"SELECT {_CHUNK} FROM documents d JOIN chunks c ON c.document = d.id"
+            f"SELECT {self._chunk} FROM documents d JOIN chunks c ON c.document = d.id"
             " WHERE d.document_id = ? AND d.version = ? AND c.start = ? AND c.end = ?"
         )
         with self._reading() as connection:
             rows = [connection.execute(query, tuple(chunk_id)).fetchone() for chunk_id in chunk_ids]
-        return [Chunk(*row) for row in rows if row is not None]
+        return [_chunk_of(row) for row in rows if row is not None]
 
     def scan(self) -> Iterator[tuple[Chunk, NDArray[np.float32]]]:
         """Every chunk with its vector, as they were when the scan began."""
         with self._translated(), closing(file.reader(self._shown)) as connection:
             connection.execute("BEGIN")
             query = (
-                f"SELECT {_CHUNK}, v.vector FROM documents d JOIN chunks c ON c.document = d.id"
+                f"SELECT {self._chunk}, v.vector FROM documents d JOIN chunks c ON c.document = d.id"
                 " JOIN vectors v ON v.chunk = c.id ORDER BY d.document_id, c.start, c.end"
             )
             for row in connection.execute(query):
-                yield Chunk(*row[:7]), np.frombuffer(row[7], dtype="<f4").astype(np.float32)
+                yield _chunk_of(row), np.frombuffer(row[_CHUNK_COLUMNS], dtype="<f4").astype(np.float32)
 
     def close(self) -> None:
         """Close the file; closing twice is allowed."""
@@ -263,9 +266,33 @@ class SqliteStore:
             raise StoreError(f"{self._shown} is closed; open it again")
 
 
-def _info(
-    document_id: str, version: str, path: str, title: str, chunks: int, page_starts: str, metadata: str
+def _columns(names: str, meta: StoreMeta) -> str:
+    """The columns to select; a file of format 1 that cannot be written has not all of them."""
+    if meta.schema_version < 2:
+        for column, instead in _SINCE_FORMAT_2:
+            names = names.replace(column, instead)
+    return names
+
+
+def _places(chunk: Chunk) -> str:
+    return json.dumps([place[:2] for place in chunk.places], ensure_ascii=False)
+
+
+def _chunk_of(row: Sequence[Any]) -> Chunk:
+    places = tuple(Place(start, label) for start, label in json.loads(row[_CHUNK_COLUMNS - 1]))
+    document_id, version, start, end, text, page, heading = row[: _CHUNK_COLUMNS - 1]
+    return Chunk(document_id, version, start, end, text, page, heading, places)
+
+
+def _info_of(
+    document_id: str,
+    version: str,
+    path: str,
+    title: str,
+    chunks: int,
+    page_starts: str,
+    metadata: str,
+    modified: str,
 ) -> DocumentInfo:
-    return DocumentInfo(
-        document_id, version, path, title, chunks, tuple(json.loads(page_starts)), json.loads(metadata)
-    )
+    starts = tuple(json.loads(page_starts))
+    return DocumentInfo(document_id, version, path, title, chunks, starts, json.loads(metadata), modified)

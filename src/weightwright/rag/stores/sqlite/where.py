@@ -3,7 +3,13 @@
 from weightwright.ports import MetadataValue
 from weightwright.rag.stores.filters import And, Compare, Filter, Not, Or
 
-_COLUMNS = {"document": "d.document_id", "path": "d.path", "title": "d.title", "version": "d.version"}
+_COLUMNS = {
+    "document": "d.document_id",
+    "path": "d.path",
+    "title": "d.title",
+    "version": "d.version",
+    "modified": "d.modified",
+}
 _SQL_OPERATORS = {"=": "=", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 

@@ -1,0 +1,131 @@
+"""What the styles and lists of a Word document say: levels of headings, hidden text, numbers of items."""
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from weightwright.rag.readers.numerals import numeral
+from weightwright.rag.readers.package import attribute, child, local
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element as Element
+else:
+    Element = Any
+
+_DEEPEST = 20  # styles that are based on others
+_HEADING_NAME = re.compile(r"heading ([1-9])")
+
+
+def is_on(element: "Element | None") -> bool:
+    """Whether a switch is there and not turned off."""
+    return element is not None and (attribute(element, "val") or "1").lower() not in (
+        "0",
+        "false",
+        "off",
+        "none",
+    )
+
+
+class Styles:
+    """The styles by their ids."""
+
+    def __init__(self, root: "Element | None") -> None:
+        self._styles = {
+            attribute(style, "styleId"): style
+            for style in (root if root is not None else ())
+            if local(style) == "style"
+        }
+
+    def level(self, style: str | None, properties: "Element | None") -> int:
+        """A heading's level from 1; 0 for text."""
+        own = attribute(child(properties, "outlineLvl"), "val")
+        if own is not None:
+            return int(own) + 1 if own.isdecimal() and int(own) < 9 else 0
+        for element in self._chain(style):
+            level = attribute(child(element, "pPr", "outlineLvl"), "val")
+            if level is not None:
+                return int(level) + 1 if level.isdecimal() and int(level) < 9 else 0
+            named = _HEADING_NAME.fullmatch((attribute(child(element, "name"), "val") or "").lower())
+            if named:
+                return int(named[1])
+        return 0
+
+    def is_title(self, style: str | None) -> bool:
+        """Whether a paragraph is the document's title."""
+        return any((attribute(child(s, "name"), "val") or "").lower() == "title" for s in self._chain(style))
+
+    def is_hidden(self, style: str | None) -> bool:
+        """Whether text in this character style is hidden."""
+        return any(is_on(child(element, "rPr", "vanish")) for element in self._chain(style))
+
+    def numbering(self, style: str | None) -> "Element | None":
+        """The list that paragraphs of a style belong to."""
+        found = (child(element, "pPr", "numPr") for element in self._chain(style))
+        return next((element for element in found if element is not None), None)
+
+    def _chain(self, style: str | None) -> "list[Element]":
+        """A style and those that it is based on."""
+        chain: list[Element] = []
+        while style in self._styles and len(chain) < _DEEPEST:
+            chain.append(self._styles[style])
+            style = attribute(child(chain[-1], "basedOn"), "val")
+        return chain
+
+
+class Numbering:
+    """Counts the items of lists."""
+
+    def __init__(self, root: "Element | None") -> None:
+        parts = list(root) if root is not None else []
+        self._abstract = {attribute(e, "abstractNumId"): e for e in parts if local(e) == "abstractNum"}
+        self._lists = {attribute(e, "numId"): e for e in parts if local(e) == "num"}
+        self._counts: dict[str, dict[int, int]] = defaultdict(dict)
+
+    def next(self, properties: "Element | None", of_style: "Element | None") -> str:
+        """What stands before the next item: `2.1`, `(a)`, `-`; "" where the paragraph is none."""
+        own = child(properties, "numPr")
+        list_id = attribute(child(own, "numId"), "val") or attribute(child(of_style, "numId"), "val")
+        depth = attribute(child(own, "ilvl"), "val") or attribute(child(of_style, "ilvl"), "val") or "0"
+        given = self._lists.get(list_id)
+        if given is None or list_id == "0" or not depth.isdecimal():
+            return ""
+        abstract_id = attribute(child(given, "abstractNumId"), "val")
+        levels = self._levels(given, abstract_id)
+        level = levels.get(int(depth))
+        if level is None:
+            return ""
+        form = attribute(child(level, "numFmt"), "val") or "decimal"
+        pattern = attribute(child(level, "lvlText"), "val") or ""
+        if form == "bullet":
+            return "-"
+        counts = self._counts[abstract_id or ""]
+        number = int(depth)
+        counts[number] = counts.get(number, _start(level) - 1) + 1
+        for deeper in [other for other in counts if other > number]:
+            del counts[deeper]
+        return re.sub(
+            r"%([1-9])", lambda match: self._part(int(match[1]) - 1, counts, levels), pattern
+        ).strip()
+
+    @staticmethod
+    def _part(depth: int, counts: dict[int, int], levels: "dict[int, Element]") -> str:
+        level = levels.get(depth)
+        if level is None:
+            return ""
+        count = counts.get(depth, _start(level))
+        return numeral(count, attribute(child(level, "numFmt"), "val") or "decimal")
+
+    def _levels(self, given: "Element", abstract_id: str | None) -> "dict[int, Element]":
+        abstract = self._abstract.get(abstract_id)
+        found = list(abstract) if abstract is not None else []
+        levels = {int(attribute(e, "ilvl") or 0): e for e in found if local(e) == "lvl"}
+        for override in given:
+            level = child(override, "lvl") if local(override) == "lvlOverride" else None
+            if level is not None:
+                levels[int(attribute(override, "ilvl") or 0)] = level
+        return levels
+
+
+def _start(level: "Element") -> int:
+    value = attribute(child(level, "start"), "val") or "1"
+    return int(value) if value.isdecimal() else 1
