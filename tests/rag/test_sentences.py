@@ -59,7 +59,7 @@ WHOLE = [
     ["*Yes.*", "No."],
     ["„Ja.“", "Sie ging."],
     ["„Kommst du?“ fragte er."],
-    ["\"No!\" Bob said."],
+    ['"No!" Bob said.'],
     ["“你好吗？”她问。", "然后走了。"],
     ["他说：“好。”", "然后走了。"],
     ["他想……也许吧。", "走了。"],
@@ -97,7 +97,7 @@ WHOLE = [
 @pytest.mark.parametrize("parts", WHOLE, ids=lambda parts: parts[0][:24])
 def test_abbreviations_letters_and_speech(parts):
     assert cut(" ".join(parts)) == parts
-    if any("\u3040" <= character for character in "".join(parts)):
+    if any(character >= "\u3040" for character in "".join(parts)):
         assert cut("".join(parts)) == parts
 
 

@@ -43,16 +43,35 @@ class Time:
 Moment = Date | Time | tuple[int, ...]  # days of the week, Monday 1
 Found = tuple[int, int, Moment]
 
-_MONTHS = "january february march april may june july august september october november december".split()
-_MONTH_NUMBERS = {name: n for n, name in enumerate(_MONTHS, 1)} | {name[:3]: n for n, name in enumerate(_MONTHS, 1)}
+_MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
+_MONTH_NUMBERS = {name: n for n, name in enumerate(_MONTHS, 1)} | {
+    name[:3]: n for n, name in enumerate(_MONTHS, 1)
+}
 _MONTH_NUMBERS |= {"sept": 9}
-_NAMED = r"(?P<name>(?i:january|february|april|june|july|august|september|october|november|december)|March|May|march(?= \d)|may(?= \d)"
+_NAMED = r"(?P<name>(?i:january|february|april|june|july|august|september|october|november|december)"
+_NAMED += r"|March|May|march(?= \d)|may(?= \d)"
 _NAMED += r"|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.?)(?!\w)"
 _DAY = r"(?P<day>[0-3]?\d)(?:st|nd|rd|th)?(?![\w:])"
 _YEAR = r"(?P<year>1\d{3}|20\d{2}|21\d{2})(?!\d)"
 _HAN_NUMBER = r"[零〇一二三四五六七八九十\d]+"
-_WEEKDAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
-_WEEKDAY = r"(?:(?i:monday|tuesday|wednesday|thursday|friday|saturday|sunday)s?|(?:Mon|Tue|Tues|Wed|Thu|Thur|Thurs|Fri|Sat|Sun)(?:\.|(?=\s*[-–—:,/)]|\s+(?:to|and|\d)|$)))(?!\w)"
+_WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+_WEEKDAY = r"(?:(?i:monday|tuesday|wednesday|thursday|friday|saturday|sunday)s?"
+_WEEKDAY += (
+    r"|(?:Mon|Tue|Tues|Wed|Thu|Thur|Thurs|Fri|Sat|Sun)(?:\.|(?=\s*[-–—:,/)]|\s+(?:to|and|\d)|$)))(?!\w)"
+)
 _HAN_WEEKDAY = r"(?:星期|礼拜|周)[一二三四五六日天](?![次个年])"
 _HAN_DAYS = {c: n for n, c in enumerate("一二三四五六日", 1)} | {"天": 7}
 _DAY_RANGE = r"\s*(?:to|until|through|thru|-|–|—|至|到)\s*"
@@ -94,7 +113,11 @@ def _slashed(match: re.Match[str]) -> Date | None:
 def _named(match: re.Match[str]) -> Date | None:
     parts = match.groupdict()
     day = int(parts.get("day") or 0)
-    return Date(int(parts.get("year") or 0), _MONTH_NUMBERS[match["name"].rstrip(".").lower()], day) if day <= 31 else None
+    return (
+        Date(int(parts.get("year") or 0), _MONTH_NUMBERS[match["name"].rstrip(".").lower()], day)
+        if day <= 31
+        else None
+    )
 
 
 def _chinese(match: re.Match[str]) -> Date | None:
@@ -130,7 +153,9 @@ def _half_day(hour: int, half: str | None) -> int:
 def _chinese_time(match: re.Match[str]) -> Time | None:
     hour = _number(match["hour"])
     rest = match["rest"] or ""
-    minute = 30 if rest == "半" else 15 if rest == "一刻" else 45 if rest == "三刻" else _number(rest.rstrip("分"))
+    minute = (
+        30 if rest == "半" else 15 if rest == "一刻" else 45 if rest == "三刻" else _number(rest.rstrip("分"))
+    )
     part = match["part"] or ""
     if hour > 24 or minute > 59 or (match["hour"] == "一" and not part and not rest):
         return None
@@ -162,24 +187,47 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
     (re.compile(r"(?<![\d./-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|(?<=/)\d{2})(?![\d/])", re.ASCII), _slashed),
     (
         re.compile(
-            rf"(?:({_HAN_NUMBER})\s?年\s?)({_HAN_NUMBER})\s?月(?:份)?(?:\s?({_HAN_NUMBER})\s?[日号])?", re.ASCII
+            rf"(?:({_HAN_NUMBER})\s?年\s?)({_HAN_NUMBER})\s?月(?:份)?(?:\s?({_HAN_NUMBER})\s?[日号])?",
+            re.ASCII,
         ),
         _chinese,
     ),
-    (re.compile(rf"(?<![{'零〇一二三四五六七八九十'}\d])()({_HAN_NUMBER})\s?月(?:份)?(?:\s?({_HAN_NUMBER})\s?[日号])?", re.ASCII), _chinese),
+    (
+        re.compile(
+            rf"(?<![{'零〇一二三四五六七八九十'}\d])()({_HAN_NUMBER})\s?月(?:份)?(?:\s?({_HAN_NUMBER})\s?[日号])?",
+            re.ASCII,
+        ),
+        _chinese,
+    ),
     (re.compile(rf"(?<![\d.,]){_DAY}(?: of)? {_NAMED},?(?: {_YEAR})?", re.ASCII), _named),
     (re.compile(rf"(?<!\w){_NAMED} (?:the )?{_DAY}(?:,? {_YEAR})?", re.ASCII), _named),
     (re.compile(rf"(?<!\w){_NAMED},? (?:of )?{_YEAR}", re.ASCII), _named),
-    (re.compile(r"(?<![\w:.])(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:])\s?([ap]\.? ?m\b\.?|[AP]\.? ?M\b\.?)?", re.ASCII), _clock),
-    (re.compile(r"(?<![\w:.,])(\d{1,2})(?:[.](\d{2}))?\s?([ap]\.? ?m\b\.?|[AP]\.? ?M\b\.?)", re.ASCII), _half),
     (
         re.compile(
-            rf"{_PARTS}(?P<hour>{_HAN_NUMBER})\s?(?:点钟?|时(?!间|候|代|期))(?P<rest>半|一刻|三刻|{_HAN_NUMBER}分?)?(?![个位\d])",
+            r"(?<![\w:.])(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:])\s?([ap]\.? ?m\b\.?|[AP]\.? ?M\b\.?)?",
+            re.ASCII,
+        ),
+        _clock,
+    ),
+    (
+        re.compile(r"(?<![\w:.,])(\d{1,2})(?:[.](\d{2}))?\s?([ap]\.? ?m\b\.?|[AP]\.? ?M\b\.?)", re.ASCII),
+        _half,
+    ),
+    (
+        re.compile(
+            rf"{_PARTS}(?P<hour>{_HAN_NUMBER})\s?(?:点钟?|时(?!间|候|代|期))(?P<rest>半|一刻|三刻"
+            rf"|{_HAN_NUMBER}分?)?(?![个位\d])",
             re.ASCII,
         ),
         _chinese_time,
     ),
     (re.compile(r"(?<!\w)(?i:noon|midday|midnight)(?!\w)|正午|午夜", re.ASCII), _spoken),
-    (re.compile(rf"(?<!\w)({_WEEKDAY})(?:{_DAY_RANGE}({_WEEKDAY}))?|({_HAN_WEEKDAY})(?:{_DAY_RANGE}({_HAN_WEEKDAY}))?", re.ASCII), _weekdays),
+    (
+        re.compile(
+            rf"(?<!\w)({_WEEKDAY})(?:{_DAY_RANGE}({_WEEKDAY}))?|({_HAN_WEEKDAY})(?:{_DAY_RANGE}({_HAN_WEEKDAY}))?",
+            re.ASCII,
+        ),
+        _weekdays,
+    ),
     (re.compile(rf"(?<!\w)(?!^(?:March|May)\b){_NAMED}", re.ASCII), _named),
 )

@@ -81,41 +81,59 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("ratio", "1/1000", "‰", "permille per-mille", ""),
     ("ratio", "1/10", "", "", "成"), ("price", "1", "", "", "折"),
     ("m/s", "1", "m/s", "metres-per-second meters-per-second metre-per-second", "米/秒 米每秒"),
-    ("m/s", "5/18", "km/h kph kmh", "kilometres-per-hour kilometers-per-hour", "公里/小时 千米/小时 公里每小时 公里/时"),
+    ("m/s", "5/18", "km/h kph kmh", "kilometres-per-hour kilometers-per-hour",
+     "公里/小时 千米/小时 公里每小时 公里/时"),
     ("mile/h", "1", "mph", "miles-per-hour", "英里/小时"),
     ("knot", "1", "kn", "knot", "节"),
     ("bit", "1", "", "bit", "比特"), ("byte", "1", "", "byte", "字节"),
-    ("kB", "1", "KB kB", "kilobyte", ""), ("MB", "1", "MB", "megabyte", ""), ("GB", "1", "GB", "gigabyte", ""),
+    ("kB", "1", "KB kB", "kilobyte", ""), ("MB", "1", "MB", "megabyte", ""),
+    ("GB", "1", "GB", "gigabyte", ""),
     ("TB", "1", "TB", "terabyte", ""), ("PB", "1", "PB", "petabyte", ""),
-    ("KiB", "1", "KiB", "", ""), ("MiB", "1", "MiB", "", ""), ("GiB", "1", "GiB", "", ""), ("TiB", "1", "TiB", "", ""),
+    ("KiB", "1", "KiB", "", ""), ("MiB", "1", "MiB", "", ""),
+    ("GiB", "1", "GiB", "", ""), ("TiB", "1", "TiB", "", ""),
     ("kbit/s", "1", "kbit/s kbps Kbps", "", ""), ("Mbit/s", "1", "Mbit/s Mbps", "", ""),
     ("Gbit/s", "1", "Gbit/s Gbps", "", ""),
     ("W", "1", "W", "watt", "瓦 瓦特"), ("W", "1000", "kW", "kilowatt", "千瓦"),
-    ("W", "1000000", "MW", "megawatt", "兆瓦"), ("W", "1000000000", "GW", "gigawatt", "吉瓦"), ("W", "1/1000", "mW", "", "毫瓦"),
+    ("W", "1000000", "MW", "megawatt", "兆瓦"), ("W", "1000000000", "GW", "gigawatt", "吉瓦"),
+    ("W", "1/1000", "mW", "", "毫瓦"),
     ("Wh", "1", "Wh", "watt-hour", "瓦时"), ("Wh", "1000", "kWh", "kilowatt-hour", "千瓦时 度电"),
-    ("Wh", "1000000", "MWh", "megawatt-hour", "兆瓦时"), ("Wh", "1000000000", "GWh TWh", "gigawatt-hour", ""),
-    ("V", "1", "V", "volt", "伏 伏特"), ("V", "1000", "kV", "kilovolt", "千伏"), ("V", "1/1000", "mV", "millivolt", "毫伏"),
-    ("A", "1", "A", "ampere amp", "安培"), ("A", "1/1000", "mA", "milliampere", "毫安"), ("mAh", "1", "mAh", "", "毫安时"),
+    ("Wh", "1000000", "MWh", "megawatt-hour", "兆瓦时"),
+    ("Wh", "1000000000", "GWh TWh", "gigawatt-hour", ""),
+    ("V", "1", "V", "volt", "伏 伏特"), ("V", "1000", "kV", "kilovolt", "千伏"),
+    ("V", "1/1000", "mV", "millivolt", "毫伏"),
+    ("A", "1", "A", "ampere amp", "安培"), ("A", "1/1000", "mA", "milliampere", "毫安"),
+    ("mAh", "1", "mAh", "", "毫安时"),
     ("Hz", "1", "Hz", "hertz", "赫兹"), ("Hz", "1000", "kHz", "kilohertz", "千赫"),
     ("Hz", "1000000", "MHz", "megahertz", "兆赫"), ("Hz", "1000000000", "GHz", "gigahertz", ""),
-    ("Pa", "1", "Pa", "pascal", "帕"), ("Pa", "1000", "kPa", "kilopascal", "千帕"), ("Pa", "1000000", "MPa", "", "兆帕"),
-    ("bar", "1", "", "bar", ""), ("J", "1", "J", "joule", "焦耳"), ("J", "1000", "kJ", "kilojoule", "千焦"),
+    ("Pa", "1", "Pa", "pascal", "帕"), ("Pa", "1000", "kPa", "kilopascal", "千帕"),
+    ("Pa", "1000000", "MPa", "", "兆帕"),
+    ("bar", "1", "", "bar", ""), ("J", "1", "J", "joule", "焦耳"),
+    ("J", "1000", "kJ", "kilojoule", "千焦"),
     ("cal", "1000", "kcal", "kilocalorie", "千卡 大卡"), ("cal", "1", "", "calorie", "卡路里"),
-    ("dB", "1", "dB", "decibel", "分贝"), ("hp", "1", "hp", "horsepower", "马力"), ("N", "1", "N", "newton", "牛顿"),
-    ("lumen", "1", "lm", "lumen", "流明"), ("pixel", "1", "px", "pixel", "像素"), ("dpi", "1", "dpi", "", ""),
-    ("ppm", "1", "ppm", "", ""), ("rpm", "1", "rpm", "", "转/分"), ("carat", "1", "ct", "carat", "克拉"),
-    ("page", "1", "", "page", "页"), ("times", "1", "", "time", "次 回 遍"), ("fold", "1", "", "fold", "倍"),
+    ("dB", "1", "dB", "decibel", "分贝"), ("hp", "1", "hp", "horsepower", "马力"),
+    ("N", "1", "N", "newton", "牛顿"),
+    ("lumen", "1", "lm", "lumen", "流明"), ("pixel", "1", "px", "pixel", "像素"),
+    ("dpi", "1", "dpi", "", ""),
+    ("ppm", "1", "ppm", "", ""), ("rpm", "1", "rpm", "", "转/分"),
+    ("carat", "1", "ct", "carat", "克拉"),
+    ("page", "1", "", "page", "页"), ("times", "1", "", "time", "次 回 遍"),
+    ("fold", "1", "", "fold", "倍"),
     ("floor", "1", "", "floor storey story stories", "层 楼"),
     ("EUR", "1", "€ EUR", "euro", "欧元"), ("USD", "1", "USD US$", "us-dollar", "美元 美金"),
-    ("GBP", "1", "£ GBP", "pound-sterling pounds-sterling", "英镑"), ("JPY", "1", "JPY", "yen", "日元 日圆"),
-    ("CNY", "1", "CNY RMB CN¥", "yuan renminbi", "元 块 块钱 人民币 元人民币"), ("CNY", "1/10", "", "jiao", "角"),
+    ("GBP", "1", "£ GBP", "pound-sterling pounds-sterling", "英镑"),
+    ("JPY", "1", "JPY", "yen", "日元 日圆"),
+    ("CNY", "1", "CNY RMB CN¥", "yuan renminbi", "元 块 块钱 人民币 元人民币"),
+    ("CNY", "1/10", "", "jiao", "角"),
     ("HKD", "1", "HKD HK$", "", "港元 港币"), ("TWD", "1", "TWD NT$", "", "新台币 台币"),
     ("AUD", "1", "AUD A$ AU$", "", "澳元 澳币"), ("CAD", "1", "CAD C$ CA$", "", "加元 加币"),
     ("SGD", "1", "SGD S$", "", "新加坡元 新元"), ("CHF", "1", "CHF", "franc", "瑞士法郎 法郎"),
-    ("INR", "1", "₹ INR", "rupee", "卢比"), ("KRW", "1", "₩ KRW", "won", "韩元"), ("RUB", "1", "₽ RUB", "rouble ruble", "卢布"),
+    ("INR", "1", "₹ INR", "rupee", "卢比"), ("KRW", "1", "₩ KRW", "won", "韩元"),
+    ("RUB", "1", "₽ RUB", "rouble ruble", "卢布"),
     ("SEK", "1", "SEK", "krona kronor", "瑞典克朗"), ("krone", "1", "NOK DKK", "krone kroner", "克朗"),
-    ("PLN", "1", "PLN", "zloty złoty", "兹罗提"), ("CZK", "1", "CZK Kč", "koruna", ""), ("BRL", "1", "BRL R$", "real reais", "雷亚尔"),
-    ("TRY", "1", "₺ TRY", "lira", "里拉"), ("THB", "1", "฿ THB", "baht", "泰铢"), ("peso", "1", "MXN", "peso", "比索"),
+    ("PLN", "1", "PLN", "zloty złoty", "兹罗提"), ("CZK", "1", "CZK Kč", "koruna", ""),
+    ("BRL", "1", "BRL R$", "real reais", "雷亚尔"),
+    ("TRY", "1", "₺ TRY", "lira", "里拉"), ("THB", "1", "฿ THB", "baht", "泰铢"),
+    ("peso", "1", "MXN", "peso", "比索"),
     ("cent", "1", "¢", "cent", "美分"), ("pence", "1", "", "penny pence", "便士"),
 )  # fmt: skip
 # writings that stand for one of several
@@ -130,7 +148,27 @@ _AMBIGUOUS: dict[str, tuple[Unit, ...]] = {
     "point": (Unit("point"), Unit("percentage point")),
 }
 _AS_WORDS = ("dollar", "pound", "point")
-PREFIXES = ("$", "€", "£", "¥", "₹", "₩", "₽", "฿", "₺", "R$", "US$", "A$", "AU$", "C$", "CA$", "HK$", "NT$", "S$", "CN¥")
+PREFIXES = (
+    "$",
+    "€",
+    "£",
+    "¥",
+    "₹",
+    "₩",
+    "₽",
+    "฿",
+    "₺",
+    "R$",
+    "US$",
+    "A$",
+    "AU$",
+    "C$",
+    "CA$",
+    "HK$",
+    "NT$",
+    "S$",
+    "CN¥",
+)
 
 
 def _table() -> tuple[dict[str, tuple[Unit, ...]], dict[str, tuple[Unit, ...]], dict[str, tuple[Unit, ...]]]:
@@ -143,7 +181,9 @@ def _table() -> tuple[dict[str, tuple[Unit, ...]], dict[str, tuple[Unit, ...]], 
         words.update({name.replace("-", " "): unit for name in names.split()})
         chinese.update(dict.fromkeys(forms.split(), unit))
     for name, several in _AMBIGUOUS.items():
-        (words if name in _AS_WORDS else symbols if name.isascii() or name == "¥" else chinese)[name] = several
+        (words if name in _AS_WORDS else symbols if name.isascii() or name == "¥" else chinese)[name] = (
+            several
+        )
     words.update({"us dollar": (Unit("USD"),), "degree": (Unit("degree"), Unit("°C"), Unit("°F"))})
     symbols["°"] = words["degree"]
     return symbols, words, chinese
@@ -153,7 +193,9 @@ _SYMBOLS, _WORDS, _CHINESE = _table()
 CURRENCIES = frozenset(
     unit.base for name in (*PREFIXES, "CHF", "SEK", "NOK", "PLN", "CZK") for unit in _SYMBOLS[name]
 ) | {"JPY", "peso", "cent", "pence", "krone"}  # fmt: skip
-CODES = tuple(name for name in _SYMBOLS if len(name) == 3 and name.isupper() and _SYMBOLS[name][0].base in CURRENCIES)
+CODES = tuple(
+    name for name in _SYMBOLS if len(name) == 3 and name.isupper() and _SYMBOLS[name][0].base in CURRENCIES
+)
 
 
 def _any(names: object) -> str:

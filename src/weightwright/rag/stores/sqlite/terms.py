@@ -21,7 +21,7 @@ from weightwright.rag.stores.base import SCHEMA_VERSION
 
 log = logging.getLogger(__name__)
 
-# near the best of a grid on XQuAD in English and Chinese, for long and short chunks (bench/terms.py); Anserini's defaults
+# near the best of a grid on XQuAD in English and Chinese (bench/terms.py); Anserini's defaults
 K1 = 0.9
 B = 0.4
 _PAGE = 500  # chunks cut at a time
@@ -46,7 +46,9 @@ class TermTable:
         """Say that this connection has written."""
         self._version = None
 
-    def best(self, wanted: Sequence[str], k: int, allowed: NDArray[np.int64] | None) -> list[tuple[int, float]]:
+    def best(
+        self, wanted: Sequence[str], k: int, allowed: NDArray[np.int64] | None
+    ) -> list[tuple[int, float]]:
         """The k best (chunk, score), best first, ties in order of chunk; only `allowed` ones, none without a term.
 
         A term that stands n times in `wanted` counts n times.
@@ -72,7 +74,9 @@ class TermTable:
         kept = self._kept.get(term)
         if kept is not None:
             return kept
-        rows = self._connection.execute("SELECT doc, count(*) FROM temp.postings WHERE term = ? GROUP BY doc", (term,))
+        rows = self._connection.execute(
+            "SELECT doc, count(*) FROM temp.postings WHERE term = ? GROUP BY doc", (term,)
+        )
         table = np.array(rows.fetchall(), dtype=np.int64).reshape(-1, 2)
         found = table[:, 0].copy(), table[:, 1].astype(np.float64)
         if len(table) >= _FREQUENT and sum(len(chunks) for chunks, _ in self._kept.values()) < _MOST_KEPT:
@@ -109,7 +113,11 @@ def renew(connection: sqlite3.Connection, shown: str, *, write: bool) -> None:
     try:
         if not _is_current(connection):  # another process may have just done it
             if chunks:
-                log.warning("%s: indexing the terms of %d chunks again, as this version cuts them otherwise", shown, chunks)
+                log.warning(
+                    "%s: indexing the terms of %d chunks again, as this version cuts them otherwise",
+                    shown,
+                    chunks,
+                )
             _cut_again(connection)
             connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_ANALYZER, str(VERSION)))
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
