@@ -70,7 +70,8 @@ class KbEvalSettings(Settings):
     queries: Path | None = Field(None, description='BEIR lines {"_id", "text"}')
     qrels: Path | None = Field(None, description="TREC lines: query 0 document relevance")
     answers: Path | None = Field(
-        None, description='answers instead of retrieval: lines {"question", "documents"}, none where they do not say'
+        None,
+        description='answers instead of retrieval: lines {"question", "documents"}, none where they do not say',
     )
     model: str = Field("extract", description="with --answers: the model address that answers")
     metrics: tuple[str, ...] = Field(
@@ -212,7 +213,7 @@ def search(settings: KbSearchSettings) -> list[Hit]:
 
 
 def evaluate(settings: KbEvalSettings, progress: Progress = silent) -> dict[str, float]:
-    """The metrics of retrieval, or of answers, by name. Raises DataError and SettingsError before anything is opened."""
+    """The metrics of retrieval or answers. Raises DataError and SettingsError before anything is opened."""
     from weightwright.connect import open_knowledge
     from weightwright.rag import evaluate as evaluation
 
