@@ -51,7 +51,7 @@ def main() -> None:
                 took_ms = (time.perf_counter() - started_s) / len(queries) * 1e3
                 store.close()
                 shown = " | ".join(f"{values[metric]:.4f}" for metric in retrieval.METRICS)
-                mark = "**" if (ranking.K1, ranking.B) == chosen else ""
+                mark = "**" if chosen == (ranking.K1, ranking.B) else ""
                 lines.append(
                     f"| {language} | {mark}{ranking.K1}{mark} | {mark}{ranking.B}{mark} | {shown} | {took_ms:.1f} |"
                 )

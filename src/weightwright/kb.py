@@ -306,7 +306,7 @@ def search(settings: KbSearchSettings) -> list[Hit]:
 
 
 def evaluate(settings: KbEvalSettings, progress: Progress = silent) -> dict[str, float]:
-    """The metrics of retrieval, or of answers, by name. Raises DataError and SettingsError before anything is opened."""
+    """The metrics of retrieval or answers. Raises DataError and SettingsError before anything is opened."""
     from weightwright.connect import open_knowledge
     from weightwright.rag import evaluate as evaluation
 

@@ -13,21 +13,74 @@ from weightwright.rag.forms import forms
 
 SENTENCES = st.sampled_from(
     [
-        "The ferry to Lisse carries 48 cars.", "Bring €12 in cash.", "It opened on 3/4/2019, says Oda Brink.",
-        "渡轮可载四十八辆汽车。", "船票为12欧元。", "# Ferries", "## Prices 2024", "- item 7", "| a | 5 km |",
-        "Use `pier [2]` at 9:30 pm.", "See Nr. 5 [1] of the list.", "⻓江⼤桥", "x\u00ad\u200by 10⁶ \ud83d\ude80", "",
-        "Version 3.10 is at -7 °C.", "“Is it far?” she asked.", "三点五万亿", "1,2,3 and 12 000 000", "MCMXC XIV",
+        "The ferry to Lisse carries 48 cars.",
+        "Bring €12 in cash.",
+        "It opened on 3/4/2019, says Oda Brink.",
+        "渡轮可载四十八辆汽车。",
+        "船票为12欧元。",
+        "# Ferries",
+        "## Prices 2024",
+        "- item 7",
+        "| a | 5 km |",
+        "Use `pier [2]` at 9:30 pm.",
+        "See Nr. 5 [1] of the list.",
+        "⻓江⼤桥",
+        "x\u00ad\u200by 10⁶ \ud83d\ude80",
+        "",
+        "Version 3.10 is at -7 °C.",
+        "“Is it far?” she asked.",
+        "三点五万亿",
+        "1,2,3 and 12 000 000",
+        "MCMXC XIV",
     ]
-)  # fmt: skip
+)
 BREAKS = st.sampled_from([" ", "\n", "\n\n", "", "\r\n", "\x0c"])
 DOCUMENTS = st.lists(st.tuples(SENTENCES, BREAKS), max_size=6).map(lambda parts: "".join(map("".join, parts)))
 SCRAPS = st.sampled_from(
     [
-        "[1]", " [2]", "[1][2]", "[3, 1]", "[99]", "[0]", "[-1]", "【1】", "［2］", "[1", "1]", "[[1]]", "(1)", "[^1]",
-        "`", "``", "```\n", "\n```", "~~~", "{", "}", '{"a": [1]}', '{"n": 48, "refs": [2]}', "[", "]", '"', "\\", "[1](x)",
-        "a[1]", "= [2]", ". ", "。", "\n", "\n\n", "…", "Press [1].", "\x00", "\ufffc", "𝟜", "٣", "²",
+        "[1]",
+        " [2]",
+        "[1][2]",
+        "[3, 1]",
+        "[99]",
+        "[0]",
+        "[-1]",
+        "【1】",
+        "［2］",
+        "[1",
+        "1]",
+        "[[1]]",
+        "(1)",
+        "[^1]",
+        "`",
+        "``",
+        "```\n",
+        "\n```",
+        "~~~",
+        "{",
+        "}",
+        '{"a": [1]}',
+        '{"n": 48, "refs": [2]}',
+        "[",
+        "]",
+        '"',
+        "\\",
+        "[1](x)",
+        "a[1]",
+        "= [2]",
+        ". ",
+        "。",
+        "\n",
+        "\n\n",
+        "…",
+        "Press [1].",
+        "\x00",
+        "\ufffc",
+        "𝟜",
+        "٣",
+        "²",
     ]
-)  # fmt: skip
+)
 ANSWERS = st.lists(st.one_of(SENTENCES, SCRAPS, st.text(max_size=6)), max_size=14).map("".join)
 
 
@@ -41,9 +94,16 @@ def passages_of(texts):
         )
         documents[document.id] = document
         found.append(
-            Passage(document.id, document.version, len(before), len(before) + len(text), text,
-                    heading="Ferries 48" if n % 2 else "", page_starts=document.page_starts)
-        )  # fmt: skip
+            Passage(
+                document.id,
+                document.version,
+                len(before),
+                len(before) + len(text),
+                text,
+                heading="Ferries 48" if n % 2 else "",
+                page_starts=document.page_starts,
+            )
+        )
     return found, documents
 
 
@@ -64,8 +124,6 @@ def test_every_citation_is_an_exact_range(texts, answer, step):
             assert passage.start <= citation.start < citation.end <= passage.end
             assert document.text[citation.start : citation.end] == citation.quote != ""
             assert 1 <= citation.page <= len(document.page_starts)
-        covered = re.sub(r"[^\n]", "x", answer)
-        assert covered is not None
         cited = {citation.n for citation in citations}
         for n in map(int, re.findall(r" \[(\d{1,3})\](?=[.。]|$)", _prose(text))):
             assert n in cited or re.search(rf"(?i)(?:press|=|\\)\s*\[{n}\]|\[{n}\]\(", text)
@@ -78,8 +136,16 @@ def _prose(text):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(DOCUMENTS, max_size=2), st.recursive(st.one_of(st.integers(0, 99), st.sampled_from(["48 cars", "€12", "[1]"])),
-       lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["cars", "refs", "price"]), inner, max_size=3)))  # fmt: skip
+@given(
+    st.lists(DOCUMENTS, max_size=2),
+    st.recursive(
+        st.one_of(st.integers(0, 99), st.sampled_from(["48 cars", "€12", "[1]"])),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["cars", "refs", "price"]), inner, max_size=3)
+        ),
+    ),
+)
 def test_a_json_answer_is_never_changed(texts, data):
     passages, documents = passages_of(texts)
     answer = json.dumps({"answer": data, "refs": [1]}, ensure_ascii=False)
@@ -93,7 +159,11 @@ def test_a_json_answer_is_never_changed(texts, data):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(DOCUMENTS, min_size=1, max_size=2), st.lists(st.sampled_from(["a = [1]", "f(x[2])", "[1]", "# [9]", '{"k": [1]}', ""]), max_size=5), ANSWERS)  # fmt: skip
+@given(
+    st.lists(DOCUMENTS, min_size=1, max_size=2),
+    st.lists(st.sampled_from(["a = [1]", "f(x[2])", "[1]", "# [9]", '{"k": [1]}', ""]), max_size=5),
+    ANSWERS,
+)
 def test_fenced_code_is_never_changed(texts, lines, answer):
     passages, _ = passages_of(texts)
     code = "\n".join(["```python", *lines, "```"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightwright.rag.cite import Checker, check
+from weightwright.rag.cite import Beside, Checker, check
 from weightwright.rag.context import Passage
 from weightwright.rag.settings import CiteSettings
 
@@ -237,3 +237,79 @@ def test_a_sentence_is_shown_once_it_is_whole():
     assert checker.feed("2] ") == ""
     assert checker.feed("Next") == " The pool is open."
     assert checker.finish() == " Next"
+
+
+DESK = "Everybody has 25 days of annual leave. Press [1] to book a desk. Support is open from 9:00 to 17:00."
+ROOMS = "The office in Leeds has 5 rooms and a lift."
+BOTH = [passage(DESK), passage(ROOMS)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"refs": [1], "days": 25}',
+        '[{"leave": 25, "marks": [1]}, [2]]',
+        '{"text": "leave [2]", "nested": {"n": [1, 2]}}',
+        '```json\n{"refs": [1]}\n```',
+        "arr = [1]\nprint(arr[1])",
+        "x=[1]",
+        "y = rows[0][1]",
+        "f(x)[1]",
+        "data: list[2]",
+        "```python\na = [1]\nb = a [2]\n```",
+        "~~~\n[1] and [9]\n~~~",
+        "Run `head [2]` first.",
+        "Run ``a ` [1]`` first.",
+        "Press [1] to book.",
+        "Press the [2] key.",
+        "Then hit [1].",
+        "Type [2] for help.",
+        "按[1]预约。",
+        "请输入【2】确认。",
+        "选择[1]键。",
+        "See [1](https://example.org).",
+        "[1]: https://example.org",
+        "Rows are [[1, 2], [2, 1]].",
+        'Tags are ["a", "b"] here.',
+        "The set {a: [1]} is small.",
+        "An escaped \\[1].",
+    ],
+)
+def test_what_is_no_mark_stays_as_it_was_written(answer):
+    for settings in (ALWAYS, CiteSettings()):
+        assert check(answer, BOTH, settings).text == answer
+        assert check(answer, [], settings).text == answer
+
+
+def test_marks_beside_code_are_checked():
+    answer = "```\nx [9]\n```\nEverybody has 25 days of annual leave [1]. Run `x [9]` [2]."
+    assert checked(answer, BOTH)[0] == answer.removesuffix(" [2].") + "."
+    assert checked("An open { brace [9]. A ` tick [2].", BOTH)[0] == "An open { brace. A ` tick."
+    assert checked("容量为64GB[1]。", [passage("存储卡容量为64GB。")])[2] == (1, 0, 0)
+    assert checked("容量为64GB[1]。", [passage("存储卡容量为32GB。")])[0] == "容量为64GB。"
+
+
+def test_the_values_of_a_json_answer_are_cited_beside_it():
+    found = check(
+        '{"annual_leave_days": 25, "rooms": "5 rooms in Leeds", "sources": [2], "open": true}', BOTH
+    )
+    assert [(c.n, c.quote) for c in found.citations] == [
+        (1, "Everybody has 25 days of annual leave."),
+        (2, ROOMS),
+    ]
+    assert not check('{"annual_leave_days": 26, "rooms": "5 rooms in Hull", "price": 25}', BOTH).citations
+    beside = Beside(BOTH)
+    assert (
+        beside.feed('{"annual_leave') + beside.feed('_days": 25}') + beside.finish()
+        == '{"annual_leave_days": 25}'
+    )
+    assert [c.n for c in beside.citations] == [1]
+    choice = Beside(BOTH)
+    assert choice.feed("25 days of leave") + choice.finish() == "25 days of leave"
+    assert [c.n for c in choice.citations] == [1]
+
+
+def test_a_bracket_behind_a_word_stays_and_is_cited_where_it_is_right():
+    found = check("Everybody has 25 days of annual leave[1].", BOTH)
+    assert (found.text, [c.n for c in found.citations]) == ("Everybody has 25 days of annual leave[1].", [1])
+    assert not check("Everybody has 26 days of annual leave[1].", BOTH).citations

@@ -97,7 +97,7 @@ WHOLE = [
 @pytest.mark.parametrize("parts", WHOLE, ids=lambda parts: parts[0][:24])
 def test_abbreviations_letters_and_speech(parts):
     assert cut(" ".join(parts)) == parts
-    if any("\u3040" <= character for character in "".join(parts)):
+    if any(character >= "\u3040" for character in "".join(parts)):
         assert cut("".join(parts)) == parts
 
 

@@ -1,5 +1,6 @@
 """The SQLite store: the contract, and what can be wrong with its file."""
 
+import math
 import os
 import sqlite3
 import stat
@@ -10,8 +11,10 @@ import pytest
 
 from weightwright.address.stores import parse_store
 from weightwright.errors import StoreError
+from weightwright.rag.analyze import query_terms, terms
 from weightwright.rag.settings import ChunkSettings
 from weightwright.rag.stores.opening import open_store
+from weightwright.rag.stores.sqlite.terms import K1, B
 from weightwright.testing.embedder import HashEmbedder
 from weightwright.testing.store import StoreContract, document_of, open_at, vector_of
 
@@ -230,3 +233,82 @@ def test_a_file_of_format_1_is_read_where_it_cannot_be_written(path, monkeypatch
         assert [hit.chunk.text for hit in store.search_terms("two", 1)] == ["two"]
         assert [info.modified for info in store.documents()] == [""]
         assert len(list(store.scan())) == 2
+
+
+TEXTS = [
+    "The boiler leaks. Call the plumber about the boiler.",
+    "The plumber comes on Friday.",
+    "A boiler, a boiler and once more a boiler: parts and prices of each.",
+    "IT department: floor two.",
+    "It is raining.",
+]
+
+
+def filled(path, texts=TEXTS):
+    store = open_at(str(path))
+    for number, text in enumerate(texts):
+        store.replace(*document_of(f"d{number}", text))
+    return store
+
+
+def by_hand(question, texts, k1=K1, b=B):
+    """BM25 from the formula, a term of the question as often as it stands."""
+    cut = [terms(f"heading\n{text}") for text in texts]
+    average = sum(map(len, cut)) / len(cut)
+    scores = []
+    for words in cut:
+        score = 0.0
+        for term in query_terms(question):
+            n = sum(term in other for other in cut)
+            idf = math.log(1 + (len(cut) - n + 0.5) / (n + 0.5))
+            f = words.count(term)
+            score += idf * f * (k1 + 1) / (f + k1 * (1 - b + b * len(words) / average))
+        scores.append(score)
+    return scores
+
+
+@pytest.mark.parametrize(
+    "question", ["boiler plumber", "boiler boiler boiler plumber", "IT", "parts of the boiler on Friday"]
+)
+def test_terms_are_scored_as_the_formula_says(path, question):
+    with closing(filled(path)) as store:
+        hits = store.search_terms(question, 10)
+    expected = {f"d{n}": score for n, score in enumerate(by_hand(question, TEXTS)) if score}
+    assert {hit.chunk.document_id: hit.score for hit in hits} == pytest.approx(expected)
+    assert [hit.score for hit in hits] == pytest.approx(sorted(expected.values(), reverse=True))
+
+
+def test_frequent_terms_follow_what_is_written(path):
+    with closing(filled(path, [f"boiler number {n}" for n in range(300)])) as store:
+        assert len(store.search_terms("boiler", 500)) == 300
+        store.delete("d7")
+        assert len(store.search_terms("boiler", 500)) == 299
+
+
+def as_older_version_left_it(path):
+    """The same file with the terms, and the marks, of the first analyzer."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM meta WHERE key = 'analyzer'")
+        connection.execute("UPDATE terms SET words = 'gibberish'")
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+
+
+def test_terms_of_an_older_version_are_cut_again_with_a_line(path, caplog):
+    filled(path).close()
+    as_older_version_left_it(path)
+    with closing(open_at(str(path))) as store:
+        assert [hit.chunk.document_id for hit in store.search_terms("plumber Friday", 1)] == ["d1"]
+        assert not store.search_terms("gibberish", 1)
+    assert "indexing the terms of 5 chunks again" in caplog.text
+    caplog.clear()
+    open_at(str(path)).close()
+    assert not caplog.text
+
+
+def test_terms_of_an_older_version_that_cannot_be_cut_again_are_refused(path, monkeypatch):
+    filled(path).close()
+    as_older_version_left_it(path)
+    monkeypatch.setattr("weightwright.rag.stores.sqlite.file.is_writable", lambda path: False)
+    with pytest.raises(StoreError, match=r"another version .* open it once where it can be written"):
+        open_store(parse_store(str(path)))

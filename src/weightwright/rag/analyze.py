@@ -25,7 +25,7 @@ _OWN = ".name"  # ends the terms of IT and May, which `it` and `may` are not
 _ALSO_NAMES = frozenset(("May", "Will"))
 
 _WORDS_WITHOUT_CONTENT = """
-a an and any are as at be been being but by can could did do does for from get got had has have having he her
+a am an and any are as at be been being but by can could did do does for from get got had has have having he her
 hers him his how i if in into is it its itself may me might my of on or our ours shall she should so
 some such than that the their theirs them then there these they this those to us was we were what when
 where which while who whom whose why will with would you your yours

@@ -169,7 +169,7 @@ class Checker:
                 continue
             wider = evidence.best(both, 0.0, most) or support
             of_name = len(wider.held & named.words)
-            if of_name or facts.names or len(facts.words) > 1:
+            if of_name or facts.names or len(facts) > 1:
                 fitting[n] = (of_name, wider)
         if fitting:
             best = max(fitting, key=lambda n: (fitting[n][0], -n))

@@ -43,18 +43,35 @@ class Time:
 Moment = Date | Time | tuple[int, ...]  # days of the week, Monday 1
 Found = tuple[int, int, Moment]
 
-_MONTHS = "january february march april may june july august september october november december".split()
+_MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
 _MONTH_NUMBERS = {name: n for n, name in enumerate(_MONTHS, 1)} | {
     name[:3]: n for n, name in enumerate(_MONTHS, 1)
 }
 _MONTH_NUMBERS |= {"sept": 9}
-_NAMED = r"(?P<name>(?i:january|february|april|june|july|august|september|october|november|december)|March|May|march(?= \d)|may(?= \d)"
+_NAMED = r"(?P<name>(?i:january|february|april|june|july|august|september|october|november|december)"
+_NAMED += r"|March|May|march(?= \d)|may(?= \d)"
 _NAMED += r"|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.?)(?!\w)"
 _DAY = r"(?P<day>[0-3]?\d)(?:st|nd|rd|th)?(?![\w:])"
 _YEAR = r"(?P<year>1\d{3}|20\d{2}|21\d{2})(?!\d)"
 _HAN_NUMBER = r"[零〇一二三四五六七八九十\d]+"
-_WEEKDAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
-_WEEKDAY = r"(?:(?i:monday|tuesday|wednesday|thursday|friday|saturday|sunday)s?|(?:Mon|Tue|Tues|Wed|Thu|Thur|Thurs|Fri|Sat|Sun)(?:\.|(?=\s*[-–—:,/)]|\s+(?:to|and|\d)|$)))(?!\w)"
+_WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+_WEEKDAY = r"(?:(?i:monday|tuesday|wednesday|thursday|friday|saturday|sunday)s?"
+_WEEKDAY += (
+    r"|(?:Mon|Tue|Tues|Wed|Thu|Thur|Thurs|Fri|Sat|Sun)(?:\.|(?=\s*[-–—:,/)]|\s+(?:to|and|\d)|$)))(?!\w)"
+)
 _HAN_WEEKDAY = r"(?:星期|礼拜|周)[一二三四五六日天](?![次个年])"
 _HAN_DAYS = {c: n for n, c in enumerate("一二三四五六日", 1)} | {"天": 7}
 _DAY_RANGE = r"\s*(?:to|until|through|thru|-|–|—|至|到)\s*"
@@ -198,7 +215,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
     ),
     (
         re.compile(
-            rf"{_PARTS}(?P<hour>{_HAN_NUMBER})\s?(?:点钟?|时(?!间|候|代|期))(?P<rest>半|一刻|三刻|{_HAN_NUMBER}分?)?(?![个位\d])",
+            rf"{_PARTS}(?P<hour>{_HAN_NUMBER})\s?(?:点钟?|时(?!间|候|代|期))(?P<rest>半|一刻|三刻"
+            rf"|{_HAN_NUMBER}分?)?(?![个位\d])",
             re.ASCII,
         ),
         _chinese_time,

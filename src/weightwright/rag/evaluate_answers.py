@@ -26,7 +26,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """One answer: citations of right documents, all citations, right documents cited, and whether it says nothing."""
+    """One answer: right citations, all citations, right documents cited, whether it says nothing."""
 
     right: int
     shown: int
@@ -35,7 +35,7 @@ class _Judged:
 
 
 def read_questions(path: Path) -> list[Question]:
-    """Lines `{"question", "documents"}`; other fields are left alone. Raises DataError with the line that is wrong."""
+    """Lines `{"question", "documents"}`; other fields are left alone. Raises DataError with the wrong line."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
@@ -53,9 +53,10 @@ def evaluate_answers(
 ) -> dict[str, float]:
     """Ask every question and judge what the answers cite.
 
-    `citation_precision`: citations of a document that answers the question, of all citations. `citation_recall`: documents that
-    answer a question and are cited, of all such. `no_answer_right`: questions without an answer where the documents are said
-    not to say. `no_answer_wrong`: questions with one where they are, too. A share of nothing is left out.
+    `citation_precision`: citations of a document that answers the question, of all citations.
+    `citation_recall`: documents that answer a question and are cited, of all such.
+    `no_answer_right`: questions without an answer where the documents are said not to say.
+    `no_answer_wrong`: questions with one where they are, too. A share of nothing is left out.
     Raises DataError where none of the documents is in the knowledge base.
     """
     wanted = frozenset[str]().union(*(question.documents for question in questions))

@@ -26,7 +26,7 @@ _BEHIND_INDEX = re.compile(rf"(?:{_LETTER}|[:=,\\]|=\s*|{_LETTER}\([^()\s]*\)|{_
 _BEHIND_CHINESE_NUMBER = re.compile(r"[\u3400-\u9fff] ?\d[\d.,:%]*(?:[A-Za-z°℃%/]{0,6})$")
 _ENDS_CHINESE = re.compile(r"\s*(?:[\[［【]\d|[。，；！？、：]|$)")
 _BEHIND_KEY = re.compile(
-    r"(?:\b(?:press(?:ing|ed)?|hit|tap|type|enter|dial|push|click|choose|select|key|keys|button|buttons|option|menu item|field)"
+    r"(?:\b(?:press(?:ing|ed)?|hit|tap|type|enter|dial|push|click|choose|select|keys?|buttons?|option|menu|field)"
     r"|按下?|输入|拨打?|键入|选择|点击|选项|键)\s*[\"'“‘(]?\s*$",
     re.IGNORECASE,
 )
@@ -169,7 +169,19 @@ def _brackets(text: str, start: int, *, last: bool) -> Form | None:
     if end is None:
         return None if last else Form(start, len(text), closed=False)
     inside = text[start:end]
-    return Form(start, end) if text[start] == "[" or _LIKE_DATA.search(inside) else None
+    is_data = _is_list(inside) if text[start] == "[" else _LIKE_DATA.search(inside)
+    return Form(start, end) if is_data else None
+
+
+def _is_list(inside: str) -> bool:
+    """Whether it is a list in JSON, or as Python writes it."""
+    for written in (inside, re.sub(r"\b(?:None|True|False)\b", "null", inside.replace("'", '"'))):
+        try:
+            json.loads(written)
+        except (ValueError, RecursionError):
+            continue
+        return True
+    return False
 
 
 def _balanced(text: str, start: int) -> int | None:

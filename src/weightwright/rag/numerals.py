@@ -36,11 +36,29 @@ def _one(plain: str) -> Values:
 
 # --- English words ----------------------------------------------------------------------------------
 
-_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-    " seventeen eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_UNITS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _ORDINALS = {
     "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10,
     "eleventh": 11, "twelfth": 12, "thirteenth": 13, "fourteenth": 14, "fifteenth": 15, "sixteenth": 16,
@@ -100,9 +118,9 @@ def _spoken(numbers: list[Fraction]) -> Fraction:
         if number == 12 and group and numbers[-1] == 12 and group < 12:
             group *= number  # two dozen
         elif number == 100:
-            group = (group or 1) * 100
+            group = (group or Fraction(1)) * 100
         elif number >= 1000:
-            total = total + (group or 1) * number if group or not total else total * number
+            total = total + (group or Fraction(1)) * number if group or not total else total * number
             group = Fraction(0)
         else:
             group += number
@@ -159,15 +177,15 @@ def _han(token: str) -> Fraction:
             number = Fraction(_HAN_DIGITS[part])
         elif part in _HAN_SCALES:
             last_scale = Fraction(_HAN_SCALES[part])
-            group += (1 if number is None else number) * last_scale
+            group += (Fraction(1) if number is None else number) * last_scale
             number, after_zero = None, False
         else:
             last_scale = Fraction(_HAN_GROUPS[part])
             group += number or 0
             total = (
-                (total + (group or (0 if total else 1))) * last_scale
+                (total + (group or Fraction(0 if total else 1))) * last_scale
                 if last_scale > 10**4 and total
-                else (total + (group or 1) * last_scale)
+                else (total + (group or Fraction(1)) * last_scale)
             )
             group, number, after_zero = Fraction(0), None, False
     if number is not None:

@@ -29,35 +29,47 @@ mr mrs ms dr prof st vs e.g i.e cf eq gen gov rep sen capt rev hon messrs mt viz
 hr hrn bzw inkl exkl zzgl ggf evtl vgl sog bspw tel geb ca dipl
 """
 # what a noun may follow, and what ends a sentence only before a word that begins one
-_BEFORE_A_NOUN = frozenset(
-    "u.s u.k u.n e.u mio mrd tsd fa med mwst std abt nat phil jur rer geb kgl hl ehem urspr".split()
-)
+_BEFORE_A_NOUN_TEXT = """
+u.s u.k u.n e.u mio mrd tsd fa med mwst std abt nat phil jur rer geb kgl hl ehem urspr
+"""
+_BEFORE_A_NOUN = frozenset(_BEFORE_A_NOUN_TEXT.split())
 _NEVER_LAST = frozenset(_BEFORE_A_NAME.split())
-_BEFORE_A_NUMBER = frozenset("no nos nr fig figs vol p pp ch sec art para abs kap bd abb tab s z".split())
+_BEFORE_A_NUMBER_TEXT = """
+no nos nr fig figs vol p pp ch sec art para abs kap bd abb tab s z
+"""
+_BEFORE_A_NUMBER = frozenset(_BEFORE_A_NUMBER_TEXT.split())
 _WORD_BEFORE = re.compile(r"([^\W\d_](?:[^\W\d_]|\.(?=[^\W\d_]))*)$")
 # abbreviations of letters apart: z. B., i. d. R., v. Chr.; a sentence may end with those of the second kind
 _LETTERS_APART = re.compile(
-    r"(?<!\w)(?:[zZ]\. ?B|d\. ?h|D\. ?h|[uU]\. ?a|o\. ?ä|i\. ?d\. ?R|v\. ?a|s\. ?[ou]|z\. ?T|u\. ?U|m\. ?E|[vn]\. ?(?:Chr|u\. ?Z)"
+    r"(?<!\w)(?:[zZ]\. ?B|d\. ?h|D\. ?h|[uU]\. ?a|o\. ?ä|i\. ?d\. ?R|v\. ?a|s\. ?[ou]|z\. ?T|u\. ?U"
+    r"|m\. ?E|[vn]\. ?(?:Chr|u\. ?Z)"
     r"|i\. ?A|o\. ?g|u\. ?v\. ?m|i\. ?e|e\. ?g|u\. ?ä|z\. ?Z|i\. ?S|n\. ?J|d\. ?J|op\. ?cit|et ?al)\."
 )
 _GERMAN_ORDINAL = re.compile(
     r"(?:^|\W)(?:am|im|vom|zum|beim|zur|der|dem|den|des|das|bis|seit)\s+\d{1,2}$", re.IGNORECASE
 )
 _COUNTED_IN_GERMAN = re.compile(
-    r"\s+(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember|Jahrhundert|Platz|Stock|"
+    r"\s+(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember"
+    r"|Jahrhundert|Platz|Stock|"
     r"Etage|Klasse|Auflage|Kapitel|Geburtstag|Lebensjahr|Tag|Woche|Monat|Mal|Jh)\b"
 )
 # words whose letter is no initial: vitamin C. It helps.
-_LETTERED = frozenset(
-    "vitamin plan hepatitis type grade class option section appendix group part answer point team building room hall gate terminal zone"
-    " schedule annex exhibit channel level unit phase step line model category block series version route platform wing stage set vitamine".split()
+_LETTERED_TEXT = """
+vitamin plan hepatitis type grade class option section appendix group part answer point team building room hall
+gate terminal zone schedule annex exhibit channel level unit phase step line model category block series version
+route platform wing stage set vitamine
+"""
+_LETTERED = frozenset(_LETTERED_TEXT.split())
+_STARTERS_TEXT = """
+it its the this that these those he she they we you i in on at if when while a an as for but and or so there here
+all both each most some many no not do does use see however then our his her their my your what who why how after
+before since from with by to er sie es wir ich der die das ein eine im am wenn
+"""
+_STARTERS = frozenset(_STARTERS_TEXT.split())
+_SAYS = (
+    r"(?:said|asked|says|asks|replied|cried|shouted|answered|whispered|thought|wrote|called|explained|added"
+    r"|sagte|fragte|rief|antwortete)\b"
 )
-_STARTERS = frozenset(
-    "it its the this that these those he she they we you i in on at if when while a an as for but and or so there here all both each most"
-    " some many no not do does use see however then our his her their my your what who why how after before since from with by to"
-    " er sie es wir ich der die das ein eine im am wenn".split()
-)
-_SAYS = r"(?:said|asked|says|asks|replied|cried|shouted|answered|whispered|thought|wrote|called|explained|added|sagte|fragte|rief|antwortete)\b"
 _SPEAKER = re.compile(rf"\s*(?:[^\W\d_][\w.'’-]* ){{1,2}}{_SAYS}|\s*{_SAYS}")
 _CHINESE_SPEAKER = re.compile(
     r"[\u4e00-\u9fff]{0,4}?(?:说|問|问|道|答|喊|叫|写道|寫道|回答|說)(?!明|题|題|路|案|法)"

@@ -8,19 +8,23 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from weightwright.rag.analyze import STOP_STEMS, is_han, is_own_name, terms
 from weightwright.rag.names import NOTHING, Name, Written, has_name, names
-from weightwright.rag.quantities import Quantity, quantities, readable, split_date, stands
+from weightwright.rag.quantities import quantities, readable
+from weightwright.rag.quantity import Quantity, split_date, stands
 from weightwright.rag.sentences import MARK, Range, sentences
 from weightwright.rag.units import mentioned
 
 # words with which answers speak about themselves, and that say how exact a number is
 _WITHOUT_FACTS = """
-answer accord sourc source passag passage document text context state stat mention say said provid inform describ follow
+answer accord sourc source passag passage document text context state stat mention say said provid inform
+describ follow
 about approxim around rough near total onli also per each everi both altogeth there most least maximum minimum
 答案 回答 根据 资料 文档 文中 文本 说明 提到 提供 信息
-约 大约 大概 左右 共 总共 一共 每 可以 需要 需 要 须 会 能 能够 可 应 则 并 即 该 名 位 个 至 到 由 里 则为 均 只 也 已 已经 所 最 全 这条 这个 这家 一个 要求 有关
+约 大约 大概 左右 共 总共 一共 每 可以 需要 需 要 须 会 能 能够 可 应 则 并 即 该 名 位 个 至 到 由 里 则为
+均 只 也 已 已经 所 最 全 这条 这个 这家 一个 要求 有关
 """
 _IGNORED = STOP_STEMS | frozenset(_WITHOUT_FACTS.split())
 _HEADING = re.compile(r"(#{1,6})\s")
@@ -186,7 +190,7 @@ class Evidence:
     def _is_run(self, first: int, after: int) -> bool:
         """Whether no heading parts the sentences."""
         levels = self._levels[first:after]
-        return not any(level and not before for before, level in zip(levels, levels[1:], strict=False))
+        return not any(level and not before for before, level in pairwise(levels))
 
     def _support(self, facts: Facts, first: int, after: int) -> Support:
         inside, above = _Said(), _Said()

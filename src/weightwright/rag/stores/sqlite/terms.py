@@ -20,7 +20,7 @@ from weightwright.rag.chunk import indexed_text
 
 log = logging.getLogger(__name__)
 
-# near the best of a grid on XQuAD in English and Chinese, for long and short chunks (bench/terms.py); Anserini's defaults
+# near the best of a grid on XQuAD in English and Chinese (bench/terms.py); Anserini's defaults
 K1 = 0.9
 B = 0.4
 _PAGE = 500  # chunks cut at a time

@@ -1,0 +1,206 @@
+"""Numbers and what they count: digits and words with sign, scale, unit and currency, Roman numerals, rates."""
+
+import re
+from dataclasses import replace
+from fractions import Fraction
+
+from weightwright.rag import numerals, units
+from weightwright.rag.quantity import Quantity
+from weightwright.rag.units import Unit
+
+_SIGN = r"(?P<sign>(?<![\w)\]%.,])[-−–](?=\d)|\b(?i:minus|negative) |零下|负)?"
+_NUMBER = re.compile(
+    rf"(?P<currency>{units.PREFIX})?\s?{_SIGN}(?P<currency_after_sign>{units.PREFIX})?"
+    rf"(?:(?P<th>第)\s?)?(?:(?P<han>{numerals.HAN})|(?P<digits>{numerals.DIGITS})|(?P<words>(?i:{numerals.WORDS})))"
+    r"(?P<ordinal>(?:st|nd|rd|th)(?!\w))?"
+    r"(?P<scale>[ -]?(?i:hundred|thousand|million|billion|trillion|lakh|crore|milliard|mn|bn"
+    r"|mio)s?(?!\w)|[kKM](?![\w/])| k(?!\w)|(?<=\d)m(?!\w))?",
+    re.ASCII,
+)
+_ROMAN = re.compile(
+    r"(?P<named>\b(?i:chapters?|parts?|sections?|volumes?|vol\.|books?|acts?|articles?|appendix|annex"
+    r"|titles?|phases?|types?|levels?|"
+    r"classes|class|stages?|tables?|figures?|scenes?|grades?|schedules?|cantos?|tiers?|wars?)"
+    rf" )(?P<roman>{numerals.ROMAN})(?!\w)"
+    r"|(?<!\w)(?P<alone>(?=[IVX]{2})X{0,3}(?:I[XV]|V?I{0,3}))(?!\w)|第(?P<chinese>[IVX]+)(?=[章节部卷编条])",
+    re.ASCII,
+)
+_MEASURES = (
+    "个名位家台辆艘本册张间栋座件份人口号楼层页章节条部卷编期届"
+    "场项款篇课级门只支头匹棵株颗粒对双组排班幅首把副步点种代"
+)
+
+
+def numbers(text: str) -> list[Quantity]:
+    """Numbers in digits, words and Roman numerals, with their units; those that overlap are sorted out later."""
+    found = []
+    for match in _ROMAN.finditer(text):
+        name = next(name for name in ("roman", "alone", "chinese") if match[name])
+        value = frozenset((numerals.roman(match[name]),))
+        found.append(Quantity(match.start(name), match.end(name), value, frozenset((v, "") for v in value)))
+    position = 0
+    while (at := _NUMBER.search(text, position)) is not None:
+        position = at.end()
+        if (quantity := _number(text, at)) is not None:
+            found.append(quantity)
+            position = max(position, quantity.end)
+    return found
+
+
+def _number(text: str, match: re.Match[str]) -> Quantity | None:
+    ordinal = bool(match["th"] or match["ordinal"])
+    required = True
+    if match["han"]:
+        if not _is_number(text, match):
+            return None
+        values = numerals.han(match["han"])
+    elif match["digits"]:
+        values = numerals.digits(match["digits"])
+    else:
+        word = match["words"].lower()
+        values, ordinal = numerals.words(word)
+        required = not (word == "one" and not _counts(text, match.end()))
+        if word in ("first", "second"):
+            required = bool(_IN_ORDER.match(text, match.end()))
+    currency = match["currency"] or match["currency_after_sign"] or ""
+    if scale := (match["scale"] or "").strip(" -"):
+        if scale == "m" and not currency:
+            quantity = with_unit(text, match.start(), match.start("scale"), values)
+            return replace(quantity, required=required)
+        factor = {"k": 10**3, "m": 10**6}.get(scale.lower()) or numerals.SCALES[
+            scale.lower().removesuffix("s")
+        ]
+        values = frozenset(value * factor for value in values)
+    if match["sign"]:
+        values = frozenset(-value for value in values)
+    end = match.end()
+    quantity = with_unit(text, match.start(), end, values, currency)
+    start = quantity.start + len(match[0]) - len(match[0].lstrip())
+    written = match["digits"] if match["digits"] and re.fullmatch(r"\d+(?:\.\d+)*", match["digits"]) else ""
+    return replace(quantity, start=start, ordinal=ordinal, required=required, written=written)
+
+
+_IN_ORDER = re.compile(
+    r"[ -](?:floor|storey|day|week|month|year|quarter|half|page|chapter|part|volume|section|act"
+    r"|edition|round|prize)\b"
+)
+
+
+def _counts(text: str, end: int) -> bool:
+    """Whether `one` counts what follows: one office, but not `one of them`, `one can`, `the one that`."""
+    after = re.match(r"[ -]([A-Za-z]+)", text[end:])
+    return after is not None and after[1].lower() not in _AFTER_A_PRONOUN
+
+
+_AFTER_A_PRONOUN_TEXT = """
+of can could may might must should will would has have is was who that which where to in on at for from and or
+another does did says said needs another thing
+"""
+_AFTER_A_PRONOUN = frozenset(_AFTER_A_PRONOUN_TEXT.split())
+
+
+def _is_number(text: str, match: re.Match[str]) -> bool:
+    """Whether Chinese numerals stand for a number: not those in 万一, 四川, 一般, 张三."""
+    token, after = match["han"], text[match.end() :]
+    if re.search(r"\d", token) or match["th"] or match["sign"]:
+        return True
+    if (
+        len(token) > 1
+        and re.search("[十百千万亿]", token)
+        and token not in ("万一", "千万", "百万", "十万", "百千")
+        and (not re.fullmatch("[十百千万亿]+", token))
+    ):
+        return True
+    unit = re.match(rf"\s?(?:多|余|来)?(?:{units.CHINESE})", after)
+    if token == "一":  # as the English article, but for true units
+        return unit is not None and unit[0] not in ("次", "层", "成", "节", "点", "里", "分", "度", "周年")
+    if unit:
+        return token not in ("万", "百", "千")
+    if after[:1] and after[0] in _MEASURES:
+        return True
+    return len(token) > 1 and token not in ("万一", "一一") and not re.fullmatch("[十百千万亿]+", token)
+
+
+def with_unit(text: str, start: int, end: int, values: numerals.Values, currency: str = "") -> Quantity:
+    """The number that ends at `end` with the unit behind it, or the currency before it."""
+    meant: tuple[Unit, ...] = units.units(currency) if currency else ()
+    if currency in ("RMB", "人民币"):
+        meant = (Unit("CNY"),)
+    after = None if currency and not meant else units.AFTER.match(text, end)
+    if after is not None:
+        name = next(name for name in ("symbol", "word", "chinese") if after[name])
+        behind = units.units(after[name])
+        if not _is_unit(text, end, after, name, values):
+            behind = ()
+        if behind and (not meant or {u.base for u in behind} & {u.base for u in meant}):
+            meant = tuple(u for u in behind if not meant or u.base in {m.base for m in meant})
+            end = after.end()
+    if not meant:
+        end += text[end : end + 1] == "年" and _is_year(text[:end], values)
+        return Quantity(start, end, values, frozenset((value, "") for value in values))
+    readings = frozenset((value * unit.factor, unit.base) for value in values for unit in meant)
+    return Quantity(start, end, values, readings)
+
+
+def _is_unit(text: str, end: int, after: re.Match[str], name: str, values: numerals.Values) -> bool:
+    """Whether what follows a number is its unit: not 年 of 2015年, m of a word, `second` of `3 second-hand`."""
+    written = after[name].strip()
+    if written == "年" and _is_year(text[:end], values):
+        return False
+    if name == "chinese" and written in ("里", "节", "成", "码", "回", "次", "分", "度", "块", "楼", "角"):
+        follows = text[after.end() : after.end() + 1]
+        return not (written == "里" and follows in "面边程") if follows else True
+    return True
+
+
+def _is_year(before: str, values: numerals.Values) -> bool:
+    """Whether the number that ends there is a year of the calendar (2015年), not a time of years (5年)."""
+    written = re.search(r"(?<!\d)\d{4}$|[零〇一二三四五六七八九]{4}$", before)
+    return written is not None and all(1000 <= value <= 2100 for value in values)
+
+
+_RATE = re.compile(
+    rf"\b(?P<per>(?i:per|each|every|a|an)|/)\s?(?P<unit>(?:{units.WORD}))"
+    rf"|(?P<chinese_per>每|/)一?个?(?P<chinese>月|{units.CHINESE})|(?P<adverb>\b(?i:annual(?:ly)?"
+    r"|yearly|monthly|weekly|daily|hourly)(?!\w))"
+    r"|(?P<fee>[年月周日])(?=费|薪|租|均|产)",
+    re.ASCII,
+)
+_ADVERBS = {
+    "annual": "year", "annually": "year", "yearly": "year",
+    "monthly": "month", "weekly": "week", "daily": "day", "hourly": "hour",
+}  # fmt: skip
+
+
+def rates(text: str) -> list[Quantity]:
+    """`a month`, `per year`, 每天: of what a claim says only those beside a number are needed."""
+    found = []
+    for match in _RATE.finditer(text):
+        written = (
+            _ADVERBS.get((match["adverb"] or "").lower()) or match["unit"] or match["chinese"] or match["fee"]
+        )
+        meant = units.units({"月": "个月"}.get(written, written))
+        if not meant:
+            continue
+        unit = meant[0]
+        base = unit.name
+        article = (match["per"] or "").lower() in ("a", "an")
+        beside = bool(re.search(r"[\d\w%€$£]\s*$", text[: match.start()])) and bool(
+            re.search(r"\d|" + units.WORD, text[max(0, match.start() - 24) : match.start()])
+        )
+        if article:
+            readings = frozenset((unit.factor, unit.base) for unit in meant)
+            found.append(
+                Quantity(match.start(), match.end(), frozenset((Fraction(1),)), readings, required=False)
+            )
+        if not article or beside:
+            needed = not article or _behind_a_price(text[: match.start()])
+            end = match.start() if match["fee"] or match["adverb"] else match.end()  # 年费 stays a word, too
+            found.append(Quantity(match.start(), end, rate=base, required=needed))
+    return found
+
+
+def _behind_a_price(before: str) -> bool:
+    return bool(
+        re.search(r"(?:\d|euros?|dollars?|pounds?|times?|hours?|days?|EUR|USD|GBP|francs?)\s?$", before)
+    )

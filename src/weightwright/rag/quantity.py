@@ -1,0 +1,107 @@
+"""A number of a text with its unit, and whether one of a claim stands among those of a source.
+
+The same value in the same unit is the same, whatever the writing (25 days, twenty-five days, 二十五天; 12,000 and
+12 000; 2万元 and 20000元); versions are compared as they are written, dates part by part.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from weightwright.rag.dates import Date, Moment, Time
+from weightwright.rag.units import Unit
+
+Reading = tuple[Fraction, str]  # a value in a base unit, "" where no unit is said
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One number of a text. `plain` are its values as written, `readings` with their units."""
+
+    start: int
+    end: int
+    plain: frozenset[Fraction] = frozenset()
+    readings: frozenset[Reading] = frozenset()
+    moment: Moment | None = None
+    written: str = ""  # where the writing itself counts: 3.10 of a version
+    version: bool = False
+    ordinal: bool = False
+    rate: str = ""  # the unit of `a month` in `35 euros a month`
+    required: bool = True  # whether a claim that says it needs it: not `one` in `one of them`
+    parts: tuple["Quantity", ...] = ()  # 1 h and 30 min, of which this is the sum
+
+    @property
+    def bases(self) -> frozenset[str]:
+        """The bases of its units."""
+        return frozenset(base for _, base in self.readings)
+
+    @property
+    def units(self) -> frozenset[str]:
+        """Its units as `Unit.name` writes them."""
+        return frozenset(
+            Unit(base, value / plain).name for value, base in self.readings for plain in self.plain if plain
+        )
+
+    @property
+    def bare(self) -> bool:
+        """Whether it has no unit."""
+        return not self.bases or "" in self.bases
+
+
+def stands(claim: Quantity, source: Sequence[Quantity], mentioned: Collection[str]) -> bool:
+    """Whether a claim's number is among the source's; `mentioned`: units that the source names."""
+    if any(_same(claim, other, mentioned) for other in source):
+        return True
+    if claim.rate:
+        return claim.rate in mentioned
+    return bool(claim.parts) and all(stands(part, source, mentioned) for part in claim.parts)
+
+
+def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
+    if claim.rate or other.rate:
+        once = claim.units if not claim.rate and claim.plain == {1} else frozenset[str]()
+        return claim.rate == other.rate or other.rate in once
+    if claim.moment is not None:
+        return _same_moment(claim, other)
+    if other.moment is not None:
+        return bool(claim.bare and claim.plain & _plain_of(other.moment))
+    if (claim.version or other.version) and claim.written and other.written:
+        return claim.written == other.written
+    if claim.ordinal != other.ordinal and not (claim.bases | other.bases) <= {"", "page", "floor"}:
+        return False
+    if claim.readings & other.readings:
+        return True
+    if claim.bare:
+        return bool(claim.plain & other.plain)
+    return other.bare and bool(claim.plain & other.plain) and not claim.units.isdisjoint(mentioned)
+
+
+def _same_moment(claim: Quantity, other: Quantity) -> bool:
+    mine, theirs = claim.moment, other.moment
+    if isinstance(mine, Date):
+        return isinstance(theirs, Date) and mine.within(theirs)
+    if isinstance(mine, Time):
+        if isinstance(theirs, Time):
+            return mine.within(theirs)
+        return theirs is None and other.bare and Fraction(int(mine.minutes * 60), 3600) in other.plain
+    return isinstance(theirs, tuple) and isinstance(mine, tuple) and set(mine) <= set(theirs)
+
+
+def _plain_of(moment: Moment) -> frozenset[Fraction]:
+    match moment:
+        case Date():
+            return frozenset(map(Fraction, {moment.year, moment.day, moment.month, *moment.order} - {0}))
+        case Time():
+            hours = Fraction(int(moment.minutes * 60), 3600)
+            return frozenset((hours, hours - 12 if hours > 12 else hours))
+        case _:
+            return frozenset()
+
+
+def split_date(claim: Quantity) -> tuple[Quantity, Quantity] | None:
+    """A date with its year as two: its day and month, and its year, which may stand apart in a source."""
+    date = claim.moment
+    if not isinstance(date, Date) or not (date.year and date.month):
+        return None
+    year = frozenset((Fraction(date.year),))
+    return replace(claim, moment=replace(date, year=0)), Quantity(claim.start, claim.end, plain=year)

@@ -1,0 +1,147 @@
+"""Numbers that are written in a way of their own: fractions, versions and sections, decades and centuries."""
+
+import re
+from dataclasses import replace
+from fractions import Fraction
+
+from weightwright.rag import numerals, units
+from weightwright.rag.counted import with_unit
+from weightwright.rag.names import is_ordinary
+from weightwright.rag.quantity import Quantity
+
+_FRACTION = re.compile(
+    r"(?:(?P<whole>\d+) )?(?<!\d)(?P<above>\d+)[⁄](?P<below>\d+)"
+    r"|(?P<mixed>\d+) (?P<up>\d)/(?P<down>[2-9]|10|16)(?![\d/])"
+    rf"|(?P<percent>百分之)(?P<of_hundred>{numerals.HAN}|{numerals.DIGITS})"
+    rf"|(?P<han_below>{numerals.HAN})分之(?P<han_above>{numerals.HAN})"
+    r"|(?<!and )(?<!and-)\b(?P<count>(?i:one|two|three|four|five|a))[ -](?P<part>(?i:half|third"
+    r"|quarter|fifth|tenth))s?(?![\w-])(?: of an?(?= (?:hour|day|year|century|mile|million|kilo)))?"
+    r"|(?<![\d/])(?P<a>[1-9])/(?P<b>[2-9]|10)(?=\s?(?:的|of\b))"
+    rf"|(?P<and_half>{numerals.HAN}|{numerals.DIGITS})个半(?=小时|月|钟头|星期)"
+    rf"|(?P<unit_half>{numerals.HAN}|{numerals.DIGITS})(?P<of>年|天|小时|周|个月|米|公里)半"
+    r"|(?P<half>(?<!and a )(?<!and a-)\b(?i:half)(?: (?:of|the|its|all)\b| an?(?= (?!million|billion"
+    r"|dozen|hundred|thousand))| (?=(?!an? )[a-z]))|一半|半(?=个?(?:小时|年|天|月|日|钟头)))",
+    re.ASCII,
+)
+_PARTS = {"half": 2, "third": 3, "quarter": 4, "fifth": 5, "tenth": 10}
+_COUNTS = {"a": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
+
+
+def fractions(text: str) -> list[Quantity]:
+    """½, one third, 三分之一, 百分之五, half an hour, 两年半: with their units, shares as parts of one."""
+    found = []
+    for match in _FRACTION.finditer(text):
+        value = _fraction(match)
+        if value is None:
+            continue
+        quantity = with_unit(text, match.start(), match.end(), frozenset((value,)))
+        if match["unit_half"] or match["and_half"]:
+            written = match["of"] or text[match.end() :]
+            quantity = with_unit(f"半{written}", 0, 1, frozenset((value,)))
+            quantity = replace(quantity, start=match.start(), end=match.end())
+        elif quantity.bases == {""}:
+            quantity = replace(quantity, readings=frozenset(((value, ""), (value, "ratio"))))
+        if match["percent"]:
+            quantity = replace(
+                quantity, readings=frozenset(((value, "ratio"),)), plain=frozenset((value * 100,))
+            )
+        found.append(quantity)
+    return found
+
+
+def _fraction(match: re.Match[str]) -> Fraction | None:
+    if match["a"]:
+        return Fraction(int(match["a"]), int(match["b"]))
+    if match["and_half"] or match["unit_half"]:
+        return min(_han_or_digits(match["and_half"] or match["unit_half"])) + Fraction(1, 2)
+    if match["below"]:
+        return Fraction(match["whole"] or 0) + Fraction(int(match["above"]), int(match["below"]) or 1)
+    if match["mixed"]:
+        return Fraction(match["mixed"]) + Fraction(int(match["up"]), int(match["down"]))
+    if match["percent"]:
+        return min(_han_or_digits(match["of_hundred"])) / 100
+    if match["han_below"]:
+        below = min(_han_or_digits(match["han_below"]))
+        return min(_han_or_digits(match["han_above"])) / below if below else None
+    if match["part"]:
+        return Fraction(_COUNTS[match["count"].lower()], _PARTS[match["part"].lower()])
+    return Fraction(1, 2)
+
+
+def _han_or_digits(token: str) -> numerals.Values:
+    return numerals.digits(token) if re.fullmatch(numerals.DIGITS, token) else numerals.han(token)
+
+
+_VERSION = re.compile(
+    r"(?P<named>\b(?i:versions?|release|ver\.|build|firmware|revision|section|sections|chapter|clause"
+    r"|article|figure|fig\.|table|§) ?v?)"
+    r"(?P<number>\d+(?:\.\d+)+)|(?<!\w)[vV](?P<v>\d+(?:\.\d+)*)"
+    r"|(?<![\d:.])(?P<ratio>\d{1,3}:\d{1,3})(?![\d:])|(?<![\d.,])(?P<long>\d+(?:\.\d+){2,})(?![\d,])"
+    r"|(?P<before>\d+(?:\.\d+)+)(?=\s?(?:版|号版))|(?<=版本)\s?(?P<after>\d+(?:\.\d+)*)"
+    r"|第(?P<section>\d+(?:\.\d+)+)(?=[节章条])"
+    r"|(?<=[A-Za-z])[ -]?(?P<maybe>\d+\.\d+)(?!\d|[.,]\d|\s?[%°])",
+    re.ASCII,
+)
+
+
+def versions(text: str) -> list[Quantity]:
+    """Versions, sections and ratios, of which the writing counts: 3.10 is not 3.1."""
+    found = []
+    for match in _VERSION.finditer(text):
+        name = next(name for name, token in match.groupdict().items() if token and name != "named")
+        number = match[name]
+        if name == "long" and re.fullmatch(r"\d{1,3}(?:\.\d{3})+", number):
+            continue  # 1.234.567 is a number
+        if name == "maybe" and not _is_named(text, match.start()):
+            continue
+        start = match.start(name)
+        unit = units.AFTER.match(text, match.end()) if name == "maybe" else None
+        if unit is not None:
+            continue
+        one = number.count(".") < 2 and name != "ratio"
+        plain = numerals.digits(number) if one else frozenset[Fraction]()
+        found.append(
+            Quantity(
+                start, match.end(name), plain, frozenset((v, "") for v in plain), written=number, version=True
+            )
+        )
+    return found
+
+
+def _is_named(text: str, end: int) -> bool:
+    """Whether the word that ends there is a name (`Python 3.10`) and no code of a currency."""
+    word = re.search(r"[A-Za-z]+$", text[:end])
+    if word is None or not word[0][0].isupper() or word[0] in units.CODES or len(word[0]) == 1:
+        return False
+    return word.start() > 0 or not is_ordinary(word[0].lower())
+
+
+_DECADE = re.compile(
+    r"(?<!\d)(?P<decade>1\d|20)(?P<ten>\d0)s(?!\w)|(?:(?P<century>\d{2}"
+    r"|[一二十]+)世纪)?(?P<tens>[1-9]0|[一二三四五六七八九]十)年代"
+    r"|(?:第)?(?P<nth>\d{1,2}|[一二十]+)世纪|(?P<english>\d{1,2}(?:st|nd|rd|th)|(?i:"
+    + numerals.WORDS[2:]
+    + r")) (?i:century)",
+    re.ASCII,
+)
+
+
+def decades(text: str) -> list[Quantity]:
+    """The 1990s, 20世纪90年代, the 12th century."""
+    found = []
+    for match in _DECADE.finditer(text):
+        if match["decade"]:
+            value, base = Fraction(int(match["decade"] + match["ten"])), "decade of"
+        elif match["tens"]:
+            century = min(_han_or_digits(match["century"])) if match["century"] else Fraction(20)
+            value, base = (century - 1) * 100 + min(_han_or_digits(match["tens"])), "decade of"
+        else:
+            token = (
+                match["nth"] or re.sub(r"(?:st|nd|rd|th)$", "", match["english"])
+                if match["nth"] or match["english"][0].isdigit()
+                else ""
+            )
+            value = min(_han_or_digits(token)) if token else min(numerals.words(match["english"].lower())[0])
+            base = "century of"
+        found.append(Quantity(match.start(), match.end(), frozenset((value,)), frozenset(((value, base),))))
+    return found
