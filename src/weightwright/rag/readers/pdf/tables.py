@@ -157,8 +157,8 @@ class _Run:
         if above.angle != line.angle or not 0 < drop < _ROW_DISTANCE * max(above.size, line.size):
             return False
         if (
-            len(cells) == 1
-            and len(cells[0].text) > _SHORT_CELL
+            (len(cells) == 1
+            and len(cells[0].text) > _SHORT_CELL)
             or max(len(cell.text) for cell in cells) > _LONG_CELL
         ):
             return False
@@ -229,9 +229,11 @@ def _closed(run: _Run) -> list[Line]:
 def _in_columns(cells: Sequence[_Word], columns: Sequence[tuple[float, float]]) -> list[str]:
     row = [""] * len(columns)
     for cell in cells:
-        number = next(i for i, (u0, u1) in enumerate(columns) if cell.u0 < u1 and cell.u1 > u0)
-        row[number] = " ".join(cell.text.split())
-    return row
+        number = max(
+            range(len(columns)), key=lambda i: min(cell.u1, columns[i][1]) - max(cell.u0, columns[i][0])
+        )
+        row[number] = f"{row[number]} {cell.text}"
+    return [" ".join(text.split()) for text in row]
 
 
 def _has_digit(text: str) -> bool:
