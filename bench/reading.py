@@ -1,7 +1,7 @@
 """How PDF files are read, beside poppler and MuPDF: python bench/reading.py FOLDER --mupdf PYTHON --cache FOLDER
 
 FOLDER holds the files, which stay outside the repository; `pdftotext` is poppler's, PYTHON one that has pymupdf,
-which is no dependency of ours. A page agrees where its bag of words has F1 >= 0.98 with that of at least one of the two.
+which is no dependency of ours. A page agrees where its bag of words has F1 >= 0.98 with one of the two at least.
 Hyphens are left out on all sides, and so are case and compatibility forms; each Chinese, Japanese or Korean character
 is a word. Writes bench/results/reading.md and reading_files.tsv (sha256, name). The others' words are kept in
 --cache.
@@ -186,7 +186,8 @@ def report(
         "reading",
         "# PDF files, word by word beside poppler and MuPDF",
         machine(),
-        f"Python {platform.python_version()}, pypdfium2 {version('pypdfium2')}, {ran('pdftotext', '-v', errors=True).splitlines()[0]}",
+        f"Python {platform.python_version()}, pypdfium2 {version('pypdfium2')}, "
+        f"{ran('pdftotext', '-v', errors=True).splitlines()[0]}",
         f"{len(files)} files, {sum(refused.values())} not read; {len(pages)} pages, {len(with_text)} with text by "
         f"poppler or MuPDF. Reading them took {seconds:.1f} s here.",
         f"**{agree} of {len(with_text)} pages ({share:.1%}) agree (bag of words, F1 >= {AGREE}) with at least one of "

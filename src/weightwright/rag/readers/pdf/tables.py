@@ -13,6 +13,7 @@ _CELL_GAP = 1.2  # of the size: words that stand further apart are in two cells
 _SHORT_CELL = 25  # characters: the mean of a table without rules; columns of running text have more
 _LONG_CELL = 60  # characters: words of more than one column, or running text
 _LEAST_ROWS = 3
+_OVER = 1.5  # points: a number that stands so far over its cell's edge is in it
 _ROW_DISTANCE = 3.0  # of the size
 
 
@@ -62,19 +63,42 @@ def _taken(line: Line, grid: Grid, cells: dict[int, list[_Word]]) -> Line | None
         return line
     kept: list[int] = []
     row = len(grid.y) - 1 - bisect_right(grid.y[::-1], line.v + 0.3 * line.size)
+    parts: list[_Word] = []
     for begin, end in _words(line):
-        middle = (line.left[begin] + max(line.right[begin:end])) / 2
-        if not grid.x[0] < middle < grid.x[-1]:
+        text = "".join(line.text[begin:end])
+        word = _Word(text, line.left[begin], max(line.right[begin:end]), line.v, line.size)
+        if not grid.x[0] < (word.u0 + word.u1) / 2 < grid.x[-1]:
             kept += range(begin, end)
-            continue
-        column = bisect_right(grid.x, middle) - 1
-        word = _Word(
-            "".join(line.text[begin:end]), line.left[begin], max(line.right[begin:end]), line.v, line.size
-        )
-        cells.setdefault(grid.cell_of[row][column], []).append(word)
+        elif parts and _goes_on(grid, row, parts[-1], word):
+            parts[-1].text += text
+            parts[-1].u1 = word.u1
+        else:
+            parts.append(word)
+    for part in parts:
+        cells.setdefault(_place(grid, row, part), []).append(part)
     if len(kept) == len(line.text):
         return line
     return _part(line, kept) if kept else None
+
+
+def _goes_on(grid: Grid, row: int, before: _Word, word: _Word) -> bool:
+    """Whether a word follows closely in the same cell, or in a cell that the words before already spread over."""
+    if word.u0 - before.u1 >= _CELL_GAP * word.size:
+        return False
+    middle = bisect_right(grid.x, (word.u0 + word.u1) / 2) - 1
+    return _place(grid, row, before) in (_place(grid, row, word), grid.cell_of[row][middle])
+
+
+def _place(grid: Grid, row: int, words: _Word) -> int:
+    """The cell of words, by its first place; words within one column keep it, whatever their cell spans."""
+    last = len(grid.x) - 2
+    first_column, last_column = (
+        min(last, max(0, bisect_right(grid.x, u) - 1)) for u in (words.u0 + _OVER, words.u1 - _OVER)
+    )
+    middle = min(last, bisect_right(grid.x, (words.u0 + words.u1) / 2) - 1)
+    cell = grid.cell_of[row][middle]
+    width = last + 1
+    return cell if first_column != last_column or cell % width == middle else row * width + middle
 
 
 def _words(line: Line) -> Iterator[tuple[int, int]]:
@@ -98,13 +122,10 @@ def _part(line: Line, glyphs: Sequence[int]) -> Line:
 
 
 def _cell_text(cells: dict[int, list[_Word]], grid: Grid, row: int, column: int) -> str:
-    """A cell's text in its first place; nothing in the others that it spans."""
-    number = grid.cell_of[row][column]
-    if number != row * (len(grid.x) - 1) + column:
-        return ""
+    """The text at a place of the grid; a cell that spans several has its text in the first."""
     text = ""
     before: _Word | None = None
-    for word in cells.get(number, ()):
+    for word in cells.get(row * (len(grid.x) - 1) + column, ()):
         apart = before is not None and (
             abs(word.v - before.v) > 0.5 * word.size or word.u0 < before.u1 - word.size
         )
@@ -156,11 +177,9 @@ class _Run:
         drop = above.v - line.v
         if above.angle != line.angle or not 0 < drop < _ROW_DISTANCE * max(above.size, line.size):
             return False
-        if (
-            (len(cells) == 1
-            and len(cells[0].text) > _SHORT_CELL)
-            or max(len(cell.text) for cell in cells) > _LONG_CELL
-        ):
+        if (len(cells) == 1 and len(cells[0].text) > _SHORT_CELL) or max(
+            len(cell.text) for cell in cells
+        ) > _LONG_CELL:
             return False
         columns = list(self.columns)
         used: set[int] = set()
