@@ -1,14 +1,16 @@
 """How PDF files are read, beside poppler and MuPDF: python bench/reading.py FOLDER --mupdf PYTHON --cache FOLDER
 
-FOLDER holds the files, which stay outside the repository; `pdftotext` is poppler's, PYTHON one that has pymupdf, which
-is no dependency of ours. A page agrees where its bag of words has F1 >= 0.98 with that of at least one of the two.
+FOLDER holds the files, which stay outside the repository; `pdftotext` is poppler's, PYTHON one that has pymupdf,
+which is no dependency of ours. A page agrees where its bag of words has F1 >= 0.98 with one of the two at least.
 Hyphens are left out on all sides, and so are case and compatibility forms; each Chinese, Japanese or Korean character
-is a word. Writes bench/results/reading.md and reading_files.tsv (sha256, name). The others' words are kept in --cache.
+is a word. Writes bench/results/reading.md and reading_files.tsv (sha256, name). The others' words are kept in
+--cache.
 """
 
 import argparse
 import hashlib
 import json
+import platform
 import re
 import subprocess
 import time
@@ -19,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harness.report import RESULTS, Table, machine, versions, write_results
+from harness.report import RESULTS, Table, machine, write_results
 
 AGREE = 0.98
 _HYPHEN = re.compile(r"(?<=\w)[-\xad\u2010]\s*(?=\w)")
@@ -119,12 +121,12 @@ def read_others(path: Path, digest: str, args: argparse.Namespace) -> tuple[list
     return poppler, mupdf
 
 
-def ran(*command: object) -> str:
+def ran(*command: object, errors: bool = False) -> str:
     try:
         done = subprocess.run([*map(str, command)], capture_output=True, check=False, timeout=120)
     except subprocess.TimeoutExpired:
         return ""
-    return done.stdout.decode("utf-8", "replace")
+    return (done.stderr if errors else done.stdout).decode("utf-8", "replace")
 
 
 def words(text: str) -> Counter[str]:
@@ -184,7 +186,8 @@ def report(
         "reading",
         "# PDF files, word by word beside poppler and MuPDF",
         machine(),
-        f"{versions()}, pypdfium2 {version('pypdfium2')}",
+        f"Python {platform.python_version()}, pypdfium2 {version('pypdfium2')}, "
+        f"{ran('pdftotext', '-v', errors=True).splitlines()[0]}",
         f"{len(files)} files, {sum(refused.values())} not read; {len(pages)} pages, {len(with_text)} with text by "
         f"poppler or MuPDF. Reading them took {seconds:.1f} s here.",
         f"**{agree} of {len(with_text)} pages ({share:.1%}) agree (bag of words, F1 >= {AGREE}) with at least one of "

@@ -40,7 +40,7 @@ class Line:
     """Text on one baseline: `u0` to `u1` along it, `v` its height, `size` the largest glyphs', in points.
 
     `text`, `left` and `right` hold a string, its begin and its end for each glyph; a string begins with a space
-    where a word begins.
+    where a word begins. `table`: a whole table as Markdown.
     """
 
     text: list[str]
@@ -49,6 +49,7 @@ class Line:
     v: float
     size: float
     angle: int
+    table: bool = False
 
     @property
     def u0(self) -> float:

@@ -24,7 +24,7 @@ def paragraphs(lines: Sequence[Line]) -> str:
 
 def _set_apart(before: Line, line: Line) -> bool:
     """Whether space, another size or another direction parts two lines; a new column alone does not."""
-    if before.angle != line.angle:
+    if before.table or line.table or before.angle != line.angle:
         return True
     larger, smaller = max(before.size, line.size), min(before.size, line.size)
     drop = before.v - line.v

@@ -12,7 +12,9 @@ from weightwright.rag.readers.pdf.hyphens import join_hyphenated
 from weightwright.rag.readers.pdf.lines import Line, lines_of
 from weightwright.rag.readers.pdf.paragraphs import paragraphs
 from weightwright.rag.readers.pdf.place import with_insets
+from weightwright.rag.readers.pdf.rules import grids
 from weightwright.rag.readers.pdf.scanned import is_scanned, recognised_lines
+from weightwright.rag.readers.pdf.tables import with_tables
 from weightwright.rag.readers.text import clean
 from weightwright.rag.settings import LoadSettings
 
@@ -108,7 +110,7 @@ class _Reading:
                 lines = recognised_lines(page)
             else:
                 self._scanned.append(number)
-        return with_insets(lines, beside)
+        return with_tables(with_insets(lines, beside), grids(page) if lines else ())
 
     def notes(self) -> tuple[str, ...]:
         """Which pages were not read, and what helps."""
