@@ -101,6 +101,30 @@ def test_bodies_of_mails(raw, expected):
     assert found.text.endswith(expected)
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"From ann Mon Nov 30 09:00:00 2026\n",
+        b"220 mail.example.com ESMTP\n\n",
+        b"X-Env: 1\nno header\n",
+        b"X-Odd: y\n",
+    ],
+)
+def test_lines_before_a_mails_headers_are_passed_over(before):
+    found = own_reader("eml")(before + b"From: a@b\nSubject: Leave\n\n27 days", LoadSettings())
+    assert found.text == "# Leave\n\nFrom: a@b\n\n27 days"
+
+
+def test_a_mail_of_attachments_alone_is_read(tmp_path):
+    message = mail("Files")
+    message.make_mixed()
+    message.add_attachment(b"27 days", maintype="text", subtype="plain", filename="a.txt")
+    (tmp_path / "m.eml").write_bytes(message.as_bytes())
+    assert {name: document.text.split("\n")[0] for name, document in read(tmp_path)[0].items()} == {
+        "m.eml": "# Files", "m.eml/a.txt": "27 days",
+    }  # fmt: skip
+
+
 def test_archives_are_read_file_by_file(tmp_path):
     inside = {
         "文档/说明.md": "# 年假\n\n二十五天", "b/a.txt": "text", "b/.hidden": "no", "__MACOSX/b": "no",

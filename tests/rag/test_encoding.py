@@ -134,3 +134,8 @@ def test_base64_is_cut_and_says_so():
 )
 def test_what_only_looks_like_base64_stays(text):
     assert without_data(text) == text
+
+
+def test_a_page_whose_first_megabyte_is_ascii_is_guessed_from_the_rest():
+    page = b"<script>" + b"x = 1;\n" * 200_000 + b"</script><p>" + "总经理批准了年假申请。".encode("gbk")
+    assert read_html(page, LoadSettings()).text == "总经理批准了年假申请。"

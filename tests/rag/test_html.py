@@ -165,6 +165,7 @@ def test_code_keeps_its_white_space_and_is_no_heading():
         ("<ol type=I start=9><li>x<li>y</ol>", "IX. x\nX. y"),
         ("<ul><li>a<ul><li>b</ul><li>c</ul>", "- a\n  - b\n- c"),
         ("<ol><li>a<ol><li>b</ol><li>c</ol>", "1. a\n  1. b\n2. c"),
+        ("<ol start=4><li>a<table><tr><td>x<td>y</table><li>b</ol>", "4. a\n\n| x | y |\n5. b"),
         ("<ul><li><p>a</p><p>b</p></ul>", "- a\n\nb"),
         ("<dl><dt>term<dd>meaning</dl>", "term\nmeaning"),
     ],

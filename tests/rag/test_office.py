@@ -337,6 +337,21 @@ def test_opendocument():
     assert found.places[-1].label == 'sheet "S", row 3'
 
 
+def test_cells_under_a_cell_that_spans_them_keep_their_columns():
+    row = (
+        "<table:table-cell table:number-columns-spanned='2'><text:p>wide</text:p></table:table-cell>"
+        "<table:covered-table-cell><text:p>under</text:p></table:covered-table-cell>"
+        "<table:table-cell><text:p>C</text:p></table:table-cell>"
+    )
+    table = f"<table:table table:name='S'><table:table-row>{row}</table:table-row></table:table>"
+    assert content("ods", odf(table, "spreadsheet")).text == "# S\n\n| wide |  | C |"
+
+
+def test_numbers_that_are_none_are_shown_as_stored():
+    data = xlsx({"S": sheet(number("A1", "28.01.2007", 1) + number("B1", "5"))}, formats=("d.m.yyyy",))
+    assert content("xlsx", data).text == "# S\n\n| 28.01.2007 | 5 |"
+
+
 def test_books_are_read_in_the_order_of_the_spine():
     found = content(
         "epub", epub("<html><head><title/></head><h1>One</h1><p>a</p></html>", "<h1>Two</h1><p>b</p>")

@@ -88,8 +88,10 @@ def guess(data: bytes) -> str:
     """Python's codec for what a browser would take bytes without a label for; they are not UTF-8."""
     import chardetng_py
 
+    first = re.search(rb"[\x80-\xff\x1b]", data)  # a page may begin with a megabyte of ASCII
+    begin = max(0, first.start() - 100) if first else 0
     detector = chardetng_py.EncodingDetector()
-    detector.feed(data[:_GUESSED_FROM], last=True)
+    detector.feed(data[begin : begin + _GUESSED_FROM], last=True)
     encoding = codec_of(detector.guess(tld=None, allow_utf8=False)) or "cp1252"
     if encoding == "cp949" and _is_common_chinese(data):
         return "gb18030"

@@ -18,21 +18,34 @@ _KNOWN = re.compile(
     rb"^(from|to|subject|date|received|return-path|message-id|mime-version|delivered-to|x-[\w-]+):",
     re.IGNORECASE | re.MULTILINE,
 )
+_HEADER_LINE = re.compile(rb"[!-9;-~]+[ \t]*:|[ \t]")
+_SEEN_BYTES = 20_000  # in which a mail has headers
 _MOST_PARTS = 1000
 
 
 def read_eml(data: bytes, _settings: LoadSettings) -> Content:
     """The headers that a person sees, and the text; of alternatives the plain one. Raises DataError for no mail."""
-    if not _KNOWN.search(data[:20_000]):
+    if not _KNOWN.search(data[:_SEEN_BYTES]):
         raise DataError(None, "not a mail; expected headers such as From: and Subject:")
-    if data.startswith(b"From "):
-        data = data.partition(b"\n")[2]
-    message = email.message_from_bytes(data, policy=email.policy.default)
+    message = email.message_from_bytes(_with_headers_alone(data), policy=email.policy.default)
     bodies: list[tuple[str, str]] = []
     attachments: list[Attachment] = []
     _take(message, bodies, attachments)
     headers = {name: _header(message, name) for name in HEADERS}
     return mail_content(headers, bodies, tuple(attachments))
+
+
+def _with_headers_alone(data: bytes) -> bytes:
+    """The mail without lines before and between its headers that are none (mbox's first, a server's greeting)."""
+    begin, end = 0, 0
+    for match in _KNOWN.finditer(data[:_SEEN_BYTES]):
+        if not end or not re.search(rb"\n\r?\n", data[end : match.start()]):
+            begin, end = (begin if end else match.start()), match.end()
+    before = data[:begin].splitlines(keepends=True)
+    if all(_HEADER_LINE.match(line) for line in before):
+        begin = 0
+    lines = data[begin:end].splitlines(keepends=True)
+    return b"".join(line for line in lines if _HEADER_LINE.match(line)) + data[end:]
 
 
 def mail_content(

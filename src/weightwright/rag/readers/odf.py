@@ -164,7 +164,11 @@ class _Walk:
         for cell in row:
             if local(cell) not in ("table-cell", "covered-table-cell"):
                 continue
-            text = " ".join(self._inline(p) for p in cell if local(p) in ("p", "h", "list"))
+            covered = (
+                local(cell) == "covered-table-cell"
+            )  # under a cell that spans it, its own text is not shown
+            parts = () if covered else [self._inline(p) for p in cell if local(p) in ("p", "h", "list")]
+            text = " ".join(parts)
             times = _repeated(cell, "number-columns-repeated")
             cells += [text] * (min(times, _MOST_REPEATED) if text.strip() else min(times, 100))
         while cells and not cells[-1].strip():

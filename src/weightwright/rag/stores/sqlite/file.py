@@ -43,11 +43,8 @@ CREATE TABLE vectors (chunk INTEGER PRIMARY KEY REFERENCES chunks (id), vector B
 CREATE VIRTUAL TABLE terms USING fts5 (words, tokenize = "ascii tokenchars '.'");
 """
 
-# what a file of format 1 lacks
-_FROM_FORMAT_1 = (
-    "ALTER TABLE documents ADD COLUMN modified TEXT NOT NULL DEFAULT ''",
-    "ALTER TABLE chunks ADD COLUMN places TEXT NOT NULL DEFAULT '[]'",
-)
+# columns that a file of format 1 lacks: table, column, what stands for its values
+SINCE_FORMAT_2 = (("documents", "modified", "''"), ("chunks", "places", "'[]'"))
 
 
 def open_file(path: Path, new: StoreMeta | None) -> tuple[sqlite3.Connection, StoreMeta]:
@@ -282,16 +279,24 @@ def _create(connection: sqlite3.Connection, meta: StoreMeta) -> None:
             connection.rollback()
 
 
+def lacking(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
+    """Those of `SINCE_FORMAT_2` that the file lacks."""
+    return [
+        new for new in SINCE_FORMAT_2
+        if new[1] not in {row[1] for row in connection.execute(f"PRAGMA table_info({new[0]})")}
+    ]  # fmt: skip
+
+
 def _upgrade(connection: sqlite3.Connection) -> None:
     """Give an older file the columns that it lacks, unless another process has just done so."""
-    if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == SCHEMA_VERSION and not lacking(connection):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
-            for statement in _FROM_FORMAT_1:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        for table, column, instead in lacking(connection):
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT NOT NULL DEFAULT {instead}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.commit()
     finally:
         if connection.in_transaction:

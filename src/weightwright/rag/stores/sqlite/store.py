@@ -34,7 +34,6 @@ _CHUNK = "d.document_id, d.version, c.start, c.end, c.text, c.page, c.heading, c
 _CHUNK_COLUMNS = 8
 _JOIN = "chunks c JOIN documents d ON d.id = c.document"
 _INFO = "d.document_id, d.version, d.path, d.title, d.chunks, d.page_starts, d.metadata, d.modified"
-_SINCE_FORMAT_2 = (("c.places", "'[]'"), ("d.modified", "''"))  # and what stands for them before
 
 
 def open_sqlite(address: StoreAddress, new: StoreMeta | None) -> "SqliteStore":
@@ -65,7 +64,7 @@ class SqliteStore:
         self._lock = threading.RLock()
         self._vectors = VectorTable(connection, meta.width)
         self._terms = TermTable(connection)
-        self._chunk, self._info = _columns(_CHUNK, meta), _columns(_INFO, meta)
+        self._chunk, self._info = _columns(_CHUNK, connection), _columns(_INFO, connection)
         self._closed = False
         self._changes = -1  # of the file by others, when its settings were last read
 
@@ -266,11 +265,10 @@ class SqliteStore:
             raise StoreError(f"{self._shown} is closed; open it again")
 
 
-def _columns(names: str, meta: StoreMeta) -> str:
+def _columns(names: str, connection: sqlite3.Connection) -> str:
     """The columns to select; a file of format 1 that cannot be written has not all of them."""
-    if meta.schema_version < 2:
-        for column, instead in _SINCE_FORMAT_2:
-            names = names.replace(column, instead)
+    for table, column, instead in file.lacking(connection):
+        names = names.replace(f"{table[0]}.{column}", instead)
     return names
 
 
