@@ -6,13 +6,13 @@ stopped goes on where it was. The old one answers until the new one is whole.
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from weightwright.address.stores import StoreAddress
-from weightwright.ports import Chunk, Document, Embedder, Progress, silent
+from weightwright.ports import Chunk, Document, Embedder, Place, Progress, silent
 from weightwright.rag.chunk import chunk_document, indexed_text
 from weightwright.rag.load import Skipped, Source, load
 from weightwright.rag.settings import ChunkSettings, LoadSettings
@@ -116,30 +116,36 @@ def _documents(
             for read in load(Source(Path(path), Path(path).name), settings):
                 info = None if isinstance(read, Skipped) else held.pop(read.version, None)
                 if info is not None and not isinstance(read, Skipped):
-                    yield _as(info, read.text), False
+                    yield replace(read, id=info.id), False
         lost += held.values()
     if lost:
-        texts = _texts(old, {info.id for info in lost})
+        texts, places = _held(old, {info.id for info in lost})
         for info in lost:
-            yield _as(info, texts.get(info.id, "")), True
+            yield _as(info, texts.get(info.id, ""), places.get(info.id, {})), True
 
 
-def _texts(old: Store, ids: set[str]) -> dict[str, str]:
-    """What chunks hold of documents, each character at its place."""
+def _held(old: Store, ids: set[str]) -> tuple[dict[str, str], dict[str, dict[int, Place]]]:
+    """What chunks hold of documents: each character at its place, and the places of what stands there."""
     parts: dict[str, list[str]] = {}
     lengths: dict[str, int] = {}
+    places: dict[str, dict[int, Place]] = {}
     for chunk, _ in old.scan():
         name = chunk.document_id
+        if name in ids:
+            places.setdefault(name, {}).update((place.start, place) for place in chunk.places)
         if name in ids and chunk.end > lengths.get(name, 0):
             have = lengths.get(name, 0)
             gap = "\n" * max(0, chunk.start - have)
             parts.setdefault(name, []).append(gap + chunk.text[max(0, have - chunk.start) :])
             lengths[name] = chunk.end
-    return {name: "".join(pieces) for name, pieces in parts.items()}
+    return {name: "".join(pieces) for name, pieces in parts.items()}, places
 
 
-def _as(info: DocumentInfo, text: str) -> Document:
-    """A document as a store knows it: also one of whose text only the chunks are left keeps its version."""
-    document = Document(info.id, text, info.path, info.title, info.page_starts, dict(info.metadata))
+def _as(info: DocumentInfo, text: str, places: dict[int, Place]) -> Document:
+    """A document as a store knows it: one of whose text only the chunks are left keeps its version."""
+    document = Document(
+        info.id, text, info.path, info.title, info.page_starts, dict(info.metadata),
+        tuple(place for _, place in sorted(places.items())), modified=info.modified,
+    )  # fmt: skip
     vars(document)["version"] = info.version  # the cached hash, of the text as it was read
     return document
