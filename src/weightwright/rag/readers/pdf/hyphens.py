@@ -14,6 +14,9 @@ owned wide-ranging led made built sized shaped coloured colored looking sounding
 generation hoc
 """
 _SECOND_PARTS = frozenset(_SECOND_PARTS_TEXT.split())
+# what is written together with almost any word behind it: understanding, unlike, ongoing
+_PREFIXES_TEXT = "under over out up on in un re mis dis fore with inter trans super sub be off down"
+_PREFIXES = frozenset(_PREFIXES_TEXT.split())
 # first parts that mostly keep their hyphen, before the words that commonly follow them
 _FIRST_PARTS_TEXT = """
 long short high low mid well self full part half real first second third fourth one two three four five six seven
@@ -54,6 +57,6 @@ def _keeps(left: str, right: str, words: Counter[str]) -> bool:
     hyphenated, joined = words[f"{first}-{second}"], words[first + second]
     if hyphenated or joined:
         return hyphenated > joined
-    if second in _SECOND_PARTS and len(first) > 2:
+    if second in _SECOND_PARTS and first not in _PREFIXES:
         return True
     return first in _FIRST_PARTS and second in _AFTER_FIRST_PARTS
