@@ -4,6 +4,7 @@ import pytest
 
 from weightwright.errors import DataError
 from weightwright.rag.load import Skipped, load, sources
+from weightwright.rag.readers import base
 from weightwright.rag.readers.base import Content, own_reader
 from weightwright.rag.readers.limits import ReaderProcess
 from weightwright.rag.settings import LoadSettings
@@ -83,14 +84,14 @@ def test_a_reader_that_breaks_costs_its_file_only(child, capfd):
     reads_on(child)
 
 
-def test_load_names_the_file_that_exceeds_a_limit(tmp_path):
-    pages = [show(72, 700 - i, "many words on this page " * 4) for i in range(600)]
-    (tmp_path / "a.pdf").write_bytes(drawn(*["".join(pages)] * 60))
+def test_load_names_the_file_that_exceeds_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setitem(base.READERS, "slow", f"{__name__}:loops")
+    (tmp_path / "a.slow").write_bytes(b"x")
     (tmp_path / "b.pdf").write_bytes(FINE)
     slow, fine = (
-        item for source in sources([tmp_path]) for item in load(source, LoadSettings(read_seconds=1))
+        item for source in sources([tmp_path]) for item in load(source, LoadSettings(read_seconds=2))
     )
     assert isinstance(slow, Skipped)
-    assert slow.path.endswith("a.pdf")
-    assert "read_seconds=1" in slow.reason
+    assert slow.path.endswith("a.slow")
+    assert "read_seconds=2" in slow.reason
     assert "27 days" in fine.text

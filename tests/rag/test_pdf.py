@@ -94,6 +94,14 @@ def test_text_drawn_twice_is_read_once():
     assert text_of(page).strip() == "Coffee and tariff office"
 
 
+def test_letters_that_cast_a_shadow_are_read_once():
+    letters = list(zip(range(72, 200, 12), "Annual leave", strict=False))
+    page = "".join(show(x, 700, letter) for x, letter in letters if letter != " ")
+    shadow = "".join(show(x + 0.5, 699.5, letter) for x, letter in letters if letter != " ")
+    text = text_of(page + show(72, 600, "Another line") + shadow)
+    assert "".join(text.split()) == "Annualleav" + "Anotherline"
+
+
 def test_letters_that_are_set_apart_make_words():
     page = "BT /F1 12 Tf 1.6 Tc 72 700 Td (Spaced heading of chapter) Tj ET\n"
     assert text_of(page).strip() == "Spaced heading of chapter"
@@ -206,6 +214,18 @@ def test_a_ruled_table_becomes_markdown():
         "| City | People | Share |\n| --- | --- | --- |\n| Leeds | 800 | 4% |\n| York \\| Ripon | 200 |  |"
     )
     assert text.strip() == f"Before.\n\n{table}\n\nAfter."
+
+
+def test_a_cell_of_several_lines_and_rows():
+    rules = "".join(f"{x} 560 m {x} 660 l S " for x in (70, 170, 370))
+    rules += "70 560 m 370 560 l S 170 610 m 370 610 l S 70 640 m 370 640 l S 70 660 m 370 660 l S "
+    words = [(75, 645, "City"), (175, 645, "Rule"), (75, 625, "Leeds"), (175, 625, "Dogs are kept on a"),
+             (175, 613, "lead at all times."), (175, 590, "Bins go out"), (175, 576, "on Tuesday.")]  # fmt: skip
+    text = text_of(rules + "".join(show(*word) for word in words))
+    assert text.strip().split("\n")[2:] == [
+        "| Leeds | Dogs are kept on a lead at all times. |",
+        "|  | Bins go out on Tuesday. |",
+    ]
 
 
 def test_columns_without_rules_become_a_table():

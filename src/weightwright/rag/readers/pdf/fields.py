@@ -1,6 +1,7 @@
 """What stands on a PDF page beside its own text: values of form fields and free-text annotations."""
 
 import ctypes
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ def open_forms(document: Any) -> Any:
 
     if document.get_formtype() == pdfium.FORMTYPE_NONE:
         return None
+    # of a form of the XFA kind the AcroForm fields are read; pypdfium2 warns that this is not all
+    logging.getLogger("pypdfium2._helpers.document").setLevel(logging.ERROR)
     document.init_forms()
     return document.formenv
 
