@@ -45,6 +45,7 @@ class ReaderProcess:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._started_with = ""  # the paths of its modules
         self._one_at_a_time = threading.Lock()
 
     def read(self, reader: Reader, data: bytes, settings: LoadSettings) -> Content:
@@ -68,9 +69,10 @@ class ReaderProcess:
                     pipe.close()
 
     def _asked(self, question: bytes, data: bytes, settings: LoadSettings) -> _Reply:
-        if self._process is None or self._process.poll() is not None:
+        paths = _paths()  # a child that was started with others may not find a reader that a package brings
+        if self._process is None or self._process.poll() is not None or paths != self._started_with:
             self.close()
-            self._process = _started()
+            self._process, self._started_with = _started(paths), paths
         process, late = self._process, threading.Event()
 
         def end() -> None:
@@ -135,9 +137,13 @@ def _limit_memory(more_mb: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (wanted if most < 0 else min(wanted, most), most))
 
 
-def _started() -> "subprocess.Popen[bytes]":
+def _paths() -> str:
+    """Where this process finds modules."""
+    return os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109
+
+
+def _started(paths: str) -> "subprocess.Popen[bytes]":
     """A child that finds the modules that we find."""
-    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109
     quiet = {
         "PYTHONPATH": paths,
         "OPENBLAS_NUM_THREADS": "1",
