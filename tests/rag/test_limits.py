@@ -1,5 +1,7 @@
 """A reader in a child process: what it reads, what it refuses, and what happens where a limit is exceeded."""
 
+from pathlib import Path
+
 import pytest
 
 from weightwright.errors import DataError
@@ -10,6 +12,12 @@ from weightwright.rag.readers.limits import ReaderProcess
 from weightwright.rag.settings import LoadSettings
 
 from .pdf_files import drawn, show
+
+
+@pytest.fixture(autouse=True)
+def found(monkeypatch):
+    """The child must find this file's readers."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
 
 
 @pytest.fixture
@@ -95,3 +103,20 @@ def test_load_names_the_file_that_exceeds_a_limit(tmp_path, monkeypatch):
     assert slow.path.endswith("a.slow")
     assert "read_seconds=2" in slow.reason
     assert "27 days" in fine.text
+
+
+def test_the_child_finds_what_this_process_finds_and_nothing_of_the_current_folder(
+    child, tmp_path, monkeypatch
+):
+    (tmp_path / "json.py").write_text("raise SystemExit('the wrong module')")
+    monkeypatch.chdir(tmp_path)
+    reads_on(child)
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "a_reader.py").write_text(
+        "from weightwright.rag.readers.base import Content\n"
+        "def read(data, settings):\n    return Content('read by it', 'later')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "later"))
+    from a_reader import read
+
+    assert child.read(read, b"", LoadSettings()).text == "read by it"

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 
@@ -181,6 +182,7 @@ def installed(tmp_path, monkeypatch):
     lines = ["[weightwright.readers]", f"note = {__name__}:read_notes", f"docx = {__name__}:read_notes"]
     (info / "entry_points.txt").write_text("\n".join([*lines, "odd = no_such_module:read"]))
     monkeypatch.syspath_prepend(str(info.parent))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))  # where the child finds this file
     base._installed.cache_clear()
     yield
     base._installed.cache_clear()

@@ -150,7 +150,7 @@ def _started(paths: str) -> "subprocess.Popen[bytes]":
         "OMP_NUM_THREADS": str(min(4, os.cpu_count() or 1)),
     }
     return subprocess.Popen(
-        [sys.executable, "-c", _START],
+        [sys.executable, "-P", "-c", _START],  # nothing from the current folder, unless we look there, too
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | quiet,
