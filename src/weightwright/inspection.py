@@ -64,7 +64,8 @@ def check(settings: DataCheckSettings) -> Inspection:
     notes: tuple[str, ...] = ()
     if settings.embedder == "minilm" and main != "en":
         notes = (
-            f"minilm reads English, most rows are {main}: take an --embedder that reads it to count kinds",
+            f"minilm reads English, most rows are {main}: take an --embedder that reads it to count "
+            "kinds, for example multilingual-e5-small",
         )
     return Inspection(summary, lora_rank(summary.kinds.count), notes)
 

@@ -1,6 +1,6 @@
 """The passages of a comparison: a knowledge base brought up to date, searched or opened where it matters."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -14,8 +14,10 @@ from weightwright.ports import Chunk, Embedder, Hit, Progress
 from weightwright.rag.answer import KnowledgeBase
 from weightwright.rag.context import Passage, passages_of, with_pages
 from weightwright.rag.index import add
+from weightwright.rag.languages import sampled
 from weightwright.rag.load import Skipped
-from weightwright.rag.stores.base import Store
+from weightwright.rag.settings import LoadSettings
+from weightwright.rag.stores.base import Store, check_embedder
 from weightwright.rag.stores.filters import Compare
 
 
@@ -95,15 +97,22 @@ def open_passages(settings: CompareSettings, things: ExitStack, progress: Progre
     for path in settings.documents:
         if not path.exists():
             raise DataError(path, "does not exist; give files or folders")
-    embedder = connect.open_embedder(settings.embedder)
-    things.callback(embedder.close)
     if settings.kb:
-        store = connect.open_store(settings.kb, embedder=embedder)
+        store = connect.open_store(settings.kb)
         things.callback(store.close)
+        address = connect.embedder_for(settings.embedder, store.meta.embedder_address)
+        embedder = connect.open_embedder(address)
+        things.callback(embedder.close)
+        check_embedder(store.meta, embedder, settings.kb)
         return PassageSource(KnowledgeBase(store, embedder, settings.answer), embedder)
+    address = _embedder_for(settings)
+    embedder = connect.open_embedder(address)
+    things.callback(embedder.close)
     made_with = digest([embedder.name, embedder.width, settings.chunks.model_dump()])[:8]
     file = settings.out / f"kb-{made_with}.db"
-    store = connect.open_store(str(file), embedder=embedder, chunks=settings.chunks, create=True)
+    store = connect.open_store(
+        str(file), embedder=embedder, chunks=settings.chunks, create=True, embedder_address=address
+    )
     things.callback(store.close)
     report = add(store, embedder, settings.documents, progress=progress)
     if not report.seen:
@@ -113,6 +122,17 @@ def open_passages(settings: CompareSettings, things: ExitStack, progress: Progre
     for gone in [info.id for info in store.documents() if info.id not in report.seen]:
         store.delete(gone)
     return PassageSource(KnowledgeBase(store, embedder, settings.answer), embedder, report.skipped)
+
+
+def _embedder_for(settings: CompareSettings) -> str:
+    """The embedder for `documents`, chosen once: a comparison goes on with the one that it began with."""
+    if settings.embedder:
+        return settings.embedder
+    made = sorted(settings.out.glob("kb-*.db"), key=lambda file: file.stat().st_mtime)
+    if not made:
+        return connect.fitting_embedder(sampled(settings.documents, LoadSettings()))
+    with closing(connect.open_store(str(made[-1]))) as store:
+        return connect.embedder_for("", store.meta.embedder_address)
 
 
 def _whole(parts: list[Chunk], path: str, title: str) -> Hit:

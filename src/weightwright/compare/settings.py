@@ -36,7 +36,10 @@ class CompareSettings(Settings):
     arms: tuple[str, ...] = Field(("base", "rag"), description=f"what is tried: {', '.join(ARMS)}")
     documents: tuple[Path, ...] = Field((), description="files and folders to index for retrieval")
     kb: str = Field("", description="an existing knowledge base instead of `documents`")
-    embedder: str = Field("minilm", description="address of the embedder")
+    embedder: str = Field(
+        "",
+        description="address of the embedder; default: the knowledge base's own, or what the documents need",
+    )
     chunks: ChunkSettings = Field(default_factory=ChunkSettings)
     answer: AnswerSettings = Field(default_factory=AnswerSettings)
     adapter: str = Field(
