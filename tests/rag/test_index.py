@@ -5,7 +5,9 @@ import random
 import sqlite3
 import subprocess
 import sys
+import zipfile
 from contextlib import closing
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -184,6 +186,62 @@ def test_ctrl_c_leaves_whole_documents_and_the_next_run_goes_on(store, embedder)
     assert len(ids(store)) == 5
     report = index.add_documents(store, embedder, documents)
     assert (report.documents, report.unchanged) == (7, 5)
+
+
+def test_sync_keeps_what_lies_in_what_it_cannot_open(store, embedder, folder, monkeypatch):
+    (folder / "more").mkdir()
+    (folder / "more" / "d.txt").write_text("Dates are brown.")
+    _pack(folder / "old.zip", {"x.txt": "Figs are purple.", "y.txt": "Limes are green."})
+    index.add(store, embedder, [folder])
+    before = ids(store)
+    assert {"more/d.txt", "old.zip/x.txt", "old.zip/y.txt"} <= set(before)
+    iterdir, read_bytes = Path.iterdir, Path.read_bytes
+
+    def refuse(real):
+        def call(path):
+            if path.name in ("more", "old.zip"):
+                raise PermissionError(13, "Permission denied")
+            return real(path)
+
+        return call
+
+    monkeypatch.setattr(Path, "iterdir", refuse(iterdir))
+    monkeypatch.setattr(Path, "read_bytes", refuse(read_bytes))
+    assert index.sync(store, embedder, folder).removed == 0
+    assert ids(store) == before
+    monkeypatch.undo()
+    _pack(folder / "old.zip", {"x.txt": "Figs are purple."})
+    assert index.sync(store, embedder, folder).removed == 1
+    (folder / "old.zip").unlink()
+    assert index.sync(store, embedder, folder).removed == 1
+    assert "old.zip/x.txt" not in ids(store)
+
+
+def test_an_attachment_that_is_gone_answers_no_more(store, embedder, tmp_path):
+    """Also where the mail itself is read in part."""
+    folder = tmp_path / "mails"
+    folder.mkdir()
+    _mail(folder / "m.eml", {"plan.txt": b"The plan is green.", "bill.txt": b"The bill is due."})
+    index.add(store, embedder, [folder])
+    assert ids(store) == ["m.eml", "m.eml/bill.txt", "m.eml/plan.txt"]
+    _mail(folder / "m.eml", {"plan.txt": b"The plan is green."})
+    assert index.sync(store, embedder, folder).removed == 1
+    assert ids(store) == ["m.eml", "m.eml/plan.txt"]
+
+
+def _pack(path, members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+
+
+def _mail(path, attachments):
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = "a@example.org", "b@example.org", "Papers"
+    mail.set_content("See the papers.")
+    for name, data in attachments.items():
+        mail.add_attachment(data, maintype="text", subtype="plain", filename=name)
+    path.write_bytes(mail.as_bytes())
 
 
 # --- kills ------------------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 """A knowledge base made anew: what it holds then, who is told, and what a kill or another writer leaves."""
 
+import json
 import os
 import random
 import subprocess
 import sys
+import zipfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,28 @@ def test_what_has_no_file_any_more_comes_from_its_chunks(tmp_path: Path) -> None
     for name, row in before.items():
         words = " ".join(text for _, _, text, _ in row[3]).split()
         assert " ".join(text for _, _, text, _ in after[name][3]).split() == words
+
+
+def test_documents_in_archives_and_twins_are_read_again(tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    page = "# Owls\n\nOwls hunt at night.\n\n| a | b |\n|---|---|\n| note | sleep |\n"
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.writestr("deep/owls.md", page)
+        archive.writestr("twin.md", page)
+    lines = [
+        {"_id": f"c{n}", "title": "", "text": "The same note of owls that hunt and sleep."} for n in range(3)
+    ]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    address = parse_store(str(tmp_path / "kb.db"))
+    with closing(open_store(address, embedder=HashEmbedder(), chunks=LONG, create=True)) as store:
+        index.add(store, HashEmbedder(), [folder])
+    assert (made := anew(address)).rebuilt == 0
+    assert made.documents == 5
+    fresh = parse_store(str(tmp_path / "fresh.db"))
+    with closing(open_store(fresh, embedder=HashEmbedder(), chunks=SHORT, create=True)) as store:
+        index.add(store, HashEmbedder(), [folder])
+    assert held(address) == held(fresh)
 
 
 def test_who_has_it_open_is_told(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def _documents(file: _File, settings: LoadSettings, depth: int) -> Iterator[Docu
             modified=file.modified,
         )
     for note in content.notes:
-        yield Skipped(file.path, f"read in part: {note}", keep=True)
+        yield Skipped(file.path, f"read in part: {note}")
     names: set[str] = set()
     for attachment in content.attachments:
         name = _free_name(PurePosixPath(attachment.name.replace("\\", "/")).name, names)

@@ -110,18 +110,28 @@ def _documents(
 ) -> Iterator[tuple[Document, bool]]:
     """The missing documents, and of each whether it was put together from chunks."""
     lost: list[DocumentInfo] = []
-    for path, infos in groupby(sorted(missing, key=lambda info: info.path), key=lambda info: info.path):
-        held = {info.version: info for info in infos}
-        if path and Path(path).is_file():
-            for read in load(Source(Path(path), Path(path).name), settings):
-                info = None if isinstance(read, Skipped) else held.pop(read.version, None)
-                if info is not None and not isinstance(read, Skipped):
-                    yield replace(read, id=info.id), False
-        lost += held.values()
+    files = {info.id: _file_of(info.path) for info in missing}
+    for file, infos in groupby(
+        sorted(missing, key=lambda info: files[info.id]), key=lambda info: files[info.id]
+    ):
+        held: dict[tuple[str, str], list[DocumentInfo]] = {}
+        for info in infos:
+            held.setdefault((info.path, info.version), []).append(info)
+        for read in load(Source(Path(file), Path(file).name), settings) if file else ():
+            same = None if isinstance(read, Skipped) else held.get((read.path, read.version))
+            if same and not isinstance(read, Skipped):
+                yield replace(read, id=same.pop().id), False
+        lost += [info for infos in held.values() for info in infos]
     if lost:
         texts, places = _held(old, {info.id for info in lost})
         for info in lost:
             yield _as(info, texts.get(info.id, ""), places.get(info.id, {})), True
+
+
+def _file_of(path: str) -> str:
+    """The file at a path, or the archive or mail that it lies in; "" where there is none."""
+    around = (Path(path), *Path(path).parents) if path else ()
+    return next((str(place) for place in around if place.is_file()), "")
 
 
 def _held(old: Store, ids: set[str]) -> tuple[dict[str, str], dict[str, dict[int, Place]]]:
