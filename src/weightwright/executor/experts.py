@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from weightwright.executor.execute import Packer
     from weightwright.weights.source import Weight, WeightSource
 
+# what transformers calls the activations that kernels know, by their names
 KNOWN_ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh"}
 
 

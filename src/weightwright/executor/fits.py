@@ -3,8 +3,9 @@
 import copy
 from typing import Any
 
+from weightwright.executor.experts import KNOWN_ACTIVATIONS
 from weightwright.executor.fuse import FusedDecoder
-from weightwright.executor.layers import ACTIVATIONS, activation_of, is_mixture
+from weightwright.executor.layers import activation_of, is_mixture
 from weightwright.kernels import pool
 from weightwright.kernels.attend import supported
 from weightwright.kernels.cache import PagedCache
@@ -62,7 +63,7 @@ def _shape_of(model: Any) -> str:
                 return "a layer lacks self_attn or mlp"
             others = {
                 name for name, child in part.named_children()
-                if not isinstance(child, torch.nn.Dropout) and type(child).__name__ not in ACTIVATIONS
+                if not isinstance(child, torch.nn.Dropout) and type(child).__name__ not in KNOWN_ACTIVATIONS
             } - known  # fmt: skip
             if others:
                 return f"a layer has {', '.join(sorted(others))}"

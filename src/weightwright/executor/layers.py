@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from weightwright.executor.experts import PackedExperts
+from weightwright.executor.experts import KNOWN_ACTIVATIONS, PackedExperts
 from weightwright.kernels.elementwise import Rows, Stored
 from weightwright.kernels.route import Router
 from weightwright.kernels.step import Rules
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from weightwright.executor.lora import BatchRows, LoraSite
 
 _DIFFERENCE = 1e-3  # of the largest number, between sums in another order
-ACTIVATIONS = {"SiLUActivation": "silu", "SiLU": "silu", "GELUTanh": "gelu_tanh"}
 
 
 @dataclass(slots=True)
@@ -133,7 +132,7 @@ def activation_of(mlp: Any) -> str:
     """The kernels' name of what stands between gate and up, empty where they have none."""
     for name in ("act_fn", "activation_fn"):
         if hasattr(mlp, name):
-            return ACTIVATIONS.get(type(getattr(mlp, name)).__name__, "")
+            return KNOWN_ACTIVATIONS.get(type(getattr(mlp, name)).__name__, "")
     return ""
 
 
