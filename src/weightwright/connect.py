@@ -121,7 +121,7 @@ def open_embedder(address: str, *, progress: Progress = silent) -> Embedder:
 
         return RemoteEmbedder(parsed.base, parsed.name)
     from weightwright.hub.pull import pull
-    from weightwright.rag.embed import open_folder
+    from weightwright.rag.embedders.opening import open_folder
 
     return open_folder(pull(parsed, progress=progress))
 

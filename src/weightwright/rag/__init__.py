@@ -9,7 +9,7 @@ __all__ = [
     "answer",
     "cite",
     "context",
-    "embed",
+    "embedders",
     "evaluate",
     "evaluate_answers",
     "extract",

@@ -1,4 +1,4 @@
-"""MiniLM in numpy and through sentence-transformers: the same vectors, an identity of its weights, what it reads."""
+"""MiniLM in numpy, by our kernels and through sentence-transformers: vectors, identity, what it reads."""
 
 import ast
 import shutil
@@ -12,15 +12,12 @@ import pytest
 
 from weightwright.address.packages import EMBEDDERS, files_of
 from weightwright.errors import ModelError
-from weightwright.rag import embed
-from weightwright.rag.bert import read_bert
-from weightwright.rag.embed import (
-    BertEmbedder,
-    SentenceTransformerEmbedder,
-    _batches,
-    _prompts_of,
-    open_folder,
-)
+from weightwright.rag.embedders import own
+from weightwright.rag.embedders.base import prompts_of
+from weightwright.rag.embedders.bert import read_bert
+from weightwright.rag.embedders.library import SentenceTransformerEmbedder, _batches
+from weightwright.rag.embedders.opening import open_folder
+from weightwright.rag.embedders.own import BertEmbedder
 
 TEXTS = [
     "A short one.",
@@ -144,27 +141,54 @@ print(sorted({{name.partition(".")[0] for name in sys.modules}}))
 
 
 @pytest.mark.model
-def test_many_tokens_go_through_sentence_transformers_and_mean_the_same(folder, monkeypatch):
+def test_many_tokens_go_through_the_kernels_and_mean_the_same(folder, monkeypatch):
     embedder = open_folder(folder, device="cpu")
     few = embedder.embed(TEXTS, kind="passage")
     assert embedder._whole is None
-    monkeypatch.setattr(embed, "_FEW_TOKENS", 10)
-    monkeypatch.setattr(embed, "_LOADING", 0)
+    monkeypatch.setattr(own, "_FEW_TOKENS", 10)
+    monkeypatch.setattr(own, "_LOADING", 0)
     many = embedder.embed(TEXTS, kind="passage")
-    assert embedder._whole is not None
-    np.testing.assert_allclose(many, few, atol=1e-6)
+    assert isinstance(embedder._whole, own._Kernels)
+    assert (few * many).sum(axis=1).min() > 0.999
+    np.testing.assert_allclose(np.linalg.norm(many, axis=1), 1, atol=1e-5)
+    order = [3, 0, 4, 2, 1]
+    again = embedder.embed([TEXTS[i] for i in order], kind="passage")
+    np.testing.assert_allclose(again, many[order], atol=1e-5)  # of a text alone, whatever stands beside it
     embedder.close()
     with pytest.raises(ModelError, match="closed"):
-        embedder._whole.embed(["x"], kind="query")
+        embedder.embed(["x"], kind="query")
 
 
 @pytest.mark.model
-def test_sentence_transformers_is_loaded_when_numpy_has_worked_as_long_as_that_takes(folder, monkeypatch):
+def test_a_form_that_loses_too_much_gives_way_to_a_better_one(folder, monkeypatch):
+    bert = read_bert(folder)
+    monkeypatch.setattr(own, "_CLOSE", 0.99999)
+    exact = bert.vectors(bert.rows(TEXTS))
+    close = (own._Kernels(bert).vectors(bert.rows(TEXTS)) * exact).sum(axis=1)
+    assert close.min() > 0.99999
+    monkeypatch.setattr(own, "_CLOSE", 1.1)
+    with pytest.raises(ModelError, match="other vectors than numpy"):
+        own._Kernels(bert)
+
+
+@pytest.mark.model
+def test_what_the_kernels_do_not_take_goes_through_sentence_transformers(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(own, "_FEW_TOKENS", 10)
+    monkeypatch.setattr(own, "_LOADING", 0)
+    embedder = open_folder(made_of(folder, tmp_path), device="cpu")  # its heads have 8 numbers
+    vectors = embedder.embed(TEXTS, kind="passage")
+    assert isinstance(embedder._whole, SentenceTransformerEmbedder)
+    bert = read_bert(tmp_path / "made")
+    np.testing.assert_allclose(vectors, bert.vectors(bert.rows(TEXTS)), atol=1e-6)
+
+
+@pytest.mark.model
+def test_kernels_are_loaded_when_numpy_has_worked_as_long_as_that_takes(folder, monkeypatch):
     embedder = open_folder(folder, device="cpu")
-    tokens = sum(embedder.count_tokens(TEXTS))
-    monkeypatch.setattr(embed, "_FEW_TOKENS", tokens - 1)
+    tokens = sum(map(len, embedder._bert.rows(TEXTS)))
+    monkeypatch.setattr(own, "_FEW_TOKENS", tokens - 1)
     matrices = 6 * (4 * 384 * 384 + 2 * 384 * 1536)
-    monkeypatch.setattr(embed, "_LOADING", 2 * tokens * matrices)
+    monkeypatch.setattr(own, "_LOADING", 2 * tokens * matrices)
     for _ in range(2):
         embedder.embed(TEXTS[:-1], kind="passage")  # few tokens are not counted
         embedder.embed(TEXTS, kind="passage")
@@ -238,5 +262,5 @@ def test_batches_hold_like_lengths_and_every_text_once():
     ],
 )
 def test_prompts(prompts, label, expected):
-    found = _prompts_of(prompts, label)
+    found = prompts_of(prompts, label)
     assert (found["query"], found["passage"]) == expected

@@ -60,17 +60,21 @@ class Bert:
         every = self.tokenizer.encode_batch(list(texts), add_special_tokens=marks)
         return [encoding.ids for encoding in every]
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Vectors [texts, width], f32, each of length 1."""
-        rows = np.zeros((len(texts), self.width), dtype=np.float32)
+    def rows(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text with the model's marks, cut to the longest that it takes."""
+        every = self.token_ids(texts, marks=True)
+        return [ids if len(ids) <= self.longest else [*ids[: self.longest - 1], ids[-1]] for ids in every]
+
+    def vectors(self, rows: Sequence[Sequence[int]]) -> Vectors:
+        """Vectors [texts, width], f32, each of length 1, of texts as `rows` gives them."""
+        found = np.zeros((len(rows), self.width), dtype=np.float32)
         with threadpool_limits(
             1, user_api="blas"
         ):  # BLAS threads that wait for each other cost more than they do
-            for row, ids in enumerate(self.token_ids(texts, marks=True)):
-                cut = ids if len(ids) <= self.longest else [*ids[: self.longest - 1], ids[-1]]
-                states = self._states(np.asarray(cut))
-                rows[row] = states.mean(axis=0) if self.mean else states[0]
-        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+            for i, ids in enumerate(rows):
+                states = self._states(np.asarray(ids))
+                found[i] = states.mean(axis=0) if self.mean else states[0]
+        return unit(found)
 
     def _states(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """The last layer's states [tokens, width] of one text."""
@@ -114,6 +118,11 @@ def _gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
     half = np.float32(0.5) * x
     return np.asarray(half + half * erf(x * np.float32(np.sqrt(0.5))), dtype=np.float32)
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """Each vector [n, width] at length 1."""
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 def read_bert(folder: Path) -> Bert | None:

@@ -1,0 +1,208 @@
+"""The code of `encode`: compiled once and kept on disk by numba.
+
+Texts stand one behind the other, without padding; each attends to its own tokens only. What is multiplied in
+attention is laid out as in `segments`: f32, or pairs of bf16 where the CPU multiplies these.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import carray, cfunc, njit, types
+
+from weightwright.kernels.elementwise_numba import F32, load, store
+from weightwright.kernels.entry import entry
+from weightwright.kernels.tiles import DOTS, WHOLE, products
+from weightwright.kernels.vector import (
+    FAST,
+    after_counters,
+    exp,
+    f32s,
+    i64s,
+    larger,
+    ticket,
+    to_bf16,
+    u16s,
+)
+
+_SIGNATURE = types.void(types.voidptr)
+_OPTIONS: dict[str, Any] = {"fastmath": FAST, "error_model": "numpy"}
+_KEPT: dict[str, Any] = {"cache": True, "nopython": True, **_OPTIONS}
+_PAIR = 2  # vectors of keys or of numbers in one pass
+LOWEST = np.float32(-3e38)
+_ROOT_HALF = np.float32(0.70710678)
+
+
+@njit(inline="always", **_OPTIONS)
+def gelu_of(x: Any) -> Any:
+    """X times the normal distribution's share below it, to 2e-7 |x| (Abramowitz and Stegun, 7.1.26)."""
+    away = abs(x) * _ROOT_HALF
+    t = np.float32(1) / (np.float32(1) + np.float32(0.3275911) * away)
+    tail = np.float32(1.061405429)
+    tail = tail * t + np.float32(-1.453152027)
+    tail = tail * t + np.float32(1.421413741)
+    tail = tail * t + np.float32(-0.284496736)
+    tail = tail * t + np.float32(0.254829592)
+    tail = tail * t * np.float32(0.5) * exp(-away * away)
+    return x * (np.float32(1) - tail if x > 0 else tail)
+
+
+@cfunc(_SIGNATURE, **_KEPT)
+def gelu(data: Any) -> None:
+    """Rows x + bias through `gelu_of`. See `encode.gelu`."""
+    a = carray(after_counters(data), (10,), np.int64)
+    n, width, x, kind, scales, bias = a[0], a[1], a[2], a[3], a[4], a[5]
+    out_kind, out, out_scales, block = a[6], a[7], a[8], a[9]
+    line = np.empty(width, np.float32)
+    row = ticket(data, 1)
+    while row < n:
+        scale = f32s(scales, n)[row] if scales != 0 else np.float32(1)
+        load(kind, x + row * width * (4 if kind == F32 else 2), scale, bias, line)
+        for i in range(width):
+            line[i] = gelu_of(line[i])
+        store(out_kind, line, out, out_scales, row, block)
+        row = ticket(data, 1)
+
+
+@cfunc(_SIGNATURE, **_KEPT)
+def add_norm(data: Any) -> None:
+    """Hidden = out = layer_norm(hidden + y). See `encode.add_norm`."""
+    a, real = carray(after_counters(data), (14,), np.int64), carray(after_counters(data), (14,), np.float64)
+    n, width, hidden, y, kind, scales, bias = a[0], a[1], a[2], a[3], a[4], a[5], a[6]
+    weight, shift, eps = a[7], a[8], np.float32(real[9])
+    out_kind, out, out_scales, block = a[10], a[11], a[12], a[13]
+    line, w, b = np.empty(width, np.float32), f32s(weight, width), f32s(shift, width)
+    row = ticket(data, 1)
+    while row < n:
+        stream = f32s(hidden + row * width * 4, width)
+        scale = f32s(scales, n)[row] if scales != 0 else np.float32(1)
+        load(kind, y + row * width * (4 if kind == F32 else 2), scale, bias, line)
+        total = np.float32(0)
+        for i in range(width):
+            line[i] += stream[i]
+            total += line[i]
+        mean, square = total / np.float32(width), np.float32(0)
+        for i in range(width):
+            line[i] -= mean
+            square += line[i] * line[i]
+        factor = np.float32(1) / np.sqrt(square / np.float32(width) + eps)
+        for i in range(width):
+            line[i] = line[i] * factor * w[i] + b[i]
+            stream[i] = line[i]
+        store(out_kind, line, out, out_scales, row, block)
+        row = ticket(data, 1)
+
+
+def _number(dots: bool) -> Any:
+    """Put numbers at a place: number i at element i x step, as f32, or as bf16 in elements of half the size."""
+
+    @njit(**_OPTIONS)
+    def number(line: Any, factor: Any, place: int, step: int) -> None:
+        if dots:
+            half = u16s(place, (len(line) - 1) * step + 1)
+            for i in range(len(line)):
+                half[i * step] = to_bf16(line[i] * factor)
+        else:
+            whole = f32s(place, (len(line) - 1) * step + 1)
+            for i in range(len(line)):
+                whole[i * step] = line[i] * factor
+
+    return number
+
+
+def _keys(dots: bool) -> Any:
+    """Put a token's key into its block of 16: [width, 16], two neighbours together as bf16."""
+
+    @njit(**_OPTIONS)
+    def keys(line: Any, place: int, token: int) -> None:
+        if dots:
+            half = u16s(place, len(line) * 16)
+            for i in range(len(line)):
+                half[(i // 2 * 16 + token) * 2 + i % 2] = to_bf16(line[i])
+        else:
+            whole = f32s(place, len(line) * 16)
+            for i in range(len(line)):
+                whole[i * 16 + token] = line[i]
+
+    return keys
+
+
+@njit(**_OPTIONS)
+def weigh(line: Any, n: int) -> Any:
+    """Turn scores into exp(score - top), beyond n into next to nothing; their sum."""
+    top, total = LOWEST, np.float32(0)
+    for t in range(n, len(line)):
+        line[t] = LOWEST
+    for t in range(len(line)):
+        top = larger(line[t], top)
+    for t in range(len(line)):
+        line[t] = exp(line[t] - top)
+        total += line[t]
+    return total
+
+
+def build(width: int, dots: bool, rows: int) -> Any:
+    """Compile attention for heads of `width` numbers, `rows` queries at a time; with `dots` in pairs of bf16."""
+    together = 2 if dots else 1  # numbers in 32 bits
+    form, k_count = DOTS if dots else WHOLE, width // together
+    number, put_key = _number(dots), _keys(dots)
+    padded = -(-width // 32) * 32
+
+    @entry(width, dots, rows, **_OPTIONS)
+    def attend(data: Any) -> None:
+        a, real = (
+            carray(after_counters(data), (10,), np.int64),
+            carray(after_counters(data), (10,), np.float64),
+        )
+        starts, texts, longest, heads, x, kind, scales, bias = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
+        out, scale = a[8], np.float32(real[9])
+        size, one = 4 if kind == F32 else 2, np.float32(1)
+        most = (longest + 31) // 32 * 32
+        queries = np.zeros((rows, k_count), np.uint32)
+        keys = np.zeros((most // 16, k_count, 16), np.uint32)
+        values = np.zeros((most // together + _PAIR, width), np.uint32)
+        scores, weights = np.empty((rows, most), np.float32), np.empty((rows, most // together), np.uint32)
+        sums, line, totals = (
+            np.empty((rows, padded), np.float32),
+            np.empty(width, np.float32),
+            np.empty(rows, np.float32),
+        )
+        task, all_heads = ticket(data, 1), heads * width
+        while task < texts * heads:
+            begin, end = i64s(starts, texts + 1)[task // heads], i64s(starts, texts + 1)[task // heads + 1]
+            n, head = end - begin, task % heads
+            wide = (n + 31) // 32 * 32
+            values[n // together : wide // together] = 0
+            for t in range(n):
+                row = begin + t
+                factor = f32s(scales, row + 1)[row] if scales != 0 else one
+                at = x + (row * 3 * all_heads + all_heads + head * width) * size
+                add = bias + (all_heads + head * width) * 4 if bias != 0 else bias
+                load(kind, at, factor, add, line)
+                put_key(line, keys[t // 16].ctypes.data, t % 16)
+                load(kind, at + all_heads * size, factor, add + all_heads * 4 if bias != 0 else bias, line)
+                number(line, one, values[t // together].ctypes.data + t % together * 2, together)
+            for first in range(0, n, rows):
+                some = min(rows, n - first)
+                for r in range(some):
+                    row = begin + first + r
+                    factor = f32s(scales, row + 1)[row] if scales != 0 else one
+                    at = x + (row * 3 * all_heads + head * width) * size
+                    load(kind, at, factor, bias + head * width * 4 if bias != 0 else bias, line)
+                    number(line, scale, queries[r].ctypes.data, 1)
+                for column in range(0, wide // 16, _PAIR):
+                    products(rows, _PAIR, form, 0, queries.ctypes.data, k_count * 4, keys[column].ctypes.data, 64,
+                             k_count * 64, k_count, scores.ctypes.data + column * 64, most * 4, 0)  # fmt: skip
+                for r in range(some):
+                    totals[r] = weigh(scores[r, :wide], n)
+                    number(scores[r, :wide], one, weights[r].ctypes.data, 1)
+                for v in range(0, padded // 16, _PAIR):
+                    products(rows, _PAIR, form, 0, weights.ctypes.data, most // together * 4,
+                             values.ctypes.data + v * 64, width * 4, 64, wide // together,
+                             sums.ctypes.data + v * 64, padded * 4, 0)  # fmt: skip
+                for r in range(some):
+                    target = f32s(out + ((begin + first + r) * all_heads + head * width) * 4, width)
+                    for i in range(width):
+                        target[i] = sums[r, i] / totals[r]
+            task = ticket(data, 1)
+
+    return attend
