@@ -10,6 +10,7 @@ from contextlib import closing
 from email.message import EmailMessage
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from weightwright.address.stores import parse_store
@@ -227,6 +228,28 @@ def test_an_attachment_that_is_gone_answers_no_more(store, embedder, tmp_path):
     _mail(folder / "m.eml", {"plan.txt": b"The plan is green."})
     assert index.sync(store, embedder, folder).removed == 1
     assert ids(store) == ["m.eml", "m.eml/plan.txt"]
+
+
+def test_what_is_held_already_is_not_embedded_again(store, embedder, folder):
+    """Other paragraphs of a changed file, a moved file, and a text that stands several times."""
+    long = "\n\n".join(f"Paragraph {n} says that owl {n} sleeps by day. " * 12 for n in range(8))
+    (folder / "owls.txt").write_text(long)
+    index.add(store, embedder, [folder])
+    before = {chunk.text: vector for chunk, vector in store.scan()}
+    embedder.embedded.clear()
+    (folder / "owls.txt").write_text(long.replace("owl 7", "owl seven"))
+    (folder / "moved").mkdir()
+    (folder / "a.md").rename(folder / "moved" / "a.md")
+    (folder / "twin1.txt").write_text("The twins are alike.")
+    (folder / "twin2.txt").write_text("The twins are alike.")
+    index.sync(store, embedder, folder)
+    assert all("seven" in text or "twins" in text for text in embedder.embedded)
+    assert sum("twins" in text for text in embedder.embedded) == 1
+    after = {chunk.text: vector for chunk, vector in store.scan()}
+    assert len(before.keys() & after.keys()) > 4
+    for text in before.keys() & after.keys():
+        np.testing.assert_array_equal(before[text], after[text])
+    assert "moved/a.md" in ids(store)
 
 
 def _pack(path, members):

@@ -12,11 +12,13 @@ from typing import Any
 
 from weightwright.errors import DataError
 from weightwright.ports import Chunk, Document, Embedder, Progress, silent
+from weightwright.rag.ahead import READ_AHEAD, ahead
 from weightwright.rag.chunk import chunk_document, indexed_text
 from weightwright.rag.languages import Tongues
 from weightwright.rag.load import Skipped, load, sources
 from weightwright.rag.settings import LoadSettings
 from weightwright.rag.stores.base import DocumentInfo, Store, check_embedder
+from weightwright.rag.vectors import held_vectors, vectors_of
 
 _EMBED_TEXTS = 256  # chunks embedded at a time; fewer documents are lost to a kill, more are slower
 
@@ -133,7 +135,7 @@ def _add(
     known = {info.id: info for info in store.documents()}
     ids_at = _ids_at(known.values())
     waiting: list[tuple[Document, list[Chunk]]] = []
-    for read in documents:
+    for read in ahead(documents, READ_AHEAD):
         document = _named(read, report.seen, known, ids_at)
         owner = report.seen.get(document.id)
         if owner is None and _is_anothers(document, known.get(document.id)):
@@ -152,9 +154,9 @@ def _add(
         chunks = chunk_document(document, store.meta.chunks, embedder.count_tokens, embedder.max_tokens)
         waiting.append((document, chunks))
         if sum(len(chunks) for _, chunks in waiting) >= _EMBED_TEXTS:
-            _write(store, embedder, waiting, report, progress)
+            _write(store, embedder, waiting, known, report, progress)
             waiting = []
-    _write(store, embedder, waiting, report, progress)
+    _write(store, embedder, waiting, known, report, progress)
     if report.documents:
         progress(report.documents, report.documents, f"{report.chunks} chunks")
 
@@ -163,10 +165,15 @@ def _write(
     store: Store,
     embedder: Embedder,
     waiting: list[tuple[Document, list[Chunk]]],
+    known: dict[str, DocumentInfo],
     report: Report,
     progress: Progress,
 ) -> None:
-    vectors = embedder.embed([indexed_text(c) for _, chunks in waiting for c in chunks], kind="passage")
+    versions = {document.version for document, _ in waiting}
+    ids = {document.id for document, _ in waiting} & known.keys()
+    ids |= {info.id for info in known.values() if info.version in versions}  # moved, or there twice
+    texts = [indexed_text(chunk) for _, chunks in waiting for chunk in chunks]
+    vectors = vectors_of(embedder, texts, held_vectors(store, ids))
     first = 0
     for document, chunks in waiting:
         store.replace(document, chunks, vectors[first : first + len(chunks)])

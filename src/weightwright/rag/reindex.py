@@ -13,11 +13,14 @@ from typing import Any
 
 from weightwright.address.stores import StoreAddress
 from weightwright.ports import Chunk, Document, Embedder, Place, Progress, silent
+from weightwright.rag.ahead import READ_AHEAD, ahead
 from weightwright.rag.chunk import chunk_document, indexed_text
 from weightwright.rag.load import Skipped, Source, load
 from weightwright.rag.settings import ChunkSettings, LoadSettings
 from weightwright.rag.stores.base import DocumentInfo, Store
+from weightwright.rag.stores.filters import Compare
 from weightwright.rag.stores.opening import Beside, open_store
+from weightwright.rag.vectors import held_vectors, vectors_of
 
 _EMBED_TEXTS = 256  # chunks embedded at a time
 
@@ -82,21 +85,23 @@ def refill(
     missing = [info for info in wanted.values() if there.get(info.id) != info.version]
     done, rebuilt = 0, 0
     waiting: list[tuple[Document, list[Chunk]]] = []
-    for document, from_chunks in _documents(old, missing, settings):
+    for document, from_chunks in ahead(_documents(old, missing, settings), READ_AHEAD):
         rebuilt += from_chunks
         chunks = chunk_document(document, new.meta.chunks, embedder.count_tokens, embedder.max_tokens)
         waiting.append((document, chunks))
         if sum(len(cut) for _, cut in waiting) >= _EMBED_TEXTS:
-            done += _write(new, embedder, waiting)
+            done += _write(old, new, embedder, waiting)
             progress(done, len(missing), document.id)
-    done += _write(new, embedder, waiting)
+    done += _write(old, new, embedder, waiting)
     progress(done, len(missing), "")
     return done, rebuilt
 
 
-def _write(new: Store, embedder: Embedder, waiting: list[tuple[Document, list[Chunk]]]) -> int:
+def _write(old: Store, new: Store, embedder: Embedder, waiting: list[tuple[Document, list[Chunk]]]) -> int:
     """Write what waits, and empty it: how many documents."""
-    vectors = embedder.embed([indexed_text(chunk) for _, cut in waiting for chunk in cut], kind="passage")
+    same = old.meta.embedder == embedder.name
+    held = held_vectors(old, {document.id for document, _ in waiting}) if same else {}
+    vectors = vectors_of(embedder, [indexed_text(chunk) for _, cut in waiting for chunk in cut], held)
     first, count = 0, len(waiting)
     for document, cut in waiting:
         new.replace(document, cut, vectors[first : first + len(cut)])
@@ -139,11 +144,10 @@ def _held(old: Store, ids: set[str]) -> tuple[dict[str, str], dict[str, dict[int
     parts: dict[str, list[str]] = {}
     lengths: dict[str, int] = {}
     places: dict[str, dict[int, Place]] = {}
-    for chunk, _ in old.scan():
+    for chunk, _ in old.scan(Compare("document", "in", tuple(ids))):
         name = chunk.document_id
-        if name in ids:
-            places.setdefault(name, {}).update((place.start, place) for place in chunk.places)
-        if name in ids and chunk.end > lengths.get(name, 0):
+        places.setdefault(name, {}).update((place.start, place) for place in chunk.places)
+        if chunk.end > lengths.get(name, 0):
             have = lengths.get(name, 0)
             gap = "\n" * max(0, chunk.start - have)
             parts.setdefault(name, []).append(gap + chunk.text[max(0, have - chunk.start) :])

@@ -363,6 +363,7 @@ class StoreContract:
             if matches(where, {**info.metadata, **fields}):
                 expected.append(info.id)
         assert [info.id for info in store.documents(where)] == expected
+        assert [chunk.document_id for chunk, _ in store.scan(where)] == expected
         assert (
             sorted(h.chunk.document_id for h in store.search_vector(vector_of("word"), 9, where)) == expected
         )

@@ -91,7 +91,7 @@ class Store(Protocol):
         """The chunks of those ids that are there, in the order asked."""
         ...
 
-    def scan(self) -> Iterator[tuple[Chunk, NDArray[np.float32]]]:
+    def scan(self, where: Filter | None = None) -> Iterator[tuple[Chunk, NDArray[np.float32]]]:
         """Every chunk with its vector, as they were when the scan began; for copying to another store."""
         ...
 

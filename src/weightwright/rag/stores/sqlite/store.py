@@ -193,15 +193,16 @@ class SqliteStore:
             rows = [connection.execute(query, tuple(chunk_id)).fetchone() for chunk_id in chunk_ids]
         return [_chunk_of(row) for row in rows if row is not None]
 
-    def scan(self) -> Iterator[tuple[Chunk, NDArray[np.float32]]]:
+    def scan(self, where: Filter | None = None) -> Iterator[tuple[Chunk, NDArray[np.float32]]]:
         """Every chunk with its vector, as they were when the scan began."""
+        clause, values = condition(where)
         with self._translated(), closing(file.reader(self._shown)) as connection:
             connection.execute("BEGIN")
             query = (
                 f"SELECT {self._chunk}, v.vector FROM documents d JOIN chunks c ON c.document = d.id"
-                " JOIN vectors v ON v.chunk = c.id ORDER BY d.document_id, c.start, c.end"
+                f" JOIN vectors v ON v.chunk = c.id WHERE {clause} ORDER BY d.document_id, c.start, c.end"
             )
-            for row in connection.execute(query):
+            for row in connection.execute(query, values):
                 yield _chunk_of(row), np.frombuffer(row[_CHUNK_COLUMNS], dtype="<f4").astype(np.float32)
 
     def close(self) -> None:
