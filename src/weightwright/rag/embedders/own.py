@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_TEXTS = 1024  # at a time: their tokens take memory
 _FEW_TOKENS = 4096  # so many at once are embedded in numpy, on one core
 _LOADING = (
     60e9  # multiplications of numpy in the 3 s that torch and the packed weights take: 5,600 tokens of MiniLM
@@ -59,6 +60,12 @@ class BertEmbedder:
 
     def embed(self, texts: Sequence[str], *, kind: Kind) -> Vectors:
         """Vectors [texts, width], f32, each of length 1: of many tokens to a cosine of 0.999 (int8, bf16)."""
+        vectors = [np.zeros((0, self.width), np.float32)]
+        for first in range(0, len(texts), _TEXTS):
+            vectors.append(self._some(texts[first : first + _TEXTS], kind))
+        return np.concatenate(vectors)
+
+    def _some(self, texts: Sequence[str], kind: Kind) -> Vectors:
         bert = self._small()
         rows = bert.rows([self._prompts[kind] + text for text in texts])
         tokens = sum(map(len, rows))
@@ -143,6 +150,7 @@ def _encoder(bert: Bert) -> "Encoder":
         close = (_pooled(encoder, bert, rows) * exact).sum(axis=1)
         log.info("embedding in %s: cosine %.5f to f32 at least", ", ".join(forms), close.min())
         if close.min() >= _CLOSE:
+            bert.let_go()
             return encoder
     raise ModelError(
         f"this CPU's kernels give other vectors than numpy (cosine {close.min():.4f}); please report it"
