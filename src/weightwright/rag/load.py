@@ -11,13 +11,15 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from weightwright.errors import DataError
 from weightwright.ports import Document
-from weightwright.rag import archives
+from weightwright.rag import archives, stylesheets
 from weightwright.rag.readers import corpus
 from weightwright.rag.readers.base import READERS, Content, installed_reader, own_reader
+from weightwright.rag.readers.html import read_html
 from weightwright.rag.readers.limits import read_limited
 from weightwright.rag.settings import LoadSettings
 
@@ -82,9 +84,8 @@ def load(source: Source, settings: LoadSettings) -> Iterator[Document | Skipped]
         if _ending(source.path.name) in ("jsonl", "ndjson") and _is_corpus(source.path, settings):
             yield from _load_corpus(source.path, shown, settings)
             return
-        file = _File(
-            source.path.name, _bytes(source.path, settings), source.id, shown, _modified(source.path)
-        )
+        name, data = source.path.name, _bytes(source.path, settings)
+        file = _File(name, data, source.id, shown, _modified(source.path), source.path)
     except DataError as error:
         yield Skipped(shown, str(error))
     except OSError as error:
@@ -102,6 +103,7 @@ class _File:
     id: str
     path: str
     modified: str
+    place: Path | None = None  # where on the disk it lies, if it does
 
     def within(self, name: str, data: bytes, modified: str = "") -> "_File":
         """A file in this one."""
@@ -123,7 +125,7 @@ def _documents(file: _File, settings: LoadSettings, depth: int) -> Iterator[Docu
         if kind == _ZIPPED:
             yield from _members(file, settings, depth)
             return
-        content = _read(file.data, kind, settings)
+        content = _read(file, kind, settings)
     except DataError as error:
         yield Skipped(file.path, str(error))
         return
@@ -315,9 +317,11 @@ def _ending(name: str) -> str:
     return path.suffix.lower().removeprefix(".")
 
 
-def _read(data: bytes, kind: str, settings: LoadSettings) -> Content:
+def _read(file: _File, kind: str, settings: LoadSettings) -> Content:
     reader = installed_reader(kind) or own_reader(kind)
-    content = read_limited(reader, data, settings)
+    if reader is read_html and file.place is not None:
+        reader = partial(read_html, sheets=stylesheets.beside(file.data, file.place))
+    content = read_limited(reader, file.data, settings)
     if not content.text.strip() and not content.attachments:
         reason = f"holds no text; {content.notes[0]}" if content.notes else "holds no text"
         raise DataError(None, reason)

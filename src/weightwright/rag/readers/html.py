@@ -5,12 +5,12 @@ asides.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from weightwright.rag.readers.base import Content
 from weightwright.rag.readers.encoding import decode_web
-from weightwright.rag.readers.html_hidden import Hidden
+from weightwright.rag.readers.html_hidden import Shown
 from weightwright.rag.readers.html_math import math_text
 from weightwright.rag.readers.html_tables import is_data_table, table_rows
 from weightwright.rag.readers.numerals import numeral
@@ -27,6 +27,7 @@ header hgroup hr html legend main menu ol optgroup p search section summary tabl
 _BLOCKS = frozenset(_BLOCK_NAMES.split())
 _LINES = frozenset(("li", "dt", "dd", "tr", "td", "th"))
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_OWN_WAY = frozenset((*_HEADINGS, "pre", "listing", "xmp", "plaintext", "table", "sup", "sub", "ruby", "math", "img", "br"))
 _CODE = frozenset(("pre", "listing", "xmp", "plaintext"))
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _META = re.compile(
@@ -37,17 +38,26 @@ _EMPTY_ELEMENT = re.compile(r"<([A-Za-z][\w:-]*)((?:\s[^<>]*?)?)\s*/>")
 _VOID_NAMES = "area base br col embed hr img input link meta param source track wbr"
 _VOID = frozenset(_VOID_NAMES.split())
 _META_WITHIN = 65_536  # bytes
-_DISPLAYED_AS_BLOCK = re.compile(r"display\s*:\s*(?:block|flex|grid|table|list-item)", re.IGNORECASE)
 _LANGUAGE = re.compile(r"\b(?:language|lang|highlight|brush:?)[-\s:]+([\w+#-]+)")
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗", ""))
 
 
-def read_html(data: bytes, _settings: LoadSettings) -> Content:
-    """The visible text; the encoding is what the page declares, or what a browser would guess."""
-    return read_page(decode_web(data, declared_charset(data)))
+def read_html(
+    data: bytes, _settings: LoadSettings, sheets: Mapping[str, str] | None = None
+) -> Content:
+    """The visible text; the encoding is what the page declares, or what a browser would guess.
+
+    `sheets`: style sheets that are at hand, by the address in the page's link.
+    """
+    return read_page(decode_web(data, declared_charset(data)), sheets=sheets)
 
 
-def read_page(text: str, format_: str = "html", writer: TextWriter | None = None) -> Content:
+def read_page(
+    text: str,
+    format_: str = "html",
+    writer: TextWriter | None = None,
+    sheets: Mapping[str, str] | None = None,
+) -> Content:
     """A page that is decoded; with a `writer`, what it holds already comes first."""
     from selectolax.lexbor import LexborHTMLParser
 
@@ -58,7 +68,7 @@ def read_page(text: str, format_: str = "html", writer: TextWriter | None = None
         writer = TextWriter()
     title = page.css_first("head > title") or page.css_first("body > title")
     if page.root is not None:
-        _Walk(writer, Hidden(page)).through(page.root)
+        _Walk(writer, Shown(page, sheets)).through(page.root)
     return writer.content(format_, title.text() if title else "")
 
 
@@ -77,9 +87,9 @@ def declared_charset(data: bytes) -> str | None:
 class _Walk:
     """Depth first without recursion, so that a page nested a hundred thousand deep is read too."""
 
-    def __init__(self, writer: TextWriter, hidden: Hidden) -> None:
+    def __init__(self, writer: TextWriter, shown: Shown) -> None:
         self._writer = writer
-        self._hidden = hidden
+        self._shown = shown
         self._inline: list[str] = []
         self._mark = ""  # a list item's, before its first line
         self._lists: list[Callable[[LexborNode], str]] = []
@@ -107,7 +117,7 @@ class _Walk:
                 item()
             elif item.tag == "-text":
                 self._inline.append(re.sub(r"[ \t\n\f\r]+", " ", item.text_content or ""))
-            elif item.is_element_node and not self._hidden.hides(item):
+            elif item.is_element_node and not self._shown.hides(item):
                 after = self._enter(item)
                 if after is not None:
                     stack.append(after)
@@ -116,7 +126,16 @@ class _Walk:
     def _enter(self, node: "LexborNode") -> Callable[[], None] | None:
         """Write what comes before an element's contents; returns what is done after them, None without them."""
         name = node.tag or ""
-        if name in _BLOCKS or _is_block_by_style(node):
+        display = self._shown.display(node)
+        if display == "block" and name not in _LINES:
+            if name not in _OWN_WAY:
+                return self._block(node, name)
+        elif display == "inline" and name in ("div", "span", "p", "section"):
+            return _nothing
+        elif display == "inline-block" and name in ("div", "span", "a"):
+            self._inline.append(" ")
+            return lambda: self._inline.append(" ")
+        if name in _BLOCKS:
             return self._block(node, name)
         if name in _LINES:
             return self._item(node) if name == "li" else self._own_line()
@@ -166,7 +185,7 @@ class _Walk:
             caption = node.css_first("caption")
             if caption is not None:
                 self._writer.paragraph(self.text(caption))
-            rows, header = table_rows(node, self._hidden.hides, self.text)
+            rows, header = table_rows(node, self._shown.hides, self.text)
             self._writer.table(rows, header=header)
             return None
         if name in ("ol", "ul", "menu", "dir"):
@@ -226,7 +245,7 @@ class _Walk:
                 out.append(item.text_content or "")
             elif item.tag == "br":
                 out.append("\n")
-            elif item is node or (item.is_element_node and not self._hidden.hides(item)):
+            elif item is node or (item.is_element_node and not self._shown.hides(item)):
                 stack.extend(reversed(list(children(item))))
         return "".join(out).removeprefix("\n")
 
@@ -253,11 +272,6 @@ def children(node: "LexborNode") -> "Iterator[LexborNode]":
 
 def _nothing() -> None:
     pass
-
-
-def _is_block_by_style(node: "LexborNode") -> bool:
-    style = node.attributes.get("style")
-    return bool(style and _DISPLAYED_AS_BLOCK.search(style))
 
 
 def _numbers(node: "LexborNode") -> "Callable[[LexborNode], str]":
