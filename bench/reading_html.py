@@ -1,8 +1,9 @@
 """How HTML files are read, beside a browser: python bench/reading_html.py FOLDER --browser PYTHON --cache FOLDER
 
-FOLDER holds the pages, which stay outside the repository; PYTHON is one that has playwright, which is no dependency of
-ours, --chromium the browser that it starts. Of each folder in FOLDER --each pages are drawn. Nothing but files is
-loaded, and no script of another file. A page agrees where its bag of words has F1 >= 0.98 with the browser's innerText.
+FOLDER holds the pages, which stay outside the repository; PYTHON is one that has playwright, which is no dependency
+of ours, --chromium the browser that it starts. Of each folder in FOLDER --each pages are drawn. Nothing but files is
+loaded, and no script of another file. A page agrees where its bag of words has F1 >= 0.98 with the browser's
+innerText.
 
 What we leave out on purpose is left out of the browser's page, too: navigation, search and menus (said by element or
 role), input fields, deleted text, closed dialogs, links of headings to themselves, and beside a page's <main> its
@@ -35,10 +36,12 @@ import json, sys
 from playwright.sync_api import Error, sync_playwright
 
 SHOWN = '''() => {
-  const out = ['nav', 'select', 'textarea', 'del', 's', 'strike', 'dialog:not([open])', 'rp',
-    '[role=navigation]', '[role=search]', '[role=menu]', '[role=menubar]', 'meter', 'progress', '[popover]'];
+  const out = ['nav',
+    'select', 'textarea', 'del', 's', 'strike', 'dialog:not([open])', 'rp',
+    '[role=navigation]', '[role=search]', '[role=menu]', '[role=menubar]', 'meter', 'progress', '[popover]', 'noscript'];
   document.querySelectorAll(out.join(',')).forEach(e => e.remove());
-  for (const a of document.querySelectorAll('a[class*=headerlink],a[class*=anchor],a[class*=permalink]'))
+  const links = 'a[class*=headerlink],a[class*=anchor],a[class*=permalink]';
+  for (const a of document.querySelectorAll(links))
     if (['', '¶', '#', '§', '🔗'].includes(a.textContent.trim())) a.remove();
   const length = e => { const c = e.cloneNode(true);
     c.querySelectorAll('script,style,noscript,template,svg').forEach(x => x.remove()); return c.textContent.length };
@@ -71,15 +74,20 @@ def local(route):
 
 with sync_playwright() as tool:
     browser = tool.chromium.launch(executable_path=sys.argv[1], args=['--no-sandbox'])
-    page = browser.new_page()
-    page.route('**/*', local)
     print(json.dumps({'version': browser.version}))
+    live, still = browser.new_page(), browser.new_context(java_script_enabled=False).new_page()
+    for page in (live, still):
+        page.route('**/*', local)
     for name in sys.stdin.read().splitlines():
-        try:
-            page.goto('file://' + name.replace('%', '%25').replace('#', '%23').replace('?', '%3F'), timeout=30000)
-            print(json.dumps({'file': name, 'text': page.evaluate(SHOWN)}))
-        except Error as error:
-            print(json.dumps({'file': name, 'error': str(error).splitlines()[0]}))
+        address = 'file://' + name.replace('%', '%25').replace('#', '%23').replace('?', '%3F')
+        said = {'file': name}
+        for kind, page in (('text', live), ('still', still)):
+            try:
+                page.goto(address, timeout=30000)
+                said[kind] = page.evaluate(SHOWN)
+            except Error as error:
+                said['error'] = str(error).splitlines()[0]
+        print(json.dumps(said))
 """
 
 
@@ -91,9 +99,11 @@ class Page:
     digest: str
     ours: str
     browser: str
+    still: str  # what the browser shows where the page's scripts do not run
 
     @property
     def score(self) -> float:
+        """F1 with what the browser shows."""
         return f1(words(self.ours), words(self.browser))
 
 
@@ -119,7 +129,7 @@ def main() -> None:
     for path in paths:
         if path in shown:
             digest, name = hashlib.sha256(path.read_bytes()).hexdigest(), str(path.relative_to(args.folder))
-            pages.append(Page(name, digest, ours(path), shown[path]))
+            pages.append(Page(name, digest, ours(path), *shown[path]))
     report(pages, len(paths), chromium, time.perf_counter() - start, args)
 
 
@@ -136,8 +146,8 @@ def drawn(folder: Path, each: int, seed: int) -> Iterator[Path]:
         yield from draw.sample(found, min(len(found), each))
 
 
-def in_browser(paths: list[Path], args: argparse.Namespace) -> tuple[dict[Path, str], str]:
-    """The text that a browser shows of each page, and the browser's version."""
+def in_browser(paths: list[Path], args: argparse.Namespace) -> tuple[dict[Path, tuple[str, str]], str]:
+    """The text that a browser shows of each page, with its scripts and without, and the browser's version."""
     key = hashlib.sha256("\n".join([_BROWSER, *map(str, paths)]).encode()).hexdigest()[:16]
     kept = args.cache / f"{key}.jsonl"
     if not kept.exists():
@@ -147,7 +157,9 @@ def in_browser(paths: list[Path], args: argparse.Namespace) -> tuple[dict[Path, 
         )  # fmt: skip
         kept.write_text(done.stdout, encoding="utf-8")
     first, *lines = map(json.loads, kept.read_text(encoding="utf-8").splitlines())
-    return {Path(line["file"]): line["text"] for line in lines if "text" in line}, first["version"]
+    return {
+        Path(line["file"]): (line["text"], line.get("still", "")) for line in lines if "text" in line
+    }, first["version"]
 
 
 def ours(path: Path) -> str:
@@ -156,13 +168,17 @@ def ours(path: Path) -> str:
     from weightwright.rag.load import Source, load
     from weightwright.rag.settings import LoadSettings
 
-    texts = [item.text for item in load(Source(path, path.name), LoadSettings()) if isinstance(item, Document)]
+    texts = [
+        item.text for item in load(Source(path, path.name), LoadSettings()) if isinstance(item, Document)
+    ]
     return re.sub(r"^```.*$", "", "\n".join(texts), flags=re.MULTILINE)
 
 
 def kind(page: Page) -> str:
     """Why a page differs, as far as a rule can tell."""
     here, there = words(page.ours), words(page.browser)
+    if f1(here, words(page.still)) >= AGREE:
+        return "changed by the page's own scripts; without them they agree"
     if f1(glued(here), glued(there)) >= AGREE:
         return "the same characters, other gaps between words"
     more, missing = (here - there).total(), (there - here).total()

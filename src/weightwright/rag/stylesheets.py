@@ -30,7 +30,9 @@ def beside(data: bytes, page: Path) -> dict[str, str]:
         address = _HREF.search(link)
         if address is None or not _REL.search(link):
             continue
-        href = (address[1] or address[2] or address[3] or b"").decode("utf-8", "replace").replace("&amp;", "&")
+        href = (
+            (address[1] or address[2] or address[3] or b"").decode("utf-8", "replace").replace("&amp;", "&")
+        )
         sheet = shelf.sheet(page.parent, href, frozenset())
         if sheet:
             found[href] = sheet

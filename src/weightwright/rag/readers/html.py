@@ -5,15 +5,15 @@ asides.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from weightwright.rag.readers.base import Content
 from weightwright.rag.readers.encoding import decode_web
 from weightwright.rag.readers.html_hidden import Shown
 from weightwright.rag.readers.html_math import math_text
+from weightwright.rag.readers.html_parts import children, formula, is_permalink, language, numbers
 from weightwright.rag.readers.html_tables import is_data_table, table_rows
-from weightwright.rag.readers.numerals import numeral
 from weightwright.rag.readers.writer import TextWriter, lowered, one_line, raised
 from weightwright.rag.settings import LoadSettings
 
@@ -27,8 +27,8 @@ header hgroup hr html legend main menu ol optgroup p search section summary tabl
 _BLOCKS = frozenset(_BLOCK_NAMES.split())
 _LINES = frozenset(("li", "dt", "dd", "tr", "td", "th"))
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_OWN_WAY = frozenset((*_HEADINGS, "pre", "listing", "xmp", "plaintext", "table", "sup", "sub", "ruby", "math", "img", "br"))
 _CODE = frozenset(("pre", "listing", "xmp", "plaintext"))
+_OWN_WAY = frozenset((*_HEADINGS, *_CODE, "table", "sup", "sub", "ruby", "math", "img", "br"))
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _META = re.compile(
     rb"<meta\b[^>]*?\bcharset\s*=\s*[\"']?\s*([\w.:+-]+)|<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([\w.:+-]+)",
@@ -38,13 +38,9 @@ _EMPTY_ELEMENT = re.compile(r"<([A-Za-z][\w:-]*)((?:\s[^<>]*?)?)\s*/>")
 _VOID_NAMES = "area base br col embed hr img input link meta param source track wbr"
 _VOID = frozenset(_VOID_NAMES.split())
 _META_WITHIN = 65_536  # bytes
-_LANGUAGE = re.compile(r"\b(?:language|lang|highlight|brush:?)[-\s:]+([\w+#-]+)")
-_PERMALINKS = frozenset(("¶", "#", "§", "🔗", ""))
 
 
-def read_html(
-    data: bytes, _settings: LoadSettings, sheets: Mapping[str, str] | None = None
-) -> Content:
+def read_html(data: bytes, _settings: LoadSettings, sheets: Mapping[str, str] | None = None) -> Content:
     """The visible text; the encoding is what the page declares, or what a browser would guess.
 
     `sheets`: style sheets that are at hand, by the address in the page's link.
@@ -145,7 +141,7 @@ class _Walk:
             return None
         if name in _CODE:
             self._line()
-            self._writer.code(self._raw(node), _language(node))
+            self._writer.code(self._raw(node), language(node))
             return None
         return self._enter_inline(node, name)
 
@@ -162,8 +158,8 @@ class _Walk:
             case "math":
                 self._inline.append(math_text(node))
             case "img":
-                self._inline.append(_formula(node))
-            case "a" if _is_permalink(node):
+                self._inline.append(formula(node))
+            case "a" if is_permalink(node):
                 pass
             case "a" if node.prev is not None and node.prev.tag == "a":
                 self._inline.append(" ")  # two links in a row stand apart by their style
@@ -190,7 +186,7 @@ class _Walk:
             return None
         if name in ("ol", "ul", "menu", "dir"):
             nested = bool(self._lists)
-            self._lists.append(_numbers(node) if name == "ol" else lambda _item: "- ")
+            self._lists.append(numbers(node) if name == "ol" else lambda _item: "- ")
             if nested:
                 self._writer.close()
             return lambda: self._leave_list(nested)
@@ -262,57 +258,5 @@ class _Walk:
         return f"{base}({reading})" if reading else base
 
 
-def children(node: "LexborNode") -> "Iterator[LexborNode]":
-    """The nodes directly under one."""
-    child = node.child
-    while child is not None:
-        yield child
-        child = child.next
-
-
 def _nothing() -> None:
     pass
-
-
-def _numbers(node: "LexborNode") -> "Callable[[LexborNode], str]":
-    """Numbers the items of an `<ol>`: its start and direction, an item's own value, letters and Roman numerals."""
-    items = sum(child.tag == "li" for child in children(node))
-    step = -1 if "reversed" in node.attributes else 1
-    number = _whole(node.attributes.get("start"), items if step < 0 else 1) - step
-    kind = node.attributes.get("type") or "1"
-
-    def mark(item: "LexborNode") -> str:
-        nonlocal number
-        number = _whole(item.attributes.get("value"), number + step)
-        return f"{numeral(number, kind)}. "
-
-    return mark
-
-
-def _whole(text: str | None, otherwise: int) -> int:
-    found = re.match(r"\s*([+-]?\d{1,9})", text or "")
-    return int(found[1]) if found else otherwise
-
-
-def _language(node: "LexborNode") -> str:
-    """The language of code, as highlighters name it in a class."""
-    code = node.css_first("code")
-    for element in (node, code, node.parent, node.parent.parent if node.parent else None):
-        found = _LANGUAGE.search((element.attributes.get("class") or "") if element is not None else "")
-        if found and found[1] not in ("text", "default", "none", "plain"):
-            return found[1]
-    return ""
-
-
-def _is_permalink(node: "LexborNode") -> bool:
-    """A heading's link to itself, which is shown when the mouse is over it."""
-    classes = (node.attributes.get("class") or "").lower()
-    named = "headerlink" in classes or "anchor" in classes or "permalink" in classes or "hash-link" in classes
-    return named and node.text(strip=True) in _PERMALINKS
-
-
-def _formula(node: "LexborNode") -> str:
-    """What an image of a formula stands for; other images have no text."""
-    classes = (node.attributes.get("class") or "").lower()
-    alt = node.attributes.get("alt") or ""
-    return f" {alt} " if alt and ("math" in classes or "tex" in classes) else ""

@@ -73,7 +73,7 @@ def _is_taken(node: Any) -> bool:
         return applies(prelude)
     if node.lower_at_keyword == "supports":
         return not prelude.startswith("not")
-    return node.lower_at_keyword == "layer"
+    return str(node.lower_at_keyword) == "layer"
 
 
 def _may_decide(tokens: list[Any]) -> bool:
@@ -90,10 +90,10 @@ def _decided(contents: list[Any]) -> dict[str, tuple[str, bool]]:
         moves = moves or item.lower_name.startswith(_MOVING)
         words = [token for token in item.value if token.type not in ("whitespace", "comment")]
         if item.lower_name in PROPERTIES and len(words) in (1, 2):
-            value = getattr(words[-1], "lower_value", None) or getattr(words[-1], "representation", "")
-            said[item.lower_name] = (value, item.important)
+            value = str(getattr(words[-1], "lower_value", "") or getattr(words[-1], "representation", ""))
+            said[str(item.lower_name)] = (value, bool(item.important))
         elif item.lower_name == "mso-hide" and [word.value for word in words] == ["all"]:
-            said["display"] = ("none", item.important)
+            said["display"] = ("none", bool(item.important))
     if moves:
         said.pop("opacity", None)
     return said

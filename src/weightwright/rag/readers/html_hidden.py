@@ -37,6 +37,8 @@ class Shown:
         """Whether an element is not shown, or is navigation or an input field."""
         if node.tag in _UNSEEN or node.mem_id in self._beside:
             return True
+        if node.tag in ("html", "body"):  # a style that hides the whole page is there until a script has come
+            return False
         attributes = node.attributes
         if (attributes.get("role") or "").lower() in _ROLES or "popover" in attributes:
             return True

@@ -4,7 +4,16 @@ import re
 
 _WIDTH, _HEIGHT, _EM = 1280.0, 720.0, 16.0  # pixels
 _LENGTH = re.compile(r"([+-]?\d*\.?\d+)\s*(px|em|rem|pt|in|cm|mm|)")
-_PIXELS = {"": 1.0, "px": 1.0, "em": _EM, "rem": _EM, "pt": 96 / 72, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4}
+_PIXELS = {
+    "": 1.0,
+    "px": 1.0,
+    "em": _EM,
+    "rem": _EM,
+    "pt": 96 / 72,
+    "in": 96.0,
+    "cm": 96 / 2.54,
+    "mm": 96 / 25.4,
+}
 _FEATURE = re.compile(r"(?:(min|max)-)?(?:device-)?(width|height)\s*:\s*(.+)")
 _RANGE = re.compile(r"(?:(.+?)\s*(<=?|>=?|=)\s*)?(width|height)(?:\s*(<=?|>=?|=)\s*(.+))?")
 _PREFERRED = {
@@ -12,7 +21,9 @@ _PREFERRED = {
     "hover": "hover", "any-hover": "hover", "pointer": "fine", "any-pointer": "fine", "scripting": "enabled",
     "prefers-contrast": "no-preference", "update": "fast", "display-mode": "browser",
 }  # fmt: skip
-_TRUE_ALONE = frozenset(("width", "height", "color", "hover", "any-hover", "pointer", "any-pointer", "scripting"))
+_TRUE_ALONE = frozenset(
+    ("width", "height", "color", "hover", "any-hover", "pointer", "any-pointer", "scripting")
+)
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "="}
 
 
