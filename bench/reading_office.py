@@ -30,7 +30,7 @@ SLIDES = ("pptx", "odp")
 ENDINGS = (*TEXTS, *SLIDES, *SHEETS, "epub")
 BATCH = 25  # files that one LibreOffice converts
 LOST = 0.01  # share of the words of a file
-_ALL_SHEETS = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false,false,false,-1"
+_ALL_SHEETS = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,true,false,false,-1"
 _PANDOC = {"docx": "docx", "docm": "docx", "odt": "odt", "rtf": "rtf", "epub": "epub"}
 
 

@@ -62,6 +62,7 @@ class _Document:
         self._page = 1
         self._has_pages = False
         self._began: int | None = None  # the page where the paragraph's text begins
+        self._cap = ""
         self._shifted = 0  # levels; a title stands above the headings
 
     def write_body(self, body: "Element") -> None:
@@ -115,8 +116,12 @@ class _Document:
         properties = child(paragraph, "pPr")
         style = attribute(child(properties, "pStyle"), "val")
         self._began = None
-        text = self.inline(paragraph)
-        number = self._numbering.next(properties, self._styles.numbering(style)) if text.strip() else ""
+        text = self._cap + self.inline(paragraph)
+        drop = attribute(child(properties, "framePr"), "dropCap")
+        self._cap = text.strip() if drop in ("drop", "margin") else ""
+        if self._cap:  # a paragraph's first letter stands in a frame of its own
+            return
+        number = self._number(paragraph, text)
         level = self._styles.level(style, properties)
         if self._has_pages and text.strip():
             self.writer.place(f"page {self._began or self._page}")
@@ -130,6 +135,12 @@ class _Document:
         else:
             self.writer.paragraph(text)
         self._after_block()
+
+    def _number(self, paragraph: "Element", text: str) -> str:
+        """A list item's number or dash."""
+        properties = child(paragraph, "pPr")
+        of_style = self._styles.numbering(attribute(child(properties, "pStyle"), "val"))
+        return self._numbering.next(properties, of_style) if text.strip() else ""
 
     def _table(self, table: "Element") -> None:
         rows, header = table_of(table, self._cell)
@@ -146,7 +157,8 @@ class _Document:
         parts: list[str] = []
         for block in blocks(cell):
             if local(block) == "p":
-                parts.append(self.inline(block))
+                text = self.inline(block)
+                parts.append(f"{self._number(block, text)} {text}".strip())
             else:
                 rows, _ = table_of(block, self._cell)
                 parts += ["; ".join(", ".join(filter(None, row)) for row in rows)]

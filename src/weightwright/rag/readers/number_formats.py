@@ -27,6 +27,7 @@ _MONTHS = (
 )  # fmt: skip
 _DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 _GENERAL_DIGITS = 11
+_EXACT_DIGITS = 15
 _LAST_DAY = 2_958_466  # 9999-12-31
 
 
@@ -167,7 +168,10 @@ def _fraction(number: Decimal, tokens: tuple[tuple[str, str], ...]) -> str:
 
 
 def _general(number: Decimal) -> str:
-    """Eleven digits at most, as a cell without a format shows them."""
+    """Eleven digits at most, as a cell without a format shows them; whole numbers to fifteen, for they are numbers
+    of cards, orders and telephones, which Excel shows in its formula bar."""
+    if number == number.to_integral_value() and number.adjusted() < _EXACT_DIGITS:
+        return f"{number:.0f}"
     if number and not -10 <= number.adjusted() <= _GENERAL_DIGITS - 1:
         mantissa = f"{number:.5E}"
         digits, _, power = mantissa.partition("E")

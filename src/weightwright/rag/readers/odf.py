@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightwright.errors import DataError
 from weightwright.rag.readers.base import Content
+from weightwright.rag.readers.odf_lists import Lists
 from weightwright.rag.readers.package import Package, attribute, child, descendants, local
 from weightwright.rag.readers.sheets import write_rows
 from weightwright.rag.readers.writer import TextWriter, raised
@@ -30,7 +31,7 @@ def read_odf(data: bytes, settings: LoadSettings) -> Content:
         raise DataError(
             None, "an OpenDocument file without a body, or encrypted; save it without its password"
         )
-    walk = _Walk(root)
+    walk = _Walk(root, Lists(root, package.xml("styles.xml")))
     for part in body:
         walk.write(part)
     title = next(descendants(package.main_xml("meta.xml"), "title"), None) if "meta.xml" in package else None
@@ -38,7 +39,8 @@ def read_odf(data: bytes, settings: LoadSettings) -> Content:
 
 
 class _Walk:
-    def __init__(self, root: "Element") -> None:
+    def __init__(self, root: "Element", lists: Lists) -> None:
+        self._lists = lists
         self.writer = TextWriter()
         self.notes: list[str] = []
         self._hidden_tables = {
@@ -63,8 +65,8 @@ class _Walk:
                 self.writer.paragraph(self._inline(element))
             elif name == "table":
                 self._table(element)
-            elif name == "list-item":
-                self._item(element)
+            elif name == "list":
+                self._list(element)
             elif name not in _LEFT_OUT:
                 self._begin(element, name)
                 stack.extend(reversed(element))
@@ -78,13 +80,21 @@ class _Walk:
         elif name == "notes":
             self.writer.apart()
 
-    def _item(self, item: "Element") -> None:
-        for part in item:
-            if local(part) in ("p", "h"):
-                self.writer.line(self._inline(part), "- ")
-            else:
-                self.write(part)
-        self.writer.close()
+    def _list(self, element: "Element") -> None:
+        self._lists.enter(element)
+        for item in element:
+            mark = self._lists.mark(item)
+            for part in item:
+                if local(part) in ("p", "h"):
+                    self.writer.line(self._inline(part), mark)
+                    mark = ""
+                elif local(part) == "list":
+                    if mark.strip("- "):  # an item that has a number and nothing else
+                        self.writer.line(mark)
+                    mark = ""
+                    self._list(part)
+            self.writer.close()
+        self._lists.leave(element)
 
     def _after(self) -> None:
         later, self._later = self._later, []

@@ -157,10 +157,12 @@ def lowered(text: str, before: str) -> str:
 
 
 def _apart(text: str, before: str, signs: re.Pattern[str], small: dict[int, int]) -> str:
-    text = text.strip()
-    if signs.fullmatch(text):
-        return text.translate(small)
-    after_digit = before[-1:].isdigit()
-    if after_digit and text[:1].isalnum() and (text[0].isdigit() or len(text.strip()) == 1):
-        return f" {text}"
-    return f" {text}" if before[-1:].isalnum() and text[:1].isdigit() else text
+    bare = text.strip()
+    if signs.fullmatch(bare):
+        return bare.translate(small)
+    if text[:1].isspace() or not bare:
+        return f" {bare}"
+    after = " " if text[-1:].isspace() else ""
+    if before[-1:].isdigit() and bare[0].isalnum() and (bare[0].isdigit() or len(bare) == 1):
+        return f" {bare}{after}"
+    return f" {bare}{after}" if before[-1:].isalnum() and bare[0].isdigit() else f"{bare}{after}"
