@@ -28,6 +28,7 @@ _BLOCKS = frozenset(_BLOCK_NAMES.split())
 _LINES = frozenset(("li", "dt", "dd", "tr", "td", "th"))
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CODE = frozenset(("pre", "listing", "xmp", "plaintext"))
+_DEEPEST = 40  # texts in texts; deeper ones are read as one
 _OWN_WAY = frozenset((*_HEADINGS, *_CODE, "table", "sup", "sub", "ruby", "math", "img", "br"))
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _META = re.compile(
@@ -87,6 +88,7 @@ class _Walk:
         self._writer = writer
         self._shown = shown
         self._inline: list[str] = []
+        self._depth = 0  # of texts in texts: raised in raised
         self._mark = ""  # a list item's, before its first line
         self._lists: list[Callable[[LexborNode], str]] = []
 
@@ -99,10 +101,12 @@ class _Walk:
         """What stands under `root`, on one line."""
         writer, kept = TextWriter(), (self._writer, self._inline, self._mark)
         self._writer, self._inline, self._mark = writer, [], ""
+        self._depth += 1
         for child in children(root):
             self._each(child)
         self._line()
         self._writer, self._inline, self._mark = kept
+        self._depth -= 1
         return one_line(writer.content("").text)
 
     def _each(self, root: "LexborNode") -> None:
@@ -135,7 +139,7 @@ class _Walk:
             return self._block(node, name)
         if name in _LINES:
             return self._item(node) if name == "li" else self._own_line()
-        if name in _HEADINGS:
+        if name in _HEADINGS and self._depth <= _DEEPEST:
             self._line()
             self._writer.heading(self.text(node), _HEADINGS[name])
             return None
@@ -146,6 +150,8 @@ class _Walk:
         return self._enter_inline(node, name)
 
     def _enter_inline(self, node: "LexborNode", name: str) -> Callable[[], None] | None:
+        if self._depth > _DEEPEST:
+            return _nothing
         match name:
             case "br":
                 self._break()

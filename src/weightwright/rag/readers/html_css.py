@@ -33,8 +33,11 @@ def rules(sheet: str) -> tuple[Rule, ...]:
     """A style sheet's deciding rules in their order, on a screen 1280 pixels wide that nothing points at."""
     import tinycss2
 
-    nodes = tinycss2.parse_stylesheet(sheet, skip_comments=True, skip_whitespace=True)
-    return tuple(_of(nodes, 0))
+    try:
+        nodes = tinycss2.parse_stylesheet(sheet, skip_comments=True, skip_whitespace=True)
+        return tuple(_of(nodes, 0))
+    except RecursionError:  # brackets without end; the page is read without this sheet
+        return ()
 
 
 @lru_cache(maxsize=4096)
@@ -42,7 +45,10 @@ def declared(style: str) -> dict[str, tuple[str, bool]]:
     """What a `style` attribute says: a deciding property → its value, whether it is important."""
     import tinycss2
 
-    return _decided(tinycss2.parse_blocks_contents(style, skip_comments=True, skip_whitespace=True))
+    try:
+        return _decided(tinycss2.parse_blocks_contents(style, skip_comments=True, skip_whitespace=True))
+    except RecursionError:
+        return {}
 
 
 def _of(nodes: list[Any], depth: int) -> Iterator[Rule]:
