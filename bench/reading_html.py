@@ -38,7 +38,8 @@ from playwright.sync_api import Error, sync_playwright
 SHOWN = '''() => {
   const out = ['nav',
     'select', 'textarea', 'del', 's', 'strike', 'dialog:not([open])', 'rp',
-    '[role=navigation]', '[role=search]', '[role=menu]', '[role=menubar]', 'meter', 'progress', '[popover]', 'noscript'];
+    '[role=navigation]', '[role=search]', '[role=menu]', '[role=menubar]',
+    'meter', 'progress', '[popover]', 'noscript'];
   document.querySelectorAll(out.join(',')).forEach(e => e.remove());
   const links = 'a[class*=headerlink],a[class*=anchor],a[class*=permalink]';
   for (const a of document.querySelectorAll(links))

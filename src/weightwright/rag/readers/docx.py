@@ -39,7 +39,9 @@ def read_docx(data: bytes, settings: LoadSettings) -> Content:
     document.write_headers()
     core = package.xml("docProps/core.xml")
     title = child(core, "title") if core is not None else None
-    return document.writer.content("docx", document.title or (title.text or "" if title is not None else ""))
+    name = document.title or (title.text or "" if title is not None else "")
+    attachments, notes = package.embedded()
+    return document.writer.content("docx", name, attachments=attachments, notes=notes)
 
 
 class _Document:

@@ -16,7 +16,7 @@ BUILT_IN = {
 }  # fmt: skip
 _TOKEN = re.compile(
     r'"(?P<quoted>[^"]*)"?|\\(?P<escaped>.)|_.|\*.|\[(?P<bracket>[^\]]*)\]|(?P<ampm>AM/PM|A/P|上午/下午)'
-    r"|(?P<date>[yYmMdDhHsS]+|e+|g+)|(?P<second>(?<=[sS])\.0+)|(?P<exponent>[eE][+-]0+)"
+    r"|(?P<date>[yY]+|[mM]+|[dD]+|[hH]+|[sS]+|e+|g+)|(?P<second>(?<=[sS])\.0+)|(?P<exponent>[eE][+-]0+)"
     r"|(?P<number>[0#?][0#?,.]*|\.[0#?]+)|(?P<percent>%)|(?P<general>General)|(?P<slash>/)|(?P<text>@)|(?P<other>.)",
     re.DOTALL,
 )
@@ -168,8 +168,10 @@ def _fraction(number: Decimal, tokens: tuple[tuple[str, str], ...]) -> str:
 
 
 def _general(number: Decimal) -> str:
-    """Eleven digits at most, as a cell without a format shows them; whole numbers to fifteen, for they are numbers
-    of cards, orders and telephones, which Excel shows in its formula bar."""
+    """Eleven digits at most, as a cell without a format shows them.
+
+    Whole numbers to fifteen: they are orders' and telephones', which Excel shows whole in its formula bar.
+    """
     if number == number.to_integral_value() and number.adjusted() < _EXACT_DIGITS:
         return f"{number:.0f}"
     if number and not -10 <= number.adjusted() <= _GENERAL_DIGITS - 1:

@@ -38,7 +38,9 @@ def read_pptx(data: bytes, settings: LoadSettings) -> Content:
         if part is not None:
             _slide(package, part[1], writer, number)
     core = child(package.xml("docProps/core.xml"), "title")
-    return writer.content("pptx", core.text or "" if core is not None else "")
+    name = core.text or "" if core is not None else ""
+    attachments, notes = package.embedded()
+    return writer.content("pptx", name, attachments=attachments, notes=notes)
 
 
 def _slide(package: Package, name: str, writer: TextWriter, number: int) -> None:
