@@ -41,6 +41,8 @@ SHOWN = '''() => {
     '[role=navigation]', '[role=search]', '[role=menu]', '[role=menubar]',
     'meter', 'progress', '[popover]', 'noscript'];
   document.querySelectorAll(out.join(',')).forEach(e => e.remove());
+  for (const e of document.querySelectorAll('body *'))
+    if (getComputedStyle(e).textDecorationLine.includes('line-through')) e.remove();
   const links = 'a[class*=headerlink],a[class*=anchor],a[class*=permalink]';
   for (const a of document.querySelectorAll(links))
     if (['', '¶', '#', '§', '🔗'].includes(a.textContent.trim())) a.remove();

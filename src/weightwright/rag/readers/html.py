@@ -155,6 +155,16 @@ class _Walk:
         match name:
             case "br":
                 self._break()
+            case _ if (by_style := self._shown.raised(node)) and name in (
+                "span",
+                "a",
+                "font",
+                "small",
+                "b",
+                "i",
+            ):
+                write = raised if by_style == "super" else lowered
+                self._inline.append(write(self.text(node), "".join(self._inline[-3:])))
             case "sup":
                 self._inline.append(raised(self.text(node), "".join(self._inline[-3:])))
             case "sub":
@@ -192,7 +202,7 @@ class _Walk:
             return None
         if name in ("ol", "ul", "menu", "dir"):
             nested = bool(self._lists)
-            self._lists.append(numbers(node) if name == "ol" else lambda _item: "- ")
+            self._lists.append(numbers(node, self._shown.numerals) if name == "ol" else lambda _item: "- ")
             if nested:
                 self._writer.close()
             return lambda: self._leave_list(nested)

@@ -8,7 +8,20 @@ from typing import Any
 
 from weightwright.rag.readers.html_media import applies
 
-PROPERTIES = ("display", "visibility", "opacity", "float", "position")
+LIST_STYLES = {  # → the form of numerals
+    "none": "none", "decimal": "1", "decimal-leading-zero": "decimalZero", "lower-alpha": "a", "lower-latin": "a",
+    "upper-alpha": "A", "upper-latin": "A", "lower-roman": "i", "upper-roman": "I", "cjk-ideographic": "chinese",
+    "simp-chinese-informal": "chinese", "trad-chinese-informal": "chinese", "cjk-decimal": "1",
+}  # fmt: skip
+PROPERTIES = ("display", "visibility", "content-visibility", "opacity", "float", "position", "vertical-align")
+_OF_WORDS = {  # a property → the one that its words are looked for, and those words
+    "text-decoration": ("text-decoration", ("line-through", "none")),
+    "text-decoration-line": ("text-decoration", ("line-through", "none")),
+    "list-style": ("list-style-type", tuple(LIST_STYLES)),
+    "list-style-type": ("list-style-type", tuple(LIST_STYLES)),
+}
+_NAMED = (*PROPERTIES, *_OF_WORDS)
+DECIDED = (*PROPERTIES, "text-decoration", "list-style-type")
 _DYNAMIC = ("hover|focus|focus-within|focus-visible|active|target|visited|fullscreen|popover-open|playing"
             "|user-invalid|user-valid|modal")  # fmt: skip
 _NOT_DYNAMIC = re.compile(rf":not\(\s*:(?:{_DYNAMIC})\s*\)", re.IGNORECASE)
@@ -83,7 +96,7 @@ def _is_taken(node: Any) -> bool:
 
 
 def _may_decide(tokens: list[Any]) -> bool:
-    return any(token.type == "ident" and token.lower_value in PROPERTIES for token in tokens)
+    return any(token.type == "ident" and token.lower_value in _NAMED for token in tokens)
 
 
 def _decided(contents: list[Any]) -> dict[str, tuple[str, bool]]:
@@ -98,6 +111,11 @@ def _decided(contents: list[Any]) -> dict[str, tuple[str, bool]]:
         if item.lower_name in PROPERTIES and len(words) in (1, 2):
             value = str(getattr(words[-1], "lower_value", "") or getattr(words[-1], "representation", ""))
             said[str(item.lower_name)] = (value, bool(item.important))
+        elif item.lower_name in _OF_WORDS:
+            name, known = _OF_WORDS[item.lower_name]
+            found = [word.lower_value for word in words if word.type == "ident" and word.lower_value in known]
+            if found:
+                said[name] = (str(found[0]), bool(item.important))
         elif item.lower_name == "mso-hide" and [word.value for word in words] == ["all"]:
             said["display"] = ("none", bool(item.important))
     if moves:

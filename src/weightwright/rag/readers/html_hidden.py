@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from weightwright.rag.readers.html_css import PROPERTIES, declared, rules
+from weightwright.rag.readers.html_css import DECIDED, LIST_STYLES, declared, rules
 from weightwright.rag.readers.html_media import applies
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class Shown:
             return True
         if _is_nothing(self._value(node, "opacity")) or _is_tiny(node):
             return True
+        if self._value(node, "text-decoration") == "line-through":  # deleted
+            return True
+        if self._value(node, "content-visibility") == "hidden":
+            return True
         seen = self._value(node, "visibility")
         return seen in ("hidden", "collapse") and node.mem_id not in self._visible
 
@@ -69,6 +73,15 @@ class Shown:
         if display in ("inline", "contents"):
             return "inline"
         return "inline-block" if display.startswith(("inline", "ruby")) else "block"
+
+    def raised(self, node: "LexborNode") -> str:
+        """`super` or `sub` where a style raises or lowers the text."""
+        value = self._value(node, "vertical-align")
+        return value if value in ("super", "sub") else ""
+
+    def numerals(self, node: "LexborNode") -> str | None:
+        """The form of a list's numbers where a style says it: `a`, `I`, `none`."""
+        return LIST_STYLES.get(self._value(node, "list-style-type"))
 
     def _value(self, node: "LexborNode", name: str) -> str:
         value, important = self._decided[name].get(node.mem_id, ("", False))
@@ -98,7 +111,7 @@ def _decided_by_rules(
     """What the page's style sheets say of its elements: property → element → value, whether it is important."""
     from selectolax.lexbor import SelectolaxError
 
-    decided: dict[str, dict[int, tuple[str, bool]]] = {name: {} for name in PROPERTIES}
+    decided: dict[str, dict[int, tuple[str, bool]]] = {name: {} for name in DECIDED}
     found = [rule for sheet in _style_sheets(page, sheets) for rule in rules(sheet)]
     if not found:
         return decided

@@ -21,17 +21,27 @@ def children(node: "LexborNode") -> "Iterator[LexborNode]":
         child = child.next
 
 
-def numbers(node: "LexborNode") -> "Callable[[LexborNode], str]":
-    """Numbers the items of an `<ol>`: its start and direction, an item's own value, letters and Roman numerals."""
+def numbers(
+    node: "LexborNode", styled: "Callable[[LexborNode], str | None]"
+) -> "Callable[[LexborNode], str]":
+    """Numbers the items of an `<ol>`: its start and direction, an item's own value, letters and Roman numerals.
+
+    `styled` says the form of numbers that a style sheet gives an element.
+    """
     items = sum(child.tag == "li" for child in children(node))
     step = -1 if "reversed" in node.attributes else 1
     number = _whole(node.attributes.get("start"), items if step < 0 else 1) - step
-    kind = node.attributes.get("type") or "1"
+    kind = styled(node) or node.attributes.get("type") or "1"
 
     def mark(item: "LexborNode") -> str:
         nonlocal number
         number = _whole(item.attributes.get("value"), number + step)
-        return f"{numeral(number, kind)}. "
+        shown = (
+            numeral(number, styled(item) or item.attributes.get("type") or kind)
+            if number > 0
+            else str(number)
+        )
+        return f"{shown}. " if shown else "- "
 
     return mark
 
