@@ -256,3 +256,23 @@ def test_embedded_files_are_documents_and_others_are_named(tmp_path):
 def test_an_image_of_rtf_without_a_length_is_passed_over():
     rtf = rb"{\rtf1 before {\pict\jpegblip\picw250 \bin ffd8ffe000104a46} after\par}"
     assert text("rtf", rtf) == "before  after"
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        ('<w:sym w:font="Wingdings" w:char="F0FE"/><w:t xml:space="preserve"> paid</w:t>', "☑ paid"),
+        ('<w:sym w:font="Wingdings" w:char="F0A8"/><w:t xml:space="preserve"> open</w:t>', "☐ open"),
+        ('<w:sym w:font="Wingdings 2" w:char="F050"/>', "✓"),
+        ('<w:sym w:font="Symbol" w:char="F0A3"/><w:t xml:space="preserve"> 25 </w:t>', "≤ 25"),
+        ('<w:t>25 </w:t><w:sym w:font="Symbol" w:char="F0B0"/><w:t>C</w:t>', "25 °C"),
+        ('<w:sym w:font="Symbol" w:char="F061"/><w:sym w:font="Symbol" w:char="0062"/>', "αβ"),
+        ('<w:sym w:font="Symbol" w:char="F032"/>', "2"),
+        ('<w:sym w:font="Arial" w:char="00B5"/><w:t>m</w:t>', "µm"),
+        ('<w:sym w:font="Unknown" w:char="F0FC"/><w:t>x</w:t>', "x"),
+        ('<w:rPr><w:rFonts w:ascii="Symbol"/></w:rPr><w:t>\uf0b3 5</w:t>', "≥ 5"),
+        ('<w:rPr><w:rFonts w:ascii="Wingdings"/></w:rPr><w:t>\uf0fc</w:t>', "✓"),
+    ],
+)
+def test_symbols_of_word_are_what_they_look_like(run, expected):
+    assert text("docx", docx(f"<w:p><w:r>{run}</w:r></w:p>")) == expected

@@ -13,6 +13,7 @@ from weightwright.rag.readers.docx_styles import Numbering, Styles, is_on
 from weightwright.rag.readers.docx_tables import table_of
 from weightwright.rag.readers.omml import omml_text
 from weightwright.rag.readers.package import Package, attribute, child, descendants, drawing_texts, local
+from weightwright.rag.readers.symbol_fonts import symbol, without_symbols
 from weightwright.rag.readers.writer import TextWriter, lowered, raised
 from weightwright.rag.settings import LoadSettings
 
@@ -181,15 +182,15 @@ class _Document:
     def _leaf(self, part: "Element", name: str, before: str) -> str | None:
         """What a part says by itself; None where its parts say it."""
         if name == "t":
-            return part.text or ""
+            fonts = child(part.getparent(), "rPr", "rFonts")
+            return without_symbols(part.text or "", attribute(fonts, "ascii") or "")
         if name in _TEXT:
             return _TEXT[name]
         if name == "lastRenderedPageBreak":
             self._page += 1
             return ""
         if name == "sym":
-            code = int(attribute(part, "char") or "0", 16)
-            return chr(code) if 0x20 <= code < 0xD800 else ""
+            return symbol(int(attribute(part, "char") or "0", 16), attribute(part, "font") or "")
         if name in ("footnoteReference", "endnoteReference", "commentReference"):
             return self._note(name.removesuffix("Reference"), part, before)
         if name in ("drawing", "pict", "object"):

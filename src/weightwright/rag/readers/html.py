@@ -28,6 +28,8 @@ _BLOCKS = frozenset(_BLOCK_NAMES.split())
 _LINES = frozenset(("li", "dt", "dd", "tr", "td", "th"))
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CODE = frozenset(("pre", "listing", "xmp", "plaintext"))
+_POSITIONS = {"sup": "super", "sub": "sub"}
+_STYLED = frozenset(("span", "a", "font", "small", "b", "i"))  # raised or lowered by a style
 _DEEPEST = 40  # texts in texts; deeper ones are read as one
 _OWN_WAY = frozenset((*_HEADINGS, *_CODE, "table", "sup", "sub", "ruby", "math", "img", "br"))
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
@@ -152,23 +154,14 @@ class _Walk:
     def _enter_inline(self, node: "LexborNode", name: str) -> Callable[[], None] | None:
         if self._depth > _DEEPEST:
             return _nothing
+        position = _POSITIONS.get(name) or (name in _STYLED and self._shown.raised(node))
+        if position:
+            write = raised if position == "super" else lowered
+            self._inline.append(write(self.text(node), "".join(self._inline[-3:])))
+            return None
         match name:
             case "br":
                 self._break()
-            case _ if (by_style := self._shown.raised(node)) and name in (
-                "span",
-                "a",
-                "font",
-                "small",
-                "b",
-                "i",
-            ):
-                write = raised if by_style == "super" else lowered
-                self._inline.append(write(self.text(node), "".join(self._inline[-3:])))
-            case "sup":
-                self._inline.append(raised(self.text(node), "".join(self._inline[-3:])))
-            case "sub":
-                self._inline.append(lowered(self.text(node), "".join(self._inline[-3:])))
             case "ruby":
                 self._inline.append(self._ruby(node))
             case "math":
