@@ -69,7 +69,7 @@ def test_pages_in_their_charset(label, codec, said):
         # digits
         ("25<sup>1</sup><sup>2</sup> days", "25¹ ² days"),
         ("10<span style='vertical-align:super'>6</span>", "10⁶"),
-        ("<style>.n{vertical-align:super}.l{vertical-align:sub}</style>25<a class=n>3</a> H<b class=l>2</b>O", "25³ H₂O"),
+        ("<style>a{vertical-align:super}b{vertical-align:sub}</style>25<a>3</a> H<b>2</b>O", "25³ H₂O"),
         ("<img style='vertical-align:sub'>x<p style='vertical-align:super'>6", "x\n\n6"),
         ("5×10<sup>−6</sup>", "5×10⁻⁶"),
         ("25<sup>[1]</sup> days", "25[1] days"),
@@ -164,7 +164,7 @@ def test_what_is_nested_too_deeply_is_refused_in_one_line():
     child = ReaderProcess()
     try:
         for ending, data in (("odt", odf(lists)), ("docx", docx(tables))):
-            with pytest.raises(DataError, match="^nested more deeply than is read; save"):
+            with pytest.raises(DataError, match="nested more deeply than is read; save"):
                 child.read(own_reader(ending), data, LoadSettings())
     finally:
         child.close()

@@ -17,6 +17,7 @@ meter progress del s strike rp noframes noembed param track source ix:header ix:
 _UNSEEN = frozenset(_NAMES.split())
 _ROLES = frozenset(("navigation", "menu", "menubar", "search"))
 _BESIDE_MAIN = 'header, footer, aside, [role="banner"], [role="contentinfo"], [role="complementary"]'
+_MAY_HIDE = "[role], [popover], [hidden], [style], dialog"
 _MOST_VISITS = 20_000_000  # elements that all selectors together look at
 _MOST_RULES, _LEAST_RULES = 3000, 50
 _NO_SIZE = re.compile(r"font-size\s*:\s*0(?:px|pt|em|rem|%)?\s*(?:;|!|$)", re.IGNORECASE)
@@ -30,13 +31,23 @@ class Shown:
 
     def __init__(self, page: "LexborHTMLParser", sheets: Mapping[str, str] | None = None) -> None:
         self._decided = _decided_by_rules(page, sheets or {})
+        for node in page.css("[style]"):
+            for name, (value, important) in declared(node.attributes.get("style") or "").items():
+                values = self._decided[name]
+                if important or not values.get(node.mem_id, ("", False))[1]:
+                    values[node.mem_id] = (value, important)
         self._visible = _above_visible(page, self._decided["visibility"])
         self._beside = _beside_main(page)
+        self._asked = {node.mem_id for node in page.css(_MAY_HIDE)}.union(*self._decided.values())
+        flexible = self._decided["display"].items()
+        self._of_blocks = {node for node, (value, _) in flexible if value in _OF_BLOCKS}
 
     def hides(self, node: "LexborNode") -> bool:
         """Whether an element is not shown, or is navigation or an input field."""
         if node.tag in _UNSEEN or node.mem_id in self._beside:
             return True
+        if node.mem_id not in self._asked:
+            return False
         if node.tag in ("html", "body"):  # a style that hides the whole page is there until a script has come
             return False
         attributes = node.attributes
@@ -60,9 +71,12 @@ class Shown:
 
     def display(self, node: "LexborNode") -> str:
         """`block`, `inline`, `inline-block`, or nothing where no style says another than the element's own."""
-        parent = node.parent
-        if parent is not None and self._value(parent, "display") in _OF_BLOCKS:
-            return "block"
+        if self._of_blocks:
+            parent = node.parent
+            if parent is not None and parent.mem_id in self._of_blocks:
+                return "block"
+        if node.mem_id not in self._asked:
+            return ""
         if self._value(node, "float") in ("left", "right"):
             return "block"
         if self._value(node, "position") in ("absolute", "fixed"):
@@ -84,13 +98,8 @@ class Shown:
         return LIST_STYLES.get(self._value(node, "list-style-type"))
 
     def _value(self, node: "LexborNode", name: str) -> str:
-        value, important = self._decided[name].get(node.mem_id, ("", False))
-        style = node.attributes.get("style")
-        if style and not important:
-            own = declared(style).get(name)
-            if own is not None:
-                return own[0]
-        return value
+        found = self._decided[name].get(node.mem_id)
+        return found[0] if found else ""
 
 
 def _is_nothing(opacity: str) -> bool:
