@@ -14,7 +14,6 @@ import platform
 import re
 import subprocess
 import time
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,10 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.report import RESULTS, Table, machine, write_results
+from harness.words import AGREE, f1, glued, words
 
-AGREE = 0.98
-_HYPHEN = re.compile(r"(?<=\w)[-\xad\u2010]\s*(?=\w)")
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 _MUPDF = """
 import json, sys, pymupdf
 pymupdf.TOOLS.mupdf_display_errors(False)
@@ -129,16 +126,6 @@ def ran(*command: object, errors: bool = False) -> str:
     return (done.stderr if errors else done.stdout).decode("utf-8", "replace")
 
 
-def words(text: str) -> Counter[str]:
-    text = unicodedata.normalize("NFKC", text).replace("\u2044", "/").casefold()
-    return Counter(_WORD.findall(_HYPHEN.sub("", text)))
-
-
-def f1(one: Counter[str], other: Counter[str]) -> float:
-    total = one.total() + other.total()
-    return 2 * (one & other).total() / total if total else 1.0
-
-
 def kind(page: Page) -> str:
     """Why a page differs from both, as far as a rule can tell."""
     ours, poppler, mupdf = map(words, (page.ours, page.poppler, page.mupdf))
@@ -153,11 +140,6 @@ def kind(page: Page) -> str:
     if missing > 2 * more:
         return f"words missing here ({rest})"
     return f"words only here ({rest})" if more > 2 * missing else f"other words ({rest})"
-
-
-def glued(bag: Counter[str]) -> Counter[str]:
-    """The characters of a bag of words."""
-    return Counter("".join(bag.elements()))
 
 
 def report(

@@ -11,13 +11,16 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from weightwright.errors import DataError
 from weightwright.ports import Document
-from weightwright.rag import archives
+from weightwright.rag import archives, stylesheets
+from weightwright.rag.kinds import ARCHIVE, kind_of
 from weightwright.rag.readers import corpus
-from weightwright.rag.readers.base import READERS, Content, installed_reader, own_reader
+from weightwright.rag.readers.base import Content, installed_reader, own_reader
+from weightwright.rag.readers.html import read_html
 from weightwright.rag.readers.limits import read_limited
 from weightwright.rag.settings import LoadSettings
 
@@ -37,29 +40,6 @@ class Skipped:
     path: str
     reason: str
     keep: bool = False
-
-
-OLD_OFFICE = ["doc", "xls", "ppt", "xlsb", "pages", "numbers", "key", "wps", "et", "dps", "one", "mdb"]
-# first bytes → what it is; a file that begins so is refused whatever its name is
-FOREIGN: tuple[tuple[bytes, str], ...] = (
-    (b"\x89PNG", "an image; it has no text to read"),
-    (b"\xff\xd8\xff", "an image; it has no text to read"),
-    (b"GIF8", "an image; it has no text to read"),
-    (b"RIFF", "a picture, sound or film; it has no text to read"),
-    (b"II*\x00", "an image; it has no text to read"),
-    (b"MM\x00*", "an image; it has no text to read"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it and add what is in it"),
-    (b"Rar!", "a RAR archive; unpack it and add what is in it"),
-    (b"SQLite format 3\x00", "an SQLite database, no document"),
-    (b"\x7fELF", "a program, no document"),
-    (b"MZ\x90", "a program, no document"),
-    (b"GGUF", "a model, no document"),
-)
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_ZIPPED = "zip"
-# what a ZIP archive is by a part that it must have → the ending of its reader
-_PACKAGES = (("word/", "docx"), ("ppt/", "pptx"), ("xl/", "xlsx"), ("META-INF/container.xml", "epub"))
-_OF_PACKAGE = ("docx", "pptx", "xlsx", "epub", "odt")
 
 
 def sources(paths: Sequence[str | Path]) -> Iterator[Source | Skipped]:
@@ -82,9 +62,8 @@ def load(source: Source, settings: LoadSettings) -> Iterator[Document | Skipped]
         if _ending(source.path.name) in ("jsonl", "ndjson") and _is_corpus(source.path, settings):
             yield from _load_corpus(source.path, shown, settings)
             return
-        file = _File(
-            source.path.name, _bytes(source.path, settings), source.id, shown, _modified(source.path)
-        )
+        name, data = source.path.name, _bytes(source.path, settings)
+        file = _File(name, data, source.id, shown, _modified(source.path), source.path)
     except DataError as error:
         yield Skipped(shown, str(error))
     except OSError as error:
@@ -102,6 +81,7 @@ class _File:
     id: str
     path: str
     modified: str
+    place: Path | None = None  # where on the disk it lies, if it does
 
     def within(self, name: str, data: bytes, modified: str = "") -> "_File":
         """A file in this one."""
@@ -119,11 +99,11 @@ def _documents(file: _File, settings: LoadSettings, depth: int) -> Iterator[Docu
     """The document that a file is, and those that lie in it."""
     try:
         file = replace(file, data=archives.unpacked(file.data, settings))
-        kind = _kind(file.data, _ending(file.name))
-        if kind == _ZIPPED:
+        kind = kind_of(file.data, _ending(file.name))
+        if kind == ARCHIVE:
             yield from _members(file, settings, depth)
             return
-        content = _read(file.data, kind, settings)
+        content = _read(file, kind, settings)
     except DataError as error:
         yield Skipped(file.path, str(error))
         return
@@ -246,58 +226,6 @@ def _is_corpus(path: Path, settings: LoadSettings) -> bool:
     return path.name.startswith("corpus.") or corpus.is_corpus(path, settings)
 
 
-def _kind(data: bytes, ending: str) -> str:
-    """The ending whose reader reads this, or `zip` for an archive. Raises DataError for what none of ours reads."""
-    if installed_reader(ending) is not None:
-        return ending
-    if data.startswith(b"%PDF-"):
-        return "pdf"
-    if data.startswith(b"{\\rtf"):
-        return "rtf"
-    if data.startswith(_OLE):
-        return _kind_of_ole(ending)
-    if archives.is_archive(data):
-        return _kind_of_archive(data, ending)
-    if ending in OLD_OFFICE:
-        raise DataError(None, f".{ending} is a form that is not read; save it as .docx, .xlsx, .pptx or PDF")
-    for start, reason in FOREIGN:
-        if data.startswith(start):
-            raise DataError(None, reason)
-    return ending
-
-
-def _kind_of_ole(ending: str) -> str:
-    if ending in _OF_PACKAGE or READERS.get(ending, "").endswith(("docx", "pptx", "xlsx")):
-        return ending  # its reader says that it is encrypted
-    if ending in OLD_OFFICE:
-        raise DataError(
-            None,
-            f"an old Office file (.{ending}); save it as .docx, .xlsx, .pptx or PDF, for example with LibreOffice",
-        )
-    return "msg"
-
-
-def _kind_of_archive(data: bytes, ending: str) -> str:
-    """An office file's own reader, also where it has another's name; else an archive."""
-    own = READERS.get(ending, "").rpartition(":")[0].rpartition(".")[2]
-    if own in ("docx", "pptx", "xlsx", "epub", "odf"):
-        return ending
-    tail = data[-65_536:]  # the directory at the end of a ZIP archive names all its parts
-    if (
-        b"[Content_Types].xml" in data[:4096]
-        or b"[Content_Types].xml" in tail
-        or b"mimetypeapplication" in data[:64]
-    ):
-        for part, kind in _PACKAGES:
-            if part.encode() in tail:
-                return kind
-        if b"opendocument" in data[:128]:
-            return "odt"
-    if ending in OLD_OFFICE:
-        raise DataError(None, f".{ending} is a form that is not read; save it as .docx, .xlsx, .pptx or PDF")
-    return _ZIPPED
-
-
 def _load_corpus(path: Path, shown: str, settings: LoadSettings) -> Iterator[Document | Skipped]:
     for item in corpus.read_corpus(path, shown, settings):
         if isinstance(item, Document):
@@ -315,9 +243,11 @@ def _ending(name: str) -> str:
     return path.suffix.lower().removeprefix(".")
 
 
-def _read(data: bytes, kind: str, settings: LoadSettings) -> Content:
+def _read(file: _File, kind: str, settings: LoadSettings) -> Content:
     reader = installed_reader(kind) or own_reader(kind)
-    content = read_limited(reader, data, settings)
+    if reader is read_html and file.place is not None:
+        reader = partial(read_html, sheets=stylesheets.beside(file.data, file.place))
+    content = read_limited(reader, file.data, settings)
     if not content.text.strip() and not content.attachments:
         reason = f"holds no text; {content.notes[0]}" if content.notes else "holds no text"
         raise DataError(None, reason)

@@ -23,7 +23,7 @@ _LONGEST_CELL = 2**31 - 1
 
 def read_delimited(data: bytes, _settings: LoadSettings) -> Content:
     """Rows as a table; a file without columns stays text."""
-    text = without_data(decode(data))
+    text = decode(data)
     named = text.partition("\n")[0]
     if named.lower().startswith("sep=") and len(named.strip()) == 5:  # Excel's first line
         delimiter: str | None = named.strip()[4]
@@ -31,10 +31,10 @@ def read_delimited(data: bytes, _settings: LoadSettings) -> Content:
     else:
         delimiter = _delimiter(text)
     if delimiter is None:
-        return Content(text, "csv", places=(Place(0, "", lines=1),))
+        return Content(without_data(text), "csv", places=(Place(0, "", lines=1),))
     rows = list(_rows(text, delimiter))
     if len(rows) < _LEAST_ROWS:
-        return Content(text, "csv", places=(Place(0, "", lines=1),))
+        return Content(without_data(text), "csv", places=(Place(0, "", lines=1),))
     cells = [row for _, row in rows]
     writer = TextWriter()
     labels = [f"line {number}" for number, _ in rows]

@@ -13,6 +13,7 @@ from weightwright.rag.readers.docx_styles import Numbering, Styles, is_on
 from weightwright.rag.readers.docx_tables import table_of
 from weightwright.rag.readers.omml import omml_text
 from weightwright.rag.readers.package import Package, attribute, child, descendants, drawing_texts, local
+from weightwright.rag.readers.symbol_fonts import symbol, without_symbols
 from weightwright.rag.readers.writer import TextWriter, lowered, raised
 from weightwright.rag.settings import LoadSettings
 
@@ -39,7 +40,9 @@ def read_docx(data: bytes, settings: LoadSettings) -> Content:
     document.write_headers()
     core = package.xml("docProps/core.xml")
     title = child(core, "title") if core is not None else None
-    return document.writer.content("docx", document.title or (title.text or "" if title is not None else ""))
+    name = document.title or (title.text or "" if title is not None else "")
+    attachments, notes = package.embedded()
+    return document.writer.content("docx", name, attachments=attachments, notes=notes)
 
 
 class _Document:
@@ -62,6 +65,7 @@ class _Document:
         self._page = 1
         self._has_pages = False
         self._began: int | None = None  # the page where the paragraph's text begins
+        self._cap = ""
         self._shifted = 0  # levels; a title stands above the headings
 
     def write_body(self, body: "Element") -> None:
@@ -115,8 +119,12 @@ class _Document:
         properties = child(paragraph, "pPr")
         style = attribute(child(properties, "pStyle"), "val")
         self._began = None
-        text = self.inline(paragraph)
-        number = self._numbering.next(properties, self._styles.numbering(style)) if text.strip() else ""
+        text = self._cap + self.inline(paragraph)
+        drop = attribute(child(properties, "framePr"), "dropCap")
+        self._cap = text.strip() if drop in ("drop", "margin") else ""
+        if self._cap:  # a paragraph's first letter stands in a frame of its own
+            return
+        number = self._number(paragraph, text)
         level = self._styles.level(style, properties)
         if self._has_pages and text.strip():
             self.writer.place(f"page {self._began or self._page}")
@@ -130,6 +138,12 @@ class _Document:
         else:
             self.writer.paragraph(text)
         self._after_block()
+
+    def _number(self, paragraph: "Element", text: str) -> str:
+        """A list item's number or dash."""
+        properties = child(paragraph, "pPr")
+        of_style = self._styles.numbering(attribute(child(properties, "pStyle"), "val"))
+        return self._numbering.next(properties, of_style) if text.strip() else ""
 
     def _table(self, table: "Element") -> None:
         rows, header = table_of(table, self._cell)
@@ -146,7 +160,8 @@ class _Document:
         parts: list[str] = []
         for block in blocks(cell):
             if local(block) == "p":
-                parts.append(self.inline(block))
+                text = self.inline(block)
+                parts.append(f"{self._number(block, text)} {text}".strip())
             else:
                 rows, _ = table_of(block, self._cell)
                 parts += ["; ".join(", ".join(filter(None, row)) for row in rows)]
@@ -167,15 +182,15 @@ class _Document:
     def _leaf(self, part: "Element", name: str, before: str) -> str | None:
         """What a part says by itself; None where its parts say it."""
         if name == "t":
-            return part.text or ""
+            fonts = child(part.getparent(), "rPr", "rFonts")
+            return without_symbols(part.text or "", attribute(fonts, "ascii") or "")
         if name in _TEXT:
             return _TEXT[name]
         if name == "lastRenderedPageBreak":
             self._page += 1
             return ""
         if name == "sym":
-            code = int(attribute(part, "char") or "0", 16)
-            return chr(code) if 0x20 <= code < 0xD800 else ""
+            return symbol(int(attribute(part, "char") or "0", 16), attribute(part, "font") or "")
         if name in ("footnoteReference", "endnoteReference", "commentReference"):
             return self._note(name.removesuffix("Reference"), part, before)
         if name in ("drawing", "pict", "object"):

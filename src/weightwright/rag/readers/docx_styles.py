@@ -80,6 +80,7 @@ class Numbering:
         self._abstract = {attribute(e, "abstractNumId"): e for e in parts if local(e) == "abstractNum"}
         self._lists = {attribute(e, "numId"): e for e in parts if local(e) == "num"}
         self._counts: dict[str, dict[int, int]] = defaultdict(dict)
+        self._begun: set[tuple[str | None, int]] = set()  # levels of lists that have an item
 
     def next(self, properties: "Element | None", of_style: "Element | None") -> str:
         """What stands before the next item: `2.1`, `(a)`, `-`; "" where the paragraph is none."""
@@ -100,7 +101,9 @@ class Numbering:
             return "-"
         counts = self._counts[abstract_id or ""]
         number = int(depth)
-        counts[number] = counts.get(number, _start(level) - 1) + 1
+        first = _restart(given, number) if (list_id, number) not in self._begun else None
+        self._begun.add((list_id, number))
+        counts[number] = first if first is not None else counts.get(number, _start(level) - 1) + 1
         for deeper in [other for other in counts if other > number]:
             del counts[deeper]
         return re.sub(
@@ -124,6 +127,15 @@ class Numbering:
             if level is not None:
                 levels[int(attribute(override, "ilvl") or 0)] = level
         return levels
+
+
+def _restart(given: "Element", depth: int) -> int | None:
+    """Where a list begins that counts anew with the levels of another."""
+    for override in given:
+        if local(override) == "lvlOverride" and attribute(override, "ilvl") == str(depth):
+            value = attribute(child(override, "startOverride"), "val") or ""
+            return int(value) if value.isdecimal() else None
+    return None
 
 
 def _start(level: "Element") -> int:

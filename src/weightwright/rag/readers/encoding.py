@@ -42,6 +42,11 @@ _COMMONEST = frozenset(
     "的一是不了人我在有他这为之大来以个中上们到说国和地也子时道出而要于就下得可你年生自会那后能对着事其里所去行过家十用"
     "发天如然作方成者多日都三小二无同么经法当起与好看学进种将还分此心前面又定见只主没公从"
 )
+_COMMONEST_HANGUL = frozenset(
+    "이다는을가의에하고지한도로은자사기리나인어대서를시해아수일그정제보부들것었있만상라게구주동스전여과원장모비으조경세위신"
+    "안유연성우오거문화계무소공선진방관생국학실민영회중재법김박최직급년월용내번호명금입출고려했습니면까네요와교육결행개발"
+    "배송품목휴청강남북울특별체불현복합산차분견결항직처추천"
+)
 _HIGH_WORD = re.compile(rb"(?<![A-Za-z\xc0-\xff])[\xc0-\xff]{3,}(?![A-Za-z\xc0-\xff])")
 _NOT_RUSSIAN = re.compile(rb"[A-Za-z][\xc0-\xff]|[\xc0-\xff][A-Za-z]|[\x80-\xa7\xa9-\xb7\xba-\xbf]")
 
@@ -93,7 +98,7 @@ def guess(data: bytes) -> str:
     detector = chardetng_py.EncodingDetector()
     detector.feed(data[begin : begin + _GUESSED_FROM], last=True)
     encoding = codec_of(detector.guess(tld=None, allow_utf8=False)) or "cp1252"
-    if encoding == "cp949" and _is_common_chinese(data):
+    if encoding == "cp949" and (_is_common_chinese(data) or _is_strange_korean(data)):
         return "gb18030"
     if encoding not in _MULTIBYTE and _is_japanese(data):
         return "cp932"
@@ -170,6 +175,19 @@ def _is_common_chinese(data: bytes) -> bool:
     """Whether GB18030 makes of the bytes mostly Chinese characters that are among the commonest."""
     han = re.findall(r"[\u3400-\u9fff]", lenient(data[:_GUESSED_FROM], "gb18030"))
     return bool(han) and 2 * sum(character in _COMMONEST for character in han) >= len(han)
+
+
+def _is_strange_korean(data: bytes) -> bool:
+    """Whether Korean would be syllables that Korean hardly has, and GB18030 finds characters in all of it."""
+    start = data[:_GUESSED_FROM]
+    hangul = re.findall(r"[\uac00-\ud7a3]", lenient(start, "cp949"))
+    chinese = lenient(start, "gb18030")
+    common = sum(syllable in _COMMONEST_HANGUL for syllable in hangul)
+    return (
+        10 * common < 3 * len(hangul)
+        and "\ufffd" not in chinese
+        and bool(re.search(r"[\u4e00-\u9fff]", chinese))
+    )
 
 
 def _guessed_text(data: bytes) -> str:

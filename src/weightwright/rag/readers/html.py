@@ -5,15 +5,15 @@ asides.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from weightwright.rag.readers.base import Content
 from weightwright.rag.readers.encoding import decode_web
-from weightwright.rag.readers.html_hidden import Hidden
+from weightwright.rag.readers.html_hidden import Shown
 from weightwright.rag.readers.html_math import math_text
+from weightwright.rag.readers.html_parts import children, formula, is_permalink, language, numbers
 from weightwright.rag.readers.html_tables import is_data_table, table_rows
-from weightwright.rag.readers.numerals import numeral
 from weightwright.rag.readers.writer import TextWriter, lowered, one_line, raised
 from weightwright.rag.settings import LoadSettings
 
@@ -28,6 +28,10 @@ _BLOCKS = frozenset(_BLOCK_NAMES.split())
 _LINES = frozenset(("li", "dt", "dd", "tr", "td", "th"))
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CODE = frozenset(("pre", "listing", "xmp", "plaintext"))
+_POSITIONS = {"sup": "super", "sub": "sub"}
+_STYLED = frozenset(("span", "a", "font", "small", "b", "i"))  # raised or lowered by a style
+_DEEPEST = 40  # texts in texts; deeper ones are read as one
+_OWN_WAY = frozenset((*_HEADINGS, *_CODE, "table", "sup", "sub", "ruby", "math", "img", "br"))
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _META = re.compile(
     rb"<meta\b[^>]*?\bcharset\s*=\s*[\"']?\s*([\w.:+-]+)|<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([\w.:+-]+)",
@@ -37,17 +41,22 @@ _EMPTY_ELEMENT = re.compile(r"<([A-Za-z][\w:-]*)((?:\s[^<>]*?)?)\s*/>")
 _VOID_NAMES = "area base br col embed hr img input link meta param source track wbr"
 _VOID = frozenset(_VOID_NAMES.split())
 _META_WITHIN = 65_536  # bytes
-_DISPLAYED_AS_BLOCK = re.compile(r"display\s*:\s*(?:block|flex|grid|table|list-item)", re.IGNORECASE)
-_LANGUAGE = re.compile(r"\b(?:language|lang|highlight|brush:?)[-\s:]+([\w+#-]+)")
-_PERMALINKS = frozenset(("¶", "#", "§", "🔗", ""))
 
 
-def read_html(data: bytes, _settings: LoadSettings) -> Content:
-    """The visible text; the encoding is what the page declares, or what a browser would guess."""
-    return read_page(decode_web(data, declared_charset(data)))
+def read_html(data: bytes, _settings: LoadSettings, sheets: Mapping[str, str] | None = None) -> Content:
+    """The visible text; the encoding is what the page declares, or what a browser would guess.
+
+    `sheets`: style sheets that are at hand, by the address in the page's link.
+    """
+    return read_page(decode_web(data, declared_charset(data)), sheets=sheets)
 
 
-def read_page(text: str, format_: str = "html", writer: TextWriter | None = None) -> Content:
+def read_page(
+    text: str,
+    format_: str = "html",
+    writer: TextWriter | None = None,
+    sheets: Mapping[str, str] | None = None,
+) -> Content:
     """A page that is decoded; with a `writer`, what it holds already comes first."""
     from selectolax.lexbor import LexborHTMLParser
 
@@ -58,7 +67,7 @@ def read_page(text: str, format_: str = "html", writer: TextWriter | None = None
         writer = TextWriter()
     title = page.css_first("head > title") or page.css_first("body > title")
     if page.root is not None:
-        _Walk(writer, Hidden(page)).through(page.root)
+        _Walk(writer, Shown(page, sheets)).through(page.root)
     return writer.content(format_, title.text() if title else "")
 
 
@@ -77,10 +86,11 @@ def declared_charset(data: bytes) -> str | None:
 class _Walk:
     """Depth first without recursion, so that a page nested a hundred thousand deep is read too."""
 
-    def __init__(self, writer: TextWriter, hidden: Hidden) -> None:
+    def __init__(self, writer: TextWriter, shown: Shown) -> None:
         self._writer = writer
-        self._hidden = hidden
+        self._shown = shown
         self._inline: list[str] = []
+        self._depth = 0  # of texts in texts: raised in raised
         self._mark = ""  # a list item's, before its first line
         self._lists: list[Callable[[LexborNode], str]] = []
 
@@ -93,10 +103,12 @@ class _Walk:
         """What stands under `root`, on one line."""
         writer, kept = TextWriter(), (self._writer, self._inline, self._mark)
         self._writer, self._inline, self._mark = writer, [], ""
+        self._depth += 1
         for child in children(root):
             self._each(child)
         self._line()
         self._writer, self._inline, self._mark = kept
+        self._depth -= 1
         return one_line(writer.content("").text)
 
     def _each(self, root: "LexborNode") -> None:
@@ -107,7 +119,7 @@ class _Walk:
                 item()
             elif item.tag == "-text":
                 self._inline.append(re.sub(r"[ \t\n\f\r]+", " ", item.text_content or ""))
-            elif item.is_element_node and not self._hidden.hides(item):
+            elif item.is_element_node and not self._shown.hides(item):
                 after = self._enter(item)
                 if after is not None:
                     stack.append(after)
@@ -116,35 +128,47 @@ class _Walk:
     def _enter(self, node: "LexborNode") -> Callable[[], None] | None:
         """Write what comes before an element's contents; returns what is done after them, None without them."""
         name = node.tag or ""
-        if name in _BLOCKS or _is_block_by_style(node):
+        display = self._shown.display(node)
+        if display == "block" and name not in _LINES:
+            if name not in _OWN_WAY:
+                return self._block(node, name)
+        elif display == "inline" and name in ("div", "span", "p", "section"):
+            return _nothing
+        elif display == "inline-block" and name in ("div", "span", "a"):
+            self._inline.append(" ")
+            return lambda: self._inline.append(" ")
+        if name in _BLOCKS:
             return self._block(node, name)
         if name in _LINES:
             return self._item(node) if name == "li" else self._own_line()
-        if name in _HEADINGS:
+        if name in _HEADINGS and self._depth <= _DEEPEST:
             self._line()
             self._writer.heading(self.text(node), _HEADINGS[name])
             return None
         if name in _CODE:
             self._line()
-            self._writer.code(self._raw(node), _language(node))
+            self._writer.code(self._raw(node), language(node))
             return None
         return self._enter_inline(node, name)
 
     def _enter_inline(self, node: "LexborNode", name: str) -> Callable[[], None] | None:
+        if self._depth > _DEEPEST:
+            return _nothing
+        position = _POSITIONS.get(name) or (name in _STYLED and self._shown.raised(node))
+        if position:
+            write = raised if position == "super" else lowered
+            self._inline.append(write(self.text(node), "".join(self._inline[-3:])))
+            return None
         match name:
             case "br":
                 self._break()
-            case "sup":
-                self._inline.append(raised(self.text(node), "".join(self._inline[-3:])))
-            case "sub":
-                self._inline.append(lowered(self.text(node), "".join(self._inline[-3:])))
             case "ruby":
                 self._inline.append(self._ruby(node))
             case "math":
                 self._inline.append(math_text(node))
             case "img":
-                self._inline.append(_formula(node))
-            case "a" if _is_permalink(node):
+                self._inline.append(formula(node))
+            case "a" if is_permalink(node):
                 pass
             case "a" if node.prev is not None and node.prev.tag == "a":
                 self._inline.append(" ")  # two links in a row stand apart by their style
@@ -166,12 +190,12 @@ class _Walk:
             caption = node.css_first("caption")
             if caption is not None:
                 self._writer.paragraph(self.text(caption))
-            rows, header = table_rows(node, self._hidden.hides, self.text)
+            rows, header = table_rows(node, self._shown.hides, self.text)
             self._writer.table(rows, header=header)
             return None
         if name in ("ol", "ul", "menu", "dir"):
             nested = bool(self._lists)
-            self._lists.append(_numbers(node) if name == "ol" else lambda _item: "- ")
+            self._lists.append(numbers(node, self._shown.numerals) if name == "ol" else lambda _item: "- ")
             if nested:
                 self._writer.close()
             return lambda: self._leave_list(nested)
@@ -226,7 +250,7 @@ class _Walk:
                 out.append(item.text_content or "")
             elif item.tag == "br":
                 out.append("\n")
-            elif item is node or (item.is_element_node and not self._hidden.hides(item)):
+            elif item is node or (item.is_element_node and not self._shown.hides(item)):
                 stack.extend(reversed(list(children(item))))
         return "".join(out).removeprefix("\n")
 
@@ -243,62 +267,5 @@ class _Walk:
         return f"{base}({reading})" if reading else base
 
 
-def children(node: "LexborNode") -> "Iterator[LexborNode]":
-    """The nodes directly under one."""
-    child = node.child
-    while child is not None:
-        yield child
-        child = child.next
-
-
 def _nothing() -> None:
     pass
-
-
-def _is_block_by_style(node: "LexborNode") -> bool:
-    style = node.attributes.get("style")
-    return bool(style and _DISPLAYED_AS_BLOCK.search(style))
-
-
-def _numbers(node: "LexborNode") -> "Callable[[LexborNode], str]":
-    """Numbers the items of an `<ol>`: its start and direction, an item's own value, letters and Roman numerals."""
-    items = sum(child.tag == "li" for child in children(node))
-    step = -1 if "reversed" in node.attributes else 1
-    number = _whole(node.attributes.get("start"), items if step < 0 else 1) - step
-    kind = node.attributes.get("type") or "1"
-
-    def mark(item: "LexborNode") -> str:
-        nonlocal number
-        number = _whole(item.attributes.get("value"), number + step)
-        return f"{numeral(number, kind)}. "
-
-    return mark
-
-
-def _whole(text: str | None, otherwise: int) -> int:
-    found = re.match(r"\s*([+-]?\d{1,9})", text or "")
-    return int(found[1]) if found else otherwise
-
-
-def _language(node: "LexborNode") -> str:
-    """The language of code, as highlighters name it in a class."""
-    code = node.css_first("code")
-    for element in (node, code, node.parent, node.parent.parent if node.parent else None):
-        found = _LANGUAGE.search((element.attributes.get("class") or "") if element is not None else "")
-        if found and found[1] not in ("text", "default", "none", "plain"):
-            return found[1]
-    return ""
-
-
-def _is_permalink(node: "LexborNode") -> bool:
-    """A heading's link to itself, which is shown when the mouse is over it."""
-    classes = (node.attributes.get("class") or "").lower()
-    named = "headerlink" in classes or "anchor" in classes or "permalink" in classes or "hash-link" in classes
-    return named and node.text(strip=True) in _PERMALINKS
-
-
-def _formula(node: "LexborNode") -> str:
-    """What an image of a formula stands for; other images have no text."""
-    classes = (node.attributes.get("class") or "").lower()
-    alt = node.attributes.get("alt") or ""
-    return f" {alt} " if alt and ("math" in classes or "tex" in classes) else ""

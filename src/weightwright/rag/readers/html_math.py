@@ -19,8 +19,10 @@ def _text(node: "LexborNode", depth: int) -> str:
     name = node.tag or ""
     if name == "-text":
         return " ".join((node.text_content or "").split())
-    if name.startswith("annotation") or not node.is_element_node or depth > _DEEPEST:
+    if name.startswith("annotation") or not node.is_element_node:
         return ""
+    if depth > _DEEPEST:
+        return " ".join(node.text(separator=" ").split())
     parts, child = [], node.child
     while child is not None:
         if child.tag != "-text" or (child.text_content or "").strip():

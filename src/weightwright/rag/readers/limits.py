@@ -122,6 +122,8 @@ def _reply(reader: Reader, data: bytes, settings: LoadSettings) -> _Reply:
         return _Reply("refused", reason=str(error))
     except MemoryError:
         return _Reply("memory")
+    except RecursionError:
+        return _Reply("refused", reason="nested more deeply than is read; save it in a simpler form")
 
 
 def _limit_memory(more_mb: int) -> None:

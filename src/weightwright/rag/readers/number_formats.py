@@ -16,7 +16,7 @@ BUILT_IN = {
 }  # fmt: skip
 _TOKEN = re.compile(
     r'"(?P<quoted>[^"]*)"?|\\(?P<escaped>.)|_.|\*.|\[(?P<bracket>[^\]]*)\]|(?P<ampm>AM/PM|A/P|上午/下午)'
-    r"|(?P<date>[yYmMdDhHsS]+|e+|g+)|(?P<second>(?<=[sS])\.0+)|(?P<exponent>[eE][+-]0+)"
+    r"|(?P<date>[yY]+|[mM]+|[dD]+|[hH]+|[sS]+|e+|g+)|(?P<second>(?<=[sS])\.0+)|(?P<exponent>[eE][+-]0+)"
     r"|(?P<number>[0#?][0#?,.]*|\.[0#?]+)|(?P<percent>%)|(?P<general>General)|(?P<slash>/)|(?P<text>@)|(?P<other>.)",
     re.DOTALL,
 )
@@ -27,6 +27,7 @@ _MONTHS = (
 )  # fmt: skip
 _DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 _GENERAL_DIGITS = 11
+_EXACT_DIGITS = 15
 _LAST_DAY = 2_958_466  # 9999-12-31
 
 
@@ -167,7 +168,12 @@ def _fraction(number: Decimal, tokens: tuple[tuple[str, str], ...]) -> str:
 
 
 def _general(number: Decimal) -> str:
-    """Eleven digits at most, as a cell without a format shows them."""
+    """Eleven digits at most, as a cell without a format shows them.
+
+    Whole numbers to fifteen: they are orders' and telephones', which Excel shows whole in its formula bar.
+    """
+    if number == number.to_integral_value() and number.adjusted() < _EXACT_DIGITS:
+        return f"{number:.0f}"
     if number and not -10 <= number.adjusted() <= _GENERAL_DIGITS - 1:
         mantissa = f"{number:.5E}"
         digits, _, power = mantissa.partition("E")

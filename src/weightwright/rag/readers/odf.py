@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 from weightwright.errors import DataError
 from weightwright.rag.readers.base import Content
+from weightwright.rag.readers.odf_lists import Lists
 from weightwright.rag.readers.package import Package, attribute, child, descendants, local
 from weightwright.rag.readers.sheets import write_rows
-from weightwright.rag.readers.writer import TextWriter, raised
+from weightwright.rag.readers.writer import TextWriter, lowered, raised
 from weightwright.rag.settings import LoadSettings
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def read_odf(data: bytes, settings: LoadSettings) -> Content:
         raise DataError(
             None, "an OpenDocument file without a body, or encrypted; save it without its password"
         )
-    walk = _Walk(root)
+    styles = [part for part in (package.xml("styles.xml"), root) if part is not None]
+    walk = _Walk(root, Lists(*styles), _text_styles(styles))
     for part in body:
         walk.write(part)
     title = next(descendants(package.main_xml("meta.xml"), "title"), None) if "meta.xml" in package else None
@@ -38,7 +40,9 @@ def read_odf(data: bytes, settings: LoadSettings) -> Content:
 
 
 class _Walk:
-    def __init__(self, root: "Element") -> None:
+    def __init__(self, root: "Element", lists: Lists, styles: dict[str, str]) -> None:
+        self._lists = lists
+        self._styles = styles
         self.writer = TextWriter()
         self.notes: list[str] = []
         self._hidden_tables = {
@@ -63,8 +67,8 @@ class _Walk:
                 self.writer.paragraph(self._inline(element))
             elif name == "table":
                 self._table(element)
-            elif name == "list-item":
-                self._item(element)
+            elif name == "list":
+                self._list(element)
             elif name not in _LEFT_OUT:
                 self._begin(element, name)
                 stack.extend(reversed(element))
@@ -78,13 +82,21 @@ class _Walk:
         elif name == "notes":
             self.writer.apart()
 
-    def _item(self, item: "Element") -> None:
-        for part in item:
-            if local(part) in ("p", "h"):
-                self.writer.line(self._inline(part), "- ")
-            else:
-                self.write(part)
-        self.writer.close()
+    def _list(self, element: "Element") -> None:
+        self._lists.enter(element)
+        for item in element:
+            mark = self._lists.mark(item)
+            for part in item:
+                if local(part) in ("p", "h"):
+                    self.writer.line(self._inline(part), mark)
+                    mark = ""
+                elif local(part) == "list":
+                    if mark.strip("- "):  # an item that has a number and nothing else
+                        self.writer.line(mark)
+                    mark = ""
+                    self._list(part)
+            self.writer.close()
+        self._lists.leave(element)
 
     def _after(self) -> None:
         later, self._later = self._later, []
@@ -122,9 +134,20 @@ class _Walk:
                     out += self._inline(base) if base is not None else ""
                     out += f"({self._inline(reading)})" if reading is not None else ""
                 case name if name not in _LEFT_OUT:
-                    out += self._inline(part)
+                    out += self._styled(part, out)
             out += part.tail or ""
         return " ".join(out.split(" "))
+
+    def _styled(self, part: "Element", before: str) -> str:
+        """A part of a line as its style shows it: raised, lowered, or not at all."""
+        match self._styles.get(attribute(part, "style-name") or ""):
+            case "hidden":
+                return ""
+            case "super":
+                return raised(self._inline(part), before)
+            case "sub":
+                return lowered(self._inline(part), before)
+        return self._inline(part)
 
     def _table(self, table: "Element") -> None:
         name = attribute(table, "name") or ""
@@ -164,16 +187,51 @@ class _Walk:
         for cell in row:
             if local(cell) not in ("table-cell", "covered-table-cell"):
                 continue
-            covered = (
-                local(cell) == "covered-table-cell"
-            )  # under a cell that spans it, its own text is not shown
-            parts = () if covered else [self._inline(p) for p in cell if local(p) in ("p", "h", "list")]
-            text = " ".join(parts)
+            covered = local(cell) == "covered-table-cell"  # its own text is not shown
+            text = "" if covered else self._cell(cell)
             times = _repeated(cell, "number-columns-repeated")
             cells += [text] * (min(times, _MOST_REPEATED) if text.strip() else min(times, 100))
         while cells and not cells[-1].strip():
             cells.pop()
         return cells
+
+    def _cell(self, cell: "Element") -> str:
+        """A cell's paragraphs, lists and tables in it, on one line."""
+        parts: list[str] = []
+        for block in cell:
+            match local(block):
+                case "p" | "h":
+                    parts.append(self._inline(block))
+                case "list":
+                    self._lists.enter(block)
+                    parts += [f"{self._lists.mark(item)}{self._cell(item)}" for item in block]
+                    self._lists.leave(block)
+                case "table":
+                    parts.append("; ".join(", ".join(filter(None, row)) for _, row in self._rows(block)))
+                case "section" | "soft-page-break":
+                    parts.append(self._cell(block))
+        return " ".join(part for part in parts if part.strip())
+
+
+def _text_styles(roots: "list[Element]") -> dict[str, str]:
+    """What styles of characters do to a text: style → `super`, `sub` or `hidden`."""
+    found: dict[str, str] = {}
+    for root in roots:
+        for style in descendants(root, "style"):
+            properties = child(style, "text-properties")
+            if attribute(style, "family") != "text" or properties is None:
+                continue
+            position = (attribute(properties, "text-position") or "").split(" ")[0]
+            name = attribute(style, "name") or ""
+            if attribute(properties, "display") == "none":
+                found[name] = "hidden"
+            elif position == "super" or (
+                position.endswith("%") and position.strip("-0%") and position[0] != "-"
+            ):
+                found[name] = "super"
+            elif position == "sub" or position.startswith("-"):
+                found[name] = "sub"
+    return found
 
 
 def _repeated(element: "Element", name: str) -> int:

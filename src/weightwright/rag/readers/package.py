@@ -2,6 +2,7 @@
 
 import io
 import posixpath
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from weightwright.errors import DataError
+from weightwright.rag.readers.base import Attachment
 from weightwright.rag.settings import LoadSettings
 
 if TYPE_CHECKING:
@@ -18,6 +20,23 @@ else:
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _PART_BYTES = 1 << 20
+_CHART = re.compile(r"(.*/charts)/_rels/(.*)\.rels")
+_EMBEDDED = (
+    "docx",
+    "docm",
+    "xlsx",
+    "xlsm",
+    "pptx",
+    "pptm",
+    "odt",
+    "ods",
+    "odp",
+    "pdf",
+    "rtf",
+    "txt",
+    "csv",
+    "html",
+)
 
 
 class Package:
@@ -107,6 +126,28 @@ class Package:
     def first_related(self, name: str, kind: str) -> str | None:
         """The first part that a part's relations name for this kind."""
         return next((target for type_, target in self.related(name).values() if type_ == kind), None)
+
+    def embedded(self) -> tuple[tuple[Attachment, ...], tuple[str, ...]]:
+        """The files that lie in an Office file as objects, and what is said of those of older programs.
+
+        The sheets behind charts are left out: a chart says its numbers itself.
+        """
+        of_charts = {
+            target
+            for name in self.names
+            if (found := _CHART.fullmatch(name))
+            for _, target in self.related(f"{found[1]}/{found[2]}").values()
+        }
+        files, others = [], 0
+        for name in self.names:
+            if "/embeddings/" not in name or name.endswith("/") or name in of_charts:
+                continue
+            if name.rpartition(".")[2].lower() in _EMBEDDED:
+                files.append(Attachment(posixpath.basename(name), self.read(name)))
+            else:
+                others += 1
+        said = f"embedded objects of other programs or older forms were left out: {others}" if others else ""
+        return tuple(files), (said,) if said else ()
 
 
 def parse_xml(data: bytes) -> "Element | None":

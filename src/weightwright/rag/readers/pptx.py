@@ -1,9 +1,11 @@
 """PowerPoint: slide by slide, titles as headings, tables, diagrams, charts, speaker's notes and comments."""
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from weightwright.rag.readers.base import Content
+from weightwright.rag.readers.numerals import numeral
 from weightwright.rag.readers.omml import omml_text
 from weightwright.rag.readers.package import Package, attribute, child, descendants, drawing_texts, local
 from weightwright.rag.readers.writer import TextWriter, lowered, raised
@@ -15,6 +17,11 @@ else:
     Element = Any
 
 _TITLES = ("title", "ctrTitle")
+_NUMBERS = re.compile(r"(arabic|alphaLc|alphaUc|romanLc|romanUc|ea1Ch[st]|ea1Jpn)(?:Db|Chs|Cht)?(\w*)")
+_FORMS = {
+    "arabic": "decimal", "alphaLc": "a", "alphaUc": "A", "romanLc": "i", "romanUc": "I",
+    "ea1Chs": "chinese", "ea1Cht": "chinese", "ea1Jpn": "japanese",
+}  # fmt: skip
 _NO_CONTENT = ("sldNum", "dt", "sldImg", "hdr", "ftr")
 
 
@@ -31,7 +38,9 @@ def read_pptx(data: bytes, settings: LoadSettings) -> Content:
         if part is not None:
             _slide(package, part[1], writer, number)
     core = child(package.xml("docProps/core.xml"), "title")
-    return writer.content("pptx", core.text or "" if core is not None else "")
+    name = core.text or "" if core is not None else ""
+    attachments, notes = package.embedded()
+    return writer.content("pptx", name, attachments=attachments, notes=notes)
 
 
 def _slide(package: Package, name: str, writer: TextWriter, number: int) -> None:
@@ -105,9 +114,34 @@ def _shape(
 def _paragraphs(shape: "Element") -> Iterator[str]:
     """The lines of a shape's text."""
     body = next(descendants(shape, "txBody"), None)
+    counts: dict[int, tuple[str, int]] = {}  # by level: the form of its numbers, the last one
     for paragraph in body if body is not None else ():
         if local(paragraph) == "p":
-            yield from _paragraph(paragraph).split("\n")
+            text = _paragraph(paragraph)
+            number = _number(paragraph, counts) if text.strip() else ""
+            yield from f"{number}{text}".split("\n")
+
+
+def _number(paragraph: "Element", counts: dict[int, tuple[str, int]]) -> str:
+    """What stands before an item of a numbered list: `2. `, `(b) `."""
+    properties = child(paragraph, "pPr")
+    numbered = child(properties, "buAutoNum")
+    level, start = (int(value) if value.isdecimal() else 1 for value in (
+        attribute(properties, "lvl") or "0", attribute(numbered, "startAt") or "1"
+    ))  # fmt: skip
+    for deeper in [other for other in counts if other > level or (other == level and numbered is None)]:
+        del counts[deeper]
+    if numbered is None:
+        return ""
+    form = attribute(numbered, "type") or "arabicPeriod"
+    before, number = counts.get(level, (form, start - 1))
+    number = number + 1 if before == form else start
+    counts[level] = (form, number)
+    found = _NUMBERS.match(form)
+    if found is None:
+        return f"{number}. "
+    said = numeral(number, _FORMS[found[1]])
+    return {"Period": f"{said}. ", "ParenR": f"{said}) ", "ParenBoth": f"({said}) "}.get(found[2], f"{said} ")
 
 
 def _paragraph(paragraph: "Element") -> str:

@@ -9,6 +9,7 @@ from weightwright.rag.readers.encoding import clean
 from weightwright.rag.settings import LoadSettings
 
 _HIDDEN_GROUP = re.compile(r"\{\\v(?:\s|\\)[^{}]*\}")
+_NO_LENGTH = re.compile(r"\\bin(?![a-z0-9])")  # before hexadecimal digits; striprtf wants a number there
 _CELL_ENDS = re.compile(r"\|+\n")
 
 
@@ -18,7 +19,7 @@ def read_rtf(data: bytes, _settings: LoadSettings) -> Content:
 
     if not data.lstrip().startswith(b"{\\rtf"):
         raise DataError(None, "not an RTF file; it begins otherwise than {\\rtf")
-    source = _HIDDEN_GROUP.sub("", data.decode("latin-1"))
+    source = _NO_LENGTH.sub("", _HIDDEN_GROUP.sub("", data.decode("latin-1")))
     try:
         text = rtf_to_text(source, errors="replace")
     except (ValueError, IndexError, KeyError, LookupError, RecursionError) as error:

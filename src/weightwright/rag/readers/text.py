@@ -16,6 +16,7 @@ _BLOCK = re.compile(
     r"(?:(?P=indent)[A-Za-z0-9+/]{1,80}={0,2}$)?",
     re.MULTILINE,
 )
+_UUENCODED = re.compile(r"^begin [0-7]{3} [^\n]+\n(?:[!-`][ -`]{0,84}\n){1,}(?:`?\n)?end$", re.MULTILINE)
 _LEAST_KINDS = 32  # different characters; words, hexadecimal digits and sequences of bases have fewer
 
 
@@ -25,13 +26,19 @@ def read_plain(data: bytes, _settings: LoadSettings) -> Content:
 
 
 def without_data(text: str) -> str:
-    """Text without base64: data URIs, long runs and blocks of lines say how much was left out.
+    """Text without base64 and uuencoded files: data URIs, long runs and blocks say how much was left out.
 
     Lines keep their numbers.
     """
     text = _DATA_URI.sub(lambda match: f"{match[1]}…", text)
     text = _BLOCK.sub(_cut, text)
+    if "begin " in text:
+        text = _UUENCODED.sub(_cut_file, text)
     return _LONG_RUN.sub(_cut, text)
+
+
+def _cut_file(match: re.Match[str]) -> str:
+    return f"[uuencoded, {len(match[0])} characters left out]" + "\n" * match[0].count("\n")
 
 
 def _cut(match: re.Match[str]) -> str:

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from weightwright.ports import Block, Place
 from weightwright.rag.readers.base import Attachment, Content
 from weightwright.rag.readers.encoding import clean
+from weightwright.rag.readers.text import without_data
 
+_LONG = 200  # characters; only longer ones can be base64
 _SPACES = re.compile(r"[ \t\xa0\u2000-\u200a\u202f\u205f\u2061]+")
 _INVISIBLE = re.compile(r"[\xad\u200b\u2060\u2062-\u2064\ufeff]")
 _LIKE_A_HEADING = re.compile(r"#{1,6}(?:\s|$)")
 _DIGITS = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
 _LOW_DIGITS = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
+_SMALL_DIGITS = tuple("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉")
 _SIGNS = re.compile(r"[0-9n+−=()-]+")
 _LOW_SIGNS = re.compile(r"[0-9+−=()-]+")
 
@@ -36,7 +39,7 @@ class TextWriter:
 
     def line(self, text: str, mark: str = "") -> None:
         """A line of running text, as it is shown, behind a list item's mark; an empty one is left out."""
-        text = one_line(text)
+        text = _no_data(one_line(text))
         if text:
             self._put(mark + ("\\" + text if _LIKE_A_HEADING.match(text) else text))
 
@@ -60,7 +63,7 @@ class TextWriter:
 
     def code(self, text: str, language: str = "") -> None:
         """Code or text whose white space counts, in a fence."""
-        text = _INVISIBLE.sub("", clean(text)).strip("\n")
+        text = _no_data(_INVISIBLE.sub("", clean(text)).strip("\n"))
         if not text.strip():
             return
         runs = re.findall(r"`{3,}", text)
@@ -143,7 +146,12 @@ def one_line(text: str) -> str:
 
 def cell_text(text: str) -> str:
     """A table's cell on one line; a bar in it is escaped."""
-    return one_line(text).replace("|", "\\|")
+    return _no_data(one_line(text)).replace("|", "\\|")
+
+
+def _no_data(text: str) -> str:
+    """Text without base64."""
+    return without_data(text) if len(text) >= _LONG else text
 
 
 def raised(text: str, before: str) -> str:
@@ -157,10 +165,15 @@ def lowered(text: str, before: str) -> str:
 
 
 def _apart(text: str, before: str, signs: re.Pattern[str], small: dict[int, int]) -> str:
-    text = text.strip()
-    if signs.fullmatch(text):
-        return text.translate(small)
-    after_digit = before[-1:].isdigit()
-    if after_digit and text[:1].isalnum() and (text[0].isdigit() or len(text.strip()) == 1):
-        return f" {text}"
-    return f" {text}" if before[-1:].isalnum() and text[:1].isdigit() else text
+    bare = text.strip()
+    if signs.fullmatch(bare):
+        shown = bare.translate(small)
+        return (
+            f" {shown}" if before[-1:] in _SMALL_DIGITS and shown[0] in _SMALL_DIGITS else shown
+        )  # two notes
+    if text[:1].isspace() or not bare:
+        return f" {bare}"
+    after = " " if text[-1:].isspace() else ""
+    if before[-1:].isdigit() and bare[0].isalnum() and (bare[0].isdigit() or len(bare) == 1):
+        return f" {bare}{after}"
+    return f" {bare}{after}" if before[-1:].isalnum() and bare[0].isdigit() else f"{bare}{after}"

@@ -37,7 +37,9 @@ def read_xlsx(data: bytes, settings: LoadSettings) -> Content:
     for sheet in _inside(book.root, "sheets"):
         book.write(sheet)
     core = child(package.xml("docProps/core.xml"), "title")
-    return book.writer.content("xlsx", core.text or "" if core is not None else "", notes=tuple(book.notes))
+    name = core.text or "" if core is not None else ""
+    attachments, notes = package.embedded()
+    return book.writer.content("xlsx", name, attachments=attachments, notes=(*book.notes, *notes))
 
 
 @dataclass
