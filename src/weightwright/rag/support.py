@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from weightwright.rag.analyze import STOP_STEMS, is_han, is_own_name, terms
+from weightwright.rag.analyze import STOP_STEMS, is_han, own_terms, terms
 from weightwright.rag.names import NOTHING, Name, Written, has_name, names
 from weightwright.rag.quantities import quantities, readable
 from weightwright.rag.quantity import Quantity, split_date, stands
@@ -54,12 +54,8 @@ def facts_of(sentence: str) -> Facts:
     found = quantities(text)
     rest = _without(text, found)
     named = names(rest)
-    of_names = {term for name in named for term in terms(name.word)}
-    held = {
-        term
-        for term in terms(rest)
-        if term not in _IGNORED and not term[0].isdigit() and not is_own_name(term)
-    }
+    of_names = {term for name in named for term in own_terms(name.word)}
+    held = {term for term in own_terms(rest) if term not in _IGNORED and not term[0].isdigit()}
     return Facts(tuple(q for q in found if q.required), named, frozenset(held - of_names))
 
 
