@@ -8,7 +8,7 @@ from weightwright.rag import numerals, units
 from weightwright.rag.quantity import Quantity
 from weightwright.rag.units import Unit
 
-_SIGN = r"(?P<sign>(?<![\w)\]%.,])[-−–](?=\d)|\b(?i:minus|negative) |零下|负)?"
+_SIGN = r"(?P<sign>(?<![\w)\]%.,])[-−–](?=\d)|\b(?i:minus|negative) |零下|负|公元前(?=[\d一二三四五六七八九十百零〇]+年)|(?<![\u4e00-\u9fff])前(?=\d{3,4}年))?"
 _NUMBER = re.compile(
     rf"(?P<currency>{units.PREFIX})?\s?{_SIGN}(?P<currency_after_sign>{units.PREFIX})?"
     rf"(?:(?P<th>第)\s?)?(?:(?P<han>{numerals.HAN})|(?P<digits>{numerals.DIGITS})|(?P<words>(?i:{numerals.WORDS})))"
@@ -135,11 +135,20 @@ def with_unit(text: str, start: int, end: int, values: numerals.Values, currency
         if behind and (not meant or {u.base for u in behind} & {u.base for u in meant}):
             meant = tuple(u for u in behind if not meant or u.base in {m.base for m in meant})
             end = after.end()
+    if (turned := _BELOW.match(text, end)) and (
+        {unit.base for unit in meant} & {"°C", "°F", "degree"} or not meant
+    ):
+        if turned["zero"] or not meant:
+            values, end = frozenset(-value for value in values), turned.end()
     if not meant:
         end += text[end : end + 1] == "年" and _is_year(text[:end], values)
         return Quantity(start, end, values, frozenset((value, "") for value in values))
     readings = frozenset((value * unit.factor, unit.base) for value in values for unit in meant)
     return Quantity(start, end, values, readings)
+
+
+# 5 degrees below zero, 50 BC
+_BELOW = re.compile(r"\s(?P<zero>below (?:zero|freezing))\b|\s?(?:BCE?\b|B\.C\.(?:E\.)?)")
 
 
 def _is_unit(text: str, end: int, after: re.Match[str], name: str, values: numerals.Values) -> bool:

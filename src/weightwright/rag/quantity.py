@@ -4,6 +4,7 @@ The same value in the same unit is the same, whatever the writing (25 days, twen
 12 000; 2万元 and 20000元); versions are compared as they are written, dates part by part.
 """
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -66,7 +67,7 @@ def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
     if other.moment is not None:
         return bool(claim.bare and claim.plain & _plain_of(other.moment))
     if (claim.version or other.version) and claim.written and other.written:
-        return claim.written == other.written
+        return _without_zeros(claim.written) == _without_zeros(other.written)
     if claim.ordinal != other.ordinal and not (claim.bases | other.bases) <= {"", "page", "floor"}:
         return False
     if claim.readings & other.readings:
@@ -74,6 +75,11 @@ def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
     if claim.bare:
         return bool(claim.plain & other.plain)
     return other.bare and bool(claim.plain & other.plain) and not claim.units.isdisjoint(mentioned)
+
+
+def _without_zeros(version: str) -> str:
+    """`2.0` as `2`; 3.10 and 3.1 stay what they are."""
+    return re.sub(r"(?:\.0)+$", "", version)
 
 
 def _same_moment(claim: Quantity, other: Quantity) -> bool:
