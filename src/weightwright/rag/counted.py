@@ -111,7 +111,8 @@ def _is_number(text: str, match: re.Match[str]) -> bool:
         and (not re.fullmatch("[十百千万亿]+", token))
     ):
         return True
-    unit = re.match(rf"\s?(?:多|余|来)?(?:{units.CHINESE})", after)
+    between = re.match(rf"\s?[至到~～-]\s?(?:{numerals.HAN}|{numerals.DIGITS})", after)  # 六至十二岁
+    unit = re.match(rf"\s?(?:多|余|来)?(?:{units.CHINESE})", after[between.end() :] if between else after)
     if token == "一":  # as the English article, but for true units
         return unit is not None and unit[0] not in ("次", "层", "成", "节", "点", "里", "分", "度", "周年")
     if unit:
@@ -143,6 +144,8 @@ def with_unit(text: str, start: int, end: int, values: numerals.Values, currency
     if not meant:
         end += text[end : end + 1] == "年" and _is_year(text[:end], values)
         return Quantity(start, end, values, frozenset((value, "") for value in values))
+    if meant == (Unit("price"),):  # 八五折 is 8.5折
+        values = frozenset(value / 10 if value >= 10 else value for value in values)
     readings = frozenset((value * unit.factor, unit.base) for value in values for unit in meant)
     return Quantity(start, end, values, readings)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from weightwright.rag.numerals import han
+from weightwright.rag.units import WORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,22 @@ def _chinese_time(match: re.Match[str]) -> Time | None:
     return Time(hour * 60 + minute, half_said=bool(part) or hour > 12)
 
 
+_PAST = {"half": 30, "quarter": 15, "five": 5, "ten": 10, "twenty": 20, "twenty-five": 25}
+_HOURS = "one two three four five six seven eight nine ten eleven twelve".split()
+
+
+def _past(match: re.Match[str]) -> Time | None:
+    """A quarter past six, half past 8, at ten to nine; not `from five to ten`."""
+    sure = match["way"] == "past" or match["named"] or match["minutes"].lower() == "quarter"
+    if not (sure or match.string[: match.start()].lower().endswith("at ")):
+        return None
+    written = match["hour"].lower()
+    hour = _HOURS.index(written) + 1 if written in _HOURS else int(written)
+    minutes = _PAST.get(match["minutes"].lower()) or int(match["minutes"])
+    after = match["way"].lower() in ("past", "after")
+    return Time((hour * 60 + (minutes if after else -minutes)) % 1440, half_said=hour > 12)
+
+
 def _spoken(match: re.Match[str]) -> Time:
     return Time(12 * 60 if match[0].lower() in ("noon", "midday", "正午") else 0)
 
@@ -188,7 +205,10 @@ def _weekday(name: str) -> int:
 
 _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]], ...] = (
     (re.compile(r"(?<![\d.])(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?![\d.]\d|\d)", re.ASCII), _ymd),
-    (re.compile(r"(?<![\w.-])((?:19|20)\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?!\w|\.\d)", re.ASCII), _ymd),
+    (
+        re.compile(r"(?<![\w.-])((?:19|20)\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?!\w|\.\d)", re.ASCII),
+        _ymd,
+    ),
     (re.compile(r"(?<![\d./-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|(?<=/)\d{2})(?![\d/])", re.ASCII), _slashed),
     (
         re.compile(
@@ -225,6 +245,15 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
             re.ASCII,
         ),
         _chinese_time,
+    ),
+    (
+        re.compile(
+            r"\b(?P<minutes>(?i:half|quarter|five|ten|twenty(?:-five)?)|[12]?[05])"
+            r"(?P<named> minutes)? (?P<way>past|to|after) "
+            rf"(?P<hour>(?i:{'|'.join(_HOURS)})|1?\d|2[0-3])(?![\w.,:%]\d|\w|[ -](?i:{WORD}))",
+            re.ASCII,
+        ),
+        _past,
     ),
     (re.compile(r"(?<!\w)(?i:noon|midday|midnight)(?!\w)|正午|午夜", re.ASCII), _spoken),
     (

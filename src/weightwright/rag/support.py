@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from weightwright.rag.analyze import STOP_STEMS, is_han, own_terms, terms
 from weightwright.rag.names import NOTHING, Name, Written, has_name, names
+from weightwright.rag.dates import Time
 from weightwright.rag.negation import denial
 from weightwright.rag.quantities import quantities, readable
 from weightwright.rag.quantity import Quantity, split_date, stands
@@ -23,7 +24,7 @@ _WITHOUT_FACTS = """
 answer accord sourc source passag passage document text context state stat mention say said provid inform
 describ follow
 about approxim around rough near total onli also per each everi both altogeth there most least maximum minimum
-not no never yes up more less than
+not no never yes up more less than onc
 答案 回答 根据 资料 文档 文中 文本 说明 提到 提供 信息
 约 大约 大概 左右 共 总共 一共 每 可以 需要 需 要 须 会 能 能够 可 应 则 并 即 该 名 位 个 至 到 由 里 则为
 均 只 也 已 已经 所 最 全 这条 这个 这家 一个 要求 有关 不 不是 没有 没 并非 不得 超过 不超过 至多 最多 至少 位于 地处 坐落
@@ -59,10 +60,15 @@ def facts_of(sentence: str) -> Facts:
     rest = _without(text, found)
     named = names(rest)
     of_names = {term for name in named for term in own_terms(name.word)}
-    held = {term for term in own_terms(rest) if term not in _IGNORED and not term[0].isdigit()}
+    held = {_rooted(term) for term in own_terms(rest) if term not in _IGNORED and not term[0].isdigit()}
     numbers = tuple(q for q in found if q.required)
     said = denial(text)
     return Facts(numbers, named, frozenset(held - of_names - _of_units(numbers)), said.denies, said.may)
+
+
+def _rooted(term: str) -> str:
+    """A Chinese verb without the preposition that clings to it: 生 of 生于."""
+    return term[0] if len(term) == 2 and term[1] == "于" and is_han(term) else term
 
 
 # words that say no more than the unit of a number does: `costs 5 euros`, `lasts 2 hours`, `is 12 miles long`
@@ -70,12 +76,19 @@ _SAID_BY_UNITS = {
     "money": "cost price pay paid charg fee 价格 费用 收费 售价 花费 票价 价",
     "s": "last take durat long run 时长 持续 为期", "month": "last take durat long old 时长 持续 为期 年龄",
     "m": "long length 全长 长度 长", "mile": "long length 全长 长度 长", "foot": "long length 全长 长度 长",
+    "°C": "temperatur warm cold hot 温度 气温", "degree": "temperatur warm cold hot 温度 气温", "°F": "temperatur warm cold hot",
+    "date": "day date 日期 日子", "time": "time clock hour 时间 时刻",
     "kg": "weigh weight 重 重量", "lb": "weigh weight 重 重量", "m2": "area cover 面积 占地", "acre": "area cover 面积",
 }  # fmt: skip
 
 
 def _of_units(numbers: Sequence[Quantity]) -> frozenset[str]:
     bases = {"money" if base in CURRENCIES else base for number in numbers for base in number.bases}
+    bases |= {
+        "time" if isinstance(number.moment, Time) else "date"
+        for number in numbers
+        if number.moment is not None
+    }
     return frozenset(word for base in bases for word in _SAID_BY_UNITS.get(base, "").split())
 
 

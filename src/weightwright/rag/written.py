@@ -14,6 +14,7 @@ _FRACTION = re.compile(
     rf"|(?P<coins>{numerals.HAN}|{numerals.DIGITS})(?P<coin>块|米)(?P<tenths>[一二三四五六七八九\d]{{1,2}})(?![\w十百千万点.])"
     r"|\b(?P<ones>(?i:an?|one|two|three|four|five|six|seven|eight|nine|ten)|\d+) (?P<one_unit>(?i:hour|day|week|month|year"
     r"|decade|century|mile|kilometre|kilometer|metre|meter|litre|liter)s?) and a (?P<more>half|quarter)\b"
+    rf"|(?P<tenth>[一二三四五六七八九])成(?P<hundredth>[一二三四五六七八九])(?![一二三四五六七八九十])"
     r"|(?:(?P<whole>\d+) )?(?<!\d)(?P<above>\d+)[⁄](?P<below>\d+)"
     r"|(?P<mixed>\d+) (?P<up>\d)/(?P<down>[2-9]|10|16)(?![\d/])"
     rf"|(?P<percent>百分之)(?P<of_hundred>{numerals.HAN}|{numerals.DIGITS})"
@@ -60,6 +61,8 @@ def _fraction(match: re.Match[str]) -> Fraction | None:
     if match["over"]:
         whole, below = min(_han_or_digits(match["chinese_whole"])), min(_han_or_digits(match["of_whole"]))
         return whole + min(_han_or_digits(match["over"])) / below if below else None
+    if match["tenth"]:
+        return min(_han_or_digits(match["tenth"])) / 10 + min(_han_or_digits(match["hundredth"])) / 100
     if match["coins"]:
         tenths = "".join(str(min(_han_or_digits(c))) for c in match["tenths"])
         return min(_han_or_digits(match["coins"])) + Fraction(int(tenths), 10 ** len(tenths))
@@ -212,8 +215,8 @@ def _is_named(text: str, end: int) -> bool:
 _DECADE = re.compile(
     r"(?<!\d)(?P<decade>1\d|20)(?P<ten>\d0)s(?!\w)|['’](?P<short>[2-9]0)s(?!\w)"
     r"|\bthe (?:early |late |mid-?)?(?P<spelled>(?i:twent|thirt|fort|fift|sixt|sevent|eight|ninet))ies\b|(?:(?P<century>\d{2}"
-    r"|[一二十]+)世纪)?(?P<tens>[1-9]0|[一二三四五六七八九]十)年代"
-    r"|(?:第)?(?P<nth>\d{1,2}|[一二十]+)世纪|(?P<english>\d{1,2}(?:st|nd|rd|th)|(?i:"
+    r"|[一二三四五六七八九十]+)世纪)?(?P<tens>[1-9]0|[一二三四五六七八九]十)年代"
+    r"|(?:第)?(?P<nth>\d{1,2}|[一二三四五六七八九十]+)世纪|(?P<english>\d{1,2}(?:st|nd|rd|th)|(?i:"
     + numerals.WORDS[2:]
     + r")) (?i:century)",
     re.ASCII,
