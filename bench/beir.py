@@ -21,8 +21,41 @@ from weightwright.rag.stores.base import Store
 METRIC = "nDCG@10"
 _DEPTH = 100
 _LUCENE_STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they"
-    " this to was will with".split()
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "but",
+        "by",
+        "for",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "such",
+        "that",
+        "the",
+        "their",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "to",
+        "was",
+        "will",
+        "with",
+    ]
 )
 _WORDS = re.compile(rf"[{HAN}{KANA}]+|[^\W_{HAN}{KANA}]+")
 Ranking = list[tuple[str, float]]

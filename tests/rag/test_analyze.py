@@ -164,7 +164,8 @@ def test_other_writings_meet_in_a_term(question, document):
 
 def test_an_accent_is_preferred_and_no_stop_word():
     assert query_terms("Where is the thé?") == ["thé.exact"]
-    assert "năm.exact" in query_terms("năm") and "năm.exact" not in terms("the river Nam")  # zoteus#46
+    assert "năm.exact" in query_terms("năm")  # zoteus#46
+    assert "năm.exact" not in terms("the river Nam")
     assert terms("ёж йод") == ["еж", "ёж.exact", "йод"]
     assert terms("O'Reilly and D'Souza don't") == ["oreilli", "and", "souza", "dont"]
 

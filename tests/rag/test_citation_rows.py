@@ -1,4 +1,4 @@
-"""One sentence, one source: a mark stays where number, unit, sign, name and date are the same, and goes where one differs."""
+"""One sentence, one source: a mark stays where number, unit, name and date are the same, and goes where not."""
 
 import pytest
 

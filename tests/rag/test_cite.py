@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as tried
 from hypothesis import strategies as st
 
 from weightwright.rag.cite import Beside, Checker, check
@@ -213,7 +214,7 @@ PARTS = st.sampled_from(
 )
 
 
-@settings(deadline=None)
+@tried(deadline=None)
 @given(st.lists(PARTS, max_size=15).map("".join), st.integers(1, 7))
 def test_what_is_streamed_is_what_stands_in_the_end(answer, step):
     whole = check(answer, ENGLISH)

@@ -51,16 +51,14 @@ STOP_WORDS = frozenset(_WORDS_WITHOUT_CONTENT.split())
 def terms(text: str) -> list[str]:
     """The terms of `text` in order, with repetitions; letters, digits and dots only, never empty strings."""
     text = _readable(text)
-    found = [
-        term for match in _TOKEN.finditer(text) for term in (*_terms_of(text, match), *_beside(text, match))
-    ]
+    found = [term for match in _TOKEN.finditer(text) for term in (*_terms_of(match), *_beside(text, match))]
     return found + [stem(folded("".join(match.groups()).lower())) for match in _HYPHENED.finditer(text)]
 
 
 def own_terms(text: str) -> list[str]:
     """The terms of `text` without those that stand beside a word's own."""
     text = _readable(text)
-    return [term for match in _TOKEN.finditer(text) for term in _terms_of(text, match)]
+    return [term for match in _TOKEN.finditer(text) for term in _terms_of(match)]
 
 
 def query_terms(text: str) -> list[str]:
@@ -114,7 +112,7 @@ def _readable(text: str) -> str:
     return _DOTTED.sub(lambda match: match[0].replace(".", "") + " ", simplified(visible(text)))
 
 
-def _terms_of(text: str, match: re.Match[str]) -> list[str]:
+def _terms_of(match: re.Match[str]) -> list[str]:
     token = match[0]
     if is_han(token):
         import rjieba

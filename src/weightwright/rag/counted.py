@@ -8,7 +8,10 @@ from weightwright.rag import numerals, units
 from weightwright.rag.quantity import Quantity
 from weightwright.rag.units import Unit
 
-_SIGN = r"(?P<sign>(?<![\w)\]%.,])[-−–](?=\d)|\b(?i:minus|negative) |零下|负|公元前(?=[\d一二三四五六七八九十百零〇]+年)|(?<![\u4e00-\u9fff])前(?=\d{3,4}年))?"
+_SIGN = (
+    r"(?P<sign>(?<![\w)\]%.,])[-−–](?=\d)|\b(?i:minus|negative) |零下|负"
+    r"|公元前(?=[\d一二三四五六七八九十百零〇]+年)|(?<![\u4e00-\u9fff])前(?=\d{3,4}年))?"
+)
 _NUMBER = re.compile(
     rf"(?P<currency>{units.PREFIX})?\s?{_SIGN}(?P<currency_after_sign>{units.PREFIX})?"
     rf"(?:(?P<th>第)\s?)?(?:(?P<han>{numerals.HAN})|(?P<digits>{numerals.DIGITS})|(?P<words>(?i:{numerals.WORDS})))"
@@ -136,11 +139,10 @@ def with_unit(text: str, start: int, end: int, values: numerals.Values, currency
         if behind and (not meant or {u.base for u in behind} & {u.base for u in meant}):
             meant = tuple(u for u in behind if not meant or u.base in {m.base for m in meant})
             end = after.end()
-    if (turned := _BELOW.match(text, end)) and (
-        {unit.base for unit in meant} & {"°C", "°F", "degree"} or not meant
-    ):
-        if turned["zero"] or not meant:
-            values, end = frozenset(-value for value in values), turned.end()
+    turned = _BELOW.match(text, end)
+    of_heat = bool({unit.base for unit in meant} & {"°C", "°F", "degree"})
+    if turned and (not meant or (of_heat and turned["zero"])):
+        values, end = frozenset(-value for value in values), turned.end()
     if not meant:
         end += text[end : end + 1] == "年" and _is_year(text[:end], values)
         return Quantity(start, end, values, frozenset((value, "") for value in values))

@@ -170,7 +170,7 @@ def _chinese_time(match: re.Match[str]) -> Time | None:
 
 
 _PAST = {"half": 30, "quarter": 15, "five": 5, "ten": 10, "twenty": 20, "twenty-five": 25}
-_HOURS = "one two three four five six seven eight nine ten eleven twelve".split()
+_HOURS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
 
 def _past(match: re.Match[str]) -> Time | None:

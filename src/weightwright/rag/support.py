@@ -11,8 +11,8 @@ from functools import cached_property
 from itertools import pairwise
 
 from weightwright.rag.analyze import STOP_STEMS, is_han, own_terms, terms
-from weightwright.rag.names import NOTHING, Name, Written, has_name, names
 from weightwright.rag.dates import Time
+from weightwright.rag.names import NOTHING, Name, Written, has_name, names
 from weightwright.rag.negation import denial
 from weightwright.rag.quantities import quantities, readable
 from weightwright.rag.quantity import Quantity, split_date, stands
@@ -27,7 +27,8 @@ about approxim around rough near total onli also per each everi both altogeth th
 not no never yes up more less than onc
 答案 回答 根据 资料 文档 文中 文本 说明 提到 提供 信息
 约 大约 大概 左右 共 总共 一共 每 可以 需要 需 要 须 会 能 能够 可 应 则 并 即 该 名 位 个 至 到 由 里 则为
-均 只 也 已 已经 所 最 全 这条 这个 这家 一个 要求 有关 不 不是 没有 没 并非 不得 超过 不超过 至多 最多 至少 位于 地处 坐落
+均 只 也 已 已经 所 最 全 这条 这个 这家 一个 要求 有关
+不 不是 没有 没 并非 不得 超过 不超过 至多 最多 至少 位于 地处 坐落
 """
 _IGNORED = STOP_STEMS | frozenset(_WITHOUT_FACTS.split())
 _HEADING = re.compile(r"(#{1,6})\s")
@@ -76,9 +77,11 @@ _SAID_BY_UNITS = {
     "money": "cost price pay paid charg fee 价格 费用 收费 售价 花费 票价 价",
     "s": "last take durat long run 时长 持续 为期", "month": "last take durat long old 时长 持续 为期 年龄",
     "m": "long length 全长 长度 长", "mile": "long length 全长 长度 长", "foot": "long length 全长 长度 长",
-    "°C": "temperatur warm cold hot 温度 气温", "degree": "temperatur warm cold hot 温度 气温", "°F": "temperatur warm cold hot",
+    "°C": "temperatur warm cold hot 温度 气温", "degree": "temperatur warm cold hot 温度 气温",
+    "°F": "temperatur warm cold hot",
     "date": "day date 日期 日子", "time": "time clock hour 时间 时刻",
-    "kg": "weigh weight 重 重量", "lb": "weigh weight 重 重量", "m2": "area cover 面积 占地", "acre": "area cover 面积",
+    "kg": "weigh weight 重 重量", "lb": "weigh weight 重 重量", "m2": "area cover 面积 占地",
+    "acre": "area cover 面积",
 }  # fmt: skip
 
 

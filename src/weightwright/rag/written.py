@@ -12,7 +12,8 @@ from weightwright.rag.quantity import Quantity
 _FRACTION = re.compile(
     rf"(?P<chinese_whole>{numerals.HAN}|{numerals.DIGITS})又(?P<of_whole>{numerals.HAN})分之(?P<over>{numerals.HAN})"
     rf"|(?P<coins>{numerals.HAN}|{numerals.DIGITS})(?P<coin>块|米)(?P<tenths>[一二三四五六七八九\d]{{1,2}})(?![\w十百千万点.])"
-    r"|\b(?P<ones>(?i:an?|one|two|three|four|five|six|seven|eight|nine|ten)|\d+) (?P<one_unit>(?i:hour|day|week|month|year"
+    r"|\b(?P<ones>(?i:an?|one|two|three|four|five|six|seven|eight|nine|ten)|\d+)"
+    r" (?P<one_unit>(?i:hour|day|week|month|year"
     r"|decade|century|mile|kilometre|kilometer|metre|meter|litre|liter)s?) and a (?P<more>half|quarter)\b"
     rf"|(?P<tenth>[一二三四五六七八九])成(?P<hundredth>[一二三四五六七八九])(?![一二三四五六七八九十])"
     r"|(?:(?P<whole>\d+) )?(?<!\d)(?P<above>\d+)[⁄](?P<below>\d+)"
@@ -100,7 +101,8 @@ def _han_or_digits(token: str) -> numerals.Values:
 
 _SMALL = r"(?i:one|two|three|four|five|six|seven|eight|nine|ten|twenty|hundred)"
 _SHARE = re.compile(
-    rf"\b(?P<part>\d{{1,3}}|{_SMALL})[ -](?:in|out of)[ -](?:every )?(?P<of>\d{{1,3}}(?:,\d{{3}})*|{_SMALL})(?= [a-z])"
+    rf"\b(?P<part>\d{{1,3}}|{_SMALL})[ -](?:in|out of)[ -](?:every )?"
+    rf"(?P<of>\d{{1,3}}(?:,\d{{3}})*|{_SMALL})(?= [a-z])"
     rf"|每(?P<each>{numerals.HAN}|{numerals.DIGITS})[个名位人]{{1,2}}[^，。]{{0,4}}中[^，。]{{0,3}}?有(?P<among>{numerals.HAN}"
     rf"|{numerals.DIGITS})",
     re.ASCII,
@@ -128,7 +130,8 @@ def shares(text: str) -> list[Quantity]:
 
 
 _MULTIPLE = re.compile(
-    r"\b(?P<word>(?i:doubl|tripl|trebl|quadrupl|halv))(?i:ed|es?|ing)\b|(?P<half>\bhalf\b(?= as (?:many|much|long|big)))"
+    r"\b(?P<word>(?i:doubl|tripl|trebl|quadrupl|halv))(?i:ed|es?|ing)\b"
+    r"|(?P<half>\bhalf\b(?= as (?:many|much|long|big)))"
     r"|\b(?P<twice>(?i:twice|thrice))\b|(?P<pair>\b[Aa] (?:couple|pair) of\b)|(?P<chinese>翻了?一?番)"
 )
 _MULTIPLES = {"doubl": 2, "tripl": 3, "trebl": 3, "quadrupl": 4, "twice": 2, "thrice": 3}
@@ -214,7 +217,8 @@ def _is_named(text: str, end: int) -> bool:
 
 _DECADE = re.compile(
     r"(?<!\d)(?P<decade>1\d|20)(?P<ten>\d0)s(?!\w)|['’](?P<short>[2-9]0)s(?!\w)"
-    r"|\bthe (?:early |late |mid-?)?(?P<spelled>(?i:twent|thirt|fort|fift|sixt|sevent|eight|ninet))ies\b|(?:(?P<century>\d{2}"
+    r"|\bthe (?:early |late |mid-?)?(?P<spelled>(?i:twent|thirt|fort|fift|sixt|sevent|eight|ninet))ies\b"
+    r"|(?:(?P<century>\d{2}"
     r"|[一二三四五六七八九十]+)世纪)?(?P<tens>[1-9]0|[一二三四五六七八九]十)年代"
     r"|(?:第)?(?P<nth>\d{1,2}|[一二三四五六七八九十]+)世纪|(?P<english>\d{1,2}(?:st|nd|rd|th)|(?i:"
     + numerals.WORDS[2:]
