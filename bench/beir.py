@@ -20,43 +20,11 @@ from weightwright.rag.stores.base import Store
 
 METRIC = "nDCG@10"
 _DEPTH = 100
-_LUCENE_STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "but",
-        "by",
-        "for",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "no",
-        "not",
-        "of",
-        "on",
-        "or",
-        "such",
-        "that",
-        "the",
-        "their",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "to",
-        "was",
-        "will",
-        "with",
-    ]
-)
+_LUCENE_STOP_WORDS_TEXT = """
+a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to
+was will with
+"""
+_LUCENE_STOP_WORDS = frozenset(_LUCENE_STOP_WORDS_TEXT.split())
 _WORDS = re.compile(rf"[{HAN}{KANA}]+|[^\W_{HAN}{KANA}]+")
 Ranking = list[tuple[str, float]]
 
