@@ -5,6 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from weightwright.rag import numerals, units
+from weightwright.rag.analyze import STOP_WORDS, stem
 from weightwright.rag.quantity import Quantity
 from weightwright.rag.units import Unit
 
@@ -30,7 +31,7 @@ _ROMAN = re.compile(
 )
 _MEASURES = (
     "个名位家台辆艘本册张间栋座件份人口号楼层页章节条部卷编期届"
-    "场项款篇课级门只支头匹棵株颗粒对双组排班幅首把副步点种代"
+    "场项款篇课级门只支头匹棵株颗粒对双组排班幅首把副步点种代片杯瓶盒包袋箱碗勺盘滴"
 )
 
 
@@ -80,7 +81,18 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
     quantity = with_unit(text, match.start(), end, values, currency)
     start = quantity.start + len(match[0]) - len(match[0].lstrip())
     written = match["digits"] if match["digits"] and re.fullmatch(r"\d+(?:\.\d+)*", match["digits"]) else ""
-    return replace(quantity, start=start, ordinal=ordinal, required=required, written=written)
+    counted = _counted(text, quantity.end) if quantity.bare and not ordinal else ""
+    return replace(
+        quantity, start=start, ordinal=ordinal, required=required, written=written, counted=counted
+    )
+
+
+def _counted(text: str, end: int) -> str:
+    """The stem of the word behind a number, or the Chinese measure that says what is counted."""
+    if text[end : end + 1] and text[end] in _MEASURES:
+        return text[end] if text[end] not in "个名位人" else ""
+    behind = re.match(r"[ -]([a-z]{3,})\b", text[end:])
+    return stem(behind[1]) if behind and behind[1] not in STOP_WORDS else ""
 
 
 _IN_ORDER = re.compile(

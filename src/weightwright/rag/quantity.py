@@ -28,6 +28,7 @@ class Quantity:
     version: bool = False
     ordinal: bool = False
     rate: str = ""  # the unit of `a month` in `35 euros a month`
+    counted: str = ""  # what follows a number without unit: `member` of 12 members, 片 of 两片
     required: bool = True  # whether a claim that says it needs it: not `one` in `one of them`
     parts: tuple["Quantity", ...] = ()  # 1 h and 30 min, of which this is the sum
 
@@ -50,7 +51,12 @@ class Quantity:
 
 
 def stands(claim: Quantity, source: Sequence[Quantity], mentioned: Collection[str]) -> bool:
-    """Whether a claim's number is among the source's; `mentioned`: units that the source names."""
+    """Whether a claim's number is among the source's; `mentioned`: units that the source names.
+
+    Where the source counts the same thing (12 members), another number (of 3 rooms) does not stand for it.
+    """
+    if claim.counted and claim.bare:
+        source = [other for other in source if other.counted == claim.counted] or source
     if any(_same(claim, other, mentioned) for other in source):
         return True
     if claim.rate:
