@@ -28,7 +28,7 @@ _RUN = """
 import sys
 from pathlib import Path
 from weightwright.address.stores import parse_store
-from weightwright.rag import index
+from weightwright.rag import index, reindex
 from weightwright.rag.settings import ChunkSettings
 from weightwright.rag.stores.opening import open_store
 from weightwright.testing.embedder import HashEmbedder
