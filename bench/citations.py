@@ -3,8 +3,9 @@
     python bench/citations.py [--write]
 
 `citation_pairs.jsonl` holds sources in English and Chinese, each with a sentence that it supports and one that it
-does not. The check's rules were written with the half `tuned` in sight; `held out` was written before them and
-read once they stood.
+does not. The check's rules were written with the part `tuned` in sight; the others were written before they were
+tried. At the first look `held out` kept 0 of 100 wrong ones and dropped 3 of 100 right ones, `held out later` 0 and 8
+of 100, `held out last` 1 and 2 of 50. Then what was missed was mended by its kind, as the table shows.
 """
 
 import argparse
@@ -47,13 +48,13 @@ def main() -> None:
             counts[*group, "kept"] += 1
             misses.append(("wrong, kept", *group, pair["source"], pair["wrong"]))
     took_ms = (time.perf_counter() - started_s) / len(pairs) / 2 * 1e3
-    lines = ["| half | language | right ones | dropped | wrong ones | kept |", "|---|---|---|---|---|---|"]
-    for half in ("held out", "tuned"):
+    lines = ["| part | language | right ones | dropped | wrong ones | kept |", "|---|---|---|---|---|---|"]
+    for half in ("held out last", "held out later", "held out", "tuned"):
         for language in ("en", "zh"):
             number, dropped, kept = (counts[half, language, what] for what in ("all", "dropped", "kept"))
             shares = f"{dropped} ({dropped / number:.1%}) | {number} | {kept} ({kept / number:.1%})"
             lines.append(f"| {half} | {language} | {number} | {shares} |")
-    lines += ["", "| miss | half | language | source | sentence |", "|---|---|---|---|---|"]
+    lines += ["", "| miss | part | language | source | sentence |", "|---|---|---|---|---|"]
     lines += [f"| {' | '.join(miss)} |" for miss in misses]
     print("\n".join(lines))
     if given.write:

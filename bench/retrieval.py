@@ -1,9 +1,14 @@
 """Does retrieval find the right paragraph? XQuAD in English and Chinese, and how fast documents are indexed.
 
     python bench/retrieval.py --data ../shared/data/qa [--write]
+    python bench/retrieval.py --collection FOLDER [--collection FOLDER ...] [--kept FOLDER] [--write]
 
 Each of the 240 paragraphs is a document; each of the 1,190 questions should find its own. `bm25s` joins in
 where it is installed. Indexing is timed beside `SentenceTransformer.encode` on the same chunks, in turn.
+
+A collection is a folder in BEIR's layout (corpus.jsonl, queries.jsonl, qrels/test.tsv); our default search is held to
+BM25, to the vectors alone and to their fusion (`bench/beir.py`). `--kept` keeps the knowledge bases, so that a second
+run embeds nothing.
 """
 
 import argparse
@@ -20,6 +25,8 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import beir
+
 from weightwright.address.models import parse_embedder
 from weightwright.address.stores import StoreAddress
 from weightwright.connect import open_embedder
@@ -28,12 +35,13 @@ from weightwright.ports import Document
 from weightwright.rag import evaluate, index
 from weightwright.rag.analyze import query_terms, terms
 from weightwright.rag.chunk import chunk_document, indexed_text
-from weightwright.rag.languages import ENGLISH, MULTILINGUAL
+from weightwright.rag.languages import ENGLISH, MULTILINGUAL, Tongues
 from weightwright.rag.settings import ChunkSettings, RetrieveSettings
 from weightwright.rag.stores.opening import open_store
 
 METRICS = ("Recall@1", "Recall@5", "nDCG@10")
 RESULTS = Path(__file__).parent / "results" / "retrieval.md"
+COLLECTIONS = Path(__file__).parent / "results" / "collections.md"
 PACKAGES = ("sentence-transformers", "transformers", "torch", "rjieba", "ir-measures")
 
 
@@ -89,6 +97,55 @@ def quality(data: Path, shown: str, embedder, folder: Path) -> list[str]:
             print(lines[-1], flush=True)
         store.close()
     return lines
+
+
+def collections(folders: list[Path], kept: Path) -> list[str]:
+    """nDCG@10 of our default and of each peer on collections, and how far the default is from the best peer."""
+    lines: list[str] = []
+    ours, best = [], []
+    for folder in folders:
+        collection = beir.Collection.read(folder)
+        tongues = Tongues()
+        for document in collection.documents:
+            tongues.add(document.text)
+        name = tongues.embedder
+        embedder = open_embedder(name)
+        address = StoreAddress("sqlite", kept / f"{collection.name}-{name}.db")
+        store = open_store(address, embedder=embedder, create=True)
+        index.add_documents(store, embedder, collection.documents)
+        found = beir.compare(collection, store, embedder)
+        store.close()
+        if not lines:
+            lines = [
+                f"| collection | documents | questions | embedder | {' | '.join(found)} | hybrid less best |"
+            ]
+            lines.append("|---" * (len(found) + 5) + "|")
+        peers = [value for peer, value in found.items() if peer not in ("hybrid", "terms")]
+        ours.append(found["hybrid"])
+        best.append(max(peers))
+        shown = " | ".join(f"{value:.4f}" for value in found.values())
+        sizes = f"{len(collection.documents)} | {len(collection.queries)}"
+        lines.append(f"| {collection.name} | {sizes} | {name} | {shown} | {ours[-1] - best[-1]:+.4f} |")
+        print(lines[-1], flush=True)
+    lines += [
+        "",
+        f"Means: hybrid {statistics.mean(ours):.4f}, the best of the others {statistics.mean(best):.4f}.",
+    ]
+    print(lines[-1])
+    return lines
+
+
+def write_collections(lines: list[str]) -> None:
+    """The page of `--collection`."""
+    head = ["# Retrieval on collections", "", "nDCG@10 with default settings; hybrid is the default search."]
+    head += ["`python bench/retrieval.py --collection FOLDER ... --write` makes this page.", ""]
+    tail = [
+        "",
+        f"Machine: {machine()}; "
+        + ", ".join(f"{name} {version(name)}" for name in (*PACKAGES, "bm25s"))
+        + ".",
+    ]
+    COLLECTIONS.write_text("\n".join([*head, *lines, *tail]) + "\n", encoding="utf-8")
 
 
 def speed(data: Path, embedder, folder: Path, rounds: int) -> list[str]:
@@ -148,12 +205,20 @@ def machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder with xquad.en.json and xquad.zh.json"
-    )
+    parser.add_argument("--data", type=Path, help="folder with xquad.en.json and xquad.zh.json")
+    parser.add_argument("--collection", type=Path, action="append", help="folder in BEIR's layout")
+    parser.add_argument("--kept", type=Path, help="folder for the collections' knowledge bases")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     given = parser.parse_args()
+    if given.collection:
+        with tempfile.TemporaryDirectory() as folder:
+            lines = collections(given.collection, given.kept or Path(folder))
+        if given.write:
+            write_collections(lines)
+        return
+    if given.data is None:
+        parser.error("give --data or --collection")
     embedder, found = open_embedder("minilm"), HEAD
     with tempfile.TemporaryDirectory() as folder:
         for name in (ENGLISH, MULTILINGUAL):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightwright.rag.analyze import query_terms, stem, terms
+from weightwright.rag.analyze import own_terms, query_terms, stem, terms
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,12 @@ def test_short_words_keep_their_ends(word):
         ("6½", ["6", "1", "2"]),
         ("iPhone15", ["iphon", "15"]),
         ("snake_case", ["snake", "case"]),
-        ("Straße", ["straße"]),
+        ("Straße", ["strass", "straße.exact"]),
+        ("①②③", ["1", "2", "3"]),
+        ("步骤⑵打开", ["步骤", "2", "打开"]),
+        ("12\u202f000 and 3\u00a0400\u00a0000", ["12000", "and", "3400000"]),
+        ("हिन्दी भाषा में", ["हिन्दी", "भाषा", "में"]),
+        ("مُحَمَّد", ["محمد", "مُحَمَّد.exact"]),
         ("", []),
         ("?!…", []),
     ],
@@ -99,6 +104,41 @@ def test_writings_of_the_same_have_the_same_terms(printed, typed):
 @pytest.mark.parametrize(
     ("question", "document"),
     [
+        # accents, also composed otherwise, and before the stem is cut (tantivy#2290, TYPO3-Solr/ext-solr#4740)
+        ("cafe", "Le Café du Nord"),
+        ("resume", "Send your résumé."),
+        ("resumes", "two résumés"),
+        ("Zurich", "in ZÜRICH"),
+        ("Bjo\u0308rk", "songs by Björk"),
+        ("Strasse", "Lange Straße 5"),
+        ("lodz", "Łódź"),
+        ("istanbul", "İSTANBUL"),
+        ("Ελλαδα", "στην Ελλάδα"),
+        ("елка", "Новогодняя ёлка"),
+        ("smorrebrod", "Smørrebrød"),
+        ("محمد", "مُحَمَّد"),
+        # words that take endings, and scripts without spaces (minisearch#314, meilisearch#864, typesense#228)
+        ("학교", "학교에서 공부를"),
+        ("ไทย", "ภาษาไทยง่าย"),
+        ("ទិញថ្នាំ", "ងាយស្រួលក្នុងការទិញថ្នាំគ្រប់"),
+        ("ພາສາ", "ຮຽນພາສາລາວ"),
+        ("วิทยุ", "สถานีวิทยุแห่งชาติ"),
+        ("서울", "서울특별시는"),
+        # identifiers (typesense#1019, elasticsearch#28439)
+        ("user name", "call getUserName()"),
+        ("get_user_name", "getUserName"),
+        ("http server", "class HTTPServer"),
+        ("getUserName", "getUserName"),
+        ("parse", "XMLParser.parseAll"),
+        # hyphens (jieba#663, tracim#5574)
+        ("email", "by e-mail only"),
+        ("wifi", "free Wi-Fi"),
+        ("SK-II", "SK-II精华"),
+        ("boat", "just_a_boat.txt"),
+        # elisions
+        ("homme", "les droits de l'homme"),
+        ("accord", "d’accord"),
+        ("arte", "commedia dell'arte"),
         ("リセット", "パスワードをリセットするには"),
         ("パスワード", "新しいパスワードを入力"),
         ("サーバー", "メールサーバーの設定"),
@@ -112,6 +152,27 @@ def test_writings_of_the_same_have_the_same_terms(printed, typed):
 )
 def test_a_part_is_found_in_the_whole(question, document):
     assert set(query_terms(question)) <= set(terms(document))
+
+
+@pytest.mark.parametrize(
+    ("question", "document"),
+    [("e-mail", "an email"), ("résumé", "your resume"), ("Öl", "ol 5"), ("get_user", "getUser")],
+)
+def test_other_writings_meet_in_a_term(question, document):
+    assert set(query_terms(question)) & set(terms(document))
+
+
+def test_an_accent_is_preferred_and_no_stop_word():
+    assert query_terms("Where is the thé?") == ["thé.exact"]
+    assert "năm.exact" in query_terms("năm")  # zoteus#46
+    assert "năm.exact" not in terms("the river Nam")
+    assert terms("ёж йод") == ["еж", "ёж.exact", "йод"]
+    assert terms("O'Reilly and D'Souza don't") == ["oreilli", "and", "souza", "dont"]
+
+
+def test_the_parts_of_a_name_stand_beside_it():
+    assert terms("iPhone McDonald") == ["iphon", "mcdonald", "mc", "donald"]
+    assert own_terms("iPhone McDonald café e-mail IT") == ["iphon", "mcdonald", "cafe", "e", "mail", "it"]
 
 
 def test_exponents_and_notes_stand_apart():

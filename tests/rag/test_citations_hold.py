@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from weightwright.ports import Document
 from weightwright.rag.cite import Beside, Checker, check
 from weightwright.rag.context import Passage
-from weightwright.rag.forms import forms
+from weightwright.rag.forms import forms, hidden, marks
 
 SENTENCES = st.sampled_from(
     [
@@ -45,6 +45,19 @@ SCRAPS = st.sampled_from(
         "[99]",
         "[0]",
         "[-1]",
+        "[source 1]",
+        "[1-2]",
+        "[0-9]",
+        " [1] and [2]",
+        "[[2]]",
+        "\\[1\\]",
+        "【1†source】",
+        "$x_{[1]}$",
+        "<b title='[1]'>",
+        "<code>",
+        "</code>",
+        "not 12 euros but ",
+        "没有",
         "【1】",
         "［2］",
         "[1",
@@ -125,6 +138,8 @@ def test_every_citation_is_an_exact_range(texts, answer, step):
             assert document.text[citation.start : citation.end] == citation.quote != ""
             assert 1 <= citation.page <= len(document.page_starts)
         cited = {citation.n for citation in citations}
+        for mark in marks(hidden(text, forms(text, last=True))):
+            assert not mark[1].isdigit() or int(mark[1]) in cited
         for n in map(int, re.findall(r" \[(\d{1,3})\](?=[.。]|$)", _prose(text))):
             assert n in cited or re.search(rf"(?i)(?:press|=|\\)\s*\[{n}\]|\[{n}\]\(", text)
 

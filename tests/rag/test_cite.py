@@ -4,6 +4,7 @@ import re
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as tried
 from hypothesis import strategies as st
 
 from weightwright.rag.cite import Beside, Checker, check
@@ -213,6 +214,7 @@ PARTS = st.sampled_from(
 )
 
 
+@tried(deadline=None)
 @given(st.lists(PARTS, max_size=15).map("".join), st.integers(1, 7))
 def test_what_is_streamed_is_what_stands_in_the_end(answer, step):
     whole = check(answer, ENGLISH)
@@ -273,12 +275,55 @@ BOTH = [passage(DESK), passage(ROOMS)]
         'Tags are ["a", "b"] here.',
         "The set {a: [1]} is small.",
         "An escaped \\[1].",
+        "The index $x_{[1]}$ and \\(y[2]\\) and $$z_{[3]}$$ are sums.",  # RAGFlow#8594 has such answers
+        '<div data-x="[1]">rooms</div> and <code>arr [2]</code>',  # DeepTutor#468, open-webui#24948
+        "Step [1]: open the door.",
+        "As Figure [2] shows.",
+        "The pattern [0-9] matches digits.",
     ],
 )
 def test_what_is_no_mark_stays_as_it_was_written(answer):
     for settings in (ALWAYS, CiteSettings()):
         assert check(answer, BOTH, settings).text == answer
         assert check(answer, [], settings).text == answer
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "[source 1]",
+        "[Source: 1]",
+        "[doc 1]",
+        "[Document #1]",
+        "[1–1]",
+        "【1†source】",
+        "\\[1\\]",
+        "[来源1]",
+        "［资料 1］",
+        "[1 ]",
+    ],
+)
+def test_marks_as_models_write_them(mark):
+    """Vane#719, deptrace#40, crownshy/comhairle#791: what is not read as a mark is shown unchecked."""
+    right = f"Everybody has 25 days of annual leave {mark}."
+    assert checked(right, BOTH) == ("Everybody has 25 days of annual leave [1].",
+                                    [(1, "Everybody has 25 days of annual leave.")], (1, 0, 0))  # fmt: skip
+    assert (
+        checked(f"Everybody has 26 days of annual leave {mark}.", BOTH)[0]
+        == "Everybody has 26 days of annual leave."
+    )
+
+
+@pytest.mark.parametrize(
+    "marks", ["[1-2]", "[1] and [2]", "[1], [2]", "[1 and 2]", "[source 1, source 2]", "[1]和[2]", "[1; 2]"]
+)
+def test_marks_in_a_row_are_one_run(marks):
+    answer = "Everybody has 25 days of annual leave and the office in Leeds has 5 rooms"
+    assert checked(f"{answer} {marks}.", BOTH)[0] == f"{answer} [1][2]."
+    assert (
+        checked(f"The pool is open in the morning, see {marks}.", BOTH)[0]
+        == "The pool is open in the morning, see."
+    )
 
 
 def test_marks_beside_code_are_checked():

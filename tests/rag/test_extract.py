@@ -5,6 +5,7 @@ import pytest
 from weightwright.data.grounded import PromptSettings
 from weightwright.errors import RequestError
 from weightwright.ports import ChatRequest, Grounding, Message, SamplingParams
+from weightwright.rag.asked import knows
 from weightwright.rag.extract import Extract, quote
 
 PASSAGES = (
@@ -48,6 +49,28 @@ def test_it_quotes_the_best_sentence_with_its_mark(question, answer):
 def test_it_says_when_nothing_fits(question, answer):
     assert ask(question).text == answer
     assert ask(question, ["", " "]).text == answer
+
+
+FLEET = (
+    "The Fennick 14 costs 900 euros. In zone A the allowance is 30 euros. In 2019 the Otter 3 cost 5 euros."
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "known"),
+    [
+        ("What does the Fennick 14 cost?", True), ("What does the Fennick 16 cost?", False),
+        ("What is the allowance in zone A?", True), ("What is the allowance in zone D?", False),
+        ("What did the Otter 3 cost in 2019?", True), ("What did the Otter 5 cost in 2019?", False),
+        ("How many euros does the Fennick 14 cost?", True), ("What does the Fennick cost?", True),
+        ("Does the Fennick 14 cost 900 euros?", True), ("What did it cost in May 2?", True),
+        ("芬尼克14的价格？", True), ("芬尼克16的价格？", False), ("2019年芬尼克14多少钱？", True),
+    ],
+)  # fmt: skip
+def test_codes_that_the_passages_do_not_know(question, known):
+    passages = [FLEET, "芬尼克14的价格为900欧元。"]
+    assert knows(passages, question) == known
+    assert known or not quote(question, passages)
 
 
 def test_a_second_sentence_is_quoted_where_it_brings_more():

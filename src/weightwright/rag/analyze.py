@@ -1,8 +1,9 @@
 """Text to terms, the same for every store, every query and every citation check.
 
-Letters are made small, English words cut to their stem (Snowball), numbers kept whole (`1,234` is `1234`),
-Chinese cut by jieba in search mode, so that a word and the words inside it are both found, kana cut to
-pairs. Capitals that look like a stop word (IT, WHO, US) have a term of their own beside it.
+Letters are made small, accents dropped, English words cut to their stem (Snowball), numbers kept whole (`1,234`
+is `1234`), Chinese cut by jieba in search mode, so that a word and the words inside it are both found; kana, Hangul
+and scripts without spaces cut to pairs. Some words have further terms beside their own: capitals that look like a
+stop word (IT, WHO, US), accented words as they are written, the parts of getUserName, e-mail in one.
 """
 
 import re
@@ -10,18 +11,28 @@ import threading
 from functools import lru_cache
 from typing import Any
 
-from weightwright.rag.normal import HAN, KANA, simplified, visible
+from weightwright.rag.normal import HAN, HANGUL, KANA, MARKS, UNSPACED, folded, simplified, visible
 
-VERSION = 2  # of the terms that a text gives; an index made with another one is made again
-_LETTER = rf"(?:(?![{HAN}{KANA}_])[^\W\d])"
+VERSION = 3  # of the terms that a text gives; an index made with another one is made again
+_LETTER = rf"(?:(?![{HAN}{KANA}{HANGUL}{UNSPACED}_])[^\W\d][{MARKS}]*)"
 _TOKEN = re.compile(
-    rf"[{HAN}]+|[{KANA}]+|\d+(?:[.,]\d+)*|(?<!\w)[A-Za-z](?:\+\+|#)(?!\w)|{_LETTER}+(?:['’](?={_LETTER}){_LETTER}+)*"
+    rf"[{HAN}]+|[{KANA}]+|[{HANGUL}]+|[{UNSPACED}]+|\d+(?:[.,]\d+)*|(?<!\w)[A-Za-z](?:\+\+|#)(?!\w)"
+    rf"|{_LETTER}+(?:['’](?={_LETTER}){_LETTER}+)*"
 )
+_PAIRED = re.compile(f"[{KANA}{HANGUL}{UNSPACED}]")
+_CLUSTER = re.compile(f".[{MARKS}]*", re.DOTALL)
+# l'homme, d'accord, qu'il, dell'arte
+_ELIDED = re.compile(
+    r"^(?:[ldjtncms]|qu|jusqu|lorsqu|puisqu|all|dall|dell|nell|sull|un)['’](?=[^\W\d_]{2})", re.I
+)
+# getUserName, HTTPServer: where one word ends and the next begins
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_HYPHENED = re.compile(rf"(?<![A-Za-z\d_-])({_LETTER}+)-({_LETTER}+)(?![A-Za-z\d_-])")
 _HAN = re.compile(rf"[{HAN}]")
-_KANA = re.compile(rf"[{KANA}]")
 _DOTTED = re.compile(r"(?<![\w.])(?:[A-Z]\.){2,}")  # U.S., with the dot that may end the sentence
 _SIGNS = {"+": ".plusplus", "#": ".sharp"}
 _OWN = ".name"  # ends the terms of IT and May, which `it` and `may` are not
+_EXACT = ".exact"  # ends the terms of accented words as they are written
 _ALSO_NAMES = frozenset(("May", "Will"))
 
 _WORDS_WITHOUT_CONTENT = """
@@ -40,7 +51,14 @@ STOP_WORDS = frozenset(_WORDS_WITHOUT_CONTENT.split())
 def terms(text: str) -> list[str]:
     """The terms of `text` in order, with repetitions; letters, digits and dots only, never empty strings."""
     text = _readable(text)
-    return [term for match in _TOKEN.finditer(text) for term in _terms_of(text, match)]
+    found = [term for match in _TOKEN.finditer(text) for term in (*_terms_of(match), *_beside(text, match))]
+    return found + [stem(folded("".join(match.groups()).lower())) for match in _HYPHENED.finditer(text)]
+
+
+def own_terms(text: str) -> list[str]:
+    """The terms of `text` without those that stand beside a word's own."""
+    text = _readable(text)
+    return [term for match in _TOKEN.finditer(text) for term in _terms_of(match)]
 
 
 def query_terms(text: str) -> list[str]:
@@ -69,11 +87,6 @@ def is_han(term: str) -> bool:
     return bool(_HAN.match(term))
 
 
-def is_own_name(term: str) -> bool:
-    """Whether a term stands for capitals that look like a stop word."""
-    return term.endswith(_OWN)
-
-
 class _Stemmers(threading.local):
     """One stemmer a thread: PyStemmer's are not to be shared."""
 
@@ -99,23 +112,37 @@ def _readable(text: str) -> str:
     return _DOTTED.sub(lambda match: match[0].replace(".", "") + " ", simplified(visible(text)))
 
 
-def _terms_of(text: str, match: re.Match[str]) -> list[str]:
+def _terms_of(match: re.Match[str]) -> list[str]:
     token = match[0]
     if is_han(token):
         import rjieba
 
         return list(rjieba.cut_for_search(token))
-    if _KANA.match(token):
-        return [token[i : i + 2] for i in range(max(1, len(token) - 1))]
+    if _PAIRED.match(token):
+        clusters = _CLUSTER.findall(token)
+        return ["".join(clusters[i : i + 2]) for i in range(max(1, len(clusters) - 1))]
     if token[0].isdigit():
         return [_number(token)]
     if token[-1] in _SIGNS:
         return [token[0].lower() + _SIGNS[token[-1]]]
-    word = token.lower()
+    word = folded(_ELIDED.sub("", token).lower())
     plain = stem(word.replace("’", "'").removesuffix("'s")).replace("'", "")
-    if word in STOP_WORDS and _is_name(text, match):
-        return [plain, word + _OWN]
     return [plain] if plain else []
+
+
+def _beside(text: str, match: re.Match[str]) -> list[str]:
+    """Further terms of a word: of capitals, of its accents, of its parts."""
+    token = match[0]
+    if token[0].isdigit() or token[-1] in _SIGNS or is_han(token) or _PAIRED.match(token):
+        return []
+    word = token.lower()
+    if word in STOP_WORDS:
+        return [word + _OWN] if _is_name(text, match) else []
+    found = [] if word.isascii() or folded(word) == word else [re.sub(r"['’]", "", word) + _EXACT]
+    parts = _HUMP.split(token)
+    if len(parts) > 1 and all(len(part) > 1 for part in parts):
+        found += [stem(part.lower()) for part in parts]
+    return found
 
 
 def _is_name(text: str, match: re.Match[str]) -> bool:

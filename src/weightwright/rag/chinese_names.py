@@ -1,5 +1,6 @@
 """People, places and organisations in Chinese text, by the tags of jieba's dictionary and by surnames."""
 
+import re
 from functools import lru_cache
 
 from weightwright.rag.analyze import is_han
@@ -39,13 +40,26 @@ _NO_NAMES_TEXT = """
 _NO_NAMES = frozenset(_NO_NAMES_TEXT.split())
 
 
+# well-known firms and products that jieba's dictionary has as ordinary words or not at all
+_FIRMS_TEXT = """
+华为 小米 腾讯 阿里巴巴 百度 京东 美团 字节跳动 抖音 快手 微信 支付宝 淘宝 天猫 拼多多
+滴滴 网易 新浪 搜狐 联想 海尔 格力 美的 比亚迪 吉利 蔚来 理想汽车 小鹏 宁德时代 中兴
+荣耀 魅族 大疆 顺丰 携程 哔哩哔哩 知乎 豆瓣 微博 茅台 五粮液 蒙牛 伊利 万科 恒大
+碧桂园 平安保险 招商银行 苹果公司 谷歌 微软 亚马逊 英特尔 英伟达 高通 三星 索尼 松下
+丰田 本田 日产 大众汽车 宝马 奔驰 奥迪 特斯拉 福特 波音 空客 西门子 博世 飞利浦 诺基亚
+爱立信 甲骨文公司 思科 戴尔 惠普 可口可乐 百事 麦当劳 肯德基 星巴克 沃尔玛 家乐福 宜家
+耐克 阿迪达斯 雀巢 联合利华 宝洁 辉瑞 默沙东
+"""
+_FIRMS = re.compile("|".join(sorted(_FIRMS_TEXT.split(), key=len, reverse=True)))
+
+
 @lru_cache(maxsize=4096)
 def chinese_names(text: str) -> frozenset[str]:
     """People, places and organisations by jieba's tags; a surname that jieba left to the word before is put back."""
     import rjieba
 
     tokens: list[tuple[str, str]] = rjieba.tag(text)
-    found: set[str] = set()
+    found: set[str] = set(_FIRMS.findall(text))
     used = -1
     for i, (word, tag) in enumerate(tokens):
         if i == used or not is_han(word) or word in _NO_NAMES:

@@ -21,9 +21,11 @@ from weightwright.rag.support import Evidence, Facts, Support, facts_of, togethe
 _MARKS = re.compile(rf"\s*(?:{MARK.pattern}\s*)+")
 _NUMBER = re.compile(r"\d+")
 _LAST_STOP = re.compile(r"[.!?。！？；…]*[\"'”’)\]」』）]*\s*$")
-_OPENS_MARK = ("[", "［", "【")
+_BETWEEN_MARKS = re.compile(r"\s*(?:[,，、;&]|and|和|及|与)\s*")
+_RANGE = re.compile(r"(\d+)\s*[–-]\s*(\d+)")
+_OPENS_MARK = ("[", "\\[", "［", "【")
 _MOST_VALUES = 200  # of a JSON answer that are looked for in the passages
-_LONGEST_MARK = 24  # characters; a bracket that is not closed by then opens no mark
+_LONGEST_MARK = 48  # characters; a bracket that is not closed by then opens no mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class Checker:
             return _MARKS.sub("", sentence)
         whole = facts_of(sentence)
         shown, kept_before, position = "", self._kept, 0
-        for found in _runs_of_marks(covered):
+        for found in _runs_of_marks(covered, len(self._passages)):
             before = sentence[position : found.start]
             kept = self._marks(_numbers(covered[found.start : found.end]), facts_of(before) or whole)
             marked = found.space + "".join(f"[{n}]" for n in kept) if kept else ""
@@ -277,11 +279,14 @@ class _Run:
     space: str
 
 
-def _runs_of_marks(covered: str) -> list[_Run]:
+def _runs_of_marks(covered: str, passages: int) -> list[_Run]:
+    """Marks side by side, also `[1] and [2]`; a range beyond the passages ([0-9]) is none."""
     runs: list[_Run] = []
     for mark in marks(covered):
+        if _RANGE.search(mark[0]) and not all(1 <= n <= passages for n in _numbers(mark[0])):
+            continue
         start = len(covered[: mark.start()].rstrip())
-        if runs and start <= runs[-1].end:
+        if runs and (start <= runs[-1].end or _BETWEEN_MARKS.fullmatch(covered[runs[-1].end : mark.start()])):
             runs[-1] = _Run(runs[-1].start, mark.end(), runs[-1].space)
         else:
             runs.append(_Run(start, mark.end(), covered[start : mark.start()]))
@@ -289,7 +294,12 @@ def _runs_of_marks(covered: str) -> list[_Run]:
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(number) for mark in MARK.finditer(text) for number in _NUMBER.findall(mark[1])]
+    found: list[int] = []
+    for mark in MARK.finditer(text):
+        for part in re.split(r"[,，、;&]|and|和", mark[1]):
+            ends = [int(number) for number in _NUMBER.findall(part)]
+            found += range(ends[0], ends[-1] + 1) if len(ends) == 2 else ends
+    return found
 
 
 def _page(page_starts: tuple[int, ...], offset: int) -> int | None:

@@ -5,10 +5,14 @@ from dataclasses import replace
 from fractions import Fraction
 
 from weightwright.rag import numerals, units
+from weightwright.rag.analyze import STOP_WORDS, stem
 from weightwright.rag.quantity import Quantity
 from weightwright.rag.units import Unit
 
-_SIGN = r"(?P<sign>(?<![\w)\]%.,])[-−–](?=\d)|\b(?i:minus|negative) |零下|负)?"
+_SIGN = (
+    r"(?P<sign>(?<![\w)\]%.,])[-−–](?=\d)|\b(?i:minus|negative) |零下|负"
+    r"|公元前(?=[\d一二三四五六七八九十百零〇]+年)|(?<![\u4e00-\u9fff])前(?=\d{3,4}年))?"
+)
 _NUMBER = re.compile(
     rf"(?P<currency>{units.PREFIX})?\s?{_SIGN}(?P<currency_after_sign>{units.PREFIX})?"
     rf"(?:(?P<th>第)\s?)?(?:(?P<han>{numerals.HAN})|(?P<digits>{numerals.DIGITS})|(?P<words>(?i:{numerals.WORDS})))"
@@ -27,7 +31,7 @@ _ROMAN = re.compile(
 )
 _MEASURES = (
     "个名位家台辆艘本册张间栋座件份人口号楼层页章节条部卷编期届"
-    "场项款篇课级门只支头匹棵株颗粒对双组排班幅首把副步点种代"
+    "场项款篇课级门只支头匹棵株颗粒对双组排班幅首把副步点种代片杯瓶盒包袋箱碗勺盘滴"
 )
 
 
@@ -77,7 +81,18 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
     quantity = with_unit(text, match.start(), end, values, currency)
     start = quantity.start + len(match[0]) - len(match[0].lstrip())
     written = match["digits"] if match["digits"] and re.fullmatch(r"\d+(?:\.\d+)*", match["digits"]) else ""
-    return replace(quantity, start=start, ordinal=ordinal, required=required, written=written)
+    counted = _counted(text, quantity.end) if quantity.bare and not ordinal else ""
+    return replace(
+        quantity, start=start, ordinal=ordinal, required=required, written=written, counted=counted
+    )
+
+
+def _counted(text: str, end: int) -> str:
+    """The stem of the word behind a number, or the Chinese measure that says what is counted."""
+    if text[end : end + 1] and text[end] in _MEASURES:
+        return text[end] if text[end] not in "个名位人" else ""
+    behind = re.match(r"[ -]([a-z]{3,})\b", text[end:])
+    return stem(behind[1]) if behind and behind[1] not in STOP_WORDS else ""
 
 
 _IN_ORDER = re.compile(
@@ -111,7 +126,8 @@ def _is_number(text: str, match: re.Match[str]) -> bool:
         and (not re.fullmatch("[十百千万亿]+", token))
     ):
         return True
-    unit = re.match(rf"\s?(?:多|余|来)?(?:{units.CHINESE})", after)
+    between = re.match(rf"\s?[至到~～-]\s?(?:{numerals.HAN}|{numerals.DIGITS})", after)  # 六至十二岁
+    unit = re.match(rf"\s?(?:多|余|来)?(?:{units.CHINESE})", after[between.end() :] if between else after)
     if token == "一":  # as the English article, but for true units
         return unit is not None and unit[0] not in ("次", "层", "成", "节", "点", "里", "分", "度", "周年")
     if unit:
@@ -135,11 +151,21 @@ def with_unit(text: str, start: int, end: int, values: numerals.Values, currency
         if behind and (not meant or {u.base for u in behind} & {u.base for u in meant}):
             meant = tuple(u for u in behind if not meant or u.base in {m.base for m in meant})
             end = after.end()
+    turned = _BELOW.match(text, end)
+    of_heat = bool({unit.base for unit in meant} & {"°C", "°F", "degree"})
+    if turned and (not meant or (of_heat and turned["zero"])):
+        values, end = frozenset(-value for value in values), turned.end()
     if not meant:
         end += text[end : end + 1] == "年" and _is_year(text[:end], values)
         return Quantity(start, end, values, frozenset((value, "") for value in values))
+    if meant == (Unit("price"),):  # 八五折 is 8.5折
+        values = frozenset(value / 10 if value >= 10 else value for value in values)
     readings = frozenset((value * unit.factor, unit.base) for value in values for unit in meant)
     return Quantity(start, end, values, readings)
+
+
+# 5 degrees below zero, 50 BC
+_BELOW = re.compile(r"\s(?P<zero>below (?:zero|freezing))\b|\s?(?:BCE?\b|B\.C\.(?:E\.)?)")
 
 
 def _is_unit(text: str, end: int, after: re.Match[str], name: str, values: numerals.Values) -> bool:

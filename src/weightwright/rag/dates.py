@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from weightwright.rag.numerals import han
+from weightwright.rag.units import WORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ _NAMED += r"|March|May|march(?= \d)|may(?= \d)"
 _NAMED += r"|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.?)(?!\w)"
 _DAY = r"(?P<day>[0-3]?\d)(?:st|nd|rd|th)?(?![\w:])"
 _YEAR = r"(?P<year>1\d{3}|20\d{2}|21\d{2})(?!\d)"
+_SHORT_YEAR = r"['’](?P<short>\d{2})(?!\d)"
 _HAN_NUMBER = r"[零〇一二三四五六七八九十\d]+"
 _WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _WEEKDAY = r"(?:(?i:monday|tuesday|wednesday|thursday|friday|saturday|sunday)s?"
@@ -98,7 +100,7 @@ def _ymd(match: re.Match[str]) -> Date | None:
 
 def _slashed(match: re.Match[str]) -> Date | None:
     first, second, year = int(match[1]), int(match[3]), int(match[4])
-    year += 0 if year > 99 else 2000 if year < 50 else 1900
+    year += _century(year)
     if match[2] == ".":
         return Date(year, second, first) if second <= 12 else None
     if first > 12 >= second:
@@ -110,14 +112,15 @@ def _slashed(match: re.Match[str]) -> Date | None:
     return Date(year, order=(first, second)) if max(first, second) <= 12 else None
 
 
+def _century(year: int) -> int:
+    return 0 if year > 99 else 2000 if year < 50 else 1900
+
+
 def _named(match: re.Match[str]) -> Date | None:
     parts = match.groupdict()
-    day = int(parts.get("day") or 0)
-    return (
-        Date(int(parts.get("year") or 0), _MONTH_NUMBERS[match["name"].rstrip(".").lower()], day)
-        if day <= 31
-        else None
-    )
+    day, short = int(parts.get("day") or 0), int(parts.get("short") or -1)
+    year = int(parts.get("year") or 0) or (_century(short) + short if short >= 0 else 0)
+    return Date(year, _MONTH_NUMBERS[match["name"].rstrip(".").lower()], day) if day <= 31 else None
 
 
 def _chinese(match: re.Match[str]) -> Date | None:
@@ -159,9 +162,27 @@ def _chinese_time(match: re.Match[str]) -> Time | None:
     part = match["part"] or ""
     if hour > 24 or minute > 59 or (match["hour"] == "一" and not part and not rest):
         return None
+    if re.fullmatch("[零〇]?[一二三四五六七八九]{1,9}", rest) and not (part and rest[0] in "零〇"):
+        return None  # 三点五 is a number
     if part in ("下午", "傍晚", "晚上", "夜里", "晚") and 1 <= hour < 12:
         hour += 12
     return Time(hour * 60 + minute, half_said=bool(part) or hour > 12)
+
+
+_PAST = {"half": 30, "quarter": 15, "five": 5, "ten": 10, "twenty": 20, "twenty-five": 25}
+_HOURS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+
+
+def _past(match: re.Match[str]) -> Time | None:
+    """A quarter past six, half past 8, at ten to nine; not `from five to ten`."""
+    sure = match["way"] == "past" or match["named"] or match["minutes"].lower() == "quarter"
+    if not (sure or match.string[: match.start()].lower().endswith("at ")):
+        return None
+    written = match["hour"].lower()
+    hour = _HOURS.index(written) + 1 if written in _HOURS else int(written)
+    minutes = _PAST.get(match["minutes"].lower()) or int(match["minutes"])
+    after = match["way"].lower() in ("past", "after")
+    return Time((hour * 60 + (minutes if after else -minutes)) % 1440, half_said=hour > 12)
 
 
 def _spoken(match: re.Match[str]) -> Time:
@@ -184,6 +205,10 @@ def _weekday(name: str) -> int:
 
 _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]], ...] = (
     (re.compile(r"(?<![\d.])(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?![\d.]\d|\d)", re.ASCII), _ymd),
+    (
+        re.compile(r"(?<![\w.-])((?:19|20)\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?!\w|\.\d)", re.ASCII),
+        _ymd,
+    ),
     (re.compile(r"(?<![\d./-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|(?<=/)\d{2})(?![\d/])", re.ASCII), _slashed),
     (
         re.compile(
@@ -200,7 +225,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
         _chinese,
     ),
     (re.compile(rf"(?<![\d.,]){_DAY}(?: of)? {_NAMED},?(?: {_YEAR})?", re.ASCII), _named),
-    (re.compile(rf"(?<!\w){_NAMED} (?:the )?{_DAY}(?:,? {_YEAR})?", re.ASCII), _named),
+    (re.compile(rf"(?<!\w){_NAMED} (?:the )?{_DAY}(?:,? (?:{_YEAR}|{_SHORT_YEAR}))?", re.ASCII), _named),
     (re.compile(rf"(?<!\w){_NAMED},? (?:of )?{_YEAR}", re.ASCII), _named),
     (
         re.compile(
@@ -215,11 +240,20 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
     ),
     (
         re.compile(
-            rf"{_PARTS}(?P<hour>{_HAN_NUMBER})\s?(?:点钟?|时(?!间|候|代|期))(?P<rest>半|一刻|三刻"
+            rf"(?<!分之)(?<!分之零){_PARTS}(?P<hour>{_HAN_NUMBER})\s?(?:点钟?|时(?!间|候|代|期))(?P<rest>半|一刻|三刻"
             rf"|{_HAN_NUMBER}分?)?(?![个位\d])",
             re.ASCII,
         ),
         _chinese_time,
+    ),
+    (
+        re.compile(
+            r"\b(?P<minutes>(?i:half|quarter|five|ten|twenty(?:-five)?)|[12]?[05])"
+            r"(?P<named> minutes)? (?P<way>past|to|after) "
+            rf"(?P<hour>(?i:{'|'.join(_HOURS)})|1?\d|2[0-3])(?![\w.,:%]\d|\w|[ -](?i:{WORD}))",
+            re.ASCII,
+        ),
+        _past,
     ),
     (re.compile(r"(?<!\w)(?i:noon|midday|midnight)(?!\w)|正午|午夜", re.ASCII), _spoken),
     (

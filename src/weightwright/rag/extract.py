@@ -9,6 +9,7 @@ from weightwright.data.grounded import PromptSettings, no_answer
 from weightwright.errors import RequestError
 from weightwright.ports import ChatRequest, Piece, Reply, Score, Usage
 from weightwright.rag.analyze import query_terms, terms
+from weightwright.rag.asked import knows
 from weightwright.rag.sentences import sentences
 
 # chosen on the 120 questions of examples/handbook, English and Chinese
@@ -79,7 +80,7 @@ def quote(question: str, passages: Sequence[str]) -> str:
     weights = _weights(query_terms(question), [candidate.held for candidate in candidates])
     total = sum(weights.values())
     best = max(candidates, key=lambda candidate: candidate.fit(weights), default=None)
-    if best is None or not best.held & weights.keys():
+    if best is None or not best.held & weights.keys() or not knows(passages, question):
         return ""
     left = {term: weight for term, weight in weights.items() if term not in best.held}
     second = max(candidates, key=lambda candidate: candidate.gain(left))

@@ -15,7 +15,13 @@ from weightwright.rag.sentences import MARK
 HIDDEN = "\ufffc"  # stands for each character of a form, where sentences and marks are looked for
 
 _FENCE = re.compile(r"^[ \t]{0,3}(?:[-*+>]\s+|\d+[.)]\s+)?(`{3,}|~{3,})", re.MULTILINE)
-_OPENS = re.compile(r"`+|~{3,}|[{\[]")
+_OPENS = re.compile(r"`+|~{3,}|[{\[]|\$\$?|\\\(|</?[A-Za-z]")
+_MATHS = re.compile(
+    r"\$\$[^$]+\$\$|\$(?! )[^$\n]*[\\_^{][^$\n]*(?<! )\$(?!\d)|\\\((?:(?!\\\)).)+\\\)", re.DOTALL
+)
+_TAG = re.compile(
+    r"<(code|pre|script|style)\b[^<>\n]*>.*?</\1\s*>|</?[A-Za-z][^<>\n]*>", re.DOTALL | re.IGNORECASE
+)
 _LIKE_DATA = re.compile(r"""["'\w]\s*[:=]|;|"[^"]*"|^\{\s*\}$""")
 _NESTED = re.compile(r"""\[\s*(?:["{\[]|true\b|false\b|null\b|-?\d+\.\d)""")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
@@ -26,7 +32,7 @@ _BEHIND_INDEX = re.compile(rf"(?:{_LETTER}|[:=,\\]|=\s*|{_LETTER}\([^()\s]*\)|{_
 _BEHIND_CHINESE_NUMBER = re.compile(r"[\u3400-\u9fff] ?\d[\d.,:%]*(?:[A-Za-z°℃%/]{0,6})$")
 _ENDS_CHINESE = re.compile(r"\s*(?:[\[［【]\d|[。，；！？、：]|$)")
 _BEHIND_KEY = re.compile(
-    r"(?:\b(?:press(?:ing|ed)?|hit|tap|type|enter|dial|push|click|choose|select|keys?|buttons?|option|menu|field)"
+    r"(?:(?<![A-Za-z])(?:press(?:ing|ed)?|hit|tap|type|enter|dial|push|click|choose|select|keys?|buttons?|option|menu|field|step|item|figure|fig\.?|table|equation|eq\.?)"
     r"|按下?|输入|拨打?|键入|选择|点击|选项|键)\s*[\"'“‘(]?\s*$",
     re.IGNORECASE,
 )
@@ -49,7 +55,7 @@ def forms(text: str, *, last: bool) -> list[Form]:
     while match := _OPENS.search(text, position):
         form = _form_at(text, match, last=last)
         if form is None:
-            position = match.end() if match[0][0] in "`~" else match.start() + 1
+            position = match.end() if match[0][0] in "`~$" else match.start() + 1
             continue
         found.append(form)
         if not form.closed:
@@ -123,6 +129,9 @@ def parsed(text: str) -> Any:
 
 def _form_at(text: str, match: re.Match[str], *, last: bool) -> Form | None:
     start, opener = match.start(), match[0]
+    if opener[0] in "$\\<":
+        whole = (_TAG if opener[0] == "<" else _MATHS).match(text, start)
+        return Form(start, whole.end()) if whole else None
     if opener[0] in "`~":
         line = text.rfind("\n", 0, start) + 1
         fence = _FENCE.match(text, line)
@@ -162,6 +171,9 @@ def _span(text: str, start: int, opener: str, *, last: bool) -> Form | None:
 
 def _brackets(text: str, start: int, *, last: bool) -> Form | None:
     """A JSON form: braces with data in them, or a list of what is no number of a passage."""
+    doubled = MARK.match(text, start + 1) if text[start] == "[" else None
+    if doubled is not None and text[doubled.end() : doubled.end() + 1] == "]":
+        return None  # [[1]] is a mark
     if text[start] == "[" and not _NESTED.match(text, start):
         undecided = not last and not text[start + 1 :].strip()
         return Form(start, len(text), closed=False) if undecided else None

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from weightwright.rag.analyze import STOP_WORDS, is_han, stem
 from weightwright.rag.chinese_names import chinese_names
-from weightwright.rag.normal import HAN
+from weightwright.rag.normal import HAN, folded
 
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['’](?=[^\W\d_])|(?<=[A-Z])\.(?=[A-Z]\b))*(?<!['’])")
 _OPENING = re.compile(r"(?:^|[.!?:;。！？：；]|\n)[\s\"'“”‘’«»(\[*_>#-]*$")
@@ -95,7 +95,7 @@ def _apart(text: str) -> str:
 
 
 def _bare(word: str) -> str:
-    word = word.replace("’", "'").lower()
+    word = folded(word.replace("’", "'").lower())
     return word.removesuffix("'s").removesuffix("'").replace("'", "").replace(".", "")
 
 

@@ -4,28 +4,40 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 
+from weightwright.rag import numerals
 from weightwright.rag.counted import numbers, rates
 from weightwright.rag.dates import moments
 from weightwright.rag.normal import simplified, visible
 from weightwright.rag.quantity import Quantity
-from weightwright.rag.written import decades, fractions, versions
+from weightwright.rag.written import decades, fractions, multiples, quarters, shares, versions
 
 
 def readable(text: str) -> str:
     """The text as `quantities` reads it; ranges are of this."""
-    return simplified(visible(_POWER.sub(_power, text)))
+    plain = simplified(visible(_POWER.sub(_power, text)))
+    plain = _SPEED.sub(r"\g<number>\g<unit>/\g<time>", plain)
+    for short, long in _SHORTENED.items():
+        if short in plain:
+            plain = plain.replace(short, long)
+    return plain
 
 
 def quantities(text: str) -> list[Quantity]:
     """All numbers of a `readable` text, in order."""
     found = [Quantity(start, end, moment=moment) for start, end, moment in moments(text)]
-    for find in (fractions, versions, decades, numbers, rates):
+    for find in (shares, fractions, versions, decades, quarters, multiples, numbers, rates):
         taken = [(q.start, q.end) for q in found]
         found += [q for q in find(text) if not any(q.start < end and start < q.end for start, end in taken)]
     found.sort(key=lambda quantity: quantity.start)
     return _summed(text, _ranges(text, found))
 
 
+# 每小时50公里, 时速50公里 as 50公里/小时
+_SPEED = re.compile(
+    rf"每(?P<time>小时|秒)(?:约|可达|达|为|是)?\s?(?P<number>{numerals.HAN}|{numerals.DIGITS})\s?(?P<unit>公里|千米|英里|米)"
+    r"(?![/每])"
+)
+_SHORTENED = {"廿": "二十", "卅": "三十", "一战": "第一次世界大战", "二战": "第二次世界大战"}
 _POWER = re.compile(
     r"(?:(?P<factor>\d+(?:\.\d+)?)\s?[×x·*]\s?)?\b10(?P<sign>[⁻⁺]?)(?P<power>[⁰¹²³⁴-⁹]{1,2})", re.ASCII
 )

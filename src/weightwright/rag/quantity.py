@@ -4,6 +4,7 @@ The same value in the same unit is the same, whatever the writing (25 days, twen
 12 000; 2万元 and 20000元); versions are compared as they are written, dates part by part.
 """
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -27,6 +28,7 @@ class Quantity:
     version: bool = False
     ordinal: bool = False
     rate: str = ""  # the unit of `a month` in `35 euros a month`
+    counted: str = ""  # what follows a number without unit: `member` of 12 members, 片 of 两片
     required: bool = True  # whether a claim that says it needs it: not `one` in `one of them`
     parts: tuple["Quantity", ...] = ()  # 1 h and 30 min, of which this is the sum
 
@@ -49,7 +51,12 @@ class Quantity:
 
 
 def stands(claim: Quantity, source: Sequence[Quantity], mentioned: Collection[str]) -> bool:
-    """Whether a claim's number is among the source's; `mentioned`: units that the source names."""
+    """Whether a claim's number is among the source's; `mentioned`: units that the source names.
+
+    Where the source counts the same thing (12 members), another number (of 3 rooms) does not stand for it.
+    """
+    if claim.counted and claim.bare:
+        source = [other for other in source if other.counted == claim.counted] or source
     if any(_same(claim, other, mentioned) for other in source):
         return True
     if claim.rate:
@@ -66,7 +73,7 @@ def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
     if other.moment is not None:
         return bool(claim.bare and claim.plain & _plain_of(other.moment))
     if (claim.version or other.version) and claim.written and other.written:
-        return claim.written == other.written
+        return _without_zeros(claim.written) == _without_zeros(other.written)
     if claim.ordinal != other.ordinal and not (claim.bases | other.bases) <= {"", "page", "floor"}:
         return False
     if claim.readings & other.readings:
@@ -74,6 +81,11 @@ def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
     if claim.bare:
         return bool(claim.plain & other.plain)
     return other.bare and bool(claim.plain & other.plain) and not claim.units.isdisjoint(mentioned)
+
+
+def _without_zeros(version: str) -> str:
+    """`2.0` as `2`; 3.10 and 3.1 stay what they are."""
+    return re.sub(r"(?:\.0)+$", "", version)
 
 
 def _same_moment(claim: Quantity, other: Quantity) -> bool:

@@ -4,8 +4,15 @@ import re
 
 Range = tuple[int, int]
 
-MARK = re.compile(r"[\[［【]\s*(\d{1,3}(?:\s*[,，、;]\s*\d{1,3})*)\s*[\]］】]")
-_MARKS = r"(?:\s*[\[［【]\s*\d{1,3}(?:\s*[,，、;]\s*\d{1,3})*\s*[\]］】])*"
+# [1], 【1】, [1, 2], [1-3], [1 and 2], [source 1], 【1†source】, \[1\], as models write it
+_CITED = (
+    r"(?:(?i:source|sources|doc|document|passage|ref|reference|citation|cite)[\s:.#]{0,2}"
+    r"|(?:来源|资料|文档|段落|引用)[\s:：]?)?\d{1,3}"
+)
+_LISTED = rf"{_CITED}(?:\s*(?:[,，、;&–-]|and|和)\s*{_CITED})*"
+_MARK = r"(?:\\(?=\[[^\[\]\n]{1,40}\\\]))?[\[［【]\s*(%s)\s*(?:†[^\[\]【】\n]{0,20})?\\?[\]］】]"
+MARK = re.compile(_MARK % _LISTED)
+_MARKS = rf"(?:\s*{_MARK % ('?:' + _LISTED)})*"
 _CLOSING = "[\"'”’»›)\\]}」』）】》〉〕｝｣＂]*"
 _LATIN_CLOSING = "[\"'”’“‘»›)\\]}*_」』）】]*"  # “ closes what „ opens; *Yes.* in Markdown
 _EAST = "\u3040-\u30ff\u3400-\u9fff"

@@ -1,7 +1,7 @@
 """Whether a range of text supports a sentence: its numbers, its names and enough of its content words.
 
 This is a check of words, not of meaning: it catches marks on passages about other things, wrong numbers,
-units and names; it does not see a negation or two facts swapped.
+units and names, and numbers and names that the passage denies (`not 20 euros`); it does not see two facts swapped.
 """
 
 import re
@@ -10,21 +10,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from weightwright.rag.analyze import STOP_STEMS, is_han, is_own_name, terms
+from weightwright.rag.analyze import STOP_STEMS, is_han, own_terms, terms
+from weightwright.rag.dates import Time
 from weightwright.rag.names import NOTHING, Name, Written, has_name, names
+from weightwright.rag.negation import denial
 from weightwright.rag.quantities import quantities, readable
 from weightwright.rag.quantity import Quantity, split_date, stands
 from weightwright.rag.sentences import MARK, Range, sentences
-from weightwright.rag.units import mentioned
+from weightwright.rag.units import CURRENCIES, mentioned
 
 # words with which answers speak about themselves, and that say how exact a number is
 _WITHOUT_FACTS = """
 answer accord sourc source passag passage document text context state stat mention say said provid inform
 describ follow
 about approxim around rough near total onli also per each everi both altogeth there most least maximum minimum
+not no never yes up more less than onc
 答案 回答 根据 资料 文档 文中 文本 说明 提到 提供 信息
 约 大约 大概 左右 共 总共 一共 每 可以 需要 需 要 须 会 能 能够 可 应 则 并 即 该 名 位 个 至 到 由 里 则为
 均 只 也 已 已经 所 最 全 这条 这个 这家 一个 要求 有关
+不 不是 没有 没 并非 不得 超过 不超过 至多 最多 至少 位于 地处 坐落
 """
 _IGNORED = STOP_STEMS | frozenset(_WITHOUT_FACTS.split())
 _HEADING = re.compile(r"(#{1,6})\s")
@@ -37,6 +41,8 @@ class Facts:
     numbers: tuple[Quantity, ...]
     names: tuple[Name, ...]
     words: frozenset[str]
+    denies: bool = False  # whether it says of something that it is not so
+    may_deny: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.numbers or self.names or self.words)
@@ -54,13 +60,39 @@ def facts_of(sentence: str) -> Facts:
     found = quantities(text)
     rest = _without(text, found)
     named = names(rest)
-    of_names = {term for name in named for term in terms(name.word)}
-    held = {
-        term
-        for term in terms(rest)
-        if term not in _IGNORED and not term[0].isdigit() and not is_own_name(term)
+    of_names = {term for name in named for term in own_terms(name.word)}
+    held = {_rooted(term) for term in own_terms(rest) if term not in _IGNORED and not term[0].isdigit()}
+    numbers = tuple(q for q in found if q.required)
+    said = denial(text)
+    return Facts(numbers, named, frozenset(held - of_names - _of_units(numbers)), said.denies, said.may)
+
+
+def _rooted(term: str) -> str:
+    """A Chinese verb without the preposition that clings to it: 生 of 生于."""
+    return term[0] if len(term) == 2 and term[1] == "于" and is_han(term) else term
+
+
+# words that say no more than the unit of a number does: `costs 5 euros`, `lasts 2 hours`, `is 12 miles long`
+_SAID_BY_UNITS = {
+    "money": "cost price pay paid charg fee 价格 费用 收费 售价 花费 票价 价",
+    "s": "last take durat long run 时长 持续 为期", "month": "last take durat long old 时长 持续 为期 年龄",
+    "m": "long length 全长 长度 长", "mile": "long length 全长 长度 长", "foot": "long length 全长 长度 长",
+    "°C": "temperatur warm cold hot 温度 气温", "degree": "temperatur warm cold hot 温度 气温",
+    "°F": "temperatur warm cold hot",
+    "date": "day date 日期 日子", "time": "time clock hour 时间 时刻",
+    "kg": "weigh weight 重 重量", "lb": "weigh weight 重 重量", "m2": "area cover 面积 占地",
+    "acre": "area cover 面积",
+}  # fmt: skip
+
+
+def _of_units(numbers: Sequence[Quantity]) -> frozenset[str]:
+    bases = {"money" if base in CURRENCIES else base for number in numbers for base in number.bases}
+    bases |= {
+        "time" if isinstance(number.moment, Time) else "date"
+        for number in numbers
+        if number.moment is not None
     }
-    return Facts(tuple(q for q in found if q.required), named, frozenset(held - of_names))
+    return frozenset(word for base in bases for word in _SAID_BY_UNITS.get(base, "").split())
 
 
 def _without(text: str, found: Sequence[Quantity]) -> str:
@@ -95,12 +127,19 @@ class _Said:
     numbers: tuple[Quantity, ...] = ()
     written: Written = NOTHING
     units: frozenset[str] = frozenset()
+    denies: bool = False
+    may_deny: bool = False
+    undenied: "_Said | None" = None  # what is left without the clauses that deny, where some do
 
     @classmethod
     def in_(cls, text: str) -> "_Said":
         plain = readable(text)
         found = tuple(quantities(plain))
-        return cls(frozenset(terms(text)), found, Written.of(plain), mentioned(_without(plain, found)))
+        said = denial(plain)
+        return cls(
+            frozenset(terms(text)), found, Written.of(plain), mentioned(_without(plain, found)),
+            said.denies, said.may, cls.in_(said.rest) if said.denies else None,
+        )  # fmt: skip
 
     def __or__(self, other: "_Said") -> "_Said":
         return _Said(
@@ -108,12 +147,25 @@ class _Said:
             self.numbers + other.numbers,
             self.written | other.written,
             self.units | other.units,
+            self.denies or other.denies,
+            self.may_deny or other.may_deny,
+            self._left | other._left if self.undenied or other.undenied else None,
         )
 
+    @property
+    def _left(self) -> "_Said":
+        return self.undenied or self
+
     def holds(self, facts: Facts) -> frozenset[Fact]:
-        """Those of the facts that stand here."""
-        numbers = {n for n, number in enumerate(facts.numbers) if self._has(number)}
-        named = {name for name in facts.names if has_name(name, self.written)}
+        """Those of the facts that stand here.
+
+        A number or name that is denied here, or only denied in the claim, does not.
+        """
+        if facts.denies and not self.may_deny:
+            return frozenset(word for word in facts.words if self._says(word))
+        there = self if facts.may_deny else self._left
+        numbers = {n for n, number in enumerate(facts.numbers) if there._has(number)}
+        named = {name for name in facts.names if has_name(name, there.written)}
         return frozenset((*numbers, *named, *(word for word in facts.words if self._says(word))))
 
     def _says(self, word: str) -> bool:
@@ -222,6 +274,6 @@ def together(facts: Facts, supports: Sequence[Support], share: float) -> bool:
 
 
 def _share(facts: Facts, there: frozenset[Fact]) -> float:
-    """The share of content words that stand there; a number with its unit counts as one."""
-    wanted = facts.words | set(range(len(facts.numbers)))
+    """The share of content words that stand there; a number with its unit counts as one, and so does a name."""
+    wanted = facts.words | set(range(len(facts.numbers))) | set(facts.names)
     return len(wanted & there) / len(wanted) if wanted else 1.0

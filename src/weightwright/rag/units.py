@@ -72,8 +72,8 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("month", "12", "yr yrs", "year", "年 岁 周年 周岁"),
     ("month", "120", "", "decade", ""),
     ("century", "1", "", "century centuries", "世纪 个世纪"),
-    ("°C", "1", "°C ℃", "degree-celsius degrees-celsius celsius centigrade degrees-centigrade", "摄氏度"),
-    ("°F", "1", "°F ℉", "degree-fahrenheit degrees-fahrenheit fahrenheit", "华氏度"),
+    ("°C", "1", "°C ℃ C", "degree-celsius degrees-celsius celsius centigrade degrees-centigrade", "摄氏度"),
+    ("°F", "1", "°F ℉ F", "degree-fahrenheit degrees-fahrenheit fahrenheit", "华氏度"),
     ("kelvin", "1", "K", "kelvin", "开尔文"),
     ("degree", "1", "°", "degree", ""),
     ("ratio", "1/100", "%", "percent per-cent pct", ""),
@@ -130,11 +130,12 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("INR", "1", "₹ INR", "rupee", "卢比"), ("KRW", "1", "₩ KRW", "won", "韩元"),
     ("RUB", "1", "₽ RUB", "rouble ruble", "卢布"),
     ("SEK", "1", "SEK", "krona kronor", "瑞典克朗"), ("krone", "1", "NOK DKK", "krone kroner", "克朗"),
-    ("PLN", "1", "PLN", "zloty złoty", "兹罗提"), ("CZK", "1", "CZK Kč", "koruna", ""),
+    ("PLN", "1", "PLN zł", "zloty złoty", "兹罗提"), ("CZK", "1", "CZK Kč", "koruna", ""),
     ("BRL", "1", "BRL R$", "real reais", "雷亚尔"),
     ("TRY", "1", "₺ TRY", "lira", "里拉"), ("THB", "1", "฿ THB", "baht", "泰铢"),
     ("peso", "1", "MXN", "peso", "比索"),
-    ("cent", "1", "¢", "cent", "美分"), ("pence", "1", "", "penny pence", "便士"),
+    ("USD", "1/100", "", "", "美分"), ("EUR", "1/100", "", "euro-cent eurocent", "欧分"),
+    ("GBP", "1/100", "", "penny pence", "便士"), ("CNY", "1/100", "", "fen", ""),
 )  # fmt: skip
 # writings that stand for one of several
 _DOLLARS = ("USD", "AUD", "CAD", "HKD", "SGD", "TWD", "dollar")
@@ -142,12 +143,14 @@ _AMBIGUOUS: dict[str, tuple[Unit, ...]] = {
     "$": tuple(Unit(name) for name in _DOLLARS),
     "dollar": tuple(Unit(name) for name in _DOLLARS),
     "pound": (Unit("GBP"), Unit("lb")),
+    "cent": tuple(Unit(name, Fraction(1, 100)) for name in (*_DOLLARS, "EUR")),
+    "¢": tuple(Unit(name, Fraction(1, 100)) for name in _DOLLARS),
     "¥": (Unit("CNY"), Unit("JPY")),
     "度": (Unit("degree"), Unit("°C"), Unit("Wh", Fraction(1000))),
     "分": (Unit("s", Fraction(60)), Unit("point"), Unit("CNY", Fraction(1, 100))),
     "point": (Unit("point"), Unit("percentage point")),
 }
-_AS_WORDS = ("dollar", "pound", "point")
+_AS_WORDS = ("dollar", "pound", "point", "cent")
 PREFIXES = (
     "$",
     "€",
@@ -181,7 +184,7 @@ def _table() -> tuple[dict[str, tuple[Unit, ...]], dict[str, tuple[Unit, ...]], 
         words.update({name.replace("-", " "): unit for name in names.split()})
         chinese.update(dict.fromkeys(forms.split(), unit))
     for name, several in _AMBIGUOUS.items():
-        (words if name in _AS_WORDS else symbols if name.isascii() or name == "¥" else chinese)[name] = (
+        (words if name in _AS_WORDS else symbols if name.isascii() or name in "¥¢" else chinese)[name] = (
             several
         )
     words.update({"us dollar": (Unit("USD"),), "degree": (Unit("degree"), Unit("°C"), Unit("°F"))})
@@ -192,7 +195,7 @@ def _table() -> tuple[dict[str, tuple[Unit, ...]], dict[str, tuple[Unit, ...]], 
 _SYMBOLS, _WORDS, _CHINESE = _table()
 CURRENCIES = frozenset(
     unit.base for name in (*PREFIXES, "CHF", "SEK", "NOK", "PLN", "CZK") for unit in _SYMBOLS[name]
-) | {"JPY", "peso", "cent", "pence", "krone"}  # fmt: skip
+) | {"JPY", "peso", "krone", "dollar"}  # fmt: skip
 CODES = tuple(
     name for name in _SYMBOLS if len(name) == 3 and name.isupper() and _SYMBOLS[name][0].base in CURRENCIES
 )

@@ -10,7 +10,13 @@ from weightwright.rag.names import is_ordinary
 from weightwright.rag.quantity import Quantity
 
 _FRACTION = re.compile(
-    r"(?:(?P<whole>\d+) )?(?<!\d)(?P<above>\d+)[⁄](?P<below>\d+)"
+    rf"(?P<chinese_whole>{numerals.HAN}|{numerals.DIGITS})又(?P<of_whole>{numerals.HAN})分之(?P<over>{numerals.HAN})"
+    rf"|(?P<coins>{numerals.HAN}|{numerals.DIGITS})(?P<coin>块|米)(?P<tenths>[一二三四五六七八九\d]{{1,2}})(?![\w十百千万点.])"
+    r"|\b(?P<ones>(?i:an?|one|two|three|four|five|six|seven|eight|nine|ten)|\d+)"
+    r" (?P<one_unit>(?i:hour|day|week|month|year"
+    r"|decade|century|mile|kilometre|kilometer|metre|meter|litre|liter)s?) and a (?P<more>half|quarter)\b"
+    rf"|(?P<tenth>[一二三四五六七八九])成(?P<hundredth>[一二三四五六七八九])(?![一二三四五六七八九十])"
+    r"|(?:(?P<whole>\d+) )?(?<!\d)(?P<above>\d+)[⁄](?P<below>\d+)"
     r"|(?P<mixed>\d+) (?P<up>\d)/(?P<down>[2-9]|10|16)(?![\d/])"
     rf"|(?P<percent>百分之)(?P<of_hundred>{numerals.HAN}|{numerals.DIGITS})"
     rf"|(?P<han_below>{numerals.HAN})分之(?P<han_above>{numerals.HAN})"
@@ -20,7 +26,7 @@ _FRACTION = re.compile(
     rf"|(?P<and_half>{numerals.HAN}|{numerals.DIGITS})个半(?=小时|月|钟头|星期)"
     rf"|(?P<unit_half>{numerals.HAN}|{numerals.DIGITS})(?P<of>年|天|小时|周|个月|米|公里)半"
     r"|(?P<half>(?<!and a )(?<!and a-)\b(?i:half)(?: (?:of|the|its|all)\b| an?(?= (?!million|billion"
-    r"|dozen|hundred|thousand))| (?=(?!an? )[a-z]))|一半|半(?=个?(?:小时|年|天|月|日|钟头)))",
+    r"|dozen|hundred|thousand))| (?=(?!an? )[a-z]))|一半|半数|半(?=个?(?:小时|年|天|月|日|钟头)))",
     re.ASCII,
 )
 _PARTS = {"half": 2, "third": 3, "quarter": 4, "fifth": 5, "tenth": 10}
@@ -35,7 +41,10 @@ def fractions(text: str) -> list[Quantity]:
         if value is None:
             continue
         quantity = with_unit(text, match.start(), match.end(), frozenset((value,)))
-        if match["unit_half"] or match["and_half"]:
+        if unit := match["coin"] or match["one_unit"]:
+            quantity = with_unit(f"1 {unit}", 0, 1, frozenset((value,)))
+            quantity = replace(quantity, start=match.start(), end=match.end())
+        elif match["unit_half"] or match["and_half"]:
             written = match["of"] or text[match.end() :]
             quantity = with_unit(f"半{written}", 0, 1, frozenset((value,)))
             quantity = replace(quantity, start=match.start(), end=match.end())
@@ -50,6 +59,24 @@ def fractions(text: str) -> list[Quantity]:
 
 
 def _fraction(match: re.Match[str]) -> Fraction | None:
+    if match["over"]:
+        whole, below = min(_han_or_digits(match["chinese_whole"])), min(_han_or_digits(match["of_whole"]))
+        return whole + min(_han_or_digits(match["over"])) / below if below else None
+    if match["tenth"]:
+        return min(_han_or_digits(match["tenth"])) / 10 + min(_han_or_digits(match["hundredth"])) / 100
+    if match["coins"]:
+        tenths = "".join(str(min(_han_or_digits(c))) for c in match["tenths"])
+        return min(_han_or_digits(match["coins"])) + Fraction(int(tenths), 10 ** len(tenths))
+    if match["ones"]:
+        ones = match["ones"].lower()
+        count = (
+            Fraction(ones)
+            if ones.isdigit()
+            else min(numerals.words(ones)[0])
+            if ones[0] != "a"
+            else Fraction(1)
+        )
+        return count + (Fraction(1, 2) if match["more"] == "half" else Fraction(1, 4))
     if match["a"]:
         return Fraction(int(match["a"]), int(match["b"]))
     if match["and_half"] or match["unit_half"]:
@@ -70,6 +97,78 @@ def _fraction(match: re.Match[str]) -> Fraction | None:
 
 def _han_or_digits(token: str) -> numerals.Values:
     return numerals.digits(token) if re.fullmatch(numerals.DIGITS, token) else numerals.han(token)
+
+
+_SMALL = r"(?i:one|two|three|four|five|six|seven|eight|nine|ten|twenty|hundred)"
+_SHARE = re.compile(
+    rf"\b(?P<part>\d{{1,3}}|{_SMALL})[ -](?:in|out of)[ -](?:every )?"
+    rf"(?P<of>\d{{1,3}}(?:,\d{{3}})*|{_SMALL})(?= [a-z])"
+    rf"|每(?P<each>{numerals.HAN}|{numerals.DIGITS})[个名位人]{{1,2}}[^，。]{{0,4}}中[^，。]{{0,3}}?有(?P<among>{numerals.HAN}"
+    rf"|{numerals.DIGITS})",
+    re.ASCII,
+)
+
+
+def shares(text: str) -> list[Quantity]:
+    """One in five, 3 out of 10, 每五人中有一人: as parts of one; not `one in 20 minutes`."""
+    found = []
+    for match in _SHARE.finditer(text):
+        if match["part"]:
+            part, of = (
+                min(numerals.digits(token) if token[0].isdigit() else numerals.words(token.lower())[0])
+                for token in (match["part"], match["of"])
+            )
+        else:
+            part, of = min(_han_or_digits(match["among"])), min(_han_or_digits(match["each"]))
+        if part < of and units.AFTER.match(text, match.end()) is None:
+            found.append(
+                Quantity(
+                    match.start(), match.end(), frozenset((part / of,)), frozenset(((part / of, "ratio"),))
+                )
+            )
+    return found
+
+
+_MULTIPLE = re.compile(
+    r"\b(?P<word>(?i:doubl|tripl|trebl|quadrupl|halv))(?i:ed|es?|ing)\b"
+    r"|(?P<half>\bhalf\b(?= as (?:many|much|long|big)))"
+    r"|\b(?P<twice>(?i:twice|thrice))\b|(?P<pair>\b[Aa] (?:couple|pair) of\b)|(?P<chinese>翻了?一?番)"
+)
+_MULTIPLES = {"doubl": 2, "tripl": 3, "trebl": 3, "quadrupl": 4, "twice": 2, "thrice": 3}
+
+
+def multiples(text: str) -> list[Quantity]:
+    """Doubled, halved, twice, a couple of, 翻番."""
+    found = []
+    for match in _MULTIPLE.finditer(text):
+        word = (match["word"] or match["twice"] or "").lower()
+        value = Fraction(1, 2) if match["half"] or word == "halv" else Fraction(_MULTIPLES.get(word, 2))
+        base = "times" if match["twice"] else "" if match["pair"] else "fold"
+        plain = frozenset((value,))
+        found.append(
+            Quantity(
+                match.start(), match.end(), plain, frozenset(((value, base),)), required=not match["pair"]
+            )
+        )
+    return found
+
+
+_QUARTER = re.compile(
+    r"(?<!\w)(?:Q(?P<quarter>[1-4])|H(?P<half>[12]))(?!\w)|(?P<chinese>[上下])半年", re.ASCII
+)
+
+
+def quarters(text: str) -> list[Quantity]:
+    """Q3 as the third quarter, H1 and 上半年 as the first half."""
+    found = []
+    for match in _QUARTER.finditer(text):
+        number = int(match["quarter"] or match["half"] or (1 if match["chinese"] == "上" else 2))
+        value = Fraction(number)
+        reading = (value * 3, "month") if match["quarter"] else (value, "")
+        found.append(
+            Quantity(match.start(), match.end(), frozenset((value,)), frozenset((reading,)), ordinal=True)
+        )
+    return found
 
 
 _VERSION = re.compile(
@@ -117,13 +216,18 @@ def _is_named(text: str, end: int) -> bool:
 
 
 _DECADE = re.compile(
-    r"(?<!\d)(?P<decade>1\d|20)(?P<ten>\d0)s(?!\w)|(?:(?P<century>\d{2}"
-    r"|[一二十]+)世纪)?(?P<tens>[1-9]0|[一二三四五六七八九]十)年代"
-    r"|(?:第)?(?P<nth>\d{1,2}|[一二十]+)世纪|(?P<english>\d{1,2}(?:st|nd|rd|th)|(?i:"
+    r"(?<!\d)(?P<decade>1\d|20)(?P<ten>\d0)s(?!\w)|['’](?P<short>[2-9]0)s(?!\w)"
+    r"|\bthe (?:early |late |mid-?)?(?P<spelled>(?i:twent|thirt|fort|fift|sixt|sevent|eight|ninet))ies\b"
+    r"|(?:(?P<century>\d{2}"
+    r"|[一二三四五六七八九十]+)世纪)?(?P<tens>[1-9]0|[一二三四五六七八九]十)年代"
+    r"|(?:第)?(?P<nth>\d{1,2}|[一二三四五六七八九十]+)世纪|(?P<english>\d{1,2}(?:st|nd|rd|th)|(?i:"
     + numerals.WORDS[2:]
     + r")) (?i:century)",
     re.ASCII,
 )
+
+
+_TENS = ["twent", "thirt", "fort", "fift", "sixt", "sevent", "eight", "ninet"]
 
 
 def decades(text: str) -> list[Quantity]:
@@ -132,6 +236,9 @@ def decades(text: str) -> list[Quantity]:
     for match in _DECADE.finditer(text):
         if match["decade"]:
             value, base = Fraction(int(match["decade"] + match["ten"])), "decade of"
+        elif match["short"] or match["spelled"]:
+            tens = int(match["short"] or 10 * (_TENS.index(match["spelled"].lower()) + 2))
+            value, base = Fraction(1900 + tens), "decade of"
         elif match["tens"]:
             century = min(_han_or_digits(match["century"])) if match["century"] else Fraction(20)
             value, base = (century - 1) * 100 + min(_han_or_digits(match["tens"])), "decade of"
