@@ -14,6 +14,7 @@ from weightwright.rag.readers.pdf.paragraphs import paragraphs
 from weightwright.rag.readers.pdf.place import with_insets
 from weightwright.rag.readers.pdf.rules import grids
 from weightwright.rag.readers.pdf.scanned import is_scanned, recognised_lines
+from weightwright.rag.readers.pdf.substitute import offer_font
 from weightwright.rag.readers.pdf.tables import with_tables
 from weightwright.rag.readers.text import clean
 from weightwright.rag.settings import LoadSettings
@@ -58,6 +59,7 @@ def _opened(data: bytes, password: str) -> Any:
     import pypdfium2
     import pypdfium2.raw as pdfium
 
+    offer_font()
     try:
         return pypdfium2.PdfDocument(data, password=password or None)
     except pypdfium2.PdfiumError as error:
