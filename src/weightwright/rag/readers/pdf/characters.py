@@ -4,10 +4,9 @@ A character is asked for three things, millions of times in a long document; so 
 """
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,8 @@ _LONGEST_NAME = 128
 class Characters:
     """`n` characters, generated white space among them: `code` [n] Unicode, `origin` [n, 2] and `box` [n, 4]
     (left, bottom, right, top) on the page, `thing` [n] the address of the text object, 0 for none,
-    `matrix` [n, 5] a b c d and the font's size.
+    `matrix` [n, 5] a b c d and the font's size, `kind` [n] equal for equal codes of one font, `advance` [n] how wide
+    the font is said to have it, in its size, 0 for unknown.
     """
 
     code: Ints
@@ -36,11 +36,19 @@ class Characters:
     box: Floats
     thing: Ints
     matrix: Floats
+    kind: Ints
+    advance: Floats
 
     def take(self, which: Any) -> "Characters":
         """Those of a mask, or of numbers."""
         return Characters(
-            self.code[which], self.origin[which], self.box[which], self.thing[which], self.matrix[which]
+            self.code[which],
+            self.origin[which],
+            self.box[which],
+            self.thing[which],
+            self.matrix[which],
+            self.kind[which],
+            self.advance[which],
         )
 
 
@@ -50,15 +58,44 @@ def characters(text_page: Any, names: Callable[[], Names]) -> Characters:
 
     n = max(0, pdfium.FPDFText_CountChars(text_page))
     origin, box, thing = _places(text_page, n)
-    code, matrix = _codes(text_page, n), np.zeros((n, 5))
+    code, empty = _codes(text_page, n), np.zeros(n)
     if not n:
-        return Characters(code, origin, box, thing, matrix)
+        return Characters(code, origin, box, thing, np.zeros((n, 5)), np.zeros(n, np.int64), empty)
     first = np.flatnonzero(np.concatenate([[True], thing[1:] != thing[:-1]]))
-    known = np.array([_matrix(text_page, int(i)) for i in first])
-    matrix = np.repeat(known, np.diff(np.append(first, n)), axis=0)
-    _set_apart(origin, box, thing, matrix)
-    found = Characters(code, origin, box, thing, matrix)
-    return _spelled(found, dict(_explained(text_page, found, first, names)))
+    times = np.diff(np.append(first, n))
+    matrix = np.repeat(np.array([_matrix(text_page, i) for i in first.tolist()]), times, axis=0)
+    shared = _share_place(origin, thing)
+    _set_apart(origin, box, shared, matrix)
+    font, fonts = _fonts(text_page, thing, first)
+    one_of_each, kind = np.unique(np.repeat(font, times) << 32 | code, return_inverse=True)
+    samples = np.zeros(len(one_of_each), np.int64)
+    samples[kind] = np.arange(n)
+    of_kind = np.repeat(font, times)[samples]
+    advance = np.array([fonts[f].advance(c) for f, c in zip(of_kind, code[samples].tolist(), strict=True)])
+    found = Characters(code, origin, box, thing, matrix, kind, np.where(shared, 0, advance[kind]))
+    meanings: list[str | None] = [
+        _meaning(text_page, i, fonts[f].name, c, names)
+        for i, f, c in zip(samples.tolist(), of_kind, code[samples].tolist(), strict=True)
+    ]
+    return _spelled(found, kind, meanings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Font:
+    """A font as PDFium has it, by its address; 0 where there is none."""
+
+    name: str
+    address: int
+
+    def advance(self, code: int) -> float:
+        """How wide the file says a character is, in the font's size; 0 where that is not known."""
+        import pypdfium2.raw as pdfium
+
+        if not self.address:
+            return 0.0
+        width = ctypes.c_float()
+        done = pdfium.FPDFFont_GetGlyphWidth(ctypes.cast(self.address, pdfium.FPDF_FONT), code, 1000.0, width)
+        return width.value / 1000 if done else 0.0
 
 
 def _places(text_page: Any, n: int) -> tuple[Floats, Floats, Ints]:
@@ -76,12 +113,16 @@ def _places(text_page: Any, n: int) -> tuple[Floats, Floats, Ints]:
     return origin, box[:, [0, 3, 2, 1]].astype(np.float64), np.array(things, np.int64)
 
 
-def _set_apart(origin: Floats, box: Floats, thing: Ints, matrix: Floats) -> None:
-    """Give characters of one origin that of their own box: an ActualText's, which stand in for other glyphs."""
+def _share_place(origin: Floats, thing: Ints) -> Bools:
+    """Which characters have the origin of a neighbour: letters of a ligature, or an ActualText's."""
     same = (thing[1:] == thing[:-1]) & (thing[1:] != 0) & (np.diff(origin, axis=0) == 0).all(axis=1)
-    one = same & (np.diff(box, axis=0) != 0).any(axis=1)
-    if not one.any():
-        return
+    return np.append(same, False) | np.append(False, same)
+
+
+def _set_apart(origin: Floats, box: Floats, shared: Bools, matrix: Floats) -> None:
+    """Give characters of one origin that of their own box: an ActualText's, which stand in for other glyphs."""
+    one = shared[1:] & shared[:-1] & (np.diff(origin, axis=0) == 0).all(axis=1)
+    one &= (np.diff(box, axis=0) != 0).any(axis=1)
     own = np.flatnonzero(np.append(one, False) | np.append(False, one))
     a, b = matrix[own, 0], matrix[own, 1]
     upright = np.abs(a) >= np.abs(b)
@@ -89,51 +130,46 @@ def _set_apart(origin: Floats, box: Floats, thing: Ints, matrix: Floats) -> None
     origin[own, 1] = np.where(upright, origin[own, 1], np.where(b >= 0, box[own, 1], box[own, 3]))
 
 
-def _spelled(found: Characters, meanings: dict[int, str]) -> Characters:
-    """The characters with what some of them mean: letters of one glyph have one place."""
-    if not meanings:
+def _spelled(found: Characters, kind: Ints, meanings: list[str | None]) -> Characters:
+    """The characters with what those of some kinds mean: letters of one glyph have one place."""
+    if not any(letters is not None for letters in meanings):
         return found
-    times = np.ones(len(found.code), np.int64)
-    for i, letters in meanings.items():
-        times[i] = max(1, len(letters))
+    length = np.array([max(1, len(letters or "")) for letters in meanings])
+    times = length[kind]
+    out = found.take(np.repeat(np.arange(len(kind)), times))
     starts = np.cumsum(times) - times
-    out = found.take(np.repeat(np.arange(len(times)), times))
-    for i, letters in meanings.items():
-        out.code[starts[i] : starts[i] + times[i]] = list(map(ord, letters)) or [UNKNOWN]
+    for number, letters in enumerate(meanings):
+        if letters is not None:
+            at = starts[kind == number]
+            for i, code in enumerate(map(ord, letters or chr(UNKNOWN))):
+                out.code[at + i] = code
     return out
 
 
-def _explained(
-    text_page: Any, found: Characters, firsts: Ints, names: Callable[[], Names]
-) -> Iterator[tuple[int, str]]:
-    """What stands for glyphs that the file does not explain to PDFium, by their number."""
-    import pypdfium2.raw as pdfium
-
-    error = _calls().error
-    handle = ctypes.cast(text_page.raw, ctypes.c_void_p).value
-    fonts: dict[int, str] = {}
-    meanings: dict[tuple[int, int], str | None] = {}
-    for begin, end in pairwise([*firsts.tolist(), len(found.code)]):
-        thing = int(found.thing[begin])
-        if not thing:
-            continue
-        font = ctypes.cast(pdfium.FPDFTextObj_GetFont(_object(thing)), ctypes.c_void_p).value or 0
-        if font not in fonts:
-            fonts[font] = _font(text_page, begin)
-        for i, code in enumerate(found.code[begin:end].tolist(), begin):
-            if (font, code) not in meanings:
-                known = error(handle, i) != 1
-                meanings[font, code] = None if known else _meaning(fonts[font], code, names)
-            letters = meanings[font, code]
-            if letters is not None:
-                yield i, letters
-
-
-def _meaning(font: str, code: int, names: Callable[[], Names]) -> str | None:
-    """What a glyph stands for; "" for nothing to read, None where it may be what its code says."""
+def _meaning(text_page: Any, i: int, font: str, code: int, names: Callable[[], Names]) -> str | None:
+    """What a glyph stands for; "" for nothing to read, None where its code says it as far as we know."""
+    if _calls().error(ctypes.cast(text_page.raw, ctypes.c_void_p).value, i) != 1:
+        return None
     if is_tex(font):
         return meaning(font, code)
     return names().get(bare(font), {}).get(code) or None
+
+
+def _fonts(text_page: Any, thing: Ints, firsts: Ints) -> tuple[Ints, list[_Font]]:
+    """For each text object the number of its font, and the fonts."""
+    import pypdfium2.raw as pdfium
+
+    fonts: dict[int, _Font] = {0: _Font("", 0)}
+    numbers: list[int] = []
+    for i in firsts.tolist():
+        address = 0
+        if thing[i]:
+            font = pdfium.FPDFTextObj_GetFont(_object(int(thing[i])))
+            address = ctypes.cast(font, ctypes.c_void_p).value or 0
+        if address not in fonts:
+            fonts[address] = _Font(_font(text_page, i), address)
+        numbers.append(list(fonts).index(address))
+    return np.array(numbers, np.int64), list(fonts.values())
 
 
 def _object(address: int) -> Any:

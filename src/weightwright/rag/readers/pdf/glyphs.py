@@ -25,6 +25,9 @@ _SPACES = np.array([0x20, 0x09, 0xA0, 0x0D, 0x0A, 0x3000, 0x200B, 0xFEFF, *range
 _HYPHENS = np.array([0x02, 0xAD, 0x2010])
 _TURN_DEGREES = 2.0  # glyphs whose directions differ by more are not on one line
 DOWN = -90  # text that is written downwards; text that is turned by a right angle has 90 or 270
+_SHORT_TEXT = 4  # glyphs of a text object: fewer say nothing alone
+_DRAWN_AGAIN = 0.8  # of a text's glyphs
+_WITHIN = 0.05  # of the size: how far a glyph begins within the one before it
 _HEIGHT = 1.15  # of the size: the usual height of a glyph's box
 
 
@@ -97,9 +100,23 @@ def _glyphs(page: Any, names: Callable[[], Names]) -> Glyphs:
     v = origin[:, 1] * cos - origin[:, 0] * sin
     u0 = np.where(angle == DOWN, -box[:, 3], u0)
     u1 = _ends(box, u0, size, angle)
+    u1 = np.where(angle == DOWN, u1, _advanced(found, u0, u1, size, before))
     begins = np.append(True, np.diff(found.thing) != 0)[: len(u0)]
     code = np.where(np.isin(found.code, _HYPHENS), ord("-"), found.code)
     return Glyphs(code, u0, u1, v, size, angle, before, begins, box)
+
+
+def _advanced(found: Characters, u0: Floats, u1: Floats, size: Floats, before: Ints) -> Floats:
+    """Ends by the font's widths for glyphs that others begin within, as where another font stands in for theirs."""
+    wide = u1 - u0
+    advance = found.advance * found.matrix[:, 4] * np.hypot(found.matrix[:, 0], found.matrix[:, 1])
+    follows = np.append((np.diff(found.thing) == 0) & (before[1:] == NOTHING), False)[: len(u0)]
+    step = np.append(np.diff(u0), 0)[: len(u0)] / size
+    least = np.full(int(found.kind.max(initial=0)) + 1, np.inf)
+    np.minimum.at(least, found.kind[follows], np.maximum(step[follows], 0))
+    within = least[found.kind] < wide / size - _WITHIN
+    narrow = (found.advance > 0) & (advance < wide) & (advance > (least[found.kind] - 0.1) * size)
+    return np.where(within & narrow, u0 + advance, u1)
 
 
 def _shown(found: Characters, page: Box) -> Bools:
@@ -114,18 +131,38 @@ def _shown(found: Characters, page: Box) -> Bools:
 
 
 def _once(found: Characters, size: Floats) -> Bools:
-    """All glyphs but those that are drawn again in the same place, to look bold or to cast a shadow."""
-    code, origin, thing = found.code, found.origin, found.thing
-    order = np.lexsort((origin[:, 0], np.rint(origin[:, 1] / 2), code))
-    sorted_code, place, em = code[order], origin[order], size[order]
-    near = np.abs(np.diff(place, axis=0)) < 0.1 * em[1:, None]
-    ligature = (np.abs(np.diff(order)) == 1) & (
-        np.diff(thing[order]) == 0
-    )  # the letters of ff have one place
-    again = np.concatenate([[False], near.all(axis=1) & (np.diff(sorted_code) == 0) & ~ligature])[: len(code)]
-    once = np.ones(len(code), np.bool_)
-    once[order[again]] = False
+    """All glyphs but those of texts that are drawn again in the same place, to look bold or to cast a shadow.
+
+    A text goes or stays as a whole: of one that was drawn twice in other widths only some letters coincide.
+    """
+    again = _again(found, size)
+    if not again.any():
+        return ~again
+    # a text: an object, or short ones that follow each other
+    first = np.append(True, np.diff(found.thing) != 0)
+    starts = np.flatnonzero(first)
+    short = np.diff(np.append(starts, len(again))) < _SHORT_TEXT
+    begins = np.ones(len(starts), np.bool_)
+    begins[1:] = ~(short[1:] & short[:-1]) | again[starts[1:]] ^ again[starts[:-1]]
+    text = np.cumsum(begins)[np.cumsum(first) - 1]
+    share: Floats = np.bincount(text, again) / np.maximum(np.bincount(text), 1)
+    once: Bools = share[text] < _DRAWN_AGAIN
     return once
+
+
+def _again(found: Characters, size: Floats) -> Bools:
+    """Glyphs in whose place the same glyph was drawn before."""
+    code, origin, thing = found.code, found.origin, found.thing
+    again = np.zeros(len(code), np.bool_)
+    for offset in (0, 1):  # rows of two points, and rows that lie across these
+        order = np.lexsort((origin[:, 0], np.floor((origin[:, 1] + offset) / 2), code))
+        for step in (1, 2, 3):
+            one, other = order[:-step], order[step:]
+            near = (np.abs(origin[one] - origin[other]) < 0.1 * size[other, None]).all(axis=1)
+            ligature = (np.abs(one - other) == 1) & (thing[one] == thing[other])  # the letters of ff
+            same = near & (code[one] == code[other]) & ~ligature
+            again[np.maximum(one, other)[same]] = True
+    return again
 
 
 def _between(code: Ints, spaces: Bools, drawn: Bools) -> Ints:
