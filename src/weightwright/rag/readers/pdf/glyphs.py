@@ -27,6 +27,7 @@ _TURN_DEGREES = 2.0  # glyphs whose directions differ by more are not on one lin
 DOWN = -90  # text that is written downwards; text that is turned by a right angle has 90 or 270
 _SHORT_TEXT = 4  # glyphs of a text object: fewer say nothing alone
 _DRAWN_AGAIN = 0.8  # of a text's glyphs
+_AT_ONCE = 3  # glyphs: what is drawn again so soon is no other text
 _WITHIN = 0.05  # of the size: how far a glyph begins within the one before it
 _HEIGHT = 1.15  # of the size: the usual height of a glyph's box
 
@@ -108,15 +109,19 @@ def _glyphs(page: Any, names: Callable[[], Names]) -> Glyphs:
 
 def _advanced(found: Characters, u0: Floats, u1: Floats, size: Floats, before: Ints) -> Floats:
     """Ends by the font's widths for glyphs that others begin within, as where another font stands in for theirs."""
-    wide = u1 - u0
-    advance = found.advance * found.matrix[:, 4] * np.hypot(found.matrix[:, 0], found.matrix[:, 1])
-    follows = np.append((np.diff(found.thing) == 0) & (before[1:] == NOTHING), False)[: len(u0)]
+    wide = (u1 - u0) / size
+    scale = found.matrix[:, 4] * np.hypot(found.matrix[:, 0], found.matrix[:, 1]) / size
+    advance = found.advance * scale
     step = np.append(np.diff(u0), 0)[: len(u0)] / size
-    least = np.full(int(found.kind.max(initial=0)) + 1, np.inf)
-    np.minimum.at(least, found.kind[follows], np.maximum(step[follows], 0))
-    within = least[found.kind] < wide / size - _WITHIN
-    narrow = (found.advance > 0) & (advance < wide) & (advance > (least[found.kind] - 0.1) * size)
-    return np.where(within & narrow, u0 + advance, u1)
+    follows = np.append((np.diff(found.thing) == 0) & (before[1:] == NOTHING), False)[: len(u0)] & (step > 0)
+    kinds = int(found.kind.max(initial=0)) + 1
+    least_step, least_width = np.full(kinds, np.inf), np.full(kinds, np.inf)
+    np.minimum.at(least_step, found.kind[follows], step[follows])
+    np.minimum.at(least_width, found.kind, wide)
+    within = least_step[found.kind] < wide - _WITHIN
+    narrow = (advance > 0) & (advance < wide) & (advance > least_step[found.kind] - 0.1)
+    usual = wide < least_width[found.kind] + _WITHIN  # else a ligature that has the code of one letter
+    return np.where(within & narrow & usual, u0 + advance * size, u1)
 
 
 def _shown(found: Characters, page: Box) -> Bools:
@@ -135,25 +140,32 @@ def _once(found: Characters, size: Floats) -> Bools:
 
     A text goes or stays as a whole: of one that was drawn twice in other widths only some letters coincide.
     """
-    again = _again(found, size)
+    at_once, again = _again(found, size)
     if not again.any():
-        return ~again
-    # a text: an object, or short ones that follow each other
-    first = np.append(True, np.diff(found.thing) != 0)
-    starts = np.flatnonzero(first)
-    short = np.diff(np.append(starts, len(again))) < _SHORT_TEXT
-    begins = np.ones(len(starts), np.bool_)
-    begins[1:] = ~(short[1:] & short[:-1]) | again[starts[1:]] ^ again[starts[:-1]]
-    text = np.cumsum(begins)[np.cumsum(first) - 1]
+        return ~at_once
+    text = _texts(found, size)
     share: Floats = np.bincount(text, again) / np.maximum(np.bincount(text), 1)
-    once: Bools = share[text] < _DRAWN_AGAIN
+    once: Bools = ~at_once & (share[text] < _DRAWN_AGAIN)
     return once
 
 
-def _again(found: Characters, size: Floats) -> Bools:
-    """Glyphs in whose place the same glyph was drawn before."""
+def _texts(found: Characters, size: Floats) -> Ints:
+    """The number of each glyph's text: a text object, or short ones that follow each other on a line."""
+    first = np.append(True, np.diff(found.thing) != 0)
+    starts = np.flatnonzero(first)
+    short = np.diff(np.append(starts, len(first))) < _SHORT_TEXT
+    before = np.maximum(starts[1:] - 1, 0)
+    x, y = (found.origin[starts[1:], axis] - found.origin[before, axis] for axis in (0, 1))
+    near = (np.abs(y) < 0.5 * size[starts[1:]]) & (np.abs(x) < 2 * size[starts[1:]])
+    begins = np.append(True, ~(short[1:] & short[:-1] & near))
+    numbers: Ints = np.cumsum(begins)[np.cumsum(first) - 1]
+    return numbers
+
+
+def _again(found: Characters, size: Floats) -> tuple[Bools, Bools]:
+    """Glyphs in whose place the same glyph was drawn right before, and those where it was drawn at any time."""
     code, origin, thing = found.code, found.origin, found.thing
-    again = np.zeros(len(code), np.bool_)
+    at_once, again = np.zeros(len(code), np.bool_), np.zeros(len(code), np.bool_)
     for offset in (0, 1):  # rows of two points, and rows that lie across these
         order = np.lexsort((origin[:, 0], np.floor((origin[:, 1] + offset) / 2), code))
         for step in (1, 2, 3):
@@ -161,8 +173,10 @@ def _again(found: Characters, size: Floats) -> Bools:
             near = (np.abs(origin[one] - origin[other]) < 0.1 * size[other, None]).all(axis=1)
             ligature = (np.abs(one - other) == 1) & (thing[one] == thing[other])  # the letters of ff
             same = near & (code[one] == code[other]) & ~ligature
-            again[np.maximum(one, other)[same]] = True
-    return again
+            later = np.maximum(one, other)[same]
+            again[later] = True
+            at_once[later[np.abs(one - other)[same] <= _AT_ONCE]] = True
+    return at_once, again
 
 
 def _between(code: Ints, spaces: Bools, drawn: Bools) -> Ints:
