@@ -1,17 +1,14 @@
-"""What PDFium says of each character of a page, as arrays.
-
-A character is asked for three things, millions of times in a long document; so this is done with plain addresses.
-"""
+"""What PDFium says of each character of a page, as arrays."""
 
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from weightwright.rag.readers.pdf.calls import address, asker, function
 from weightwright.rag.readers.pdf.names import Names, bare
 from weightwright.rag.readers.pdf.symbols import is_tex, meaning
 
@@ -57,20 +54,21 @@ def characters(text_page: Any, names: Callable[[], Names]) -> Characters:
     import pypdfium2.raw as pdfium
 
     n = max(0, pdfium.FPDFText_CountChars(text_page))
-    origin, box, thing = _places(text_page, n)
+    origin, box, thing = asker().places(text_page, n)
     code, empty = _codes(text_page, n), np.zeros(n)
     if not n:
         return Characters(code, origin, box, thing, np.zeros((n, 5)), np.zeros(n, np.int64), empty)
     first = np.flatnonzero(np.concatenate([[True], thing[1:] != thing[:-1]]))
     times = np.diff(np.append(first, n))
-    matrix = np.repeat(np.array([_matrix(text_page, i) for i in first.tolist()]), times, axis=0)
+    of_object, address_of_font = asker().objects(text_page, first, thing)
+    matrix = np.repeat(of_object, times, axis=0)
     shared = _share_place(origin, thing)
     _set_apart(origin, box, shared, matrix)
-    font, fonts = _fonts(text_page, thing, first)
-    one_of_each, kind = np.unique(np.repeat(font, times) << 32 | code, return_inverse=True)
-    samples = np.zeros(len(one_of_each), np.int64)
-    samples[kind] = np.arange(n)
-    of_kind = np.repeat(font, times)[samples]
+    addresses, begins, font = np.unique(address_of_font, return_index=True, return_inverse=True)
+    fonts = [_Font(_font(text_page, int(first[i])), int(at)) for at, i in zip(addresses, begins, strict=True)]
+    keys = np.repeat(font, times) << 32 | code
+    one_of_each, samples, kind = np.unique(keys, return_index=True, return_inverse=True)
+    of_kind = (one_of_each >> 32).tolist()
     advance = np.array([fonts[f].advance(c) for f, c in zip(of_kind, code[samples].tolist(), strict=True)])
     found = Characters(code, origin, box, thing, matrix, kind, np.where(shared, 0, advance[kind]))
     meanings: list[str | None] = [
@@ -96,21 +94,6 @@ class _Font:
         width = ctypes.c_float()
         done = pdfium.FPDFFont_GetGlyphWidth(ctypes.cast(self.address, pdfium.FPDF_FONT), code, 1000.0, width)
         return width.value / 1000 if done else 0.0
-
-
-def _places(text_page: Any, n: int) -> tuple[Floats, Floats, Ints]:
-    """Origin [n, 2], box [n, 4] and address of the text object [n]."""
-    calls = _calls()
-    handle = ctypes.cast(text_page.raw, ctypes.c_void_p).value
-    origin, box = np.zeros((n, 2)), np.zeros((n, 4), np.float32)
-    at_origin, at_box = origin.ctypes.data, box.ctypes.data
-    things: list[int] = [0] * n
-    for i in range(n):
-        calls.origin(handle, i, at_origin + 16 * i, at_origin + 16 * i + 8)
-        calls.box(handle, i, at_box + 16 * i)
-        things[i] = calls.thing(handle, i) or 0
-    # FS_RECTF holds left, top, right, bottom
-    return origin, box[:, [0, 3, 2, 1]].astype(np.float64), np.array(things, np.int64)
 
 
 def _share_place(origin: Floats, thing: Ints) -> Bools:
@@ -148,34 +131,11 @@ def _spelled(found: Characters, kind: Ints, meanings: list[str | None]) -> Chara
 
 def _meaning(text_page: Any, i: int, font: str, code: int, names: Callable[[], Names]) -> str | None:
     """What a glyph stands for; "" for nothing to read, None where its code says it as far as we know."""
-    if _calls().error(ctypes.cast(text_page.raw, ctypes.c_void_p).value, i) != 1:
+    if function("FPDFText_HasUnicodeMapError")(address(text_page.raw), i) != 1:
         return None
     if is_tex(font):
         return meaning(font, code)
     return names().get(bare(font), {}).get(code) or None
-
-
-def _fonts(text_page: Any, thing: Ints, firsts: Ints) -> tuple[Ints, list[_Font]]:
-    """For each text object the number of its font, and the fonts."""
-    import pypdfium2.raw as pdfium
-
-    fonts: dict[int, _Font] = {0: _Font("", 0)}
-    numbers: list[int] = []
-    for i in firsts.tolist():
-        address = 0
-        if thing[i]:
-            font = pdfium.FPDFTextObj_GetFont(_object(int(thing[i])))
-            address = ctypes.cast(font, ctypes.c_void_p).value or 0
-        if address not in fonts:
-            fonts[address] = _Font(_font(text_page, i), address)
-        numbers.append(list(fonts).index(address))
-    return np.array(numbers, np.int64), list(fonts.values())
-
-
-def _object(address: int) -> Any:
-    import pypdfium2.raw as pdfium
-
-    return ctypes.cast(address, pdfium.FPDF_PAGEOBJECT)
 
 
 def _font(text_page: Any, i: int) -> str:
@@ -185,15 +145,6 @@ def _font(text_page: Any, i: int) -> str:
     name, flags = ctypes.create_string_buffer(_LONGEST_NAME), ctypes.c_int()
     pdfium.FPDFText_GetFontInfo(text_page, i, name, _LONGEST_NAME, flags)
     return name.value.decode("latin-1")
-
-
-def _matrix(text_page: Any, i: int) -> tuple[float, float, float, float, float]:
-    import pypdfium2.raw as pdfium
-
-    found = pdfium.FS_MATRIX()
-    pdfium.FPDFText_GetMatrix(text_page, i, found)
-    size = pdfium.FPDFText_GetFontSize(text_page, i)
-    return found.a, found.b, found.c, found.d, size
 
 
 def _codes(text_page: Any, n: int) -> Ints:
@@ -207,28 +158,3 @@ def _codes(text_page: Any, n: int) -> Ints:
                 codes[i] = pdfium.FPDFText_GetUnicode(text_page, i)
             return codes
     return np.array([pdfium.FPDFText_GetUnicode(text_page, i) for i in range(n)], np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class _Calls:
-    origin: Any
-    box: Any
-    thing: Any
-    error: Any
-
-
-@cache
-def _calls() -> _Calls:
-    """PDFium's functions that are called for every character, with plain addresses: a third of the time."""
-    import pypdfium2.raw as pdfium
-
-    def plain(function: Any, result: Any, *arguments: Any) -> Any:
-        return ctypes.CFUNCTYPE(result, *arguments)(ctypes.cast(function, ctypes.c_void_p).value or 0)
-
-    address, number = ctypes.c_void_p, ctypes.c_int
-    return _Calls(
-        plain(pdfium.FPDFText_GetCharOrigin, number, address, number, address, address),
-        plain(pdfium.FPDFText_GetLooseCharBox, number, address, number, address),
-        plain(pdfium.FPDFText_GetTextObject, address, address, number),
-        plain(pdfium.FPDFText_HasUnicodeMapError, number, address, number),
-    )
