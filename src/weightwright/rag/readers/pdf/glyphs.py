@@ -166,9 +166,10 @@ def _again(found: Characters, size: Floats) -> tuple[Bools, Bools]:
     """Glyphs in whose place the same glyph was drawn right before, and those where it was drawn at any time."""
     code, origin, thing = found.code, found.origin, found.thing
     at_once, again = np.zeros(len(code), np.bool_), np.zeros(len(code), np.bool_)
-    for offset in (0, 1):  # rows of two points, and rows that lie across these
-        order = np.lexsort((origin[:, 0], np.floor((origin[:, 1] + offset) / 2), code))
-        for step in (1, 2, 3):
+    rows = [np.floor((origin[:, 1] + offset) / 2) for offset in (0, 1)]  # of two points; and across these
+    orders = [np.lexsort((origin[:, 0], row, code)) for row in rows]
+    for step in (1, 2, 3):
+        for order in orders:
             one, other = order[:-step], order[step:]
             near = (np.abs(origin[one] - origin[other]) < 0.1 * size[other, None]).all(axis=1)
             ligature = (np.abs(one - other) == 1) & (thing[one] == thing[other])  # the letters of ff
@@ -176,6 +177,8 @@ def _again(found: Characters, size: Floats) -> tuple[Bools, Bools]:
             later = np.maximum(one, other)[same]
             again[later] = True
             at_once[later[np.abs(one - other)[same] <= _AT_ONCE]] = True
+        if not again.any():
+            break
     return at_once, again
 
 

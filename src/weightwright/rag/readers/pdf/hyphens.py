@@ -40,13 +40,21 @@ def join_hyphenated(texts: Sequence[str]) -> list[str]:
     """The pages' texts with words that a line end divides made whole."""
     if not any("-\n" in text for text in texts):
         return list(texts)
-    words = Counter(word.lower() for text in texts for word in _WORD.findall(text))
+    wanted = {form for text in texts for match in _AT_LINE_END.finditer(text) for form in _forms(match)}
+    spelled = (word for text in texts for word in map(str.lower, _WORD.findall(text)))
+    words = Counter(word for word in spelled if word in wanted)
 
     def whole(match: re.Match[str]) -> str:
         left, right = match["left"], match["right"]
         return f"{left}-{right}" if _keeps(left, right, words) else left + right
 
     return [_AT_LINE_END.sub(whole, text) for text in texts]
+
+
+def _forms(match: re.Match[str]) -> tuple[str, str]:
+    """A divided word with its hyphen and without."""
+    first, second = match["left"].lower().rsplit("/", 1)[-1], match["right"].lower()
+    return f"{first}-{second}", first + second
 
 
 def _keeps(left: str, right: str, words: Counter[str]) -> bool:
