@@ -27,7 +27,7 @@ _RAISED = 0.3  # of the size: what differs by more must follow without stepping 
 _BACK = 0.9  # of the size: what begins further back does not follow
 # least gaps between words, of the size: where PDFium breaks the line, where it sees a space (or a text object begins
 # behind a digit), and elsewhere
-_BROKEN_GAP, _GUESSED_GAP, _WORD_GAP = 0.05, 0.1, 0.2
+_BROKEN_GAP, _GUESSED_GAP, _WORD_GAP = 0.05, 0.08, 0.15
 _LEAST_GAPS = 6  # fewer say nothing of how letters are set
 _MOST_TRACKING = 0.2  # of the size: single digits that stand apart are no word
 _LATE_GAP = 0.6  # of the size: what is drawn later, but stands as close to a line as this, belongs to it
