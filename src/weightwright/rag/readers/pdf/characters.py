@@ -99,7 +99,8 @@ class _Font:
 def _share_place(origin: Floats, thing: Ints) -> Bools:
     """Which characters have the origin of a neighbour: letters of a ligature, or an ActualText's."""
     same = (thing[1:] == thing[:-1]) & (thing[1:] != 0) & (np.diff(origin, axis=0) == 0).all(axis=1)
-    return np.append(same, False) | np.append(False, same)
+    shared: Bools = np.append(same, False) | np.append(False, same)
+    return shared
 
 
 def _set_apart(origin: Floats, box: Floats, shared: Bools, matrix: Floats) -> None:

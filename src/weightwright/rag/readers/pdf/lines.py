@@ -10,17 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from weightwright.rag.readers.pdf.glyphs import (
-    DOWN,
-    GUESSED,
-    NEWLINE,
-    NOTHING,
-    SPACE,
-    Bools,
-    Floats,
-    Glyphs,
-    Ints,
-)
+from weightwright.rag.readers.pdf.characters import Bools, Floats, Ints
+from weightwright.rag.readers.pdf.glyphs import DOWN, GUESSED, NEWLINE, NOTHING, SPACE, Glyphs
 
 _OFF_LINE = 0.65  # of the size: a baseline that differs by more is another line's (raised notes stay)
 _RAISED = 0.3  # of the size: what differs by more must follow without stepping back
