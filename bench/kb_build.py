@@ -42,7 +42,9 @@ def main() -> None:
             print(turn, name, run, flush=True)
             if turn:  # the first compiles
                 runs[name].append(run)
-    table = Table("version", "s: min/median/max", "CPU s", "documents", "chunks", "1,000 characters/s", "peak MB")
+    table = Table(
+        "version", "s: min/median/max", "CPU s", "documents", "chunks", "1,000 characters/s", "peak MB"
+    )
     for name, found in runs.items():
         rates = [run["characters"] / run["wall_s"] / 1000 for run in found]
         table.row(
@@ -59,10 +61,22 @@ def built(tree: Path, folder: Path, embedder: str) -> dict:
     """One `kb add` of a version, and what it made."""
     with tempfile.TemporaryDirectory() as place:
         kb = Path(place, "kb.db")
-        command = [sys.executable, "-m", "weightwright", "kb", "add", str(kb), str(folder), "--embedder", embedder]
+        command = [
+            sys.executable,
+            "-m",
+            "weightwright",
+            "kb",
+            "add",
+            str(kb),
+            str(folder),
+            "--embedder",
+            embedder,
+        ]
         environment = os.environ | OFFLINE | {"PYTHONPATH": str(tree / "src")}
         start_s, cpu_s = time.perf_counter(), os.times()
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         peak = 0
         while process.poll() is None:
             peak = max(peak, held_bytes(process.pid))

@@ -10,7 +10,8 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 PACKAGE = SOURCE / "weightwright"
 FOLDERS = sorted(init.parent for init in PACKAGE.rglob("__init__.py"))
-LONGEST_SHARE = 0.22  # of all lines, of the largest room; rag's readers will be a room of their own
+LONGEST_SHARE = 0.2  # of all lines, of the largest room
+INNER = [PACKAGE / "rag" / "readers"]  # a room in another: neither takes anything else of it than `__all__`
 
 
 def dotted(path: Path) -> str:
@@ -78,10 +79,10 @@ def test_a_room_exports_what_others_take(folder: Path) -> None:
 
 
 def test_no_room_is_over_a_fifth_of_the_lines() -> None:
-    lines = {
-        folder: sum(len(file.read_text(encoding="utf-8").splitlines()) for file in folder.rglob("*.py"))
-        for folder in PACKAGE.iterdir()
-        if folder.is_dir()
-    }
+    rooms = [folder for folder in PACKAGE.iterdir() if folder.is_dir()] + INNER
+    lines = dict.fromkeys(rooms, 0)
+    for file in PACKAGE.rglob("*/*.py"):
+        room = next(folder for folder in reversed(rooms) if folder in file.parents)
+        lines[room] += len(file.read_text(encoding="utf-8").splitlines())
     largest = max(lines, key=lambda folder: lines[folder])
     assert lines[largest] <= LONGEST_SHARE * sum(lines.values()), largest

@@ -79,3 +79,27 @@ def written(objects: Sequence[str], trailer: str = "") -> bytes:
     out += f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}"
     out += f"trailer << /Size {len(objects) + 1} /Root 1 0 R {trailer} >>\nstartxref\n{start}\n%%EOF"
     return out.encode("latin-1")
+
+
+def with_font(font: str, stream: str, *more: str, rotate: int = 0) -> bytes:
+    """A page whose font /F1 is object 3, `font`; `more` are the objects from 6 on."""
+    return written([
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Kids [4 0 R] /Count 1 >>",
+        font,
+        f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Rotate {rotate} "
+        "/Resources << /Font << /F1 3 0 R >> >> /Contents 5 0 R >>",
+        f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream",
+        *more,
+    ])  # fmt: skip
+
+
+def unembedded(name: str, ordering: str, cmap: str) -> tuple[str, str, str]:
+    """A Chinese, Japanese or Korean font that is not in the file: itself and the two objects that follow a page's."""
+    return (
+        f"<< /Type /Font /Subtype /Type0 /BaseFont /{name} /Encoding /{cmap} /DescendantFonts [6 0 R] >>",
+        f"<< /Type /Font /Subtype /CIDFontType2 /BaseFont /{name} /DW 1000 /FontDescriptor 7 0 R "
+        f"/CIDSystemInfo << /Registry (Adobe) /Ordering ({ordering}) /Supplement 2 >> >>",
+        f"<< /Type /FontDescriptor /FontName /{name} /Flags 6 /FontBBox [0 -141 1000 859] /ItalicAngle 0 "
+        "/Ascent 859 /Descent -141 /StemV 80 >>",
+    )

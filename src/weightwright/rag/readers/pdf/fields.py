@@ -1,6 +1,7 @@
 """What stands on a PDF page beside its own text: values of form fields and free-text annotations."""
 
 import ctypes
+import html
 import logging
 import re
 from collections.abc import Iterator
@@ -49,7 +50,12 @@ def insets(page: Any, forms: Any) -> list[Inset]:
             found += _inset(annotation, forms)
         finally:
             pdfium.FPDFPage_CloseAnnot(annotation)
-    return found
+    left, bottom, right, top = page.get_bbox()
+    return [
+        inset
+        for inset in found
+        if left < inset.box[2] and inset.box[0] < right and bottom < inset.box[3] and inset.box[1] < top
+    ]
 
 
 def _inset(annotation: Any, forms: Any) -> Iterator[Inset]:
@@ -64,13 +70,23 @@ def _inset(annotation: Any, forms: Any) -> Iterator[Inset]:
     box = pdfium.FS_RECTF()
     if not pdfium.FPDFAnnot_GetRect(annotation, box):
         return
-    text = _value(annotation, forms) if is_field else _string(annotation, b"Contents")
+    if box.left == box.right or box.top == box.bottom:
+        return
+    text = _value(annotation, forms) if is_field else _note(annotation)
     lines = [" ".join(line.split()) for line in re.split(r"[\r\n]+", text)]
     shown = "\n".join(line for line in lines if line)
     if shown:
         left, right = sorted((box.left, box.right))
         bottom, top = sorted((box.bottom, box.top))
         yield Inset(shown, (left, bottom, right, top), is_field)
+
+
+def _note(annotation: Any) -> str:
+    """A free text's contents, or what its rich text says where it has none (ISO 32000-1, 12.7.3.4)."""
+    plain = _string(annotation, b"Contents")
+    return plain or html.unescape(
+        re.sub(r"<[^>]*>", "", re.sub(r"</p>|<br\s*/?>", "\n", _string(annotation, b"RC")))
+    )
 
 
 def _value(annotation: Any, forms: Any) -> str:

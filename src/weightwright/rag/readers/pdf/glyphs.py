@@ -4,19 +4,15 @@ A glyph's frame is its own writing direction: `u` runs along it, `v` up from it,
 handled as upright text is.
 """
 
-import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from weightwright.rag.readers.pdf.symbols import is_tex, meaning
+from weightwright.rag.readers.pdf.characters import UNKNOWN, Bools, Characters, Floats, Ints, characters
+from weightwright.rag.readers.pdf.names import Names
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 Box = tuple[float, float, float, float]  # left, bottom, right, top, in points of the page
 
 NOTHING, GUESSED, SPACE, NEWLINE = (
@@ -29,10 +25,11 @@ _SPACES = np.array([0x20, 0x09, 0xA0, 0x0D, 0x0A, 0x3000, 0x200B, 0xFEFF, *range
 _HYPHENS = np.array([0x02, 0xAD, 0x2010])
 _TURN_DEGREES = 2.0  # glyphs whose directions differ by more are not on one line
 DOWN = -90  # text that is written downwards; text that is turned by a right angle has 90 or 270
+_SHORT_TEXT = 4  # glyphs of a text object: fewer say nothing alone
+_DRAWN_AGAIN = 0.8  # of a text's glyphs
+_AT_ONCE = 3  # glyphs: what is drawn again so soon is no other text
+_WITHIN = 0.05  # of the size: how far a glyph begins within the one before it
 _HEIGHT = 1.15  # of the size: the usual height of a glyph's box
-_LONGEST_NAME = 128
-_LIGATURES = {"ff": "ﬀ", "fi": "ﬁ", "fl": "ﬂ", "ffi": "ﬃ", "ffl": "ﬄ"}
-_UNKNOWN = 0xFFFF  # a glyph of which nobody knows what it means
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +55,13 @@ class Glyphs:
         return len(self.code)
 
 
-def page_glyphs(page: Any) -> Glyphs:
+def page_glyphs(page: Any, names: Callable[[], Names]) -> Glyphs:
     """The visible page's glyphs, without white space and without what lies off the page.
 
     PDFium sorts the glyphs of a line as the page is shown, and wrongly where most of the text does not stand
     upright there; so the page is turned first until it does.
     """
-    glyphs = _glyphs(page)
+    glyphs = _glyphs(page, names)
     if not len(glyphs):
         return glyphs
     turned = np.where(glyphs.angle == DOWN, 0, glyphs.angle)
@@ -72,7 +69,7 @@ def page_glyphs(page: Any) -> Glyphs:
     most = int(angles[np.argmax(counts)])
     if most % 90 == 0 and page.get_rotation() != most:
         page.set_rotation(most)  # a clockwise turn by the angle of the text puts it upright
-        return _glyphs(page)
+        return _glyphs(page, names)
     return glyphs
 
 
@@ -85,50 +82,104 @@ def to_frame(box: Box, angle: int) -> Box:
     return float(min(u)), float(min(v)), float(max(u)), float(max(v))
 
 
-def _glyphs(page: Any) -> Glyphs:
+def _glyphs(page: Any, names: Callable[[], Names]) -> Glyphs:
     text_page = page.get_textpage()
     try:
-        raw = _raw(text_page)
+        found = characters(text_page, names)
     finally:
         text_page.close()
-    code, origin, box, thing, matrix = raw
-    spaces = np.isin(code, _SPACES)
-    drawn = spaces & (thing != 0)
-    before = _between(code, spaces, drawn)
-    width, height = box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]
-    left, bottom, right, top = page.get_bbox()
-    x, y = (box[:, 0] + box[:, 2]) / 2, (box[:, 1] + box[:, 3]) / 2
-    inside = (x >= left) & (x <= right) & (y >= bottom) & (y <= top)
-    kept = ~spaces & inside & ((width != 0) | (height != 0)) & ((code > 0x1F) | (code == 0x02))
-    kept &= (code != 0xFFFE) & (code != 0xFFFF)
-    code, origin, box, thing, before = code[kept], origin[kept], box[kept], thing[kept], before[kept]
-    matrix = matrix[kept]
-    code = np.where(np.isin(code, _HYPHENS), ord("-"), code)
-    angle, size = _turned(origin, thing, matrix)
-    once = _once(code, origin, size, thing)
-    code, origin, box, thing, before = code[once], origin[once], box[once], thing[once], before[once]
-    angle, size = angle[once], size[once]
+    spaces = np.isin(found.code, _SPACES)
+    before = _between(found.code, spaces, spaces & (found.thing != 0))
+    kept = np.flatnonzero(_shown(found, page.get_bbox()) & ~spaces)
+    found, before = found.take(kept), before[kept]
+    angle, size = _turned(found)
+    once = np.flatnonzero(_once(found, size))
+    found, before, angle, size = found.take(once), before[once], angle[once], size[once]
+    origin, box = found.origin, found.box
     cos, sin = _direction(angle)
     u0 = origin[:, 0] * cos + origin[:, 1] * sin
     v = origin[:, 1] * cos - origin[:, 0] * sin
     u0 = np.where(angle == DOWN, -box[:, 3], u0)
     u1 = _ends(box, u0, size, angle)
-    begins = np.append(True, np.diff(thing) != 0)[: len(thing)]
+    u1 = np.where(angle == DOWN, u1, _advanced(found, u0, u1, size, before))
+    begins = np.append(True, np.diff(found.thing) != 0)[: len(u0)]
+    code = np.where(np.isin(found.code, _HYPHENS), ord("-"), found.code)
     return Glyphs(code, u0, u1, v, size, angle, before, begins, box)
 
 
-def _once(code: Ints, origin: Floats, size: Floats, thing: Ints) -> Bools:
-    """All glyphs but those that are drawn again in the same place, to look bold or to cast a shadow."""
-    order = np.lexsort((origin[:, 0], np.rint(origin[:, 1] / 2), code))
-    sorted_code, place, em = code[order], origin[order], size[order]
-    near = np.abs(np.diff(place, axis=0)) < 0.1 * em[1:, None]
-    ligature = (np.abs(np.diff(order)) == 1) & (
-        np.diff(thing[order]) == 0
-    )  # the letters of ff have one place
-    again = np.concatenate([[False], near.all(axis=1) & (np.diff(sorted_code) == 0) & ~ligature])[: len(code)]
-    once = np.ones(len(code), np.bool_)
-    once[order[again]] = False
+def _advanced(found: Characters, u0: Floats, u1: Floats, size: Floats, before: Ints) -> Floats:
+    """Ends by the font's widths for glyphs that others begin within, as where another font stands in for theirs."""
+    wide = (u1 - u0) / size
+    scale = found.matrix[:, 4] * np.hypot(found.matrix[:, 0], found.matrix[:, 1]) / size
+    advance = found.advance * scale
+    step = np.append(np.diff(u0), 0)[: len(u0)] / size
+    follows = np.append((np.diff(found.thing) == 0) & (before[1:] == NOTHING), False)[: len(u0)] & (step > 0)
+    kinds = int(found.kind.max(initial=0)) + 1
+    least_step, least_width = np.full(kinds, np.inf), np.full(kinds, np.inf)
+    np.minimum.at(least_step, found.kind[follows], step[follows])
+    np.minimum.at(least_width, found.kind, wide)
+    within = least_step[found.kind] < wide - _WITHIN
+    narrow = (advance > 0) & (advance < wide) & (advance > least_step[found.kind] - 0.1)
+    usual = wide < least_width[found.kind] + _WITHIN  # else a ligature that has the code of one letter
+    return np.where(within & narrow & usual, u0 + advance * size, u1)
+
+
+def _shown(found: Characters, page: Box) -> Bools:
+    """Which characters have a place on the visible page and a meaning."""
+    code, box = found.code, found.box
+    left, bottom, right, top = page
+    x, y = (box[:, 0] + box[:, 2]) / 2, (box[:, 1] + box[:, 3]) / 2
+    inside = (x >= left) & (x <= right) & (y >= bottom) & (y <= top)
+    extent = (box[:, 2] != box[:, 0]) | (box[:, 3] != box[:, 1])
+    shown: Bools = inside & extent & ((code > 0x1F) | (code == 0x02)) & (code != 0xFFFE) & (code != UNKNOWN)
+    return shown
+
+
+def _once(found: Characters, size: Floats) -> Bools:
+    """All glyphs but those of texts that are drawn again in the same place, to look bold or to cast a shadow.
+
+    A text goes or stays as a whole: of one that was drawn twice in other widths only some letters coincide.
+    """
+    at_once, again = _again(found, size)
+    if not again.any():
+        return ~at_once
+    text = _texts(found, size)
+    share: Floats = np.bincount(text, again) / np.maximum(np.bincount(text), 1)
+    once: Bools = ~at_once & (share[text] < _DRAWN_AGAIN)
     return once
+
+
+def _texts(found: Characters, size: Floats) -> Ints:
+    """The number of each glyph's text: a text object, or short ones that follow each other on a line."""
+    first = np.append(True, np.diff(found.thing) != 0)
+    starts = np.flatnonzero(first)
+    short = np.diff(np.append(starts, len(first))) < _SHORT_TEXT
+    before = np.maximum(starts[1:] - 1, 0)
+    x, y = (found.origin[starts[1:], axis] - found.origin[before, axis] for axis in (0, 1))
+    near = (np.abs(y) < 0.5 * size[starts[1:]]) & (np.abs(x) < 2 * size[starts[1:]])
+    begins = np.append(True, ~(short[1:] & short[:-1] & near))
+    numbers: Ints = np.cumsum(begins)[np.cumsum(first) - 1]
+    return numbers
+
+
+def _again(found: Characters, size: Floats) -> tuple[Bools, Bools]:
+    """Glyphs in whose place the same glyph was drawn right before, and those where it was drawn at any time."""
+    code, origin, thing = found.code, found.origin, found.thing
+    at_once, again = np.zeros(len(code), np.bool_), np.zeros(len(code), np.bool_)
+    rows = [np.floor((origin[:, 1] + offset) / 2) for offset in (0, 1)]  # of two points; and across these
+    orders = [np.lexsort((origin[:, 0], row, code)) for row in rows]
+    for step in (1, 2, 3):
+        for order in orders:
+            one, other = order[:-step], order[step:]
+            near = (np.abs(origin[one] - origin[other]) < 0.1 * size[other, None]).all(axis=1)
+            ligature = (np.abs(one - other) == 1) & (thing[one] == thing[other])  # the letters of ff
+            same = near & (code[one] == code[other]) & ~ligature
+            later = np.maximum(one, other)[same]
+            again[later] = True
+            at_once[later[np.abs(one - other)[same] <= _AT_ONCE]] = True
+        if not again.any():
+            break
+    return at_once, again
 
 
 def _between(code: Ints, spaces: Bools, drawn: Bools) -> Ints:
@@ -148,18 +199,20 @@ def _between(code: Ints, spaces: Bools, drawn: Bools) -> Ints:
     return np.select(choices, [NEWLINE, SPACE, GUESSED], NOTHING).astype(np.int64)
 
 
-def _turned(origin: Floats, thing: Ints, matrix: Floats) -> tuple[Ints, Floats]:
+def _turned(found: Characters) -> tuple[Ints, Floats]:
     """Direction in whole degrees and size in points of each glyph, from its text object's matrix."""
+    matrix = found.matrix
     angle = np.rint(np.degrees(np.arctan2(matrix[:, 1], matrix[:, 0]))).astype(np.int64)
     size = np.maximum(matrix[:, 4] * np.hypot(matrix[:, 2], matrix[:, 3]), 0.01)
     near = np.rint(angle / 90).astype(np.int64) * 90
     angle = np.where(np.abs(angle - near) <= _TURN_DEGREES, near, angle).astype(np.int64)
     angle %= 360
-    return np.where(_written_down(origin, thing, size, angle), DOWN, angle), size
+    return np.where(_written_down(found, size, angle), DOWN, angle), size
 
 
-def _written_down(origin: Floats, thing: Ints, size: Floats, angle: Ints) -> Bools:
+def _written_down(found: Characters, size: Floats, angle: Ints) -> Bools:
     """Glyphs of text objects whose upright glyphs stand below each other: vertical Chinese and Japanese."""
+    origin, thing = found.origin, found.thing
     down = np.zeros(len(size), np.bool_)
     if len(size) < 2:
         return down
@@ -193,105 +246,3 @@ def _ends(box: Floats, u0: Floats, size: Floats, angle: Ints) -> Floats:
     sides = {0: box[:, 2], 90: box[:, 3], 180: -box[:, 0], 270: -box[:, 1], DOWN: -box[:, 1]}
     turned = [angle == turn for turn in sides]
     return np.select(turned, list(sides.values()), u0 + np.maximum(width, 0))
-
-
-def _raw(text_page: Any) -> tuple[Ints, Floats, Floats, Ints, Floats]:
-    """Code, origin [n, 2], box [n, 4], address of the text object, matrix a b c d and font size [n, 5]."""
-    import pypdfium2.raw as pdfium
-
-    calls = _calls()
-    handle = ctypes.cast(text_page.raw, ctypes.c_void_p).value
-    n = max(0, pdfium.FPDFText_CountChars(text_page))
-    origin, box = np.zeros((n, 2)), np.zeros((n, 4), np.float32)
-    at_origin, at_box = origin.ctypes.data, box.ctypes.data
-    things: list[int] = [0] * n
-    for i in range(n):
-        calls.origin(handle, i, at_origin + 16 * i, at_origin + 16 * i + 8)
-        calls.box(handle, i, at_box + 16 * i)
-        things[i] = calls.thing(handle, i) or 0
-    # FS_RECTF holds left, top, right, bottom
-    upright = box[:, [0, 3, 2, 1]].astype(np.float64)
-    thing = np.array(things, np.int64)
-    codes, matrix = _codes(text_page, n), np.zeros((n, 5))
-    if n:
-        first = np.flatnonzero(np.concatenate([[True], thing[1:] != thing[:-1]]))
-        known = np.array([_matrix(text_page, int(i)) for i in first])
-        matrix = np.repeat(known, np.diff(np.append(first, n)), axis=0)
-        for i, sign in _explained(text_page, codes, first).items():
-            codes[i] = _ligature(sign)
-    return codes, origin, upright, thing, matrix
-
-
-def _ligature(sign: str) -> int:
-    """One code for a sign of one or more letters."""
-    return ord(_LIGATURES.get(sign, sign)) if sign else _UNKNOWN
-
-
-def _explained(text_page: Any, codes: Ints, firsts: Ints) -> dict[int, str]:
-    """What stands for glyphs of TeX's fonts that the file does not explain, by their number."""
-    import pypdfium2.raw as pdfium
-
-    found: dict[int, str] = {}
-    ends = [*firsts[1:].tolist(), len(codes)]
-    for begin, end in zip(firsts.tolist(), ends, strict=True):
-        font = _font(text_page, begin)
-        if not is_tex(font):
-            continue
-        for i in range(begin, end):
-            if pdfium.FPDFText_HasUnicodeMapError(text_page, i) == 1:
-                found[i] = meaning(font, int(codes[i]))
-    return found
-
-
-def _font(text_page: Any, i: int) -> str:
-    """The name of a glyph's font."""
-    import pypdfium2.raw as pdfium
-
-    name, flags = ctypes.create_string_buffer(_LONGEST_NAME), ctypes.c_int()
-    pdfium.FPDFText_GetFontInfo(text_page, i, name, _LONGEST_NAME, flags)
-    return name.value.decode("latin-1")
-
-
-def _matrix(text_page: Any, i: int) -> tuple[float, float, float, float, float]:
-    import pypdfium2.raw as pdfium
-
-    found = pdfium.FS_MATRIX()
-    pdfium.FPDFText_GetMatrix(text_page, i, found)
-    size = pdfium.FPDFText_GetFontSize(text_page, i)
-    return found.a, found.b, found.c, found.d, size
-
-
-def _codes(text_page: Any, n: int) -> Ints:
-    import pypdfium2.raw as pdfium
-
-    buffer = (ctypes.c_uint16 * (n + 1))()
-    if pdfium.FPDFText_GetText(text_page, 0, n, buffer) == n + 1:
-        codes = np.ctypeslib.as_array(buffer)[:n].astype(np.int64)
-        if not ((codes >= 0xD800) & (codes < 0xE000)).any():
-            for i in np.flatnonzero(codes == 0xFFFE).tolist():  # a hyphen that ends a line
-                codes[i] = pdfium.FPDFText_GetUnicode(text_page, i)
-            return codes
-    return np.array([pdfium.FPDFText_GetUnicode(text_page, i) for i in range(n)], np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class _Calls:
-    origin: Any
-    box: Any
-    thing: Any
-
-
-@cache
-def _calls() -> _Calls:
-    """PDFium's functions that are called for every glyph, with plain addresses: a third of the time."""
-    import pypdfium2.raw as pdfium
-
-    def plain(function: Any, result: Any, *arguments: Any) -> Any:
-        return ctypes.CFUNCTYPE(result, *arguments)(ctypes.cast(function, ctypes.c_void_p).value or 0)
-
-    address, number = ctypes.c_void_p, ctypes.c_int
-    return _Calls(
-        plain(pdfium.FPDFText_GetCharOrigin, number, address, number, address, address),
-        plain(pdfium.FPDFText_GetLooseCharBox, number, address, number, address),
-        plain(pdfium.FPDFText_GetTextObject, address, address, number),
-    )

@@ -34,13 +34,28 @@ founded suited designed trained world wired coded earned working source ended lo
 sectoral validation platform border cultural language lingual entropy reference check stranded blind digit bit
 """
 _AFTER_FIRST_PARTS = frozenset(_AFTER_FIRST_PARTS_TEXT.split())
+_TENS_TEXT = "twenty thirty forty fifty sixty seventy eighty ninety"
+_TENS = frozenset(_TENS_TEXT.split())
+_UNITS_TEXT = """
+one two three four five six seven eight nine first second third fourth fifth sixth seventh eighth ninth
+"""
+_UNITS = frozenset(_UNITS_TEXT.split())
+_OFFICES_TEXT = """
+president chairman chairwoman chair chancellor principal minister employee employer husband wife partner member
+officer director mayor student convict
+"""
+_OFFICES = frozenset(_OFFICES_TEXT.split())  # behind vice- and ex-
+_FRENCH_TEXT = "après-midi peut-être rendez-vous grand-père grand-mère chef-d’œuvre au-dessus au-dessous"
+_FRENCH = frozenset(_FRENCH_TEXT.split())
 
 
 def join_hyphenated(texts: Sequence[str]) -> list[str]:
     """The pages' texts with words that a line end divides made whole."""
     if not any("-\n" in text for text in texts):
         return list(texts)
-    words = Counter(word.lower() for text in texts for word in _WORD.findall(text))
+    wanted = {form for text in texts for match in _AT_LINE_END.finditer(text) for form in _forms(match)}
+    spelled = (word for text in texts for word in map(str.lower, _WORD.findall(text)))
+    words = Counter(word for word in spelled if word in wanted)
 
     def whole(match: re.Match[str]) -> str:
         left, right = match["left"], match["right"]
@@ -49,9 +64,15 @@ def join_hyphenated(texts: Sequence[str]) -> list[str]:
     return [_AT_LINE_END.sub(whole, text) for text in texts]
 
 
+def _forms(match: re.Match[str]) -> tuple[str, str]:
+    """A divided word with its hyphen and without."""
+    first, second = match["left"].lower().rsplit("/", 1)[-1], match["right"].lower()
+    return f"{first}-{second}", first + second
+
+
 def _keeps(left: str, right: str, words: Counter[str]) -> bool:
     """Whether the hyphen between the two is part of the word."""
-    if not right[0].islower() or not left[-1].isalpha() or "-" in left:
+    if not right[0].islower() or not left[-1].isalpha() or "-" in left or _is_address(left):
         return True
     first, second = left.lower().rsplit("/", 1)[-1], right.lower()
     hyphenated, joined = words[f"{first}-{second}"], words[first + second]
@@ -59,4 +80,19 @@ def _keeps(left: str, right: str, words: Counter[str]) -> bool:
         return hyphenated > joined
     if second in _SECOND_PARTS and first not in _PREFIXES:
         return True
-    return first in _FIRST_PARTS and second in _AFTER_FIRST_PARTS
+    return (first in _FIRST_PARTS and second in _AFTER_FIRST_PARTS) or _is_compound(first, second)
+
+
+def _is_compound(first: str, second: str) -> bool:
+    """Whether two words are one with a hyphen wherever they meet: X-ray, twenty-five, vice-president, après-midi."""
+    return (
+        len(first) == 1  # no word is divided behind its first letter
+        or (first in _TENS and second in _UNITS)
+        or (first in ("vice", "ex") and second.rstrip("s") in _OFFICES)
+        or f"{first.rsplit('’', 1)[-1]}-{second}" in _FRENCH
+    )
+
+
+def _is_address(left: str) -> bool:
+    """Whether what stands before a hyphen is part of a web address or a file's name, which is not divided."""
+    return re.search(r"\w\.\w+/|^www\.", left) is not None

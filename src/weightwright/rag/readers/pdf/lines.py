@@ -10,27 +10,19 @@ from itertools import pairwise
 
 import numpy as np
 
-from weightwright.rag.readers.pdf.glyphs import (
-    DOWN,
-    GUESSED,
-    NEWLINE,
-    NOTHING,
-    SPACE,
-    Bools,
-    Floats,
-    Glyphs,
-    Ints,
-)
+from weightwright.rag.readers.pdf.characters import Bools, Floats, Ints
+from weightwright.rag.readers.pdf.glyphs import DOWN, GUESSED, NEWLINE, NOTHING, SPACE, Glyphs
 
 _OFF_LINE = 0.65  # of the size: a baseline that differs by more is another line's (raised notes stay)
 _RAISED = 0.3  # of the size: what differs by more must follow without stepping back
 _BACK = 0.9  # of the size: what begins further back does not follow
 # least gaps between words, of the size: where PDFium breaks the line, where it sees a space (or a text object begins
 # behind a digit), and elsewhere
-_BROKEN_GAP, _GUESSED_GAP, _WORD_GAP = 0.05, 0.1, 0.2
+_BROKEN_GAP, _GUESSED_GAP, _WORD_GAP = 0.05, 0.08, 0.15
 _LEAST_GAPS = 6  # fewer say nothing of how letters are set
 _MOST_TRACKING = 0.2  # of the size: single digits that stand apart are no word
 _LATE_GAP = 0.6  # of the size: what is drawn later, but stands as close to a line as this, belongs to it
+_SMALL = 0.85  # of the size of the line: a raised or lowered digit is no larger
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
@@ -74,15 +66,18 @@ def lines_of(glyphs: Glyphs) -> list[Line]:
     starts = np.flatnonzero(breaks)
     ends = np.append(starts[1:], len(glyphs))
     left, right, size, v = glyphs.u0.tolist(), glyphs.u1.tolist(), glyphs.size, glyphs.v
+    largest, smallest = np.maximum.reduceat(size, starts).tolist(), np.minimum.reduceat(size, starts).tolist()
+    top, bottom = np.maximum.reduceat(v, starts).tolist(), np.minimum.reduceat(v, starts).tolist()
     lines = []
-    for begin, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        of_line = size[begin:end]
-        largest = float(of_line.max())
-        base = float(np.median(v[begin:end][of_line >= 0.8 * largest]))
+    for i, (begin, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        base = top[i]
+        if top[i] != bottom[i]:
+            base = float(np.median(v[begin:end][size[begin:end] >= 0.8 * largest[i]]))
         line = Line(
-            text[begin:end], left[begin:end], right[begin:end], base, largest, int(glyphs.angle[begin])
+            text[begin:end], left[begin:end], right[begin:end], base, largest[i], int(glyphs.angle[begin])
         )
-        _mark_raised(line, of_line, v[begin:end])
+        if smallest[i] <= _SMALL * largest[i]:
+            _mark_raised(line, size[begin:end], v[begin:end])
         lines.append(line)
     return _top_to_bottom(_joined(lines))
 
@@ -153,10 +148,7 @@ def _text_of(glyphs: Glyphs, spaces: Bools) -> list[str]:
 
 def _mark_raised(line: Line, size: Floats, v: Floats) -> None:
     """Raised digits as superscripts (notes, exponents); lowered ones behind a digit as subscripts."""
-    small = size <= 0.85 * line.size
-    if not small.any() or small.all():
-        return
-    for i in np.flatnonzero(small).tolist():
+    for i in np.flatnonzero(size <= _SMALL * line.size).tolist():
         rise = float(v[i]) - line.v
         digit = line.text[i].strip()
         if not (digit.isascii() and digit.isdigit()):
@@ -252,8 +244,11 @@ def _step(line: Line, following: Line) -> int:
     """1 if the next line stands closely above this one, -1 closely below, else 0."""
     if line.angle != following.angle:
         return 0
-    shared = min(line.u1, following.u1) - max(line.u0, following.u0)
-    if shared < 0.3 * min(line.u1 - line.u0, following.u1 - following.u0):
-        return 0
     rise, most = following.v - line.v, 3 * max(line.size, following.size)
-    return 0 if abs(rise) > most or rise == 0 else 1 if rise > 0 else -1
+    if abs(rise) > most or rise == 0:
+        return 0
+    end, end_of_following = line.u1, following.u1
+    shared = min(end, end_of_following) - max(line.u0, following.u0)
+    if shared < 0.3 * min(end - line.u0, end_of_following - following.u0):
+        return 0
+    return 1 if rise > 0 else -1

@@ -15,14 +15,18 @@ def with_insets(lines: Sequence[Line], insets: Sequence[Inset]) -> list[Line]:
     angle = _main_angle(lines)
     for inset in insets:
         u0, v0, u1, v1 = to_frame(inset.box, angle)
-        host = _host(placed, angle, (v0, v1), u0) if inset.field and "\n" not in inset.text else None
-        if host is not None:
-            _insert(host, inset.text, u0, u1)
-            continue
         size = min(v1 - v0, _MOST_SIZE) * 0.8
-        for number, text in enumerate(inset.text.split("\n")):
-            v = v1 - (number + 1) * size * 1.2
-            _place(placed, Line([text], [u0], [u1], v, size, angle))
+        texts = inset.text.split("\n")
+        low = (
+            v0 if len(texts) == 1 else max(v0, v1 - 2 * size)
+        )  # of several lines the first stands beside words
+        host = _host(placed, angle, (low, v1), u0) if inset.field else None
+        top = v1
+        if host is not None:
+            _insert(host, texts.pop(0), u0, u1)
+            top = host.v
+        for number, text in enumerate(texts, 1):
+            _place(placed, Line([text], [u0], [u1], top - number * size * 1.2, size, angle))
     return placed
 
 

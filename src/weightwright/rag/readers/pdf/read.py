@@ -10,10 +10,12 @@ from weightwright.rag.readers.pdf.fields import insets, open_forms
 from weightwright.rag.readers.pdf.glyphs import page_glyphs
 from weightwright.rag.readers.pdf.hyphens import join_hyphenated
 from weightwright.rag.readers.pdf.lines import Line, lines_of
+from weightwright.rag.readers.pdf.names import GlyphNames
 from weightwright.rag.readers.pdf.paragraphs import paragraphs
 from weightwright.rag.readers.pdf.place import with_insets
 from weightwright.rag.readers.pdf.rules import grids
 from weightwright.rag.readers.pdf.scanned import is_scanned, recognised_lines
+from weightwright.rag.readers.pdf.substitute import offer_font
 from weightwright.rag.readers.pdf.tables import with_tables
 from weightwright.rag.readers.text import clean
 from weightwright.rag.settings import LoadSettings
@@ -35,7 +37,7 @@ def read_pdf(data: bytes, settings: LoadSettings) -> Content:
                     None,
                     f"{pages} pages, more than max_pages={settings.max_pages}; split it or raise --max-pages",
                 )
-            reading = _Reading(document, pages, settings)
+            reading = _Reading(document, pages, settings, GlyphNames(data, settings.pdf_password))
             texts = list(reading.texts())
             title = document.get_metadata_value("Title") or ""
         finally:
@@ -58,6 +60,7 @@ def _opened(data: bytes, password: str) -> Any:
     import pypdfium2
     import pypdfium2.raw as pdfium
 
+    offer_font()
     try:
         return pypdfium2.PdfDocument(data, password=password or None)
     except pypdfium2.PdfiumError as error:
@@ -70,10 +73,11 @@ def _opened(data: bytes, password: str) -> Any:
 class _Reading:
     """One document, read a page at a time; remembers which pages were not read."""
 
-    def __init__(self, document: Any, pages: int, settings: LoadSettings) -> None:
+    def __init__(self, document: Any, pages: int, settings: LoadSettings, names: GlyphNames) -> None:
         self._document = document
         self._pages = pages
         self._settings = settings
+        self._names = names
         self._broken: list[int] = []
         self._scanned: list[int] = []
 
@@ -104,7 +108,7 @@ class _Reading:
 
     def _lines(self, page: Any, number: int, forms: Any) -> list[Line]:
         beside = insets(page, forms)
-        lines = lines_of(page_glyphs(page))
+        lines = lines_of(page_glyphs(page, lambda: self._names.of_page(number - 1)))
         if not lines and is_scanned(page):
             if self._settings.ocr:
                 lines = recognised_lines(page)

@@ -217,16 +217,25 @@ def _with_aligned(lines: list[Line]) -> list[Line]:
 
 
 def _cells_of(line: Line) -> list[_Word]:
-    cells: list[_Word] = []
-    for begin, end in _words(line):
-        text = "".join(line.text[begin:end])
-        u0, u1 = line.left[begin], max(line.right[begin:end])
-        if cells and u0 - cells[-1].u1 < _CELL_GAP * line.size:
-            cells[-1].text += text
-            cells[-1].u1 = u1
-        else:
-            cells.append(_Word(text, u0, u1, line.v, line.size))
-    return cells
+    """The line's words, those of one cell together."""
+    least = _CELL_GAP * line.size
+    wide = [
+        i for i, (u1, u0) in enumerate(zip(line.right, line.left[1:], strict=False), 1) if u0 - u1 >= least
+    ]
+    begins = [0, *(i for i in wide if line.text[i].startswith(" ") and line.left[i] - _end(line, i) >= least)]
+    ends = [*begins[1:], len(line.text)]
+    return [
+        _Word("".join(line.text[begin:end]), line.left[begin], _end(line, end), line.v, line.size)
+        for begin, end in zip(begins, ends, strict=True)
+    ]
+
+
+def _end(line: Line, end: int) -> float:
+    """Where the word before glyph `end` ends."""
+    begin = end - 1
+    while begin > 0 and not line.text[begin].startswith(" "):
+        begin -= 1
+    return max(line.right[begin:end])
 
 
 def _closed(run: _Run) -> list[Line]:
