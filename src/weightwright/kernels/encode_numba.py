@@ -17,11 +17,11 @@ from weightwright.kernels.vector import (
     after_counters,
     exp,
     f32s,
+    halves,
     i64s,
     larger,
     ticket,
-    to_bf16,
-    u16s,
+    twins,
 )
 
 _SIGNATURE = types.void(types.voidptr)
@@ -92,38 +92,45 @@ def add_norm(data: Any) -> None:
         row = ticket(data, 1)
 
 
-def _number(dots: bool) -> Any:
-    """Put numbers at a place: number i at element i x step, as f32, or as bf16 in elements of half the size."""
+@njit(**_OPTIONS)
+def head_of(x: int, kind: int, scales: int, bias: int, row: int, step: int, at: int, line: Any) -> None:
+    """Line = numbers `at` and following of a row of `step` numbers, times the row's scale, plus the bias."""
+    factor = f32s(scales, row + 1)[row] if scales != 0 else np.float32(1)
+    load(kind, x + (row * step + at) * (4 if kind == F32 else 2), factor, bias + at * 4, line)
+
+
+def _row(dots: bool) -> Any:
+    """Numbers (a multiple of 16) as products take them from one side: f32, or bf16 beside each other."""
 
     @njit(**_OPTIONS)
-    def number(line: Any, factor: Any, place: int, step: int) -> None:
+    def row(line: Any, place: int) -> None:
         if dots:
-            half = u16s(place, (len(line) - 1) * step + 1)
-            for i in range(len(line)):
-                half[i * step] = to_bf16(line[i] * factor)
+            for i in range(0, len(line), 16):
+                halves(line.ctypes.data + i * 4, place + i * 2)
         else:
-            whole = f32s(place, (len(line) - 1) * step + 1)
+            whole = f32s(place, len(line))
             for i in range(len(line)):
-                whole[i * step] = line[i] * factor
+                whole[i] = line[i]
 
-    return number
+    return row
 
 
-def _keys(dots: bool) -> Any:
-    """Put a token's key into its block of 16: [width, 16], two neighbours together as bf16."""
+def _values(dots: bool) -> Any:
+    """Two tokens' values as products take them from the other side: one below the other, or in pairs of bf16."""
 
     @njit(**_OPTIONS)
-    def keys(line: Any, place: int, token: int) -> None:
+    def values(first: Any, second: Any, place: int) -> None:
+        width = len(first)
         if dots:
-            half = u16s(place, len(line) * 16)
-            for i in range(len(line)):
-                half[(i // 2 * 16 + token) * 2 + i % 2] = to_bf16(line[i])
+            for i in range(0, width, 16):
+                twins(first.ctypes.data + i * 4, second.ctypes.data + i * 4, place + i * 4)
         else:
-            whole = f32s(place, len(line) * 16)
-            for i in range(len(line)):
-                whole[i * 16 + token] = line[i]
+            whole = f32s(place, 2 * width)
+            for i in range(width):
+                whole[i] = first[i]
+                whole[width + i] = second[i]
 
-    return keys
+    return values
 
 
 @njit(**_OPTIONS)
@@ -144,7 +151,7 @@ def build(width: int, dots: bool, rows: int) -> Any:
     """Compile attention for heads of `width` numbers, `rows` queries at a time; with `dots` in pairs of bf16."""
     together = 2 if dots else 1  # numbers in 32 bits
     form, k_count = DOTS if dots else WHOLE, width // together
-    number, put_key = _number(dots), _keys(dots)
+    put_row, put_values = _row(dots), _values(dots)
     padded = -(-width // 32) * 32
 
     @entry(width, dots, rows, **_OPTIONS)
@@ -155,52 +162,56 @@ def build(width: int, dots: bool, rows: int) -> Any:
         )
         starts, texts, longest, heads, x, kind, scales, bias = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
         out, scale = a[8], np.float32(real[9])
-        size, one = 4 if kind == F32 else 2, np.float32(1)
+        step = 3 * heads * width
         most = (longest + 31) // 32 * 32
         queries = np.zeros((rows, k_count), np.uint32)
         keys = np.zeros((most // 16, k_count, 16), np.uint32)
         values = np.zeros((most // together + _PAIR, width), np.uint32)
         scores, weights = np.empty((rows, most), np.float32), np.empty((rows, most // together), np.uint32)
+        key, second = np.zeros(k_count, np.uint32), np.empty(width, np.float32)
         sums, line, totals = (
             np.empty((rows, padded), np.float32),
             np.empty(width, np.float32),
             np.empty(rows, np.float32),
         )
-        task, all_heads = ticket(data, 1), heads * width
+        task = ticket(data, 1)
         while task < texts * heads:
             begin, end = i64s(starts, texts + 1)[task // heads], i64s(starts, texts + 1)[task // heads + 1]
             n, head = end - begin, task % heads
             wide = (n + 31) // 32 * 32
+            query_at, key_at, value_at = head * width, (heads + head) * width, (2 * heads + head) * width
             values[n // together : wide // together] = 0
-            for t in range(n):
-                row = begin + t
-                factor = f32s(scales, row + 1)[row] if scales != 0 else one
-                at = x + (row * 3 * all_heads + all_heads + head * width) * size
-                add = bias + (all_heads + head * width) * 4 if bias != 0 else bias
-                load(kind, at, factor, add, line)
-                put_key(line, keys[t // 16].ctypes.data, t % 16)
-                load(kind, at + all_heads * size, factor, add + all_heads * 4 if bias != 0 else bias, line)
-                number(line, one, values[t // together].ctypes.data + t % together * 2, together)
+            for t in range(0, n, 2):
+                for token in range(t, min(t + 2, n)):
+                    head_of(x, kind, scales, bias, begin + token, step, key_at, line)
+                    put_row(line, key.ctypes.data)
+                    for i in range(k_count):
+                        keys[token // 16, i, token % 16] = key[i]
+                head_of(x, kind, scales, bias, begin + t, step, value_at, line)
+                if t + 1 < n:
+                    head_of(x, kind, scales, bias, begin + t + 1, step, value_at, second)
+                else:
+                    second[:] = 0
+                put_values(line, second, values[t // together].ctypes.data)
             for first in range(0, n, rows):
                 some = min(rows, n - first)
                 for r in range(some):
-                    row = begin + first + r
-                    factor = f32s(scales, row + 1)[row] if scales != 0 else one
-                    at = x + (row * 3 * all_heads + head * width) * size
-                    load(kind, at, factor, bias + head * width * 4 if bias != 0 else bias, line)
-                    number(line, scale, queries[r].ctypes.data, 1)
+                    head_of(x, kind, scales, bias, begin + first + r, step, query_at, line)
+                    for i in range(width):
+                        line[i] *= scale
+                    put_row(line, queries[r].ctypes.data)
                 for column in range(0, wide // 16, _PAIR):
                     products(rows, _PAIR, form, 0, queries.ctypes.data, k_count * 4, keys[column].ctypes.data, 64,
                              k_count * 64, k_count, scores.ctypes.data + column * 64, most * 4, 0)  # fmt: skip
                 for r in range(some):
                     totals[r] = weigh(scores[r, :wide], n)
-                    number(scores[r, :wide], one, weights[r].ctypes.data, 1)
+                    put_row(scores[r, :wide], weights[r].ctypes.data)
                 for v in range(0, padded // 16, _PAIR):
                     products(rows, _PAIR, form, 0, weights.ctypes.data, most // together * 4,
                              values.ctypes.data + v * 64, width * 4, 64, wide // together,
                              sums.ctypes.data + v * 64, padded * 4, 0)  # fmt: skip
                 for r in range(some):
-                    target = f32s(out + ((begin + first + r) * all_heads + head * width) * 4, width)
+                    target = f32s(out + ((begin + first + r) * heads + head) * width * 4, width)
                     for i in range(width):
                         target[i] = sums[r, i] / totals[r]
             task = ticket(data, 1)
