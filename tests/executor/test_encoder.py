@@ -40,7 +40,7 @@ def test_states_are_those_of_transformers(heads, width, forms):
     rows = [torch.randint(0, 90, (n,), generator=torch.Generator().manual_seed(n)).tolist() for n in LENGTHS]
     with torch.inference_mode():
         expected = [model.double()(torch.tensor([ids])).last_hidden_state[0] for ids in rows]
-    found = encoder.states(rows)
+    found = list(encoder.states(rows))
     assert [len(states) for states in found] == LENGTHS
     # attention is in bf16 where the CPU multiplies it
     least = {"f32": 0.9999, "bf16": 0.999, "int8": 0.99}[forms[0]]

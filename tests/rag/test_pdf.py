@@ -121,6 +121,15 @@ HYPHENS = [
     ("the ISO-", "9001 norm", "ISO-9001"),
     ("a self-", "employed person", "self-employed"),
     ("die Donau-", "Dampfschifffahrt", "Donau-Dampfschifffahrt"),
+    ("an X-", "ray of the hand", "X-ray"),
+    ("at twenty-", "five degrees", "twenty-five"),
+    ("the ninety-", "ninth minute", "ninety-ninth"),
+    ("our vice-", "president said", "vice-president"),
+    ("cet après-", "midi", "après-midi"),
+    ("see example.org/long-", "term/plan here", "example.org/long-term/plan"),
+    ("the twenty-", "odd guests", "twentyodd"),
+    ("to em-", "ploy people", "employ"),
+    ("with vice-", "like force", "vicelike"),
 ]
 
 
@@ -169,6 +178,19 @@ def test_a_form_value_stands_beside_its_label(widget, value):
     assert lines == ["Application", f"Applicant: {value}", "Signed in Leeds"]
 
 
+def test_lines_of_a_form_value_begin_beside_their_label():
+    widget = field("Tx", "180 660 400 712", "/Ff 4096 /V (12 High Street\\rLeeds)")
+    page = show(72, 700, "Address:") + show(72, 630, "Signed")
+    lines = [line for line in text_of(page, annotations=[widget], fields=True).split("\n") if line]
+    assert lines == ["Address: 12 High Street", "Leeds", "Signed"]
+
+
+@pytest.mark.parametrize("rect", ["700 696 900 712", "180 -40 400 -20", "180 696 180 696"])
+def test_a_value_off_the_page_or_without_extent_is_not_read(rect):
+    widget = field("Tx", rect, "/V (not there)")
+    assert text_of(show(72, 700, "Name:"), annotations=[widget], fields=True).strip() == "Name:"
+
+
 @pytest.mark.parametrize("more", ["/F 2 /V (hidden)", "/Ff 8192 /V (secret)", "/F 32 /V (not shown)"])
 def test_a_value_that_nobody_sees_is_not_read(more):
     widget = f"<< /Type /Annot /Subtype /Widget /FT /Tx /T (a) /Rect [180 696 400 712] {more} >>"
@@ -188,6 +210,13 @@ def test_free_text_stands_where_it_was_written():
     )
     lines = [line for line in text_of(page, annotations=[note]).split("\n") if line]
     assert lines == ["Contract draft", "Approved at 15 percent", "Second clause"]
+
+
+def test_free_text_that_is_rich_text_alone_is_read():
+    rich = "<body><p>Approved &amp; signed</p><p>on <b>3 May</b></p></body>"
+    note = f"<< /Type /Annot /Subtype /FreeText /F 4 /Rect [72 640 400 690] /RC ({rich}) >>"
+    lines = [line for line in text_of(show(72, 730, "Draft"), annotations=[note]).split("\n") if line]
+    assert lines == ["Draft", "Approved & signed", "on 3 May"]
 
 
 def test_a_page_that_cannot_be_read_is_named():

@@ -4,7 +4,7 @@ Texts stand one behind the other; only attention knows where one ends. Linear la
 rotation that keeps int8 close to f32 (`weights.quantize`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,14 +74,11 @@ class Encoder:
         self._norm = _norm_of(weights, "embeddings.")
         self._layers = [_layer(weights, f"encoder.layer.{n}.", form) for n, form in enumerate(forms)]
 
-    def states(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
+    def states(self, rows: Sequence[Sequence[int]]) -> Iterator[Tensor]:
         """The last layer's states [tokens, width] f32 of each text, given as its token ids with the marks."""
-        found: list[Tensor] = []
         for some in _passes([len(ids) for ids in rows]):
             lengths = [len(rows[i]) for i in some]
-            hidden = self._pass([token for i in some for token in rows[i]], lengths)
-            found += hidden.split(lengths)
-        return found
+            yield from self._pass([token for i in some for token in rows[i]], lengths).split(lengths)
 
     def _pass(self, ids: list[int], lengths: list[int]) -> Tensor:
         """The states [tokens, width] f32 of texts that stand one behind the other."""

@@ -120,6 +120,7 @@ class _Kernels:
             if self._encoder is None:
                 raise ModelError(CLOSED)
             vectors = _pooled(self._encoder, self._bert, rows)
+            self._bert.let_go()
         release_threads()
         return vectors
 
@@ -142,6 +143,7 @@ def _whole(bert: Bert, folder: str | Path, device: str) -> "_Kernels | SentenceT
 def _encoder(bert: Bert) -> "Encoder":
     """With the fastest layers whose vectors are close enough to numpy's."""
     from weightwright.executor.encoder import Encoder, candidates
+    from weightwright.machine.heap import give_back
 
     rows, close = bert.rows(_TRIAL), np.zeros(1)
     exact = bert.vectors(rows)
@@ -151,6 +153,7 @@ def _encoder(bert: Bert) -> "Encoder":
         log.info("embedding in %s: cosine %.5f to f32 at least", ", ".join(forms), close.min())
         if close.min() >= _CLOSE:
             bert.let_go()
+            give_back()
             return encoder
     raise ModelError(
         f"this CPU's kernels give other vectors than numpy (cosine {close.min():.4f}); please report it"
