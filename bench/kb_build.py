@@ -4,8 +4,8 @@
     python bench/kb_build.py FOLDER --before ../before [--embedder minilm] [--rounds 3]
 
 Each round runs each version's `kb add` in a process of its own. Text is what the knowledge base holds in the end, in
-characters. Memory is that of the process and its children together, sampled 20 times a second (pages that they
-share count twice). Writes bench/results/kb_build.md.
+characters. Memory is that of the process and its children together, sampled 10 times a second; pages that they
+share count once (Linux's proportional set size). Writes bench/results/kb_build.md.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from harness.process import OFFLINE
 from harness.report import Table, machine, spread, versions, write_results
 
 HERE = Path(__file__).resolve().parents[1]
-SAMPLE_S = 0.05
+SAMPLE_S = 0.1
 
 
 def main() -> None:
@@ -94,10 +94,10 @@ def built(tree: Path, folder: Path, embedder: str) -> dict:
 
 
 def held_bytes(process: int) -> int:
-    """Resident memory of a process and all below it."""
+    """Memory of a process and all below it, each page of it once."""
     try:
         parent = psutil.Process(process)
-        return sum(each.memory_info().rss for each in (parent, *parent.children(recursive=True)))
+        return sum(each.memory_full_info().pss for each in (parent, *parent.children(recursive=True)))
     except psutil.NoSuchProcess:
         return 0
 
