@@ -17,17 +17,20 @@ from weightwright.kernels.vector import (
     after_counters,
     exp,
     f32s,
+    from_bf16,
     halves,
     i64s,
     larger,
     ticket,
     twins,
+    u16s,
 )
 
 _SIGNATURE = types.void(types.voidptr)
 _OPTIONS: dict[str, Any] = {"fastmath": FAST, "error_model": "numpy"}
 _KEPT: dict[str, Any] = {"cache": True, "nopython": True, **_OPTIONS}
 _PAIR = 2  # vectors of keys or of numbers in one pass
+_STEP = 64  # scores: LLVM takes four vectors at a time, and what is left over one by one
 LOWEST = np.float32(-3e38)
 _ROOT_HALF = np.float32(0.70710678)
 
@@ -92,11 +95,26 @@ def add_norm(data: Any) -> None:
         row = ticket(data, 1)
 
 
-@njit(**_OPTIONS)
-def head_of(x: int, kind: int, scales: int, bias: int, row: int, step: int, at: int, line: Any) -> None:
-    """Line = numbers `at` and following of a row of `step` numbers, times the row's scale, plus the bias."""
-    factor = f32s(scales, row + 1)[row] if scales != 0 else np.float32(1)
-    load(kind, x + (row * step + at) * (4 if kind == F32 else 2), factor, bias + at * 4, line)
+def _head(width: int) -> Any:
+    """A head's numbers of a row. Its width is known to the compiler, so that no number is left over for a loop."""
+
+    @njit(**_OPTIONS)
+    def head(
+        x: int, kind: int, scales: int, bias: int, row: int, step: int, at: int, scale: Any, line: Any
+    ) -> None:
+        """Line = numbers `at` and following of a row of `step`: (number x the row's scale + bias) x scale."""
+        factor = f32s(scales, row + 1)[row] if scales != 0 else np.float32(1)
+        added = f32s(bias + at * 4, width)
+        if kind == F32:
+            whole = f32s(x + (row * step + at) * 4, width)
+            for i in range(width):
+                line[i] = (whole[i] * factor + added[i]) * scale
+        else:
+            half = u16s(x + (row * step + at) * 2, width)
+            for i in range(width):
+                line[i] = (from_bf16(half[i]) * factor + added[i]) * scale
+
+    return head
 
 
 def _row(dots: bool) -> Any:
@@ -135,7 +153,7 @@ def _values(dots: bool) -> Any:
 
 @njit(**_OPTIONS)
 def weigh(line: Any, n: int) -> Any:
-    """Turn scores into exp(score - top), beyond n into next to nothing; their sum."""
+    """Turn scores (a multiple of 64) into exp(score - top), beyond n into next to nothing; their sum."""
     top, total = LOWEST, np.float32(0)
     for t in range(n, len(line)):
         line[t] = LOWEST
@@ -151,7 +169,7 @@ def build(width: int, dots: bool, rows: int) -> Any:
     """Compile attention for heads of `width` numbers, `rows` queries at a time; with `dots` in pairs of bf16."""
     together = 2 if dots else 1  # numbers in 32 bits
     form, k_count = DOTS if dots else WHOLE, width // together
-    put_row, put_values = _row(dots), _values(dots)
+    head_of, put_row, put_values = _head(width), _row(dots), _values(dots)
     padded = -(-width // 32) * 32
 
     @entry(width, dots, rows, **_OPTIONS)
@@ -162,8 +180,8 @@ def build(width: int, dots: bool, rows: int) -> Any:
         )
         starts, texts, longest, heads, x, kind, scales, bias = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
         out, scale = a[8], np.float32(real[9])
-        step = 3 * heads * width
-        most = (longest + 31) // 32 * 32
+        step, one = 3 * heads * width, np.float32(1)
+        most = (longest + _STEP - 1) // _STEP * _STEP
         queries = np.zeros((rows, k_count), np.uint32)
         keys = np.zeros((most // 16, k_count, 16), np.uint32)
         values = np.zeros((most // together + _PAIR, width), np.uint32)
@@ -178,27 +196,25 @@ def build(width: int, dots: bool, rows: int) -> Any:
         while task < texts * heads:
             begin, end = i64s(starts, texts + 1)[task // heads], i64s(starts, texts + 1)[task // heads + 1]
             n, head = end - begin, task % heads
-            wide = (n + 31) // 32 * 32
+            wide = (n + _STEP - 1) // _STEP * _STEP
             query_at, key_at, value_at = head * width, (heads + head) * width, (2 * heads + head) * width
             values[n // together : wide // together] = 0
             for t in range(0, n, 2):
                 for token in range(t, min(t + 2, n)):
-                    head_of(x, kind, scales, bias, begin + token, step, key_at, line)
+                    head_of(x, kind, scales, bias, begin + token, step, key_at, one, line)
                     put_row(line, key.ctypes.data)
                     for i in range(k_count):
                         keys[token // 16, i, token % 16] = key[i]
-                head_of(x, kind, scales, bias, begin + t, step, value_at, line)
+                head_of(x, kind, scales, bias, begin + t, step, value_at, one, line)
                 if t + 1 < n:
-                    head_of(x, kind, scales, bias, begin + t + 1, step, value_at, second)
+                    head_of(x, kind, scales, bias, begin + t + 1, step, value_at, one, second)
                 else:
                     second[:] = 0
                 put_values(line, second, values[t // together].ctypes.data)
             for first in range(0, n, rows):
                 some = min(rows, n - first)
                 for r in range(some):
-                    head_of(x, kind, scales, bias, begin + first + r, step, query_at, line)
-                    for i in range(width):
-                        line[i] *= scale
+                    head_of(x, kind, scales, bias, begin + first + r, step, query_at, scale, line)
                     put_row(line, queries[r].ctypes.data)
                 for column in range(0, wide // 16, _PAIR):
                     products(rows, _PAIR, form, 0, queries.ctypes.data, k_count * 4, keys[column].ctypes.data, 64,
