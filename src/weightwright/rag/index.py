@@ -16,7 +16,7 @@ from weightwright.rag.ahead import READ_AHEAD, ahead
 from weightwright.rag.chunk import chunk_document, indexed_text
 from weightwright.rag.languages import Tongues
 from weightwright.rag.load import Skipped, load, sources
-from weightwright.rag.settings import LoadSettings
+from weightwright.rag.settings import ChunkSettings, LoadSettings
 from weightwright.rag.stores.base import DocumentInfo, Store, check_embedder
 from weightwright.rag.vectors import held_vectors, vectors_of
 
@@ -130,12 +130,30 @@ def remove(store: Store, names: Sequence[str]) -> Report:
 def _add(
     store: Store, embedder: Embedder, documents: Iterable[Document], report: Report, progress: Progress
 ) -> None:
-    """Chunk, embed in batches, write document by document."""
+    """Embed in batches, write document by document; what comes next is read and cut meanwhile."""
     check_embedder(store.meta, embedder, "the knowledge base")
     known = {info.id: info for info in store.documents()}
-    ids_at = _ids_at(known.values())
     waiting: list[tuple[Document, list[Chunk]]] = []
-    for read in ahead(documents, READ_AHEAD):
+    for cut in ahead(_cut(documents, store.meta.chunks, embedder, known, report), READ_AHEAD):
+        waiting.append(cut)
+        if sum(len(chunks) for _, chunks in waiting) >= _EMBED_TEXTS:
+            _write(store, embedder, waiting, known, report, progress)
+            waiting = []
+    _write(store, embedder, waiting, known, report, progress)
+    if report.documents:
+        progress(report.documents, report.documents, f"{report.chunks} chunks")
+
+
+def _cut(
+    documents: Iterable[Document],
+    settings: ChunkSettings,
+    embedder: Embedder,
+    known: dict[str, DocumentInfo],
+    report: Report,
+) -> Iterator[tuple[Document, list[Chunk]]]:
+    """The documents that are new or have changed, under the ids that they get, with their chunks."""
+    ids_at = _ids_at(known.values())
+    for read in documents:
         document = _named(read, report.seen, known, ids_at)
         owner = report.seen.get(document.id)
         if owner is None and _is_anothers(document, known.get(document.id)):
@@ -151,14 +169,7 @@ def _add(
             report.unchanged += 1
             continue
         report.tongues.add(document.text)
-        chunks = chunk_document(document, store.meta.chunks, embedder.count_tokens, embedder.max_tokens)
-        waiting.append((document, chunks))
-        if sum(len(chunks) for _, chunks in waiting) >= _EMBED_TEXTS:
-            _write(store, embedder, waiting, known, report, progress)
-            waiting = []
-    _write(store, embedder, waiting, known, report, progress)
-    if report.documents:
-        progress(report.documents, report.documents, f"{report.chunks} chunks")
+        yield document, chunk_document(document, settings, embedder.count_tokens, embedder.max_tokens)
 
 
 def _write(
