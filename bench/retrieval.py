@@ -1,10 +1,10 @@
-"""Does retrieval find the right paragraph? XQuAD in English and Chinese, and how fast documents are indexed.
+"""Does retrieval find the right paragraph? XQuAD in English and Chinese.
 
     python bench/retrieval.py --data ../shared/data/qa [--write]
     python bench/retrieval.py --collection FOLDER [--collection FOLDER ...] [--kept FOLDER] [--write]
 
 Each of the 240 paragraphs is a document; each of the 1,190 questions should find its own. `bm25s` joins in
-where it is installed. Indexing is timed beside `SentenceTransformer.encode` on the same chunks, in turn.
+where it is installed. How fast documents are indexed: `bench/embedding.py`, `bench/kb_build.py`.
 
 A collection is a folder in BEIR's layout (corpus.jsonl, queries.jsonl, qrels/test.tsv); our default search is held to
 BM25, to the vectors alone and to their fusion (`bench/beir.py`). `--kept` keeps the knowledge bases, so that a second
@@ -17,7 +17,6 @@ import os
 import platform
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -27,16 +26,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import beir
 
-from weightwright.address.models import parse_embedder
 from weightwright.address.stores import StoreAddress
 from weightwright.connect import open_embedder
 from weightwright.extras import installed
 from weightwright.ports import Document
 from weightwright.rag import evaluate, index
 from weightwright.rag.analyze import query_terms, terms
-from weightwright.rag.chunk import chunk_document, indexed_text
 from weightwright.rag.languages import ENGLISH, MULTILINGUAL, Tongues
-from weightwright.rag.settings import ChunkSettings, RetrieveSettings
+from weightwright.rag.settings import RetrieveSettings
 from weightwright.rag.stores.opening import open_store
 
 METRICS = ("Recall@1", "Recall@5", "nDCG@10")
@@ -148,50 +145,6 @@ def write_collections(lines: list[str]) -> None:
     COLLECTIONS.write_text("\n".join([*head, *lines, *tail]) + "\n", encoding="utf-8")
 
 
-def speed(data: Path, embedder, folder: Path, rounds: int) -> list[str]:
-    """Documents a second: our whole indexing (cut, embed, write), and encoding the same chunks alone."""
-    from sentence_transformers import SentenceTransformer
-
-    from weightwright.hub.pull import pull
-
-    plain = SentenceTransformer(str(pull(parse_embedder("minilm"))), device="cpu")
-    documents, _, _ = read(data / "xquad.en.json")
-    settings = ChunkSettings()
-    texts = [
-        indexed_text(chunk)
-        for document in documents
-        for chunk in chunk_document(document, settings, embedder.count_tokens, embedder.max_tokens)
-    ]
-    rates: dict[str, list[float]] = {"kb add": [], "our embedder": [], "SentenceTransformer.encode": []}
-
-    def timed(name: str, work: Callable[[], object]) -> None:
-        started_s = time.perf_counter()
-        work()
-        rates[name].append(len(documents) / (time.perf_counter() - started_s))
-
-    for number in range(rounds):
-        store = open_store(
-            StoreAddress("sqlite", folder / f"speed{number}.db"), embedder=embedder, create=True
-        )
-        timed("kb add", lambda store=store: index.add_documents(store, embedder, documents))
-        timed("our embedder", lambda: embedder.embed(texts, kind="passage"))
-        timed("SentenceTransformer.encode", lambda: plain.encode(texts, normalize_embeddings=True))
-        store.close()
-    base = rates["SentenceTransformer.encode"]
-    lines = ["| what | docs/s min | median | max | ratio to encode, median |", "|---|---|---|---|---|"]
-    for name, values in rates.items():
-        ratio = statistics.median(a / b for a, b in zip(values, base, strict=True))
-        shown = " | ".join(f"{f(values):.0f}" for f in (min, statistics.median, max))
-        lines.append(f"| {name} | {shown} | {ratio:.2f} |")
-        print(lines[-1], flush=True)
-    return [
-        f"{len(documents)} documents, {len(texts)} chunks, {rounds} rounds in turn; "
-        "only ratios count, rates depend on load.",
-        "",
-        *lines,
-    ]
-
-
 def machine() -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
@@ -208,7 +161,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with xquad.en.json and xquad.zh.json")
     parser.add_argument("--collection", type=Path, action="append", help="folder in BEIR's layout")
     parser.add_argument("--kept", type=Path, help="folder for the collections' knowledge bases")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     given = parser.parse_args()
     if given.collection:
@@ -219,22 +171,17 @@ def main() -> None:
         return
     if given.data is None:
         parser.error("give --data or --collection")
-    embedder, found = open_embedder("minilm"), HEAD
+    found = HEAD
     with tempfile.TemporaryDirectory() as folder:
         for name in (ENGLISH, MULTILINGUAL):
             found = found + quality(given.data, name, open_embedder(name), Path(folder))
-        fast = speed(given.data, embedder, Path(folder), given.rounds)
     lines = [
         "# Retrieval",
         "",
         "XQuAD: 240 paragraphs as documents, 1,190 questions, the same in English and Chinese;",
-        "default settings (indexing: minilm). `python bench/retrieval.py --data DIR --write` makes this page.",
+        "default settings. `python bench/retrieval.py --data DIR --write` makes this page.",
         "",
         *found,
-        "",
-        "## Indexing",
-        "",
-        *fast,
         "",
         f"Machine: {machine()}; " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + ".",
     ]
