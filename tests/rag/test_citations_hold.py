@@ -3,7 +3,7 @@
 import json
 import re
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from weightwright.ports import Document
@@ -122,6 +122,7 @@ def passages_of(texts):
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(DOCUMENTS, max_size=3), ANSWERS, st.integers(1, 9))
+@example([], "`[1]`[1]`", 1)
 def test_every_citation_is_an_exact_range(texts, answer, step):
     passages, documents = passages_of(texts)
     whole = check(answer, passages)

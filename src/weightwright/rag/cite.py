@@ -123,6 +123,8 @@ class Checker:
             before = sentence[position : found.start]
             kept = self._marks(_numbers(covered[found.start : found.end]), facts_of(before) or whole)
             marked = found.space + "".join(f"[{n}]" for n in kept) if kept else ""
+            if not kept and before[-1:] == sentence[found.end : found.end + 1] != "" and before[-1] in "`~$":
+                marked = " "  # together they would open or close other code than they did
             shown += before + marked
             position = found.end
         shown += sentence[position:]
