@@ -138,7 +138,7 @@ def test_every_citation_is_an_exact_range(texts, answer, step):
             assert document.text[citation.start : citation.end] == citation.quote != ""
             assert 1 <= citation.page <= len(document.page_starts)
         if "`" in answer:
-            continue  # what is code in the answer and what in the shown text may differ where backticks are unbalanced
+            continue  # where these are unbalanced, other parts of the shown text may be code
         cited = {citation.n for citation in citations}
         for mark in marks(hidden(text, forms(text, last=True))):
             assert not mark[1].isdigit() or int(mark[1]) in cited
