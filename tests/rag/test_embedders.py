@@ -15,9 +15,9 @@ from weightwright.errors import ModelError
 from weightwright.rag.embedders import own
 from weightwright.rag.embedders.base import prompts_of
 from weightwright.rag.embedders.bert import read_bert
-from weightwright.rag.embedders.library import SentenceTransformerEmbedder, _batches
 from weightwright.rag.embedders.opening import open_folder
 from weightwright.rag.embedders.own import BertEmbedder
+from weightwright.rag.embedders.sentence_transformer import SentenceTransformerEmbedder, _batches
 
 TEXTS = [
     "A short one.",

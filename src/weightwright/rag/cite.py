@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from weightwright.ports import Citation
 from weightwright.rag.analyze import terms
 from weightwright.rag.context import Passage
-from weightwright.rag.forms import HIDDEN, forms, hidden, is_index, is_mark, marks, parsed, values
+from weightwright.rag.forms import BLOCK, HIDDEN, forms, hidden, is_index, is_mark, marks, parsed, values
 from weightwright.rag.sentences import MARK, sentences
 from weightwright.rag.settings import CiteSettings
 from weightwright.rag.support import Evidence, Facts, Support, facts_of, together
@@ -24,6 +24,8 @@ _LAST_STOP = re.compile(r"[.!?。！？；…]*[\"'”’)\]」』）]*\s*$")
 _BETWEEN_MARKS = re.compile(r"\s*(?:[,，、;&]|and|和|及|与)\s*")
 _RANGE = re.compile(r"(\d+)\s*[–-]\s*(\d+)")
 _OPENS_MARK = ("[", "\\[", "［", "【")
+# side by side, what stood before and behind a mark could be other code than it was: `x`[1]`, $x_1$[1]2
+_ONE_CODE = re.compile(rf"[{HIDDEN}$\\<~][{HIDDEN}$\w~(/]|\w[{HIDDEN}$]")
 _MOST_VALUES = 200  # of a JSON answer that are looked for in the passages
 _LONGEST_MARK = 48  # characters; a bracket that is not closed by then opens no mark
 
@@ -59,6 +61,7 @@ class Checker:
         self._no_answer = terms(no_answer)
         self._evidence = [Evidence(passage.text, passage.heading) for passage in passages]
         self._waiting = ""
+        self._line = ""  # what stood before it in its line
         self._kept = self._dropped = self._added = 0
         self._citations: dict[tuple[int, int, int], Citation] = {}
 
@@ -82,7 +85,7 @@ class Checker:
         return self._release(last=True)
 
     def _release(self, *, last: bool) -> str:
-        found = forms(self._waiting, last=last)
+        found = forms(self._waiting, last=last, before=self._line)
         covered = hidden(self._waiting, found)
         ranges = sentences(covered)
         whole = len(ranges) if last else self._whole(len(ranges), ranges, covered)
@@ -97,6 +100,7 @@ class Checker:
         if last:
             shown += self._waiting[done:]
             done = len(self._waiting)
+        self._line = (self._line + self._waiting[:done]).rpartition("\n")[2]
         self._waiting = self._waiting[done:]
         return shown
 
@@ -111,7 +115,7 @@ class Checker:
 
     def _sentence(self, sentence: str, covered: str) -> str:
         """The sentence with checked marks; `covered` is the same with code and JSON hidden."""
-        if covered.startswith("```") or not covered.strip(HIDDEN + " \n\t.,;。，；"):
+        if covered.startswith(BLOCK) or not covered.strip(HIDDEN + " \n\t.,;。，；"):
             self.cite_values(sentence)
             return sentence
         if self._no_answer and terms(MARK.sub("", sentence)) == self._no_answer:
@@ -123,8 +127,9 @@ class Checker:
             before = sentence[position : found.start]
             kept = self._marks(_numbers(covered[found.start : found.end]), facts_of(before) or whole)
             marked = found.space + "".join(f"[{n}]" for n in kept) if kept else ""
-            if not kept and before[-1:] == sentence[found.end : found.end + 1] != "" and before[-1] in "`~$":
-                marked = " "  # together they would open or close other code than they did
+            sides = covered[max(0, found.start - 1) : found.start] + covered[found.end : found.end + 1]
+            if not kept and _ONE_CODE.fullmatch(sides):
+                marked = " "
             shown += before + marked
             position = found.end
         shown += sentence[position:]

@@ -7,11 +7,12 @@ Found are fenced blocks, code spans and bracketed forms. Brackets that only look
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from weightwright.rag.sentences import MARK
 
+BLOCK = "```"  # begins a fenced block in what is hidden
 HIDDEN = "\ufffc"  # stands for each character of a form, where sentences and marks are looked for
 
 _FENCE = re.compile(r"^[ \t]{0,3}(?:[-*+>]\s+|\d+[.)]\s+)?(`{3,}|~{3,})", re.MULTILINE)
@@ -41,17 +42,27 @@ _AFTER_KEY = re.compile(r"\s*(?:key|button|option|键|按钮)s?\b|\s*[键按]", 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A range that is no prose. `closed` is False where its end has not come yet."""
+    """A range that is no prose; `block`: a fence. `closed` is False where its end has not come yet."""
 
     start: int
     end: int
     closed: bool = True
+    block: bool = False
 
 
-def forms(text: str, *, last: bool) -> list[Form]:
-    """Code and JSON in order; of one that is still open only the last is told, and only while more may come."""
+def forms(text: str, *, last: bool, before: str = "") -> list[Form]:
+    """Code and JSON in order; of one that is still open only the last is told, and only while more may come.
+
+    `before` is what stands before the text in its first line: only at the begin of a line a fence opens.
+    """
+    if before:
+        return [replace(form, start=form.start - len(before), end=form.end - len(before))
+                for form in _forms(before + text, len(before), last=last)]  # fmt: skip
+    return _forms(text, 0, last=last)
+
+
+def _forms(text: str, position: int, *, last: bool) -> list[Form]:
     found: list[Form] = []
-    position = 0
     while match := _OPENS.search(text, position):
         form = _form_at(text, match, last=last)
         if form is None:
@@ -65,17 +76,24 @@ def forms(text: str, *, last: bool) -> list[Form]:
 
 
 def hidden(text: str, found: list[Form]) -> str:
-    """The text with each form's characters covered; a fenced block stays a block, on lines of its own."""
+    """The text with each form's characters covered; a fenced block stays a block, on lines of its own.
+
+    Backticks that open nothing are covered, too: nobody is to take them for a fence.
+    """
     parts, done = [], 0
     for form in found:
-        parts += [text[done : form.start], _covered(text[form.start : form.end])]
+        kept = BLOCK if form.block and form.end - form.start > len(BLOCK) else ""
+        parts += [
+            _without_fences(text[done : form.start]),
+            kept,
+            HIDDEN * (form.end - form.start - len(kept)),
+        ]
         done = form.end
-    return "".join([*parts, text[done:]])
+    return "".join([*parts, _without_fences(text[done:])])
 
 
-def _covered(form: str) -> str:
-    keep = 3 if form.startswith(("```", "~~~")) and "\n" in form else 0
-    return form[:keep].replace("~", "`") + HIDDEN * (len(form) - keep)
+def _without_fences(prose: str) -> str:
+    return prose.replace("`", HIDDEN).replace("~~~", HIDDEN * 3)
 
 
 def marks(text: str) -> Iterator[re.Match[str]]:
@@ -155,8 +173,8 @@ def _fence(text: str, start: int, opener: str, *, last: bool) -> Form:
     closing = re.compile(rf"^[ \t>]*{re.escape(opener[0])}{{{len(opener)},}}[ \t]*$", re.MULTILINE)
     close = closing.search(text, _line_end(text, start))
     if close is None or (close.end() == len(text) and not last):
-        return Form(start, len(text), closed=last)
-    return Form(start, close.end())
+        return Form(start, len(text), closed=last, block=True)
+    return Form(start, close.end(), block=True)
 
 
 def _span(text: str, start: int, opener: str, *, last: bool) -> Form | None:

@@ -12,6 +12,6 @@ def open_folder(folder: str | Path, *, device: str = "auto") -> Embedder:
     bert = read_bert(Path(folder))
     if bert is not None:
         return BertEmbedder(bert, folder, device)
-    from weightwright.rag.embedders.library import SentenceTransformerEmbedder
+    from weightwright.rag.embedders.sentence_transformer import SentenceTransformerEmbedder
 
     return SentenceTransformerEmbedder(folder, device=device)

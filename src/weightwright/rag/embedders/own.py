@@ -18,7 +18,7 @@ from weightwright.rag.embedders.bert import Bert, unit
 
 if TYPE_CHECKING:
     from weightwright.executor.encoder import Encoder
-    from weightwright.rag.embedders.library import SentenceTransformerEmbedder
+    from weightwright.rag.embedders.sentence_transformer import SentenceTransformerEmbedder
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def _whole(bert: Bert, folder: str | Path, device: str) -> "_Kernels | SentenceT
 
     if pick_device(device) == "cpu" and encode.supported(bert.width // bert.heads):
         return _Kernels(bert)
-    from weightwright.rag.embedders.library import SentenceTransformerEmbedder
+    from weightwright.rag.embedders.sentence_transformer import SentenceTransformerEmbedder
 
     return SentenceTransformerEmbedder(folder, device=device)
 
