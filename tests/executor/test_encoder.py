@@ -37,6 +37,7 @@ def test_states_are_those_of_transformers(heads, width, forms):
     model = bert(heads, width)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     encoder = Encoder(weights, heads=heads, eps=1e-12, forms=forms)
+    assert tuple(layer.down.form for layer in encoder._layers) == forms
     rows = [torch.randint(0, 90, (n,), generator=torch.Generator().manual_seed(n)).tolist() for n in LENGTHS]
     with torch.inference_mode():
         expected = [model.double()(torch.tensor([ids])).last_hidden_state[0] for ids in rows]

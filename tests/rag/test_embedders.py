@@ -160,6 +160,18 @@ def test_many_tokens_go_through_the_kernels_and_mean_the_same(folder, monkeypatc
 
 
 @pytest.mark.model
+def test_odd_texts_have_vectors_like_any_other(folder):
+    """Nothing to read, nothing known, and far more than the model takes in one word."""
+    bert = read_bert(folder)
+    odd = ["", " \n", "\u200b\u200d", "\x00\x07", "\U0001f642" * 30, "http://" + "a.b." * 3000, "字" * 2000]
+    odd += ["[PAD][CLS][SEP][MASK]", "<s></s><pad>"]
+    rows = bert.rows(odd)
+    assert max(map(len, rows)) == bert.longest
+    vectors = own._Kernels(bert).vectors(rows)
+    assert (vectors * bert.vectors(rows)).sum(axis=1).min() > 0.999
+
+
+@pytest.mark.model
 def test_a_form_that_loses_too_much_gives_way_to_a_better_one(folder, monkeypatch):
     bert = read_bert(folder)
     monkeypatch.setattr(own, "_CLOSE", 0.99999)

@@ -167,13 +167,24 @@ def test_what_is_no_sheet_at_hand_is_passed_over(tmp_path):
     (tmp_path / "folder.css").mkdir()
     os.mkfifo(tmp_path / "pipe.css")
     (tmp_path / "bytes.css").write_bytes(b"\xff\xfe\x00{{{{")
-    addresses = ("http://e.org/a.css", "//e.org/a.css", str(tmp_path / "ok.css"), "../" * 11 + "a.css", "")
+    addresses = ("http://e.org/a.css", "//e.org/a.css", str(tmp_path / "ok.css"), "")
     files = ("large.css", "notes.txt", "folder.css", "pipe.css", "bytes.css", "\0.css", "x" * 300 + ".css")
     names = (*addresses, *files)
     (tmp_path / "ok.css").write_text(hiding)
     page = tmp_path / "page.html"
     page.write_text("".join(f'<link rel="stylesheet" href="{name}">' for name in names) + "<p>S</p>")
     assert read(page) == "S"
+
+
+def test_sheets_up_to_ten_folders_above_are_taken(tmp_path):
+    folder = tmp_path.joinpath(*map(str, range(11)))
+    folder.mkdir(parents=True)
+    for place in (tmp_path, tmp_path / "0"):
+        (place / "a.css").write_text(".x{display:none}")
+    for above, shown in ((10, "S"), (11, "S\n\nH")):
+        page = f"<link rel=stylesheet href={'../' * above}a.css><p>S</p><p class=x>H</p>"
+        (folder / "page.html").write_text(page)
+        assert read(folder / "page.html") == shown
 
 
 def test_twenty_sheets_are_enough(tmp_path):
