@@ -229,6 +229,24 @@ def test_kernels_take_turns_so_that_other_work_meets_all(monkeypatch: pytest.Mon
     assert calls["slow"] < 5 < calls["fast"]
 
 
+def test_a_kernel_that_is_disturbed_in_all_first_turns_is_not_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seen on a busy machine, one start in eight: its 8 bits were taken for eight times as slow as 7."""
+    now_s, calls = 0.0, 0
+
+    def run(taken_s: float, *, disturbed: bool) -> None:
+        nonlocal now_s, calls
+        calls += disturbed
+        now_s += taken_s * (8 if disturbed and calls <= 3 else 1)
+
+    monkeypatch.setattr(int8.time, "perf_counter", lambda: now_s)
+    found = raced(
+        {"eight bits": lambda: run(1.0, disturbed=True), "seven": lambda: run(1.0, disturbed=False)}
+    )
+    assert found["eight bits"] == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(
     ("n", "more"), [(1, 1), (8, 8), (9, 16), (16, 16), (130, 144), (257, 288), (513, 576), (5000, 5056)]
 )
