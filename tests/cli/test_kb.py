@@ -171,7 +171,7 @@ def test_eval(home, run):
         (("kb", "add", "no/kb.db", "docs"), "create it first"),
         (("kb", "add", "docs/fleet.txt", "docs"), "not a knowledge base"),
         (("kb", "add", "kb.db"), "nothing to add"),
-        (("kb", "add", "redis://localhost", "docs"), "not in this version"),
+        (("kb", "add", "milvus://localhost", "docs"), "not in this version"),
         (("kb", "search", "kb.db", "x"), "there is no knowledge base at kb.db"),
         (("kb", "list", "docs"), "is a folder"),
         (("kb", "rm", "kb.db", "x"), "there is no knowledge base"),

@@ -112,7 +112,7 @@ def installed(tmp_path, monkeypatch) -> Path:
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shelves\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        f"[weightwright.stores]\nshelf = {__name__}:open_shelf\nredis = {__name__}:open_shelf\n"
+        f"[weightwright.stores]\nshelf = {__name__}:open_shelf\nmongodb = {__name__}:open_shelf\n"
         f"gone = no_such_module:open\nsqlite = {__name__}:open_shelf\n"
     )
     monkeypatch.syspath_prepend(str(info.parent))
@@ -154,13 +154,17 @@ def test_it_answers_questions(shelf):
 
 
 def test_an_installed_store_takes_the_place_of_one_that_is_not_in_this_version_only(tmp_path):
-    assert isinstance(open_store(parse_store("redis://h/x"), embedder=HashEmbedder(), create=True), Shelf)
-    assert isinstance(open_store(parse_store("rediss://h/y"), embedder=HashEmbedder(), create=True), Shelf)
+    assert isinstance(open_store(parse_store("mongodb://h/x"), embedder=HashEmbedder(), create=True), Shelf)
+    assert isinstance(
+        open_store(parse_store("mongodb+srv://h/y"), embedder=HashEmbedder(), create=True), Shelf
+    )
     ours = open_store(parse_store(str(tmp_path / "kb.db")), embedder=HashEmbedder(), create=True)
     assert not isinstance(ours, Shelf)
     ours.close()
-    with pytest.raises(StoreError, match=r"not in this version; .* known: gone, redis, shelf, sqlite"):
-        open_store(parse_store("mongodb://h/x"))
+    with pytest.raises(
+        StoreError, match=r"not in this version; .* known: gone, mongodb, postgresql, redis, shelf, sqlite"
+    ):
+        open_store(parse_store("milvus://h/x"))
 
 
 def test_its_scheme_is_among_the_known_ones():

@@ -197,7 +197,7 @@ def test_deleting_a_document_leaves_no_rows(path):
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
-@pytest.mark.parametrize("address", ["milvus://host:1", "redis://host:1", "postgresql://u:secret@host/db"])
+@pytest.mark.parametrize("address", ["milvus://host:1", "mongodb://u:secret@host/db"])
 def test_stores_of_later_versions_say_so_without_a_password(address):
     with pytest.raises(StoreError, match="not in this version") as caught:
         open_store(parse_store(address))

@@ -26,16 +26,19 @@ class StoreKind:
     opener: str  # "": not in this version
     has_files: bool = True
     has_servers: bool = True
+    driver: str = ""  # the module that the extra of the scheme's name installs
 
 
 STORES: Mapping[str, StoreKind] = MappingProxyType(
     {
         "sqlite": StoreKind("weightwright.rag.stores.sqlite.store:open_sqlite", has_servers=False),
         "milvus": StoreKind(""),
-        "redis": StoreKind("", has_files=False),
+        "redis": StoreKind("weightwright.rag.stores.redis.store:open_redis", has_files=False, driver="redis"),
         "elasticsearch": StoreKind("", has_files=False),
         "mongodb": StoreKind("", has_files=False),
-        "postgresql": StoreKind("", has_files=False),
+        "postgresql": StoreKind(
+            "weightwright.rag.stores.postgres.store:open_postgres", has_files=False, driver="psycopg"
+        ),
     }
 )
 

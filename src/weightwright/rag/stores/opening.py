@@ -6,6 +6,7 @@ from typing import Protocol
 
 from weightwright.address.stores import StoreAddress, parse_store, store_kinds
 from weightwright.errors import StoreError
+from weightwright.extras import require
 from weightwright.ports import Embedder
 from weightwright.rag.settings import ChunkSettings
 from weightwright.rag.stores.base import (
@@ -88,13 +89,16 @@ def _opened(address: StoreAddress, new: StoreMeta | None) -> Store:
 
 def _opener(address: StoreAddress) -> OpenStore:
     kinds = store_kinds()
-    module, _, name = kinds[address.scheme].opener.partition(":")
+    kind = kinds[address.scheme]
+    module, _, name = kind.opener.partition(":")
     if not module:
         known = sorted(scheme for scheme, kind in kinds.items() if kind.opener)
         raise StoreError(
             f"{address.shown}: {address.scheme} stores (extra {address.scheme!r}) are not in this version; "
             f"use a file, for example kb.db; known: {', '.join(known)}"
         )
+    if kind.driver:
+        require(kind.driver, extra=address.scheme)
     try:
         opener: OpenStore = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:

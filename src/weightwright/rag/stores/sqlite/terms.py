@@ -5,7 +5,6 @@ hold, so scores are computed here, as Lucene computes them.
 """
 
 import logging
-import math
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
@@ -17,12 +16,10 @@ from weightwright.errors import StoreError
 from weightwright.ports import Chunk
 from weightwright.rag.analyze import VERSION, terms
 from weightwright.rag.chunk import indexed_text
+from weightwright.rag.stores.bm25 import K1, B, idf
 
 log = logging.getLogger(__name__)
 
-# near the best of a grid on XQuAD in English and Chinese (bench/terms.py); Anserini's defaults
-K1 = 0.9
-B = 0.4
 _PAGE = 500  # chunks cut at a time
 _FREQUENT = 256  # chunks; a term of more is slow to read
 _MOST_KEPT = 4_000_000  # of their postings, 16 bytes each
@@ -59,9 +56,8 @@ class TermTable:
             if not len(chunks):
                 continue
             at = np.searchsorted(self._ids, chunks)
-            # Robertson and Zaragoza 2009, eq. 3.15, with the idf that Lucene uses (never negative)
-            idf = math.log(1 + (len(self._ids) - len(chunks) + 0.5) / (len(chunks) + 0.5))
-            scores[at] += count * idf * frequencies * (K1 + 1) / (frequencies + self._norms[at])
+            weight = count * idf(len(self._ids), len(chunks))
+            scores[at] += weight * frequencies * (K1 + 1) / (frequencies + self._norms[at])
         if allowed is not None:
             scores[~np.isin(self._ids, allowed)] = 0
         found = np.flatnonzero(scores)

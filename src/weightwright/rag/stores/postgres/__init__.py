@@ -1,0 +1,3 @@
+"""The store in PostgreSQL with pgvector."""
+
+__all__ = ["store"]
