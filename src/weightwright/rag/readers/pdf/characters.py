@@ -1,6 +1,7 @@
 """What PDFium says of each character of a page, as arrays."""
 
 import ctypes
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weightwright.rag.readers.pdf.calls import address, asker, function
-from weightwright.rag.readers.pdf.names import Names, bare
+from weightwright.rag.readers.pdf.names import MISREAD, Names, bare
 from weightwright.rag.readers.pdf.symbols import is_tex, meaning
 
 Floats = NDArray[np.float64]
@@ -18,6 +19,7 @@ Bools = NDArray[np.bool_]
 
 UNKNOWN = 0xFFFF  # a glyph of which nobody knows what it means
 _LONGEST_NAME = 128
+_MISREAD = re.compile("[a-z][‡·‚‰ÂÊÁËÈÍÎÏÌÓÔÒÚÛÙ˙˚][a-z]")  # à to û of Windows' table, read by Apple's
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,9 @@ def characters(text_page: Any, names: Callable[[], Names]) -> Characters:
     of_kind = (one_of_each >> 32).tolist()
     advance = np.array([fonts[f].advance(c) for f, c in zip(of_kind, code[samples].tolist(), strict=True)])
     found = Characters(code, origin, box, thing, matrix, kind, np.where(shared, 0, advance[kind]))
+    misread = bool(_MISREAD.search("".join(map(chr, code.tolist()))))
     meanings: list[str | None] = [
-        _meaning(text_page, i, fonts[f].name, c, names)
+        _meaning(text_page, i, fonts[f].name, c, names, misread=misread)
         for i, f, c in zip(samples.tolist(), of_kind, code[samples].tolist(), strict=True)
     ]
     return _spelled(found, kind, meanings)
@@ -130,10 +133,14 @@ def _spelled(found: Characters, kind: Ints, meanings: list[str | None]) -> Chara
     return out
 
 
-def _meaning(text_page: Any, i: int, font: str, code: int, names: Callable[[], Names]) -> str | None:
+def _meaning(
+    text_page: Any, i: int, font: str, code: int, names: Callable[[], Names], *, misread: bool
+) -> str | None:
     """What a glyph stands for; "" for nothing to read, None where its code says it as far as we know."""
     if function("FPDFText_HasUnicodeMapError")(address(text_page.raw), i) != 1:
-        return None
+        if not misread or code < 0x80 or font != bare(font):  # of a simple font PDFium gives the bare name
+            return None
+        return names().get(font, {}).get(MISREAD + code)
     if is_tex(font):
         return meaning(font, code)
     return names().get(bare(font), {}).get(code) or None

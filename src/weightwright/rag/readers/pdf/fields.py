@@ -58,6 +58,42 @@ def insets(page: Any, forms: Any) -> list[Inset]:
     ]
 
 
+def draw(page: Any, forms: Any) -> bool:
+    """Make what buttons, signatures and stamps show a part of the page; True where the page must be loaded again.
+
+    All other annotations are taken off the page, so what they hold must have been read before.
+    """
+    import pypdfium2.raw as pdfium
+
+    count = pdfium.FPDFPage_GetAnnotCount(page)
+    drawn = [_is_drawn(page, i, forms) for i in range(count)]
+    if not any(drawn):
+        return False
+    for i in reversed(range(count)):
+        if not drawn[i]:
+            pdfium.FPDFPage_RemoveAnnot(page, i)
+    done: bool = pdfium.FPDFPage_Flatten(page, pdfium.FLAT_NORMALDISPLAY) == pdfium.FLATTEN_SUCCESS
+    return done
+
+
+def _is_drawn(page: Any, number: int, forms: Any) -> bool:
+    """Whether an annotation is a button, a signature or a stamp that a person sees."""
+    import pypdfium2.raw as pdfium
+
+    annotation = pdfium.FPDFPage_GetAnnot(page, number)
+    if not annotation:
+        return False
+    try:
+        if pdfium.FPDFAnnot_GetFlags(annotation) & (_HIDDEN | _NO_VIEW):
+            return False
+        kind = pdfium.FPDFAnnot_GetSubtype(annotation)
+        field = pdfium.FPDFAnnot_GetFormFieldType(forms, annotation) if forms else None
+        buttons = (pdfium.FPDF_FORMFIELD_PUSHBUTTON, pdfium.FPDF_FORMFIELD_SIGNATURE)
+        return kind == pdfium.FPDF_ANNOT_STAMP or (kind == pdfium.FPDF_ANNOT_WIDGET and field in buttons)
+    finally:
+        pdfium.FPDFPage_CloseAnnot(annotation)
+
+
 def _inset(annotation: Any, forms: Any) -> Iterator[Inset]:
     import pypdfium2.raw as pdfium
 

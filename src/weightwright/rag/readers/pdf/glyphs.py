@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from weightwright.rag.readers.pdf.accents import composed
 from weightwright.rag.readers.pdf.characters import UNKNOWN, Bools, Characters, Floats, Ints, characters
 from weightwright.rag.readers.pdf.names import Names
 
@@ -104,7 +105,11 @@ def _glyphs(page: Any, names: Callable[[], Names]) -> Glyphs:
     u1 = np.where(angle == DOWN, u1, _advanced(found, u0, u1, size, before))
     begins = np.append(True, np.diff(found.thing) != 0)[: len(u0)]
     code = np.where(np.isin(found.code, _HYPHENS), ord("-"), found.code)
-    return Glyphs(code, u0, u1, v, size, angle, before, begins, box)
+    code, before, stays = composed(code, u0, u1, v, size, before)
+    return Glyphs(
+        code[stays], u0[stays], u1[stays], v[stays], size[stays], angle[stays], before[stays], begins[stays],
+        box[stays],
+    )  # fmt: skip
 
 
 def _advanced(found: Characters, u0: Floats, u1: Floats, size: Floats, before: Ints) -> Floats:
@@ -128,8 +133,8 @@ def _shown(found: Characters, page: Box) -> Bools:
     """Which characters have a place on the visible page and a meaning."""
     code, box = found.code, found.box
     left, bottom, right, top = page
-    x, y = (box[:, 0] + box[:, 2]) / 2, (box[:, 1] + box[:, 3]) / 2
-    inside = (x >= left) & (x <= right) & (y >= bottom) & (y <= top)
+    y = (box[:, 1] + box[:, 3]) / 2
+    inside = (box[:, 2] >= left) & (box[:, 0] <= right) & (y >= bottom) & (y <= top)
     extent = (box[:, 2] != box[:, 0]) | (box[:, 3] != box[:, 1])
     shown: Bools = inside & extent & ((code > 0x1F) | (code == 0x02)) & (code != 0xFFFE) & (code != UNKNOWN)
     return shown

@@ -17,8 +17,8 @@ _OFF_LINE = 0.65  # of the size: a baseline that differs by more is another line
 _RAISED = 0.3  # of the size: what differs by more must follow without stepping back
 _BACK = 0.9  # of the size: what begins further back does not follow
 # least gaps between words, of the size: where PDFium breaks the line, where it sees a space (or a text object begins
-# behind a digit), and elsewhere
-_BROKEN_GAP, _GUESSED_GAP, _WORD_GAP = 0.05, 0.08, 0.15
+# behind a digit), between text objects, and elsewhere
+_BROKEN_GAP, _GUESSED_GAP, _OBJECT_GAP, _WORD_GAP = 0.05, 0.08, 0.1, 0.15
 _LEAST_GAPS = 6  # fewer say nothing of how letters are set
 _MOST_TRACKING = 0.2  # of the size: single digits that stand apart are no word
 _LATE_GAP = 0.6  # of the size: what is drawn later, but stands as close to a line as this, belongs to it
@@ -100,10 +100,15 @@ def _parted(glyphs: Glyphs) -> tuple[Bools, Bools]:
 
 def _words(glyphs: Glyphs, gap: Floats) -> Bools:
     """For each glyph but the first whether a gap before it [n - 1], in its size, parts words."""
-    hint = glyphs.before[1:]
+    hint, begins = glyphs.before[1:], glyphs.begins
     digit = (glyphs.code >= ord("0")) & (glyphs.code <= ord("9"))
-    number = glyphs.begins[1:] & digit[:-1]
-    least = np.select([hint == NEWLINE, (hint == GUESSED) | number], [_BROKEN_GAP, _GUESSED_GAP], _WORD_GAP)
+    number = begins[1:] & digit[:-1]
+    of_words = begins[1:] & ~begins[:-1] & ~np.append(begins[2:], True)  # two text objects of several glyphs
+    least = np.select(
+        [hint == NEWLINE, (hint == GUESSED) | number, of_words],
+        [_BROKEN_GAP, _GUESSED_GAP, _OBJECT_GAP],
+        _WORD_GAP,
+    )
     parted: Bools = (hint == SPACE) | (gap > least)
     return parted
 

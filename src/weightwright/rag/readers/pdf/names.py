@@ -3,6 +3,9 @@
 PDFium knows the names of Adobe's list, but not those that are made of them: `f_i`, `T_h`, `one.oldstyle`. Then the
 glyph has the Unicode of its code, mostly a control character, and "first" reads as "rst". PDFium does not tell the
 names either; pypdf reads them.
+
+PDFium also reads the letters of some TrueType fonts by Apple's table (MacRoman) where the file, and what is drawn,
+follow Windows': "Durée" reads as "DurÈe".
 """
 
 import logging
@@ -10,7 +13,9 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
+_SYMBOLIC = 1 << 2  # ISO 32000-1, table 123
 _DEEPEST = 3  # forms within forms that are looked at
+MISREAD = 1 << 21  # added to a letter of MacRoman: what it means where the font follows Windows' table
 Names = dict[str, dict[int, str]]  # a font's name without the prefix of a subset → codes → what they mean
 
 
@@ -42,7 +47,7 @@ class GlyphNames:
             self._reader = PdfReader(BytesIO(self._data), strict=False, password=self._password or None)
         found: Names = {}
         for font in _fonts(self._reader.pages[number], _DEEPEST):
-            meanings = dict(_differences(font))
+            meanings = dict(_differences(font)) | dict(_of_windows(font))
             known = found.setdefault(bare(str(font.get("/BaseFont", ""))[1:]), meanings)
             for code in known.keys() & meanings.keys():
                 if known[code] != meanings[code]:
@@ -72,6 +77,18 @@ def _fonts(holder: Any, depth: int) -> Iterator[Any]:
 def _value(holder: Any, key: str) -> Any:
     found = holder.get(key) if holder else None
     return found.get_object() if found is not None else None
+
+
+def _of_windows(font: Any) -> Iterator[tuple[int, str]]:
+    """What letters of MacRoman mean in a symbolic TrueType font without a map, in whose place Windows' are meant."""
+    flags = int((_value(font, "/FontDescriptor") or {}).get("/Flags", 0))
+    if font.get("/Subtype") != "/TrueType" or "/ToUnicode" in font or not flags & _SYMBOLIC:
+        return
+    if _value(font, "/Encoding") not in (None, "/WinAnsiEncoding"):
+        return
+    for byte in range(0x80, 0x100):
+        code = bytes([byte])
+        yield MISREAD + ord(code.decode("mac_roman")), code.decode("cp1252", "ignore")
 
 
 def _differences(font: Any) -> Iterator[tuple[int, str]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from weightwright.errors import DataError
 from weightwright.rag.readers.base import Content
-from weightwright.rag.readers.pdf.fields import insets, open_forms
+from weightwright.rag.readers.pdf.fields import Inset, draw, insets, open_forms
 from weightwright.rag.readers.pdf.glyphs import page_glyphs
 from weightwright.rag.readers.pdf.hyphens import join_hyphenated
 from weightwright.rag.readers.pdf.lines import Line, lines_of
@@ -94,7 +94,11 @@ class _Reading:
                 yield ""
                 continue
             try:
-                text = clean(paragraphs(self._lines(page, number, forms)))
+                beside = insets(page, forms)
+                if draw(page, forms):
+                    page.close()
+                    page = self._document[number - 1]
+                text = clean(paragraphs(self._lines(page, number, beside)))
             finally:
                 page.close()
             total += len(text)
@@ -106,8 +110,7 @@ class _Reading:
                 )
             yield text
 
-    def _lines(self, page: Any, number: int, forms: Any) -> list[Line]:
-        beside = insets(page, forms)
+    def _lines(self, page: Any, number: int, beside: list[Inset]) -> list[Line]:
         lines = lines_of(page_glyphs(page, lambda: self._names.of_page(number - 1)))
         if not lines and is_scanned(page):
             if self._settings.ocr:

@@ -12,6 +12,7 @@ _MOST_CHARACTERS = 400  # a cell with more is no cell of a table but a box of ru
 _CELL_GAP = 1.2  # of the size: words that stand further apart are in two cells
 _SHORT_CELL = 25  # characters: the mean of a table without rules; columns of running text have more
 _LONG_CELL = 60  # characters: words of more than one column, or running text
+_WORD_GAP = 0.15  # of the size: what is drawn elsewhere and stands further apart is another word
 _LEAST_ROWS = 3
 _OVER = 1.5  # points: a number that stands so far over its cell's edge is in it
 _ROW_DISTANCE = 3.0  # of the size
@@ -127,7 +128,8 @@ def _cell_text(cells: dict[int, list[_Word]], grid: Grid, row: int, column: int)
     before: _Word | None = None
     for word in cells.get(row * (len(grid.x) - 1) + column, ()):
         apart = before is not None and (
-            abs(word.v - before.v) > 0.5 * word.size or word.u0 < before.u1 - word.size
+            abs(word.v - before.v) > 0.5 * word.size
+            or not -word.size <= word.u0 - before.u1 <= _WORD_GAP * word.size
         )
         text += f" {word.text}" if apart else word.text
         before = word
