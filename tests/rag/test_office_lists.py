@@ -255,7 +255,7 @@ def test_embedded_files_are_documents_and_others_are_named(tmp_path):
 
 def test_an_image_of_rtf_without_a_length_is_passed_over():
     rtf = rb"{\rtf1 before {\pict\jpegblip\picw250 \bin ffd8ffe000104a46} after\par}"
-    assert text("rtf", rtf) == "before  after"
+    assert text("rtf", rtf) == "before after"
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,8 @@ class _Document:
         if self._styles.is_hidden(attribute(child(properties, "pStyle"), "val")) and not _shows(paragraph):
             self._line.hidden += bool(text.strip())
             text = ""
-        text, self._carried = self._carried + text, ""
+        gap = " " if len(self._carried) > 1 and self._carried[-1:].isalpha() and text[:1].isupper() else ""
+        text, self._carried = self._carried + gap + text, ""
         if attribute(child(properties, "framePr"), "dropCap") in ("drop", "margin") and text.strip():
             self._carried = text.strip()  # a paragraph's first letter stands in a frame of its own
             return None
