@@ -1,6 +1,7 @@
 """A story of an RTF file (its body, a note, a text box): the line so far, and the rows of its table."""
 
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from weightwright.rag.readers.writer import TextWriter, lowered, one_line, raised
 
@@ -31,24 +32,22 @@ class Story:
 
     def say(self, text: str, position: int) -> None:
         """Text of the line; `position` 1 is raised, -1 lowered."""
-        if self.line and self.line[-1][1] == position:
-            self.line[-1] = (self.line[-1][0] + text, position)
-        else:
-            self.line.append((text, position))
+        self.line.append((text, position))
 
     def note(self, number: int) -> str:
         """A mark of a note in the line."""
-        mark = raised(str(number), "".join(text for text, _ in self.line))
+        mark = raised(str(number), "".join(text for text, _ in self.line[-3:]))
         self.say(mark, 0)
         return mark.strip()
 
     def taken(self) -> str:
         """The line, with the mark of its item."""
-        out = ""
-        for text, position in self.line:
-            out += text if not position else raised(text, out) if position > 0 else lowered(text, out)
+        out: list[str] = []
+        for position, pieces in groupby(self.line, lambda piece: piece[1]):
+            text, before = "".join(piece[0] for piece in pieces), "".join(out[-1:])
+            out.append(text if not position else raised(text, before) if position > 0 else lowered(text, before))
         self.line.clear()
-        return out
+        return "".join(out)
 
     def text(self) -> str:
         """Everything that is not written, on one line."""
