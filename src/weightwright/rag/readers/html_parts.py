@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
 
 _LANGUAGE = re.compile(r"\b(?:language|lang|highlight|brush:?)[-\s:]+([\w+#-]+)")
+_NOTES = frozenset(("noteref", "doc-noteref", "footnote-ref", "footnote-reference"))
+_NOTE_MARK = re.compile(r"\[?\d{1,3}\]?|[*†‡]{1,3}")
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗", ""))
 
 
@@ -66,6 +68,16 @@ def is_permalink(node: "LexborNode") -> bool:
     classes = (node.attributes.get("class") or "").lower()
     named = "headerlink" in classes or "anchor" in classes or "permalink" in classes or "hash-link" in classes
     return named and node.text(strip=True) in _PERMALINKS
+
+
+def is_note_mark(node: "LexborNode") -> bool:
+    """A link to a note, which is known by its name or by what it looks like: `1`, `[2]`, `*`."""
+    attributes = node.attributes
+    named = " ".join(attributes.get(name) or "" for name in ("epub:type", "role", "class")).lower().split()
+    if not _NOTES.isdisjoint(named):
+        return True
+    href = attributes.get("href") or ""
+    return href.startswith("#") and len(href) > 1 and _NOTE_MARK.fullmatch(node.text(strip=True)) is not None
 
 
 def formula(node: "LexborNode") -> str:
