@@ -161,11 +161,11 @@ def test_a_notebook_is_its_cells(tmp_path):
     path = tmp_path / "a.ipynb"
     cells = [
         {"cell_type": "markdown", "source": ["# Title\n", "text"]},
-        {"cell_type": "code", "source": "print(1)", "outputs": [{"text": "no"}]},
-        {"cell_type": "raw", "source": "no"},
+        {"cell_type": "code", "source": "print(1)", "outputs": [{"output_type": "stream", "text": "1\n"}]},
+        {"cell_type": "raw", "source": "as it is"},
     ]
     path.write_text(json.dumps({"cells": cells}))
-    assert (document(path).text, document(path).title) == ("# Title\ntext\n\nprint(1)", "Title")
+    assert (document(path).text, document(path).title) == ("# Title\ntext\n\nprint(1)\n\n1\n\nas it is", "Title")
 
 
 def test_a_corpus_has_a_document_a_line(tmp_path):
