@@ -5,7 +5,7 @@ sheets as CSV, and slides as PDF, whose text poppler's `pdftotext` takes; `pando
 text. A file agrees where its bag of words has F1 >= 0.98 with one of them at least. What we write and they do not
 (notes of speakers, comments, headers, numbers of lists) counts as ours only, so the words that are lost are counted,
 too: those that all of them have and we do not, neither in the file nor in what is attached to it. Of slides, which
-the others know as pages only, lines that stand on several pages count once, numbers of pages and today's date not, and
+the others know as pages only, lines that stand on several pages count once, numbers of pages and today's date not;
 a word that a narrow shape breaks is one. Writes bench/results/reading_office.md and reading_office_files.tsv (sha256,
 name).
 """
@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import reduce
@@ -60,7 +61,7 @@ class File:
         """Words that all others have."""
         here = words(f"{self.ours}\n{self.attached}")
         if ending_of(Path(self.name)) in SLIDES:
-            return lost_of_pages(self.others[0], here)
+            return lost_of_pages(self.others[0], f"{self.ours}\n{self.attached}")
         return reduce(lambda one, other: one & other, map(words, self.others)) - here
 
 
@@ -114,7 +115,7 @@ def without_date(text: str, day: date) -> str:
     return re.sub("|".join(map(re.escape, forms)), "", text)
 
 
-def lost_of_pages(text: str, here: Counter[str]) -> Counter[str]:
+def lost_of_pages(text: str, ours: str) -> Counter[str]:
     """Words of pages that we do not have; see above."""
     seen: set[str] = set()
     lines: list[str] = []
@@ -122,17 +123,30 @@ def lost_of_pages(text: str, here: Counter[str]) -> Counter[str]:
         kept = [line for line in page.splitlines() if line.strip() not in (str(number), *seen)]
         seen.update(line.strip() for line in kept)
         lines += kept
-    order = in_order("\n".join(lines))
-    lost = Counter(order) - here
-    more = here - Counter(order)
+    theirs, here = in_order("\n".join(lines)), in_order(ours)
+    lost, more = Counter(theirs) - Counter(here), Counter(here) - Counter(theirs)
+    for part, whole in joined(theirs, more):  # a word that a narrow shape breaks
+        if any(lost[word] for word in part) and more[whole]:
+            more[whole] -= 1
+            lost -= Counter(part)
+    for part, whole in joined(here, lost):  # words that stand too near to each other
+        lost -= Counter([whole])
+        more -= Counter(part)
+    for whole in list(more):  # a broken word whose parts stand apart from each other
+        for at in range(1, len(whole)):
+            if lost[whole[:at]] and lost[whole[at:]]:
+                lost -= Counter((whole[:at], whole[at:]))
+                break
+    return lost
+
+
+def joined(order: list[str], wanted: Counter[str]) -> Iterator[tuple[list[str], str]]:
+    """Neighbouring words that make one of the wanted ones together."""
     for begin in range(len(order)):
         for end in range(begin + 2, min(begin + MOST_PARTS, len(order)) + 1):
             part = order[begin:end]
-            if more["".join(part)] and any(lost[word] for word in part):
-                more["".join(part)] -= 1
-                lost -= Counter(part)
-                break
-    return lost
+            if "".join(part) in wanted:
+                yield part, "".join(part)
 
 
 def read_others(paths: dict[str, Path], cache: Path) -> None:
@@ -211,7 +225,9 @@ def why_lost(file: File) -> str:
     if "hidden" in file.notes:
         return "hidden sheets, rows, columns or text, which the file's notes name"
     if all(word.isdecimal() for word in file.lost):
-        return "numbers that the other works out: axes of charts, dates of the user's country, numbers of pages"
+        return (
+            "numbers that the other works out: axes of charts, dates of the user's country, numbers of pages"
+        )
     return "other words"
 
 

@@ -101,7 +101,7 @@ def test_what_cannot_be_read_has_a_reason(tmp_path, name, data, expected):
 def test_markdown_has_its_heading_as_title(tmp_path):
     path = tmp_path / "a.md"
     path.write_text("intro\n\n# The *guide* #\n\ntext")
-    assert (document(path).title, document(path).metadata["format"]) == ("The *guide*", "markdown")
+    assert (document(path).title, document(path).metadata["format"]) == ("The guide", "markdown")
     path.write_text('---\ntitle: "From the front"\n---\n# Heading\n')
     assert document(path).title == "From the front"
 

@@ -99,7 +99,8 @@ def _data(
 ) -> "Iterator[tuple[str, tuple[Block, ...] | None]]":
     """The richest of an output's forms that has text."""
     given = output.get("data", output)
-    forms = {_OLD.get(str(name), str(name)): value for name, value in given.items()} if isinstance(given, dict) else {}
+    named = given.items() if isinstance(given, dict) else ()
+    forms = {_OLD.get(str(name), str(name)): value for name, value in named}
     is_image = any(name.startswith("image/") for name in forms)
     for name in _TEXTS:
         text = _joined(forms.get(name, ""))
