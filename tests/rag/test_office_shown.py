@@ -154,7 +154,9 @@ NUMBERS = (
 )
 STYLES = (
     '<w:style w:type="numbering" w:styleId="List"><w:name w:val="List"/><w:pPr>'
-    '<w:numPr><w:numId w:val="1"/></w:numPr></w:pPr></w:style><w:style w:type="paragraph" w:styleId="Third"><w:name w:val="Third"/><w:pPr><w:numPr>'
+    '<w:numPr><w:numId w:val="1"/></w:numPr></w:pPr></w:style>'
+    '<w:style w:type="paragraph" w:styleId="Third"><w:name w:val="Third"/>'
+    "<w:pPr><w:numPr>"
     '<w:numId w:val="1"/></w:numPr></w:pPr></w:style>'
 )
 

@@ -124,7 +124,7 @@ class _Reader:
             return
         data, self.raw = bytes(self.raw), bytearray()
         font = self.fonts.get(self.stack[-1].font)
-        if font is not None and font.charset == SYMBOL_CHARSET:
+        if font is not None and font.charset == SYMBOL_CHARSET and self.stack[-1].kind != "font":
             self._say(
                 "".join(symbol(0xF000 + byte, font.name) if byte > 0x20 else chr(byte) for byte in data)
             )
