@@ -165,7 +165,10 @@ def test_a_notebook_is_its_cells(tmp_path):
         {"cell_type": "raw", "source": "as it is"},
     ]
     path.write_text(json.dumps({"cells": cells}))
-    assert (document(path).text, document(path).title) == ("# Title\ntext\n\nprint(1)\n\n1\n\nas it is", "Title")
+    assert (document(path).text, document(path).title) == (
+        "# Title\ntext\n\nprint(1)\n\n1\n\nas it is",
+        "Title",
+    )
 
 
 def test_a_corpus_has_a_document_a_line(tmp_path):

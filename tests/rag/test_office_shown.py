@@ -330,6 +330,14 @@ def cells(*said):
             "| down | x |\n| down | y |",
         ),
         (
+            "<table:table>"
+            f"<table:table-row>{cells('h')}<table:table-cell table:number-rows-spanned='2'>{par('down')}"
+            f"</table:table-cell></table:table-row><table:table-row>{cells('i')}<table:covered-table-cell/>"
+            "</table:table-row><table:table-row><table:table-cell table:number-columns-spanned='2'>"
+            f"{par('wide')}</table:table-cell><table:covered-table-cell/></table:table-row></table:table>",
+            "| h | down |\n| i | down |\n| wide |  |",
+        ),
+        (
             f"<text:outline-style><{NUMBERED(1, 1)}/><{NUMBERED(2, 2)}/></text:outline-style>"
             + "<text:h text:outline-level='1'>A</text:h><text:h text:outline-level='2'>B</text:h>"
             + "<text:h text:outline-level='1' text:is-list-header='true'>C</text:h>",

@@ -33,6 +33,7 @@ def content(body, head=r"\ansi\ansicpg1252\deff0"):
         (r"\trowd\cellx1\cellx2\intbl a\par b\cell{\itap2 n1\nestcell n2\nestcell{\*\nesttableprops\nestrow}"
          r"{\nonesttables\par}}c\cell\row", "| a b | n1, n2; c |"),
         (r"\intbl never ends", "never ends"),
+        (r"\pard\itap0 one\par\pard\s0\itap0 two\par", "one\n\ntwo"),
         (r"{\header Doc 4711\par}Body\par", "Body\n\nDoc 4711"),
         (r"x{\shp{\*\shpinst{\sp{\sn a}{\sv 1}}{\shptxt box\par}}{\shprslt{\*\do{\dptxbxtext box}}}}\par y",
          "x\n\nbox\n\ny"),

@@ -45,7 +45,9 @@ class Story:
         out: list[str] = []
         for position, pieces in groupby(self.line, lambda piece: piece[1]):
             text, before = "".join(piece[0] for piece in pieces), "".join(out[-1:])
-            out.append(text if not position else raised(text, before) if position > 0 else lowered(text, before))
+            out.append(
+                text if not position else raised(text, before) if position > 0 else lowered(text, before)
+            )
         self.line.clear()
         return "".join(out)
 
