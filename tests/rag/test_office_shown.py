@@ -143,7 +143,7 @@ def test_a_frame_of_one_cell_counts_its_lists_and_notes_once():
 
 LEVELS = (
     '<w:lvl w:ilvl="0"><w:lvlText w:val="%1."/></w:lvl>'
-    '<w:lvl w:ilvl="1"><w:numFmt w:val="lowerLetter"/>{restart}<w:lvlText w:val="%2)"/></w:lvl>'
+    '<w:lvl w:ilvl="1">{restart}<w:numFmt w:val="lowerLetter"/><w:lvlText w:val="%2)"/></w:lvl>'
     '<w:lvl w:ilvl="2"><w:pStyle w:val="Third"/>{legal}<w:lvlText w:val="%1.%2.%3"/></w:lvl>'
 )
 NUMBERS = (
@@ -177,6 +177,7 @@ def item(said, level=0, list_id=1, mark=""):
         (item("a") + item("x", 1) + item("t", 2), "", "<w:isLgl/>", "1. a\na) x\n1.1.1 t"),
         (item("a") + p(run("t"), properties='<w:pStyle w:val="Third"/>'), "", "<w:isLgl/>", "1. a\n1.1.1 t"),
         (item("linked", list_id=9), "", "", "1. linked"),
+        (item("a") + item("x", 1), "<w:numFmt w:val='none'/>", "", "1. a\n\nx"),
     ],
 )  # fmt: skip
 def test_numbers_of_word(body, restart, legal, expected):

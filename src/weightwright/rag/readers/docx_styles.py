@@ -114,9 +114,11 @@ class Numbering:
         ]:
             del counts[deeper]
         pattern, legal = attribute(child(level, "lvlText"), "val") or "", is_on(child(level, "isLgl"))
-        return re.sub(
+        shown = re.sub(
             r"%([1-9])", lambda match: self._part(int(match[1]) - 1, counts, levels, legal=legal), pattern
         ).strip()
+        is_empty = "%" in pattern and not any(map(str.isalnum, shown))  # all of its numbers are of no form
+        return "" if is_empty else shown
 
     @staticmethod
     def _part(depth: int, counts: dict[int, int], levels: "dict[int, Element]", *, legal: bool) -> str:
