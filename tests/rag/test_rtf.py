@@ -61,7 +61,8 @@ def test_rtf_shows(body, expected):
 def test_headings_title_and_hidden_text():
     found = content(
         r"{\stylesheet{\s0 Normal;}{\s1 heading 1;}{\s7\outlinelevel1 Sub;}}{\info{\title The guide}{\author Me}}"
-        r"\pard\s1\itap0 Leave\par\pard\s0 shown {\v secret}\v more\v0  end\par\pard\s7 Sick\par\pard\outlinelevel2 Own\par"
+        r"\pard\s1\itap0 Leave\par\pard\s0 shown {\v secret}\v more\v0  end\par"
+        r"\pard\s7 Sick\par\pard\outlinelevel2 Own\par"
     )
     assert found.text == "# Leave\n\nshown end\n\n## Sick\n\n### Own"
     assert (found.title, found.notes) == ("The guide", ("pieces of hidden text that were left out: 2",))
