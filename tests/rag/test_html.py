@@ -239,3 +239,11 @@ def test_empty_elements_of_xhtml_end_where_they_stand():
 )  # fmt: skip
 def test_what_a_browser_shows_of_notes_tables_frames_and_formulas(page, expected):
     assert text(page) == expected
+
+
+def test_an_element_of_very_many_attributes_is_read_in_time():
+    many = " ".join(f'a{n}="{n}"' for n in range(200_000))
+    assert text(f'<p {many}>said <b title="{many[:3000].replace(chr(34), "")}">b</b></p>') == "said b"
+    assert (
+        text(f"<p hidden {many}>no</p><p {many} hidden>yes</p>") == "yes"
+    )  # what stands behind the first 1,000

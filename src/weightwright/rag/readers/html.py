@@ -19,6 +19,7 @@ from weightwright.rag.readers.html_parts import (
     is_permalink,
     language,
     numbers,
+    with_few_attributes,
 )
 from weightwright.rag.readers.html_tables import is_data_table, table_rows
 from weightwright.rag.readers.writer import TextWriter, lowered, one_line, raised
@@ -69,7 +70,7 @@ def read_page(
 
     if text.lstrip().startswith("<?xml") or format_ == "epub":
         text = _EMPTY_ELEMENT.sub(_closed, text)
-    page = LexborHTMLParser(text.replace("\x00", ""))
+    page = LexborHTMLParser(with_few_attributes(text.replace("\x00", "")))
     if writer is None:
         writer = TextWriter()
     title = page.css_first("head > title") or page.css_first("body > title")
