@@ -11,8 +11,13 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff
 
 def words(text: str) -> Counter[str]:
     """Words without hyphens, case and compatibility forms; each Chinese, Japanese or Korean character is one."""
+    return Counter(in_order(text))
+
+
+def in_order(text: str) -> list[str]:
+    """The words of `words`, one after the other."""
     text = unicodedata.normalize("NFKC", text).replace("\u2044", "/").casefold()
-    return Counter(_WORD.findall(_HYPHEN.sub("", text)))
+    return _WORD.findall(_HYPHEN.sub("", text))
 
 
 def f1(one: Counter[str], other: Counter[str]) -> float:

@@ -139,3 +139,22 @@ def test_what_only_looks_like_base64_stays(text):
 def test_a_page_whose_first_megabyte_is_ascii_is_guessed_from_the_rest():
     page = b"<script>" + b"x = 1;\n" * 200_000 + b"</script><p>" + "总经理批准了年假申请。".encode("gbk")
     assert read_html(page, LoadSettings()).text == "总经理批准了年假申请。"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [
+        ("cp874", "รายงานการประชุมประจำปี พนักงานมีวันลา ๒๕ วัน"),
+        ("cp874", "ชื่อ: สมชาย ใจดี\nที่อยู่: กรุงเทพมหานคร\nโทร: 12345"),
+        ("hz", "员工每年有二十五天年假。 HZ text 请假"),
+        ("iso2022_kr", "직원은 휴가가 있다"),
+        ("ascii", "a TeX tie~{x} and b~{y}"),
+        ("ascii", "rm -rf ~{a,b}~} $ ~{"),
+        ("cp1252", "Müller fährt für fünf Tage übers Wochenende"),
+        ("gb18030", "员工每年有十天年假"),
+        ("cp949", "직원은 매년 휴가를 받는다"),
+        ("cp1251", "Сотрудники получают отпуск"),
+    ],
+)
+def test_encodings_that_browsers_do_not_guess(encoding, said):
+    assert decode(said.encode(encoding)) == said

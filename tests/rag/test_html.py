@@ -211,3 +211,39 @@ def test_the_first_heading_is_no_parent_of_its_siblings():
 def test_empty_elements_of_xhtml_end_where_they_stand():
     page = '<?xml version="1.0"?><html><head><title/></head><script src="a"/><a id="x"/><p>Read.</p></html>'
     assert text(page) == "Read."
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ('<p>5,000<a href="#fn1">1</a> days</p>', "5,000¹ days"),
+        ('<p>5,000<a href="#fn1">[2]</a> days</p>', "5,000[2] days"),
+        ('<p>30 <a href="#p30">30</a> days</p>', "30 30 days"),
+        ('<p>30<a href="/30">30</a> days</p>', "3030 days"),
+        ('<p>25<a role="doc-noteref" href="n.html">3</a></p>', "25³"),
+        ('<p>25<a class="footnote-ref" href="n.html">4</a>, 26<a epub:type="noteref" href="n">5</a></p>', "25⁴, 26⁵"),
+        (
+            "<table><tfoot><tr><td>sum<td>3</tfoot><tbody><tr><td>a<td>1</tbody><thead><tr><th>n<th>v</thead></table>",
+            "| n | v |\n| --- | --- |\n| a | 1 |\n| sum | 3 |",
+        ),
+        ("<table><tr><td rowspan=0>A<td>x<tr><td>y<tr><td>z</table>", "| A | x |\n| A | y |\n| A | z |"),
+        ('<p>a</p><iframe srcdoc="<h2>In</h2><p hidden>no</p>b"></iframe><p>c</p>', "a\n\n## In\n\nb\n\nc"),
+        ("<iframe srcdoc=\"<iframe srcdoc='deep'></iframe>\"></iframe>", "deep"),
+        (
+            "<p>Area <span><span><math><msup><mi>x</mi><mn>2</mn></msup></math></span>"
+            '<span aria-hidden="true">x2</span></span></p>',
+            "Area x²",
+        ),
+        ('<p><span aria-hidden="true">seen</span></p>', "seen"),
+    ],
+)  # fmt: skip
+def test_what_a_browser_shows_of_notes_tables_frames_and_formulas(page, expected):
+    assert text(page) == expected
+
+
+def test_an_element_of_very_many_attributes_is_read_in_time():
+    many = " ".join(f'a{n}="{n}"' for n in range(200_000))
+    assert text(f'<p {many}>said <b title="{many[:3000].replace(chr(34), "")}">b</b></p>') == "said b"
+    assert (
+        text(f"<p hidden {many}>no</p><p {many} hidden>yes</p>") == "yes"
+    )  # what stands behind the first 1,000

@@ -101,7 +101,7 @@ def test_what_cannot_be_read_has_a_reason(tmp_path, name, data, expected):
 def test_markdown_has_its_heading_as_title(tmp_path):
     path = tmp_path / "a.md"
     path.write_text("intro\n\n# The *guide* #\n\ntext")
-    assert (document(path).title, document(path).metadata["format"]) == ("The *guide*", "markdown")
+    assert (document(path).title, document(path).metadata["format"]) == ("The guide", "markdown")
     path.write_text('---\ntitle: "From the front"\n---\n# Heading\n')
     assert document(path).title == "From the front"
 
@@ -161,11 +161,14 @@ def test_a_notebook_is_its_cells(tmp_path):
     path = tmp_path / "a.ipynb"
     cells = [
         {"cell_type": "markdown", "source": ["# Title\n", "text"]},
-        {"cell_type": "code", "source": "print(1)", "outputs": [{"text": "no"}]},
-        {"cell_type": "raw", "source": "no"},
+        {"cell_type": "code", "source": "print(1)", "outputs": [{"output_type": "stream", "text": "1\n"}]},
+        {"cell_type": "raw", "source": "as it is"},
     ]
     path.write_text(json.dumps({"cells": cells}))
-    assert (document(path).text, document(path).title) == ("# Title\ntext\n\nprint(1)", "Title")
+    assert (document(path).text, document(path).title) == (
+        "# Title\ntext\n\nprint(1)\n\n1\n\nas it is",
+        "Title",
+    )
 
 
 def test_a_corpus_has_a_document_a_line(tmp_path):

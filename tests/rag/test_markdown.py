@@ -83,9 +83,9 @@ def test_code_cells_hold_no_headings():
         {"cell_type": "code", "source": "# clean"},
     ]
     found = read_notebook(json.dumps({"cells": cells}).encode(), LoadSettings())
-    assert found.text == "# load\nx = 1\n\n# Data\n\n```\n# no\n```\n\n# clean"
+    assert found.text == "# load\nx = 1\n\n# Data\n\n```\n# no\n```\n\nraw\n\n# clean"
     assert [block.words for block in found.blocks if block.kind == "heading"] == ["Data"]
-    assert [place.label for place in found.places] == ["cell 1", "cell 2", "cell 4"]
+    assert [place.label for place in found.places] == ["cell 1", "cell 2", "cell 3", "cell 4"]
 
 
 def test_notebooks_of_the_old_form():

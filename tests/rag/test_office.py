@@ -363,6 +363,19 @@ def test_books_are_read_in_the_order_of_the_spine():
         content("epub", epub("<p>a</p>", more=locked))
 
 
+def test_books_are_read_by_their_own_style_sheets():
+    link = '<link rel="stylesheet" href="{}"/>'
+    chapter = f'<html><head>{link}</head><body><p>a,<span class="n">10</span></p></body></html>'
+    css = ".n { float: right } .no { display: none }"
+    items = '<item id="c1" href="c1.xhtml" media-type="application/xhtml+xml"/>'
+    spine = "<spine><itemref idref='c1'/></spine>"
+    for href in ("a.css", "css/a%20b.css"):
+        sheet = f"<item href='{href}' media-type='text/css'/>"
+        book = f"<package><manifest>{items}{sheet}</manifest>{spine}</package>"
+        more = {"OPS/book.opf": book, f"OPS/{href.replace('%20', ' ')}": css}
+        assert content("epub", epub(chapter.format(href), more=more)).text == "a,\n\n10"
+
+
 def test_what_unpacks_to_too_much_or_names_entities_is_bounded():
     big = zipped({"word/document.xml": b"<x>" + b" " * 3_000_000 + b"</x>", "[Content_Types].xml": ""})
     with pytest.raises(DataError, match="max_unpacked_mb=1"):

@@ -217,7 +217,7 @@ def test_lists_of_slides_are_numbered(lines, expected):
         ("mmddyyyy", "45000", "03152023"),
         ("hhmmss", "0.75", "180000"),
         ("dddmmm", "45000", "WedMar"),
-        ("General", "6222021234567890", "6.22202E+15"),
+        ("General", "6222021234567890", "6222021234567890"),
         ("General", "622202123456789", "622202123456789"),
         ("General", "13800138000", "13800138000"),
         ("General", "-123456789012", "-123456789012"),
@@ -255,7 +255,7 @@ def test_embedded_files_are_documents_and_others_are_named(tmp_path):
 
 def test_an_image_of_rtf_without_a_length_is_passed_over():
     rtf = rb"{\rtf1 before {\pict\jpegblip\picw250 \bin ffd8ffe000104a46} after\par}"
-    assert text("rtf", rtf) == "before  after"
+    assert text("rtf", rtf) == "before after"
 
 
 @pytest.mark.parametrize(

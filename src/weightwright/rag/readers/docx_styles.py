@@ -55,8 +55,14 @@ class Styles:
         return any((attribute(child(s, "name"), "val") or "").lower() == "title" for s in self._chain(style))
 
     def is_hidden(self, style: str | None) -> bool:
-        """Whether text in this character style is hidden."""
-        return any(is_on(child(element, "rPr", "vanish")) for element in self._chain(style))
+        """Whether text in this style is hidden."""
+        found = (child(element, "rPr", "vanish") for element in self._chain(style))
+        return is_on(next((element for element in found if element is not None), None))
+
+    def position(self, style: str | None) -> str | None:
+        """`superscript` or `subscript` where a character style raises or lowers its text."""
+        found = (attribute(child(element, "rPr", "vertAlign"), "val") for element in self._chain(style))
+        return next((position for position in found if position), None)
 
     def numbering(self, style: str | None) -> "Element | None":
         """The list that paragraphs of a style belong to."""
@@ -75,58 +81,83 @@ class Styles:
 class Numbering:
     """Counts the items of lists."""
 
-    def __init__(self, root: "Element | None") -> None:
+    def __init__(self, root: "Element | None", styles: Styles) -> None:
+        self._styles = styles
         parts = list(root) if root is not None else []
         self._abstract = {attribute(e, "abstractNumId"): e for e in parts if local(e) == "abstractNum"}
         self._lists = {attribute(e, "numId"): e for e in parts if local(e) == "num"}
         self._counts: dict[str, dict[int, int]] = defaultdict(dict)
         self._begun: set[tuple[str | None, int]] = set()  # levels of lists that have an item
 
-    def next(self, properties: "Element | None", of_style: "Element | None") -> str:
+    def next(self, properties: "Element | None", style: str | None) -> str:
         """What stands before the next item: `2.1`, `(a)`, `-`; "" where the paragraph is none."""
-        own = child(properties, "numPr")
+        own, of_style = child(properties, "numPr"), self._styles.numbering(style)
         list_id = attribute(child(own, "numId"), "val") or attribute(child(of_style, "numId"), "val")
-        depth = attribute(child(own, "ilvl"), "val") or attribute(child(of_style, "ilvl"), "val") or "0"
         given = self._lists.get(list_id)
-        if given is None or list_id == "0" or not depth.isdecimal():
+        if given is None or list_id == "0":
             return ""
         abstract_id = attribute(child(given, "abstractNumId"), "val")
         levels = self._levels(given, abstract_id)
-        level = levels.get(int(depth))
+        depth = attribute(child(own, "ilvl"), "val") or attribute(child(of_style, "ilvl"), "val")
+        number = _whole(depth, _of_style(levels, style))
+        level = levels.get(number)
         if level is None:
             return ""
-        form = attribute(child(level, "numFmt"), "val") or "decimal"
-        pattern = attribute(child(level, "lvlText"), "val") or ""
-        if form == "bullet":
+        if attribute(child(level, "numFmt"), "val") == "bullet":
             return "-"
         counts = self._counts[abstract_id or ""]
-        number = int(depth)
         first = _restart(given, number) if (list_id, number) not in self._begun else None
         self._begun.add((list_id, number))
         counts[number] = first if first is not None else counts.get(number, _start(level) - 1) + 1
-        for deeper in [other for other in counts if other > number]:
+        for deeper in [
+            other for other in counts if other > number and _begins_anew(levels.get(other), number)
+        ]:
             del counts[deeper]
-        return re.sub(
-            r"%([1-9])", lambda match: self._part(int(match[1]) - 1, counts, levels), pattern
+        pattern, legal = attribute(child(level, "lvlText"), "val") or "", is_on(child(level, "isLgl"))
+        shown = re.sub(
+            r"%([1-9])", lambda match: self._part(int(match[1]) - 1, counts, levels, legal=legal), pattern
         ).strip()
+        is_empty = "%" in pattern and not any(map(str.isalnum, shown))  # all of its numbers are of no form
+        return "" if is_empty else shown
 
     @staticmethod
-    def _part(depth: int, counts: dict[int, int], levels: "dict[int, Element]") -> str:
+    def _part(depth: int, counts: dict[int, int], levels: "dict[int, Element]", *, legal: bool) -> str:
         level = levels.get(depth)
         if level is None:
             return ""
         count = counts.get(depth, _start(level))
-        return numeral(count, attribute(child(level, "numFmt"), "val") or "decimal")
+        form = attribute(child(level, "numFmt"), "val") or "decimal"
+        return numeral(count, "decimal" if legal and form != "decimalZero" else form)
 
     def _levels(self, given: "Element", abstract_id: str | None) -> "dict[int, Element]":
         abstract = self._abstract.get(abstract_id)
+        linked = attribute(child(abstract, "numStyleLink"), "val")
+        if linked:  # the levels are those of the list that a style names
+            other = self._lists.get(attribute(child(self._styles.numbering(linked), "numId"), "val"))
+            abstract = self._abstract.get(attribute(child(other, "abstractNumId"), "val"))
         found = list(abstract) if abstract is not None else []
-        levels = {int(attribute(e, "ilvl") or 0): e for e in found if local(e) == "lvl"}
+        levels = {_whole(attribute(e, "ilvl"), 0): e for e in found if local(e) == "lvl"}
         for override in given:
             level = child(override, "lvl") if local(override) == "lvlOverride" else None
             if level is not None:
-                levels[int(attribute(override, "ilvl") or 0)] = level
+                levels[_whole(attribute(override, "ilvl"), 0)] = level
         return levels
+
+
+def _of_style(levels: "dict[int, Element]", style: str | None) -> int:
+    """The level that belongs to a style."""
+    found = (number for number, level in levels.items() if attribute(child(level, "pStyle"), "val") == style)
+    return next(found, 0) if style else 0
+
+
+def _begins_anew(level: "Element | None", after: int) -> bool:
+    """Whether a level counts anew behind an item of a higher one."""
+    value = attribute(child(level, "lvlRestart"), "val")
+    return value is None or after < _whole(value, 0)
+
+
+def _whole(text: str | None, otherwise: int) -> int:
+    return int(text) if text and text.isdecimal() else otherwise
 
 
 def _restart(given: "Element", depth: int) -> int | None:
@@ -139,5 +170,4 @@ def _restart(given: "Element", depth: int) -> int | None:
 
 
 def _start(level: "Element") -> int:
-    value = attribute(child(level, "start"), "val") or "1"
-    return int(value) if value.isdecimal() else 1
+    return _whole(attribute(child(level, "start"), "val"), 1)

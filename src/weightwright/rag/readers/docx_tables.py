@@ -1,10 +1,11 @@
 """Tables of Word documents as rows of texts."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from weightwright.rag.readers.docx_styles import is_on
-from weightwright.rag.readers.package import attribute, child, local
+from weightwright.rag.readers.package import attribute, child, chosen, local
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -23,12 +24,14 @@ def table_of(table: "Element", text: "Callable[[Element], str]") -> tuple[list[l
     header = _has_header(table)
     for row in _inside(table, "tr"):
         properties = child(row, "trPr")
-        if child(properties, "del") is not None or is_on(child(properties, "hidden")):
+        if _is_gone(row):
             continue
         if not rows and is_on(child(properties, "tblHeader")):
             header = True
         line = [""] * _count(child(properties, "gridBefore"))
         for cell in _inside(row, "tc"):
+            if child(cell, "tcPr", "cellDel") is not None:
+                continue
             merged = child(cell, "tcPr", "vMerge")
             goes_on = merged is not None and attribute(merged, "val") != "restart"
             above = rows[-1][len(line)] if goes_on and rows and len(line) < len(rows[-1]) else ""
@@ -39,6 +42,18 @@ def table_of(table: "Element", text: "Callable[[Element], str]") -> tuple[list[l
     return rows, header
 
 
+def cells_of(table: "Element") -> "Iterator[Element]":
+    """The cells of a table that are shown."""
+    for row in _inside(table, "tr"):
+        if not _is_gone(row):
+            yield from (cell for cell in _inside(row, "tc") if child(cell, "tcPr", "cellDel") is None)
+
+
+def _is_gone(row: "Element") -> bool:
+    properties = child(row, "trPr")
+    return child(properties, "del") is not None or is_on(child(properties, "hidden"))
+
+
 def _inside(container: "Element", name: str) -> "Iterator[Element]":
     """Rows or cells of one table, those in content controls with them."""
     stack = list(reversed(container))
@@ -46,7 +61,9 @@ def _inside(container: "Element", name: str) -> "Iterator[Element]":
         element = stack.pop()
         if local(element) == name:
             yield element
-        elif local(element) in ("sdt", "sdtContent", "customXml", "ins", "AlternateContent", "Choice"):
+        elif local(element) == "AlternateContent":
+            stack.extend(reversed(chosen(element)))
+        elif local(element) in ("sdt", "sdtContent", "customXml", "ins"):
             stack.extend(reversed(element))
 
 
@@ -57,7 +74,8 @@ def _has_header(table: "Element") -> bool:
     first = attribute(look, "firstRow")
     if first is not None:
         return first in ("1", "true", "on")
-    return bool(int(attribute(look, "val") or "0", 16) & 0x20)
+    value = attribute(look, "val") or "0"
+    return re.fullmatch(r"[0-9A-Fa-f]{1,8}", value) is not None and bool(int(value, 16) & 0x20)
 
 
 def _count(element: "Element | None") -> int:

@@ -8,6 +8,7 @@ import codecs
 import re
 
 from weightwright.errors import DataError
+from weightwright.rag.readers.encoding_rare import is_thai, seven_bits
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -60,6 +61,9 @@ def decode(data: bytes) -> str:
         text = data.decode()
     except UnicodeDecodeError:
         return _guessed_text(data)
+    rare = seven_bits(data) if data.isascii() else None
+    if rare is not None:
+        return _checked(_or_else(data, rare, text), "UTF-8")
     if b"\x1b$" in data:
         return _checked(_or_else(data, "iso2022_jp_ext", text), "UTF-8")
     return _checked(text, "UTF-8")
@@ -93,6 +97,8 @@ def guess(data: bytes) -> str:
     """Python's codec for what a browser would take bytes without a label for; they are not UTF-8."""
     import chardetng_py
 
+    if is_thai(data[:_GUESSED_FROM]):
+        return "cp874"
     first = re.search(rb"[\x80-\xff\x1b]", data)  # a page may begin with a megabyte of ASCII
     begin = max(0, first.start() - 100) if first else 0
     detector = chardetng_py.EncodingDetector()

@@ -1,7 +1,9 @@
 """EPUB books: chapters in the order of the book, each read as a page."""
 
 import posixpath
-from urllib.parse import unquote
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 from weightwright.errors import DataError
 from weightwright.rag.readers.base import Content
@@ -11,6 +13,12 @@ from weightwright.rag.readers.package import Package, attribute, descendants
 from weightwright.rag.readers.writer import TextWriter
 from weightwright.rag.settings import LoadSettings
 
+if TYPE_CHECKING:
+    from lxml.etree import _Element as Element
+else:
+    Element = Any
+
+_MOST_SHEETS, _MOST_SHEET_BYTES = 20, 1_000_000
 _PAGES = ("application/xhtml+xml", "text/html", "application/x-dtbook+xml")
 
 
@@ -24,6 +32,7 @@ def read_epub(data: bytes, settings: LoadSettings) -> Content:
     items = {attribute(item, "id"): item for item in descendants(book, "item")}
     locked = {attribute(ref, "URI") for ref in descendants(_encryption(package), "CipherReference")}
     writer = TextWriter()
+    sheets = _Sheets(package, items.values(), posixpath.dirname(main))
     chapter = 0
     for reference in descendants(book, "itemref"):
         item = items.get(attribute(reference, "idref"))
@@ -41,11 +50,31 @@ def read_epub(data: bytes, settings: LoadSettings) -> Content:
             chapter += 1
             writer.apart()
             writer.place(f"chapter {chapter}")
-            read_page(decode_web(page, declared_charset(page)), "epub", writer)
+            read_page(decode_web(page, declared_charset(page)), "epub", writer, sheets.beside(name))
     title = next(descendants(book, "title"), None)
     return writer.content("epub", title.text or "" if title is not None else "")
 
 
-def _encryption(package: Package):  # type: ignore[no-untyped-def]
+class _Sheets:
+    """The book's style sheets."""
+
+    def __init__(self, package: Package, items: "Iterable[Element]", folder: str) -> None:
+        self._found: dict[str, str] = {}
+        left = _MOST_SHEET_BYTES
+        for item in items:
+            if attribute(item, "media-type") == "text/css" and len(self._found) < _MOST_SHEETS:
+                name = posixpath.normpath(posixpath.join(folder, unquote(attribute(item, "href") or "")))
+                data = package.read(name)
+                left -= len(data)
+                if left >= 0:
+                    self._found[name] = decode_web(data, "utf-8")
+
+    def beside(self, page: str) -> dict[str, str]:
+        """The sheets by the addresses that a page has for them."""
+        folder = posixpath.dirname(page) or "."
+        return {quote(posixpath.relpath(name, folder)): sheet for name, sheet in self._found.items()}
+
+
+def _encryption(package: Package) -> "Element":
     root = package.xml("META-INF/encryption.xml")
     return root if root is not None else package.main_xml("META-INF/container.xml")

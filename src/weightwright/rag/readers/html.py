@@ -12,7 +12,15 @@ from weightwright.rag.readers.base import Content
 from weightwright.rag.readers.encoding import decode_web
 from weightwright.rag.readers.html_hidden import Shown
 from weightwright.rag.readers.html_math import math_text
-from weightwright.rag.readers.html_parts import children, formula, is_permalink, language, numbers
+from weightwright.rag.readers.html_parts import (
+    children,
+    formula,
+    is_note_mark,
+    is_permalink,
+    language,
+    numbers,
+    with_few_attributes,
+)
 from weightwright.rag.readers.html_tables import is_data_table, table_rows
 from weightwright.rag.readers.writer import TextWriter, lowered, one_line, raised
 from weightwright.rag.settings import LoadSettings
@@ -62,7 +70,7 @@ def read_page(
 
     if text.lstrip().startswith("<?xml") or format_ == "epub":
         text = _EMPTY_ELEMENT.sub(_closed, text)
-    page = LexborHTMLParser(text.replace("\x00", ""))
+    page = LexborHTMLParser(with_few_attributes(text.replace("\x00", "")))
     if writer is None:
         writer = TextWriter()
     title = page.css_first("head > title") or page.css_first("body > title")
@@ -119,11 +127,27 @@ class _Walk:
                 item()
             elif item.tag == "-text":
                 self._inline.append(re.sub(r"[ \t\n\f\r]+", " ", item.text_content or ""))
+            elif item.tag == "iframe" and item.attributes.get("srcdoc"):
+                self._page_in(item.attributes["srcdoc"] or "")
             elif item.is_element_node and not self._shown.hides(item):
                 after = self._enter(item)
                 if after is not None:
                     stack.append(after)
                     stack.extend(reversed(list(children(item))))
+
+    def _page_in(self, source: str) -> None:
+        """A page that stands in a frame of this one."""
+        from selectolax.lexbor import LexborHTMLParser
+
+        self._line()
+        page = LexborHTMLParser(source)
+        if page.root is not None and self._depth <= _DEEPEST:
+            kept, self._shown = self._shown, Shown(page)
+            self._depth += 1
+            self._each(page.root)
+            self._line()
+            self._depth -= 1
+            self._shown = kept
 
     def _enter(self, node: "LexborNode") -> Callable[[], None] | None:
         """Write what comes before an element's contents; returns what is done after them, None without them."""
@@ -170,6 +194,10 @@ class _Walk:
                 self._inline.append(formula(node))
             case "a" if is_permalink(node):
                 pass
+            case "a" if is_note_mark(node):
+                before = "".join(self._inline[-3:])
+                said = self.text(node)
+                self._inline.append(raised(said, before) if before[-1:].strip() else said)
             case "a" if node.prev is not None and node.prev.tag == "a":
                 self._inline.append(" ")  # two links in a row stand apart by their style
                 return _nothing

@@ -17,7 +17,7 @@ meter progress del s strike rp noframes noembed param track source ix:header ix:
 _UNSEEN = frozenset(_NAMES.split())
 _ROLES = frozenset(("navigation", "menu", "menubar", "search"))
 _BESIDE_MAIN = 'header, footer, aside, [role="banner"], [role="contentinfo"], [role="complementary"]'
-_MAY_HIDE = "[role], [popover], [hidden], [style], dialog"
+_MAY_HIDE = "[role], [popover], [hidden], [style], [aria-hidden], dialog"
 _MOST_VISITS = 20_000_000  # elements that all selectors together look at
 _MOST_RULES, _LEAST_RULES = 3000, 50
 _NO_SIZE = re.compile(r"font-size\s*:\s*0(?:px|pt|em|rem|%)?\s*(?:;|!|$)", re.IGNORECASE)
@@ -51,6 +51,8 @@ class Shown:
         if node.tag in ("html", "body"):  # a style that hides the whole page is there until a script has come
             return False
         attributes = node.attributes
+        if attributes.get("aria-hidden") == "true" and _is_said_as_math(node):
+            return True
         if (attributes.get("role") or "").lower() in _ROLES or "popover" in attributes:
             return True
         if node.tag == "dialog" and "open" not in attributes:
@@ -100,6 +102,12 @@ class Shown:
     def _value(self, node: "LexborNode", name: str) -> str:
         found = self._decided[name].get(node.mem_id)
         return found[0] if found else ""
+
+
+def _is_said_as_math(node: "LexborNode") -> bool:
+    """Whether a formula that is drawn with letters stands beside itself in MathML (KaTeX, MathJax)."""
+    parent = node.parent
+    return parent is not None and parent.css_first("math") is not None and node.css_first("math") is None
 
 
 def _is_nothing(opacity: str) -> bool:

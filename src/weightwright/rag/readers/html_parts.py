@@ -10,7 +10,29 @@ if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
 
 _LANGUAGE = re.compile(r"\b(?:language|lang|highlight|brush:?)[-\s:]+([\w+#-]+)")
+_LONG_TAG = re.compile(r"(<[A-Za-z][^\s<>/]*)[^<>]{2000}")  # 1,000 attributes are at least as long
+_ATTRIBUTE = re.compile(r"[\s/]+[^\s=/>]+(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s>]*))?")
+_MOST_ATTRIBUTES = 1000
+_NOTES = frozenset(("noteref", "doc-noteref", "footnote-ref", "footnote-reference"))
+_NOTE_MARK = re.compile(r"\[?\d{1,3}\]?|[*†‡]{1,3}")
 _PERMALINKS = frozenset(("¶", "#", "§", "🔗", ""))
+
+
+def with_few_attributes(source: str) -> str:
+    """The page with at most 1,000 attributes an element; the parser compares each with all that came before."""
+    out, begin = [], 0
+    for found in _LONG_TAG.finditer(source):
+        if found.start() < begin:
+            continue
+        at = end = found.end(1)
+        count = 0
+        while (attribute := _ATTRIBUTE.match(source, at)) is not None:
+            at, count = attribute.end(), count + 1
+            end = at if count <= _MOST_ATTRIBUTES else end
+        if count > _MOST_ATTRIBUTES:
+            out.append(source[begin:end])
+            begin = at
+    return "".join((*out, source[begin:]))
 
 
 def children(node: "LexborNode") -> "Iterator[LexborNode]":
@@ -66,6 +88,16 @@ def is_permalink(node: "LexborNode") -> bool:
     classes = (node.attributes.get("class") or "").lower()
     named = "headerlink" in classes or "anchor" in classes or "permalink" in classes or "hash-link" in classes
     return named and node.text(strip=True) in _PERMALINKS
+
+
+def is_note_mark(node: "LexborNode") -> bool:
+    """A link to a note, which is known by its name or by what it looks like: `1`, `[2]`, `*`."""
+    attributes = node.attributes
+    named = " ".join(attributes.get(name) or "" for name in ("epub:type", "role", "class")).lower().split()
+    if not _NOTES.isdisjoint(named):
+        return True
+    href = attributes.get("href") or ""
+    return href.startswith("#") and len(href) > 1 and _NOTE_MARK.fullmatch(node.text(strip=True)) is not None
 
 
 def formula(node: "LexborNode") -> str:

@@ -31,7 +31,7 @@ def table_rows(
     waiting: dict[int, tuple[int, str]] = {}  # column → rows to come, text
     header: bool | None = None
     total = 0
-    for row in node.css("tr"):
+    for row in _in_order(node):
         if hides(row) or (row.parent is not None and hides(row.parent)):
             continue
         cells = [cell for cell in _cells(row) if not hides(cell)]
@@ -46,13 +46,23 @@ def table_rows(
     return rows, bool(header)
 
 
+def _in_order(node: "LexborNode") -> "list[LexborNode]":
+    """The rows as they are shown: the head first, the foot last, wherever they are written."""
+    places = {"thead": 0, "tfoot": 2}
+    rows = node.css("tr")
+    return sorted(
+        rows, key=lambda row: places.get((row.parent.tag or "") if row.parent is not None else "", 1)
+    )
+
+
 def _filled(
     cells: "list[LexborNode]", waiting: dict[int, tuple[int, str]], text: "Callable[[LexborNode], str]"
 ) -> list[str]:
     line: list[str] = []
     for cell in cells:
         _take_waiting(line, waiting)
-        down, across = _span(cell, "rowspan"), _span(cell, "colspan")
+        down, across = _span(cell, "rowspan"), max(1, _span(cell, "colspan"))
+        down = down or _MOST_SPANNED  # 0: to the end of the table
         said = text(cell)
         for number in range(across):
             column = len(line)
@@ -74,7 +84,7 @@ def _take_waiting(line: list[str], waiting: dict[int, tuple[int, str]]) -> None:
 
 def _span(cell: "LexborNode", name: str) -> int:
     value = (cell.attributes.get(name) or "1").strip()
-    return min(max(1, int(value)), _MOST_SPANNED) if value.isdecimal() and len(value) < 9 else 1
+    return min(int(value), _MOST_SPANNED) if value.isdecimal() and len(value) < 9 else 1
 
 
 def _cells(row: "LexborNode") -> "list[LexborNode]":

@@ -78,7 +78,7 @@ def markdown_blocks(text: str, offset: int = 0) -> tuple[Block, ...]:
         first, last = token.map[0], _last_line(text, token, starts, ends)
         words, level = "", 0
         if kind == "heading":
-            words, level = " ".join(tokens[number + 1].content.split()), int(token.tag[1:])
+            words, level = _shown(tokens[number + 1].content), int(token.tag[1:])
         elif kind == "table":
             words = text[starts[first] : ends[first]].strip()
         if kind != "heading" or words:
@@ -91,6 +91,18 @@ def markdown_blocks(text: str, offset: int = 0) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
+def _shown(heading: str) -> str:
+    """A heading's words without the marks of links, images, code and emphasis, and without its name (`{#id}`)."""
+    inline = _inline_parser().parseInline(heading)[0].children or []
+    parts = [
+        " " if token.type.endswith("break") else token.content
+        for token in inline
+        if token.type != "html_inline"
+    ]
+    return " ".join(_NAMED.sub("", "".join(parts)).split()) or " ".join(heading.split())
+
+
+_NAMED = re.compile(r"\s*\{[#.][^{}]*\}\s*$")
 _KINDS: dict[str, Any] = {
     "heading_open": "heading",
     "table_open": "table",
@@ -104,6 +116,13 @@ def _parser() -> "MarkdownIt":
     from markdown_it import MarkdownIt
 
     return MarkdownIt("commonmark").enable("table").disable("inline")
+
+
+@cache
+def _inline_parser() -> "MarkdownIt":
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark")
 
 
 def _last_line(text: str, token: "Token", starts: list[int], ends: list[int]) -> int:

@@ -1,9 +1,12 @@
 """Numbers of spreadsheet cells as their number formats show them (ECMA-376 Part 1, 18.8.30 and 18.8.31)."""
 
+import operator
 import re
-from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import lru_cache
+
+from weightwright.rag.readers.date_formats import Tokens, shown_date
+from weightwright.rag.readers.han_numbers import han_digits, han_number
 
 # what Excel writes no code for; the forms that depend on a user's country are written as ISO 8601
 BUILT_IN = {
@@ -16,18 +19,18 @@ BUILT_IN = {
 }  # fmt: skip
 _TOKEN = re.compile(
     r'"(?P<quoted>[^"]*)"?|\\(?P<escaped>.)|_.|\*.|\[(?P<bracket>[^\]]*)\]|(?P<ampm>AM/PM|A/P|上午/下午)'
-    r"|(?P<date>[yY]+|[mM]+|[dD]+|[hH]+|[sS]+|e+|g+)|(?P<second>(?<=[sS])\.0+)|(?P<exponent>[eE][+-]0+)"
+    r"|(?P<date>[yY]+|[mM]+|[dD]+|[hH]+|[sS]+|e+|g+)|(?P<weekday>a{3,4})|(?P<second>(?<=[sS])\.0+)|(?P<exponent>[eE][+-]0+)"
     r"|(?P<number>[0#?][0#?,.]*|\.[0#?]+)|(?P<percent>%)|(?P<general>General)|(?P<slash>/)|(?P<text>@)|(?P<other>.)",
     re.DOTALL,
 )
 _ELAPSED = re.compile(r"[hH]+|[mM]+|[sS]+")
-_MONTHS = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
-_DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+_CONDITION = re.compile(r"\[(<=|>=|<>|<|>|=)(-?[\d.]+)\]")
+_COMPARE = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "=": operator.eq, "<>": operator.ne,
+}  # fmt: skip
 _GENERAL_DIGITS = 11
-_EXACT_DIGITS = 15
+_EXACT_DIGITS = 18
+_PART_OF_TEXTS = 3
 _LAST_DAY = 2_958_466  # 9999-12-31
 
 
@@ -42,23 +45,52 @@ def shown_number(value: str, code: str, *, date1904: bool = False) -> str:
     section, minus = _section(code, number)
     tokens = _tokens(section)
     kinds = {kind for kind, _ in tokens}
-    if "date" in kinds or "elapsed" in kinds:
-        return _date(number, tokens, date1904) if 0 <= number < _LAST_DAY else _general(number)
+    if kinds & {"date", "elapsed", "weekday"}:
+        return shown_date(float(number), tokens, date1904) if 0 <= number < _LAST_DAY else _general(number)
     if not kinds & {"number", "general", "text"}:
         literal = "".join(text for kind, text in tokens if kind == "literal")
         return literal if tokens else ""
     return minus + _number(abs(number), tokens)
 
 
+def shown_text(text: str, code: str) -> str:
+    """A text as its format shows it: the fourth part is that of texts, or the only one that has an `@`."""
+    sections = _sections(code) if "@" in code or code.count(";") >= _PART_OF_TEXTS else ()
+    part = (
+        sections[_PART_OF_TEXTS]
+        if len(sections) > _PART_OF_TEXTS
+        else sections[0]
+        if len(sections) == 1
+        else "@"
+    )
+    if part.strip() in ("@", "General"):
+        return text
+    return "".join(
+        text if kind == "text" else said for kind, said in _tokens(part) if kind in ("literal", "text")
+    ).strip()
+
+
 def _section(code: str, number: Decimal) -> tuple[str, str]:
     """The part of a format for a number, and the sign that it does not write itself."""
     sections = _sections(code)
     minus = "-" if number < 0 else ""
+    if any(_CONDITION.search(section) for section in sections[:3]):
+        return _by_condition(sections, number)
     if len(sections) >= 3 and number == 0:
         return sections[2], ""
     if len(sections) >= 2 and number < 0:
         return sections[1], ""
     return sections[0], minus
+
+
+def _by_condition(sections: tuple[str, ...], number: Decimal) -> tuple[str, str]:
+    """The first part whose condition holds, or that has none."""
+    for section in sections[:3]:
+        found = _CONDITION.search(section)
+        if found is None or _COMPARE[found[1]](number, Decimal(found[2])):
+            below_zero = found is not None and found[1] in ("<", "<=") and Decimal(found[2]) <= 0
+            return section, "-" if number < 0 and not below_zero else ""
+    return "General", "-" if number < 0 else ""
 
 
 @lru_cache(maxsize=512)
@@ -72,8 +104,12 @@ def _sections(code: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=512)
-def _tokens(section: str) -> tuple[tuple[str, str], ...]:
-    """Kinds and texts: literal, number, percent, exponent, general, date, elapsed, ampm, second, slash, text."""
+def _tokens(section: str) -> Tokens:
+    """Kinds and texts.
+
+    They are literal, number, percent, exponent, general, date, weekday, elapsed, ampm, second, slash, text, dbnum,
+    language.
+    """
     tokens: list[tuple[str, str]] = []
     for match in _TOKEN.finditer(section):
         kind, text = match.lastgroup, match[match.lastgroup] if match.lastgroup else ""
@@ -81,7 +117,10 @@ def _tokens(section: str) -> tuple[tuple[str, str], ...]:
             tokens.append(("literal", " "))
         elif kind == "bracket":
             if text.startswith("$"):
-                tokens.append(("literal", text[1:].split("-")[0]))
+                sign, _, language = text[1:].partition("-")
+                tokens += [("literal", sign), ("language", language)]
+            elif text.startswith("DBNum"):
+                tokens.append(("dbnum", text[5:6] if text[5:6] in ("1", "2", "3") else "1"))
             elif _ELAPSED.fullmatch(text):
                 tokens.append(("elapsed", text.lower()))
         elif kind in ("quoted", "escaped", "other"):
@@ -94,7 +133,7 @@ def _tokens(section: str) -> tuple[tuple[str, str], ...]:
 # --- numbers ------------------------------------------------------------------------------------------
 
 
-def _number(number: Decimal, tokens: tuple[tuple[str, str], ...]) -> str:
+def _number(number: Decimal, tokens: Tokens) -> str:
     number *= 100 ** sum(kind == "percent" for kind, _ in tokens)
     if any(kind == "slash" for kind, _ in tokens):
         return _fraction(number, tokens)
@@ -103,28 +142,48 @@ def _number(number: Decimal, tokens: tuple[tuple[str, str], ...]) -> str:
     scale = len(patterns[-1]) - len(patterns[-1].rstrip(",")) if patterns else 0
     power = 0
     if exponent is not None and number:
-        power = number.adjusted()
+        step = max(1, len(patterns[0].partition(".")[0])) if patterns else 1
+        power = number.adjusted() // step * step  # ##0.0E+0 shows powers of a thousand
         number = number.scaleb(-power)
     pattern = "".join(patterns)
     if len(patterns) > 1 and exponent is None and not set(pattern) & set(".,"):
         return _spread(number, pattern, tokens)
     digits = _fixed(number / 1000**scale, pattern.rstrip(",")) if patterns else ""
-    out, written = [], False
+    pieces = iter(_pieces(digits, patterns))
+    out = []
     for kind, text in tokens:
         if kind == "number":
-            out.append("" if written else digits)
-            written = True
+            out.append(next(pieces))
         elif kind == "exponent":
             sign = "-" if power < 0 else "+" if "+" in text else ""
             out.append(f"E{sign}{abs(power):0{len(text) - 2}}")
         elif kind in ("general", "text"):
             out.append(_general(number))
         else:
-            out.append("%" if kind == "percent" else text)
-    return " ".join("".join(out).split())
+            out.append("" if kind in ("dbnum", "language") else "%" if kind == "percent" else text)
+    return _with_han(" ".join("".join(out).split()), number, tokens)
 
 
-def _spread(number: Decimal, pattern: str, tokens: tuple[tuple[str, str], ...]) -> str:
+def _pieces(digits: str, patterns: list[str]) -> list[str]:
+    """Digits for each of a format's patterns: those of `0" dollars" .00` are parted before the point."""
+    parted = len(patterns) == 2 and patterns[1].startswith(".") and "." not in patterns[0]
+    if not parted:
+        return [digits, *[""] * (len(patterns) - 1)]
+    whole, point, decimals = digits.partition(".")
+    return [whole, point + decimals]
+
+
+def _with_han(shown: str, number: Decimal, tokens: Tokens) -> str:
+    """A number in Chinese characters, where the format asks for them: counted where it has no other form."""
+    form = next((text for kind, text in tokens if kind == "dbnum"), "")
+    if not form:
+        return shown
+    if any(kind == "general" for kind, _ in tokens) and number == number.to_integral_value():
+        return shown.replace(_general(number), han_number(int(number), form))
+    return han_digits(shown, form)
+
+
+def _spread(number: Decimal, pattern: str, tokens: Tokens) -> str:
     """Digits between other characters, as in a telephone number."""
     digits = _fixed(number, pattern).rjust(len(pattern))
     out, rest = [], len(digits)
@@ -135,18 +194,22 @@ def _spread(number: Decimal, pattern: str, tokens: tuple[tuple[str, str], ...]) 
             out.append(digits[first:rest].strip())
             rest = first
         else:
-            out.append("%" if kind == "percent" else text)
+            out.append("" if kind in ("dbnum", "language") else "%" if kind == "percent" else text)
     return "".join(reversed(out)).strip()
 
 
 def _fixed(number: Decimal, pattern: str) -> str:
     whole, _, part = pattern.partition(".")
-    most, least = len(part), part.rstrip("#").count("0") + part.rstrip("#").count("?")
+    most, least = len(part), len(part.rstrip("#?"))
     rounded = number.quantize(Decimal(1).scaleb(-most), ROUND_HALF_UP) if number.adjusted() < 25 else number
     digits, _, decimals = f"{rounded:f}".partition(".")
-    digits = digits.lstrip("0").rjust(whole.count("0"), "0")
+    bare = whole.replace(",", "")
+    least_whole = len(bare) - bare.index("0") if "0" in bare else 0  # `0#` shows two digits, as `00` does
+    digits = digits.lstrip("0").rjust(least_whole, "0")
     if "," in whole and digits.isdecimal():
-        digits = f"{int(digits):,}" if len(digits) <= 30 and whole.count("0") < 4 else digits
+        digits = (
+            f"{digits[: len(digits) % 3]},{','.join(re.findall('...', digits[len(digits) % 3 :]))}".strip(",")
+        )
     while len(decimals) > least and decimals.endswith("0"):
         decimals = decimals[:-1]
     return f"{digits or ('0' if not decimals and '0' in whole else '')}" + (
@@ -154,12 +217,16 @@ def _fixed(number: Decimal, pattern: str) -> str:
     )
 
 
-def _fraction(number: Decimal, tokens: tuple[tuple[str, str], ...]) -> str:
+def _fraction(number: Decimal, tokens: Tokens) -> str:
     from fractions import Fraction
 
-    below = [text for kind, text in tokens if kind == "number"][-1]
+    slash = next(place for place, (kind, _) in enumerate(tokens) if kind == "slash")
+    below = "".join(text for kind, text in tokens[slash:] if kind == "number" or text.isdecimal()) or "?"
     whole, rest = divmod(Fraction(number), 1)
-    part = rest.limit_denominator(int(below) if below.isdecimal() and int(below) else 10 ** len(below) - 1)
+    if below.strip("0").isdecimal():  # eighths stay eighths
+        above = round(rest * int(below))
+        return f"{whole} {above}/{below}" if whole and above else f"{above}/{below}" if above else str(whole)
+    part = rest.limit_denominator(10 ** len(below) - 1)
     if part == 0:
         return str(whole)
     if part == 1:
@@ -170,7 +237,7 @@ def _fraction(number: Decimal, tokens: tuple[tuple[str, str], ...]) -> str:
 def _general(number: Decimal) -> str:
     """Eleven digits at most, as a cell without a format shows them.
 
-    Whole numbers to fifteen: they are orders' and telephones', which Excel shows whole in its formula bar.
+    Whole numbers to eighteen: those of orders, cards and persons, which Excel shows whole in its formula bar.
     """
     if number == number.to_integral_value() and number.adjusted() < _EXACT_DIGITS:
         return f"{number:.0f}"
@@ -181,68 +248,3 @@ def _general(number: Decimal) -> str:
     left = max(0, _GENERAL_DIGITS - 1 - max(0, number.adjusted()))
     text = f"{round(number, left):f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
-
-
-# --- dates --------------------------------------------------------------------------------------------
-
-
-def _date(number: Decimal, tokens: tuple[tuple[str, str], ...], date1904: bool) -> str:
-    days = float(number)
-    fine = any(kind == "second" for kind, _ in tokens)
-    seconds = round(days * 86400, 3 if fine else 0)
-    if not date1904 and days < 60:
-        seconds += 86400  # Excel's calendar has a 29 February 1900
-    start = datetime(1904, 1, 1) if date1904 else datetime(1899, 12, 30)
-    moment = start + timedelta(seconds=seconds)
-    twelve = any(kind == "ampm" for kind, _ in tokens)
-    out: list[str] = []
-    after_hours = False
-    for place, (kind, text) in enumerate(tokens):
-        if kind == "date":
-            low = text.lower()
-            minutes = low[0] == "m" and len(low) <= 2 and (after_hours or _before_seconds(tokens, place))
-            out.append(_date_part(moment, low, minutes=minutes, twelve=twelve))
-            after_hours = low[0] == "h" or (after_hours and low[0] == "m" and not minutes)
-        elif kind == "elapsed":
-            out.append(
-                str(int(days * {"h": 24, "m": 1440, "s": 86400}[text[0]] + 1e-6)).rjust(len(text), "0")
-            )
-            after_hours = text[0] == "h"
-        elif kind == "ampm":
-            out.append("AM" if moment.hour < 12 else "PM")
-        elif kind == "second":
-            out.append(f".{moment.microsecond:06}"[: len(text)])
-        elif kind in ("literal", "slash"):
-            out.append(text)
-    return " ".join("".join(out).split())
-
-
-def _before_seconds(tokens: tuple[tuple[str, str], ...], place: int) -> bool:
-    return next((text[0] in "sS" for kind, text in tokens[place + 1 :] if kind in ("date", "elapsed")), False)
-
-
-def _date_part(moment: datetime, text: str, *, minutes: bool, twelve: bool) -> str:
-    if minutes:
-        return f"{moment.minute:0{len(text)}}"
-    count = len(text)
-    match text[0]:
-        case "y" | "e":
-            return f"{moment.year:04}" if count > 2 or text[0] == "e" else f"{moment.year % 100:02}"
-        case "m":
-            name = _MONTHS[moment.month - 1]
-            return (
-                f"{moment.month:0{count}}"
-                if count <= 2
-                else name[:3]
-                if count == 3
-                else name[: 1 if count == 5 else 99]
-            )
-        case "d":
-            name = _DAYS[moment.weekday()]
-            return f"{moment.day:0{count}}" if count <= 2 else name[:3] if count == 3 else name
-        case "h":
-            hour = (moment.hour % 12 or 12) if twelve else moment.hour
-            return f"{hour:0{count}}"
-        case "s":
-            return f"{moment.second:0{count}}"
-    return ""

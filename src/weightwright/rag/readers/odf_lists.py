@@ -22,6 +22,11 @@ class Lists:
             for style in descendants(root, "list-style") if root is not None else ():
                 levels = {_whole(attribute(level, "level"), 1): level for level in style}
                 self._levels[attribute(style, "name") or ""] = levels
+        outlines = (
+            style for root in roots if root is not None for style in descendants(root, "outline-style")
+        )
+        self._outline = {_whole(attribute(level, "level"), 1): level for style in outlines for level in style}
+        self._headings: dict[int, int] = {}  # by level, of the last heading
         self._styles: list[str] = []
         self._counts: list[int | None] = []  # of each open list the number of its last item
         self._ended: dict[tuple[str, int], int | None] = {}  # by style or id, and depth
@@ -43,6 +48,27 @@ class Lists:
         depth, style, count = len(self._styles), self._styles.pop(), self._counts.pop()
         self._ended[style, depth] = count
         self._ended[f"#{attribute(element, 'id')}", depth] = count
+
+    def heading(self, element: "Element", depth: int) -> str:
+        """The number of a heading that its document's outline gives it: `2.1 `."""
+        level = self._outline.get(depth)
+        if (
+            level is None
+            or not attribute(level, "num-format")
+            or attribute(element, "is-list-header") == "true"
+        ):
+            return ""
+        following = self._headings.get(depth, _whole(attribute(level, "start-value"), 1) - 1) + 1
+        self._headings = {other: count for other, count in self._headings.items() if other < depth}
+        self._headings[depth] = _whole(attribute(element, "start-value"), following)
+        shown = min(_whole(attribute(level, "display-levels"), 1), depth, _MOST_SHOWN)
+        parts = []
+        for other in range(depth - shown + 1, depth + 1):
+            form = attribute(self._outline.get(other), "num-format")
+            parts += [numeral(self._headings.get(other, 1), form)] if form else []
+        return (
+            f"{attribute(level, 'num-prefix') or ''}{'.'.join(parts)}{attribute(level, 'num-suffix') or ''} "
+        )
 
     def mark(self, item: "Element") -> str:
         """What stands before an item: `2. `, `(a) `, `- `; "" before a list's header."""

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from weightwright.errors import DataError
 from weightwright.rag.readers.base import Attachment
+from weightwright.rag.readers.embedded import embedded_file
 from weightwright.rag.settings import LoadSettings
 
 if TYPE_CHECKING:
@@ -20,23 +21,8 @@ else:
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _PART_BYTES = 1 << 20
+_SAYING = ("t", "chart", "relIds", "sym", "br", "tab", "textpath", "v", "tbl")  # elements that say something
 _CHART = re.compile(r"(.*/charts)/_rels/(.*)\.rels")
-_EMBEDDED = (
-    "docx",
-    "docm",
-    "xlsx",
-    "xlsm",
-    "pptx",
-    "pptm",
-    "odt",
-    "ods",
-    "odp",
-    "pdf",
-    "rtf",
-    "txt",
-    "csv",
-    "html",
-)
 
 
 class Package:
@@ -142,8 +128,9 @@ class Package:
         for name in self.names:
             if "/embeddings/" not in name or name.endswith("/") or name in of_charts:
                 continue
-            if name.rpartition(".")[2].lower() in _EMBEDDED:
-                files.append(Attachment(posixpath.basename(name), self.read(name)))
+            found_file = embedded_file(name, self.read(name))
+            if found_file is not None:
+                files.append(found_file)
             else:
                 others += 1
         said = f"embedded objects of other programs or older forms were left out: {others}" if others else ""
@@ -195,12 +182,18 @@ def descendants(element: "Element", *names: str) -> "Iterator[Element]":
     return (inner for inner in element.iter() if local(inner) in names)
 
 
+def chosen(alternatives: "Element") -> "list[Element]":
+    """Of `mc:AlternateContent` what the first choice holds; the fallback where that says nothing."""
+    choices = [inner for inner in alternatives if local(inner) in ("Choice", "Fallback")]
+    said = (inner for inner in choices if next(descendants(inner, *_SAYING), None) is not None)
+    found = next(said, choices[0] if choices else None)
+    return [] if found is None else list(found)
+
+
 def drawing_texts(element: "Element") -> Iterator[str]:
-    """The paragraphs (`a:p`) of DrawingML under an element, and what a chart says, each as a line."""
-    for found in descendants(element, "p", "v"):
-        if local(found) == "v":
-            if found.text:
-                yield found.text
+    """The paragraphs (`a:p`) of DrawingML under an element, each as a line; of alternatives the first."""
+    for found in descendants(element, "p"):
+        if any(local(above) == "Fallback" for above in found.iterancestors()):
             continue
         text = "".join(
             (part.text or "") if local(part) == "t" else "\n" for part in descendants(found, "t", "br")

@@ -1,13 +1,27 @@
-"""PowerPoint: slide by slide, titles as headings, tables, diagrams, charts, speaker's notes and comments."""
+"""PowerPoint: slide by slide, titles as headings, tables, diagrams, charts, speaker's notes and comments.
+
+What stands on many slides (footers, fixed dates, texts of the master) is written once; numbers of slides and today's
+date are not.
+"""
 
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from weightwright.rag.readers.base import Content
+from weightwright.rag.readers.chart_text import chart_text
 from weightwright.rag.readers.numerals import numeral
 from weightwright.rag.readers.omml import omml_text
-from weightwright.rag.readers.package import Package, attribute, child, descendants, drawing_texts, local
+from weightwright.rag.readers.package import (
+    Package,
+    attribute,
+    child,
+    chosen,
+    descendants,
+    drawing_texts,
+    local,
+)
+from weightwright.rag.readers.pptx_order import ordered_shapes, placeholder
 from weightwright.rag.readers.writer import TextWriter, lowered, raised
 from weightwright.rag.settings import LoadSettings
 
@@ -23,6 +37,8 @@ _FORMS = {
     "ea1Chs": "chinese", "ea1Cht": "chinese", "ea1Jpn": "japanese",
 }  # fmt: skip
 _NO_CONTENT = ("sldNum", "dt", "sldImg", "hdr", "ftr")
+_REPEATED = ("ftr", "dt", "hdr")
+_ESCAPED = re.compile(r"_x000[BbDd]_")  # a line's end in a title
 
 
 def read_pptx(data: bytes, settings: LoadSettings) -> Content:
@@ -31,84 +47,130 @@ def read_pptx(data: bytes, settings: LoadSettings) -> Content:
     main = package.first_related("", "officeDocument") or "ppt/presentation.xml"
     related = package.related(main)
     slides = child(package.main_xml(main), "sldIdLst")
-    writer = TextWriter()
+    show = _Show(package, related)
     for number, slide in enumerate(slides if slides is not None else (), 1):
         ids = [value for key, value in slide.attrib.items() if str(key).startswith("{")]
         part = related.get(str(ids[0])) if ids else None
         if part is not None:
-            _slide(package, part[1], writer, number)
+            show.write(part[1], number)
     core = child(package.xml("docProps/core.xml"), "title")
     name = core.text or "" if core is not None else ""
     attachments, notes = package.embedded()
-    return writer.content("pptx", name, attachments=attachments, notes=notes)
+    return show.writer.content("pptx", name, attachments=attachments, notes=notes)
 
 
-def _slide(package: Package, name: str, writer: TextWriter, number: int) -> None:
-    root = package.xml(name)
-    tree = child(root, "cSld", "spTree")
-    if root is None or tree is None:
-        return
-    hidden = ", hidden" if attribute(root, "show") in ("0", "false") else ""
-    related = package.related(name)
-    writer.apart()
-    writer.place(f"slide {number}{hidden}")
-    shapes = list(_shapes(tree))
-    title = next((shape for shape in shapes if _placeholder(shape) in _TITLES), None)
-    if title is not None:
-        writer.heading(" ".join(_paragraphs(title)), 1)
-    for shape in shapes:
-        if shape is not title:
-            _shape(package, related, shape, writer)
-    for kind, part in related.values():
-        if kind == "notesSlide":
-            _notes(package.xml(part), writer)
-        elif kind == "comments":
-            _comments(package.xml(part), writer)
+class _Show:
+    """Writes one presentation's slides."""
 
+    def __init__(self, package: Package, related: dict[str, tuple[str, str]]) -> None:
+        self.writer = TextWriter()
+        self._package = package
+        self._repeated: set[str] = set()  # texts that stand on many slides and are written
+        self._masters: dict[str, Element | None] = {}
+        self._authors: dict[str | None, str] = {}
+        for kind, part in related.values():
+            root = package.xml(part) if kind in ("commentAuthors", "authors") else None
+            for author in root if root is not None else ():
+                self._authors[attribute(author, "id")] = attribute(author, "name") or ""
 
-def _shapes(tree: "Element") -> "Iterator[Element]":
-    """Shapes and frames in order, those in groups with them; of alternatives the first."""
-    stack = list(reversed(tree))
-    while stack:
-        shape = stack.pop()
-        if local(shape) in ("sp", "graphicFrame", "cxnSp"):
-            if not _is_hidden(shape):
-                yield shape
-        elif local(shape) in ("grpSp", "AlternateContent", "Choice") and not _is_hidden(shape):
-            stack.extend(reversed(shape))
+    def write(self, name: str, number: int) -> None:
+        """One slide; its place says that it is hidden."""
+        root = self._package.xml(name)
+        tree = child(root, "cSld", "spTree")
+        if root is None or tree is None:
+            return
+        hidden = ", hidden" if attribute(root, "show") in ("0", "false") else ""
+        related = self._package.related(name)
+        above = self._above(root, related)
+        self.writer.apart()
+        self.writer.place(f"slide {number}{hidden}")
+        shapes = list(ordered_shapes(tree, [tree for tree, _ in above]))
+        title = next((shape for shape in shapes if placeholder(shape) in _TITLES), None)
+        if title is not None:
+            self.writer.heading(" ".join(_paragraphs(title)), 1)
+        for shape in shapes:
+            if shape is not title:
+                self._shape(related, shape)
+        self._write_repeated(shapes, above)
+        for kind, part in related.values():
+            if kind == "notesSlide":
+                self._notes(self._package.xml(part))
+            elif kind == "comments":
+                self._comments(self._package.xml(part))
 
+    def _above(self, slide: "Element", related: dict[str, tuple[str, str]]) -> "list[tuple[Element, bool]]":
+        """The trees of a slide's layout and master, and whether their own shapes are shown on it."""
+        found: list[tuple[Element, bool]] = []
+        shown, element = True, slide
+        for kind in ("slideLayout", "slideMaster"):
+            part = next((target for type_, target in related.values() if type_ == kind), None)
+            if part is None:
+                break
+            shown = shown and attribute(element, "showMasterSp") not in ("0", "false")
+            if part not in self._masters:
+                self._masters[part] = self._package.xml(part)
+            root = self._masters[part]
+            tree = child(root, "cSld", "spTree")
+            if root is None or tree is None:
+                break
+            found.append((tree, shown))
+            related, element = self._package.related(part), root
+        return found
 
-def _is_hidden(shape: "Element") -> bool:
-    for properties in shape:
-        named = child(properties, "cNvPr")
-        if named is not None:
-            return attribute(named, "hidden") in ("1", "true")
-    return False
+    def _write_repeated(self, shapes: "list[Element]", above: "list[tuple[Element, bool]]") -> None:
+        """Footers and fixed dates of the slide, and texts of its layout and master, where they are new."""
+        own = [shape for shape in shapes if placeholder(shape) in _REPEATED]
+        for tree, shown in above:
+            own += [shape for shape in ordered_shapes(tree, ()) if shown and placeholder(shape) is None]
+        for shape in own:
+            if any(
+                (attribute(field, "type") or "").startswith("datetime") for field in descendants(shape, "fld")
+            ):
+                continue  # today's date
+            text = "\n".join(_paragraphs(shape)).strip()
+            if text and text not in self._repeated:
+                self._repeated.add(text)
+                self.writer.paragraph(text)
 
+    def _shape(self, related: dict[str, tuple[str, str]], shape: "Element") -> None:
+        if placeholder(shape) in _NO_CONTENT:
+            return
+        table = next(descendants(shape, "tbl"), None)
+        if table is not None:
+            _table(table, self.writer)
+            return
+        self.writer.apart()
+        for text in _paragraphs(shape):
+            self.writer.line(text)
+        for found in descendants(shape, "relIds", "chart"):
+            part = related.get(attribute(found, "dm") or attribute(found, "id") or "")
+            root = self._package.xml(part[1]) if part else None
+            if root is not None:
+                is_chart = local(found) == "chart"
+                self.writer.paragraph(chart_text(root) if is_chart else "; ".join(drawing_texts(root)))
+        self.writer.apart()
 
-def _placeholder(shape: "Element") -> str | None:
-    holder = child(shape, "nvSpPr", "nvPr", "ph")
-    return None if holder is None else attribute(holder, "type") or "obj"
+    def _notes(self, root: "Element | None") -> None:
+        tree = child(root, "cSld", "spTree")
+        for shape in ordered_shapes(tree, ()) if tree is not None else ():
+            text = "" if placeholder(shape) in _NO_CONTENT else "\n".join(_paragraphs(shape))
+            if text.strip():
+                self.writer.paragraph(f"Notes: {text}")
 
-
-def _shape(
-    package: Package, related: dict[str, tuple[str, str]], shape: "Element", writer: TextWriter
-) -> None:
-    if _placeholder(shape) in _NO_CONTENT:
-        return
-    table = next(descendants(shape, "tbl"), None)
-    if table is not None:
-        _table(table, writer)
-        return
-    writer.apart()
-    for text in _paragraphs(shape):
-        writer.line(text)
-    for found in descendants(shape, "relIds", "chart"):
-        part = related.get(attribute(found, "dm") or attribute(found, "id") or "")
-        root = package.xml(part[1]) if part else None
-        if root is not None:
-            writer.paragraph("; ".join(drawing_texts(root)))
-    writer.apart()
+    def _comments(self, root: "Element | None") -> None:
+        for comment in descendants(root, "cm", "reply") if root is not None else ():
+            text = child(comment, "text")
+            body = child(comment, "txBody")
+            said = (
+                [text.text or ""]
+                if text is not None
+                else list(drawing_texts(body))
+                if body is not None
+                else []
+            )
+            author = self._authors.get(attribute(comment, "authorId"), "")
+            if "".join(said).strip():
+                self.writer.paragraph(f"Comment{f' ({author})' if author else ''}: {' '.join(said)}")
 
 
 def _paragraphs(shape: "Element") -> Iterator[str]:
@@ -152,15 +214,19 @@ def _paragraph(paragraph: "Element") -> str:
                 out += _run(run, out)
             case "br":
                 out += "\n"
-            case "m" | "AlternateContent":
-                formula = next(descendants(run, "oMath"), None)
-                out += omml_text(formula) if formula is not None else ""
+            case "m":
+                out += "".join(map(omml_text, descendants(run, "oMath")))
+            case "AlternateContent":
+                formulas = [formula for part in chosen(run) for formula in descendants(part, "oMath")]
+                out += "".join(map(omml_text, formulas)) or "".join(
+                    _run(part, out) for part in chosen(run) if local(part) == "r"
+                )
     return out
 
 
 def _run(run: "Element", before: str) -> str:
     text = child(run, "t")
-    said = text.text or "" if text is not None else ""
+    said = _ESCAPED.sub("\n", text.text or "") if text is not None else ""
     if attribute(run, "type") == "slidenum":
         return ""
     offset = attribute(child(run, "rPr"), "baseline") or "0"
@@ -184,20 +250,3 @@ def _table(table: "Element", writer: TextWriter) -> None:
             line.append("" if attribute(cell, "hMerge") in ("1", "true") else text or above)
         rows.append(line)
     writer.table(rows, header=attribute(child(table, "tblPr"), "firstRow") in ("1", "true"))
-
-
-def _notes(root: "Element | None", writer: TextWriter) -> None:
-    tree = child(root, "cSld", "spTree")
-    for shape in _shapes(tree) if tree is not None else ():
-        if _placeholder(shape) not in (None, *_NO_CONTENT):
-            text = "\n".join(_paragraphs(shape))
-            if text.strip():
-                writer.paragraph(f"Notes: {text}")
-
-
-def _comments(root: "Element | None", writer: TextWriter) -> None:
-    for comment in descendants(root, "cm") if root is not None else ():
-        text = child(comment, "text")
-        said = [text.text or ""] if text is not None else list(drawing_texts(comment))
-        if "".join(said).strip():
-            writer.paragraph(f"Comment: {' '.join(said)}")

@@ -164,6 +164,15 @@ def lowered(text: str, before: str) -> str:
     return _apart(text, before, _LOW_SIGNS, _LOW_DIGITS)
 
 
+def struck(text: str, before: str) -> str:
+    """Text that is struck out, `~~10~~`, apart from digits before it."""
+    bare = text.strip()
+    if not bare:
+        return text
+    gap = " " if text[0].isspace() or before[-1:].isalnum() else ""
+    return f"{gap}~~{bare}~~{' ' if text[-1].isspace() else ''}"
+
+
 def _apart(text: str, before: str, signs: re.Pattern[str], small: dict[int, int]) -> str:
     bare = text.strip()
     if signs.fullmatch(bare):

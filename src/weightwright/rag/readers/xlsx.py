@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from weightwright.errors import DataError
 from weightwright.rag.readers.base import Content
-from weightwright.rag.readers.number_formats import BUILT_IN, shown_number
-from weightwright.rag.readers.package import Package, attribute, child, descendants, drawing_texts, local
+from weightwright.rag.readers.number_formats import shown_number, shown_text
+from weightwright.rag.readers.package import Package, attribute, child, drawing_texts, local
 from weightwright.rag.readers.sheets import write_rows
-from weightwright.rag.readers.writer import TextWriter
+from weightwright.rag.readers.writer import TextWriter, struck
+from weightwright.rag.readers.xlsx_comments import comments, people
+from weightwright.rag.readers.xlsx_texts import CellStyle, cell_styles, inside, rich, strings, unescaped
 from weightwright.rag.settings import LoadSettings
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ else:
 
 _CELL = re.compile(r"\$?([A-Z]{1,3})\$?(\d{1,7})")
 _MOST_COLUMNS = 16_384
-_ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
 
 def read_xlsx(data: bytes, settings: LoadSettings) -> Content:
@@ -34,7 +35,7 @@ def read_xlsx(data: bytes, settings: LoadSettings) -> Content:
     if main.endswith(".bin"):
         raise DataError(None, "a binary workbook (.xlsb); save it as .xlsx")
     book = _Book(package, main, settings)
-    for sheet in _inside(book.root, "sheets"):
+    for sheet in inside(book.root, "sheets"):
         book.write(sheet)
     core = child(package.xml("docProps/core.xml"), "title")
     name = core.text or "" if core is not None else ""
@@ -63,8 +64,9 @@ class _Book:
         self._settings = settings
         self._date1904 = attribute(child(self.root, "workbookPr"), "date1904") in ("1", "true")
         parts = dict(self._related.values())
-        self._strings = _strings(package.xml(parts.get("sharedStrings", "")))
-        self._formats = _formats(package.xml(parts.get("styles", "")))
+        self._strings = strings(package.xml(parts.get("sharedStrings", "")))
+        self._styles = cell_styles(package.xml(parts.get("styles", "")))
+        self._people = people(package, self._related)
         self._characters = 0
 
     def write(self, sheet: "Element") -> None:
@@ -127,7 +129,7 @@ class _Book:
                     row = _whole(attribute(element, "r"), row + 1)
                     self._row(element, row, found)
                     element.clear()
-                elif name == "col" and attribute(element, "hidden") in ("1", "true"):
+                elif name == "col" and (_is_set(element, "hidden") or _is_nothing(element, "width")):
                     first, last = _whole(attribute(element, "min"), 1), _whole(attribute(element, "max"), 1)
                     found.hidden_columns.update(range(first, min(last, _MOST_COLUMNS) + 1))
                 elif name == "mergeCell":
@@ -137,12 +139,12 @@ class _Book:
         return found
 
     def _row(self, element: "Element", row: int, found: _Sheet) -> None:
-        if attribute(element, "hidden") in ("1", "true"):
+        if _is_set(element, "hidden") or _is_nothing(element, "ht"):
             found.hidden_rows.add(row)
         cells: dict[int, str] = {}
         column = 0
         for cell in element:
-            place = _CELL.fullmatch(attribute(cell, "r") or "")
+            place = _CELL.fullmatch((attribute(cell, "r") or "").upper())
             column = _column(place[1]) if place else column + 1
             text = self._cell(cell, found)
             if text.strip():
@@ -156,47 +158,51 @@ class _Book:
 
     def _cell(self, cell: "Element", found: _Sheet) -> str:
         """What a cell shows."""
+        number = attribute(cell, "s") or "0"
+        is_known = number.isdecimal() and int(number) < len(self._styles)
+        style = self._styles[int(number)] if is_known else CellStyle()
         kind = attribute(cell, "t") or "n"
+        text = self._stored(cell, kind, style, found)
+        if style.is_struck and text.strip():
+            return struck(text, "")
+        return text
+
+    def _stored(self, cell: "Element", kind: str, style: CellStyle, found: _Sheet) -> str:
         if kind == "inlineStr":
             inline = child(cell, "is")
-            return _rich(inline) if inline is not None else ""
+            return shown_text(rich(inline), style.code) if inline is not None else ""
         value = child(cell, "v")
         text = value.text or "" if value is not None else ""
         if not text:
             formula = child(cell, "f")
-            if value is None and formula is not None and formula.text:
-                found.without_value += 1
-                return f"={formula.text}"
-            return ""
+            if formula is None or (value is not None and kind == "str"):  # a text that is empty
+                return ""
+            found.without_value += 1
+            return f"={formula.text}" if formula.text else ""
         if kind == "s":
-            return self._strings[int(text)] if text.isdecimal() and int(text) < len(self._strings) else ""
+            is_known = text.isdecimal() and int(text) < len(self._strings)
+            return shown_text(self._strings[int(text)], style.code) if is_known else ""
         if kind == "b":
             return "TRUE" if text == "1" else "FALSE"
-        if kind in ("str", "e"):
-            return _unescaped(text)
+        if kind == "e":
+            return unescaped(text)
+        if kind == "str":
+            return shown_text(unescaped(text), style.code)
         if kind == "d":
             return text.removesuffix("T00:00:00").replace("T", " ")
-        style = attribute(cell, "s") or "0"
-        code = (
-            self._formats[int(style)] if style.isdecimal() and int(style) < len(self._formats) else "General"
-        )
-        return shown_number(text, code, date1904=self._date1904)
+        return shown_number(text, style.code, date1904=self._date1904)
 
     def _beside(self, part: str, name: str) -> None:
         """Comments and text boxes of a sheet."""
-        for kind, target in self._package.related(part).values():
-            root = self._package.xml(target) if kind in ("comments", "drawing") else None
-            if root is None:
-                continue
-            for comment in descendants(root, "comment"):
-                text = child(comment, "text")
-                said = _rich(text) if text is not None else ""
-                if said.strip():
-                    cell = attribute(comment, "ref")
-                    self.writer.apart()
-                    self.writer.place(f'sheet "{name}", cell {cell}')
-                    self.writer.paragraph(f"Comment on {cell}: {said}")
-            if kind == "drawing":
+        related = self._package.related(part)
+        for cell, said in comments(self._package, related, self._people):
+            if said.strip():
+                self.writer.apart()
+                self.writer.place(f'sheet "{name}", cell {cell}')
+                self.writer.paragraph(f"Comment on {cell}: {said}")
+        for kind, target in related.values():
+            root = self._package.xml(target) if kind == "drawing" else None
+            if root is not None:
                 self.writer.apart()
                 self.writer.place(f'sheet "{name}"')
                 for line in drawing_texts(root):
@@ -211,13 +217,22 @@ def _fill(found: _Sheet, cells: str) -> None:
         return
     column, top, bottom = _column(a[1]), int(a[2]), int(b[2])
     text = found.rows.get(top, {}).get(column)
-    for row in [row for row in found.rows if top < row <= bottom] if text else ():
-        found.rows[row].setdefault(column, str(text))
+    if not text:
+        return
+    below = range(top + 1, bottom + 1)
+    for row in below if len(below) < len(found.rows) else [row for row in found.rows if row in below]:
+        if row in found.rows:
+            found.rows[row].setdefault(column, text)
 
 
-def _inside(root: "Element | None", name: str) -> "list[Element]":
-    found = child(root, name)
-    return [] if found is None else list(found)
+def _is_set(element: "Element", name: str) -> bool:
+    return attribute(element, name) in ("1", "true")
+
+
+def _is_nothing(element: "Element", name: str) -> bool:
+    """Whether a width or height is there and nothing."""
+    value = attribute(element, name)
+    return value is not None and re.fullmatch(r"0*\.?0+", value) is not None
 
 
 def _column(letters: str) -> int:
@@ -229,33 +244,3 @@ def _column(letters: str) -> int:
 
 def _whole(text: str | None, otherwise: int) -> int:
     return int(text) if text and text.isdecimal() else otherwise
-
-
-def _strings(root: "Element | None") -> list[str]:
-    return [_rich(item) for item in (root if root is not None else ()) if local(item) == "si"]
-
-
-def _rich(element: "Element") -> str:
-    """A text of several runs, without the readings of Japanese and Chinese."""
-    parts = []
-    for text in descendants(element, "t"):
-        above = text.getparent()
-        if above is None or local(above) != "rPh":
-            parts.append(text.text or "")
-    return _unescaped("".join(parts))
-
-
-def _unescaped(text: str) -> str:
-    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text).replace("\x00", "")
-
-
-def _formats(root: "Element | None") -> list[str]:
-    """The number format of each cell style."""
-    own = {
-        attribute(form, "numFmtId"): attribute(form, "formatCode") or "" for form in _inside(root, "numFmts")
-    }
-    codes = []
-    for style in _inside(root, "cellXfs"):
-        number = attribute(style, "numFmtId") or "0"
-        codes.append(own.get(number) or BUILT_IN.get(int(number) if number.isdecimal() else 0, "General"))
-    return codes
