@@ -19,7 +19,7 @@ Bools = NDArray[np.bool_]
 
 UNKNOWN = 0xFFFF  # a glyph of which nobody knows what it means
 _LONGEST_NAME = 128
-_MISREAD = re.compile("[a-z][‡·‚‰ÂÊÁËÈÍÎÏÌÓÔÒÚÛÙ˙˚][a-z]")  # à to û of Windows' table, read by Apple's
+_MISREAD = re.compile("[a-z][‡·‚‰ÂÊÁËÈÍÎÏÌÓÔÒÚÛÙ˙˚¸][a-z]")  # à to ü of Windows' table, read by Apple's
 
 
 @dataclass(frozen=True, slots=True)
