@@ -35,7 +35,7 @@ _NO_NAMES_TEXT = """
 东西 即时通讯 神经元 福利 长度 三明治 抗议 论文 通讯 星星 山脉 家族 王国 冰川 统计学 卡片 外国 大都 四合院 三角洲
 大城市 恐龙 甲烷 城堡 天文学 公共交通 信息安全 湖泊 新鲜 双关语 阶乘 回文 新建 沿海地区 山峰 山丘 城镇 太多
 公共场所 吉他 益处 入口 海滨 交易所 大都市 都市区 中风 英雄 波浪 音乐会 奇特 聊天 普通 飞翔 最大化 嘉宾 普及 海浪
-正文 抗氧化剂 耐力 维度 美德 联邦政府 国家 国际 全国 本市 全市 汇报 甲方 乙方 小时 星期 公里 千米
+正文 抗氧化剂 耐力 维度 美德 联邦政府 包邮 快递 国家 国际 全国 本市 全市 汇报 甲方 乙方 小时 星期 公里 千米
 """
 _NO_NAMES = frozenset(_NO_NAMES_TEXT.split())
 
@@ -50,6 +50,7 @@ _FIRMS_TEXT = """
 爱立信 甲骨文公司 思科 戴尔 惠普 可口可乐 百事 麦当劳 肯德基 星巴克 沃尔玛 家乐福 宜家
 耐克 阿迪达斯 雀巢 联合利华 宝洁 辉瑞 默沙东
 """
+_TITLE = re.compile(r"《([^《》]{1,40})》")
 _FIRMS = re.compile("|".join(sorted(_FIRMS_TEXT.split(), key=len, reverse=True)))
 
 
@@ -59,7 +60,7 @@ def chinese_names(text: str) -> frozenset[str]:
     import rjieba
 
     tokens: list[tuple[str, str]] = rjieba.tag(text)
-    found: set[str] = set(_FIRMS.findall(text))
+    found: set[str] = {*_FIRMS.findall(text), *_TITLE.findall(text)}
     used = -1
     for i, (word, tag) in enumerate(tokens):
         if i == used or not is_han(word) or word in _NO_NAMES:

@@ -52,7 +52,7 @@ def numbers(text: str) -> list[Quantity]:
 
 
 def _number(text: str, match: re.Match[str]) -> Quantity | None:
-    ordinal = bool(match["th"] or match["ordinal"])
+    ordinal = bool(match["th"] or match["ordinal"]) or _NUMBERED.search(text, 0, match.start()) is not None
     required = True
     if match["han"]:
         if not _is_number(text, match):
@@ -62,7 +62,8 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
         values = numerals.digits(match["digits"])
     else:
         word = match["words"].lower()
-        values, ordinal = numerals.words(word)
+        values, spelled = numerals.words(word)
+        ordinal |= spelled
         required = not (word == "one" and not _counts(text, match.end()))
         if word in ("first", "second"):
             required = bool(_IN_ORDER.match(text, match.end()))
@@ -85,6 +86,10 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
     return replace(
         quantity, start=start, ordinal=ordinal, required=required, written=written, counted=counted
     )
+
+
+# day four is the fourth day
+_NUMBERED = re.compile(r"\b(?:day|week|month|lesson|question|lap|grade)\s?$", re.IGNORECASE)
 
 
 def _counted(text: str, end: int) -> str:
@@ -173,6 +178,10 @@ def _is_unit(text: str, end: int, after: re.Match[str], name: str, values: numer
     written = after[name].strip()
     if written == "年" and _is_year(text[:end], values):
         return False
+    if written.endswith(("星期", "周", "礼拜")) and text[after.end() : after.end() + 1] in tuple(
+        "一二三四五六日天"
+    ):
+        return False
     if name == "chinese" and written in ("里", "节", "成", "码", "回", "次", "分", "度", "块", "楼", "角"):
         follows = text[after.end() : after.end() + 1]
         return not (written == "里" and follows in "面边程") if follows else True
@@ -187,13 +196,13 @@ def _is_year(before: str, values: numerals.Values) -> bool:
 
 _RATE = re.compile(
     rf"\b(?P<per>(?i:per|each|every|a|an)|/)\s?(?P<unit>(?:{units.WORD}))"
-    rf"|(?P<chinese_per>每|/)一?个?(?P<chinese>月|{units.CHINESE})|(?P<adverb>\b(?i:annual(?:ly)?"
+    rf"|(?P<chinese_per>每|/)一?个?(?P<chinese>月|{units.CHINESE})|(?P<adverb>\bp\. ?a\.(?!\w)|\b(?i:annual(?:ly)?"
     r"|yearly|monthly|weekly|daily|hourly)(?!\w))"
     r"|(?P<fee>[年月周日])(?=费|薪|租|均|产)",
     re.ASCII,
 )
 _ADVERBS = {
-    "annual": "year", "annually": "year", "yearly": "year",
+    "p.a.": "year", "p. a.": "year", "annual": "year", "annually": "year", "yearly": "year",
     "monthly": "month", "weekly": "week", "daily": "day", "hourly": "hour",
 }  # fmt: skip
 

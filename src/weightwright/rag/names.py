@@ -49,7 +49,11 @@ def has_name(name: Name, there: "Written") -> bool:
     """Whether a text holds the name, a form of it (Egyptian, Egypt), or an acronym of it, or what it is one of."""
     word = name.word
     if is_han(word):
-        return word in there.text or _PLACE_SUFFIX.sub("", word) in there.text
+        return (
+            word in there.text
+            or _PLACE_SUFFIX.sub("", word) in there.text
+            or _is_said_otherwise(word, there.text)
+        )
     if word in there.words or (name.ordinary and stem(word) in there.stems):
         return True
     if word in there.acronyms or not name.acronyms.isdisjoint(there.words):
@@ -58,6 +62,30 @@ def has_name(name: Name, there: "Written") -> bool:
         _same_people(word, other) or _same_people(other, word)
         for other in there.words
         if other[:3] == word[:3]
+    )
+
+
+def _is_said_otherwise(word: str, text: str) -> bool:
+    """大桥 where the text says 该桥, 南站 where it says 北京南; 珠峰 of 珠穆朗玛峰."""
+    if _is_short_for(word, text):
+        return True
+    if len(word) != 2 or word[1] not in "桥站楼路街江河湖山塔馆寺":
+        return False
+    return word[1] in text if word[0] in "大小该本此新老" else word[0] in "东西南北" and word[0] in text
+
+
+def _is_short_for(word: str, text: str) -> bool:
+    """Whether a longer word of the text begins and ends as a short name does."""
+    import rjieba
+
+    if len(word) not in (2, 3) or word[0] not in text or word[-1] not in text:
+        return False
+    return any(
+        len(other) > len(word) + 1
+        and other[0] == word[0]
+        and other[-1] == word[-1]
+        and set(word) <= set(other)
+        for other in rjieba.cut(text)
     )
 
 
@@ -73,7 +101,10 @@ class Written:
     @classmethod
     def of(cls, text: str) -> "Written":
         """The text (as `quantities.readable` gives it) taken apart."""
-        words = [_bare(match[0]) for match in _WORD.finditer(_apart(text))]
+        found = [match[0] for match in _WORD.finditer(_apart(text))]
+        words = [_bare(word) for word in found] + [
+            _bare(_spelled_out(word)) for word in found if not word.isascii()
+        ]
         acronyms = {acronym for run in _capital_runs(text) for acronym in _acronyms(run)}
         return cls(text.lower(), frozenset(words), frozenset(map(stem, words)), frozenset(acronyms))
 
@@ -92,6 +123,30 @@ NOTHING = Written("", frozenset(), frozenset(), frozenset())
 def _apart(text: str) -> str:
     """Latin words among Chinese characters as words of their own."""
     return re.sub(rf"(?<=[{HAN}])(?=[^\W{HAN}])|(?<=[^\W{HAN}])(?=[{HAN}])", " ", text)
+
+
+def _spelled_out(word: str) -> str:
+    """Müller as Mueller, Ågren as Aagren."""
+    return word.translate(_TWO_LETTERS)
+
+
+_TWO_LETTERS = str.maketrans(
+    {
+        "ä": "ae",
+        "ö": "oe",
+        "ü": "ue",
+        "ß": "ss",
+        "å": "aa",
+        "ø": "oe",
+        "æ": "ae",
+        "Ä": "Ae",
+        "Ö": "Oe",
+        "Ü": "Ue",
+        "Å": "Aa",
+        "Ø": "Oe",
+        "Æ": "Ae",
+    }
+)
 
 
 def _bare(word: str) -> str:

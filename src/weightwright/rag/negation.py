@@ -22,6 +22,7 @@ _NOT = re.compile(
 # what is left out by name: except on Mondays, 除周一外
 _EXCEPTED = re.compile(
     r"\b(?:except|excluding|apart from|other than)(?: (?:on|in|for|at|the|from))* [\w'’-]+"
+    r"|\b(?:instead of|rather than) (?:[A-Z]{3} |[€$£])?\w[\w.,]*"
     r"|除了?[^，。；]{1,8}?(?:之|以)?外"
 )
 # words that may say no, of which nothing is concluded

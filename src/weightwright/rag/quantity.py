@@ -30,6 +30,10 @@ class Quantity:
     rate: str = ""  # the unit of `a month` in `35 euros a month`
     counted: str = ""  # what follows a number without unit: `member` of 12 members, 片 of 两片
     required: bool = True  # whether a claim that says it needs it: not `one` in `one of them`
+    near: tuple[Fraction, Fraction] = (
+        Fraction(0),
+        Fraction(0),
+    )  # of its value: how far `about` reaches down and up
     parts: tuple["Quantity", ...] = ()  # 1 h and 30 min, of which this is the sum
 
     @property
@@ -56,7 +60,10 @@ def stands(claim: Quantity, source: Sequence[Quantity], mentioned: Collection[st
     Where the source counts the same thing (12 members), another number (of 3 rooms) does not stand for it.
     """
     if claim.counted and claim.bare:
-        source = [other for other in source if other.counted == claim.counted] or source
+        alike = [other for other in source if other.counted == claim.counted]
+        source = (
+            [*alike, *(other for other in source if other.bare and not other.counted)] if alike else source
+        )
     if any(_same(claim, other, mentioned) for other in source):
         return True
     if claim.rate:
@@ -76,11 +83,21 @@ def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
         return _without_zeros(claim.written) == _without_zeros(other.written)
     if claim.ordinal != other.ordinal and not (claim.bases | other.bases) <= {"", "page", "floor"}:
         return False
-    if claim.readings & other.readings:
+    if claim.readings & other.readings or _is_near(claim, other):
         return True
     if claim.bare:
         return bool(claim.plain & other.plain)
     return other.bare and bool(claim.plain & other.plain) and not claim.units.isdisjoint(mentioned)
+
+
+def _is_near(claim: Quantity, other: Quantity) -> bool:
+    """Whether `about 1,250` stands for 1,246, or `over 1,000` for 1,042."""
+    down, up = claim.near
+    return bool(down or up) and any(
+        base == other_base and value * (1 - down) <= other_value <= value * (1 + up)
+        for value, base in claim.readings
+        for other_value, other_base in other.readings
+    )
 
 
 def _without_zeros(version: str) -> str:

@@ -1,7 +1,8 @@
 """Whether a range of text supports a sentence: its numbers, its names and enough of its content words.
 
 This is a check of words, not of meaning: it catches marks on passages about other things, wrong numbers,
-units and names, and numbers and names that the passage denies (`not 20 euros`); it does not see two facts swapped.
+units and names, and numbers and names that the passage denies (`not 20 euros`). Of facts that are swapped it sees
+numbers that belong to another number, clause or row (`binding`), not two names.
 """
 
 import re
@@ -11,10 +12,11 @@ from functools import cached_property
 from itertools import pairwise
 
 from weightwright.rag.analyze import STOP_STEMS, is_han, own_terms, terms
+from weightwright.rag.binding import Content, of_another, split, swapped
 from weightwright.rag.dates import Time
 from weightwright.rag.names import NOTHING, Name, Written, has_name, names
 from weightwright.rag.negation import denial
-from weightwright.rag.quantities import quantities, readable
+from weightwright.rag.quantities import derived, quantities, readable
 from weightwright.rag.quantity import Quantity, split_date, stands
 from weightwright.rag.sentences import MARK, Range, sentences
 from weightwright.rag.units import CURRENCIES, mentioned
@@ -26,11 +28,17 @@ describ follow
 about approxim around rough near total onli also per each everi both altogeth there most least maximum minimum
 not no never yes up more less than onc
 答案 回答 根据 资料 文档 文中 文本 说明 提到 提供 信息
+need requir make made get got becom end peopl person done between out as up down over
+高于 低于 多于 少于 其中 做 够 一 这 那 这栋 这座 这条 这种 这项 该项 包括 含
+最高 最低 最大 最小 多 少 until till
 约 大约 大概 左右 共 总共 一共 每 可以 需要 需 要 须 会 能 能够 可 应 则 并 即 该 名 位 个 至 到 由 里 则为
 均 只 也 已 已经 所 最 全 这条 这个 这家 一个 要求 有关
 不 不是 没有 没 并非 不得 超过 不超过 至多 最多 至少 位于 地处 坐落
 """
 _IGNORED = STOP_STEMS | frozenset(_WITHOUT_FACTS.split())
+_FAMILY = 4  # letters: shorter stems begin others by chance
+_ROW = re.compile(r"\|\s*([^|]*)\|")
+_RULE = re.compile(r"\|\s*:?-{2,}")  # between a table's header and its rows
 _HEADING = re.compile(r"(#{1,6})\s")
 
 
@@ -43,6 +51,11 @@ class Facts:
     words: frozenset[str]
     denies: bool = False  # whether it says of something that it is not so
     may_deny: bool = False
+    terms: frozenset[str] = frozenset()  # of the whole sentence
+    text: str = ""
+    spelled: tuple[
+        tuple[str, frozenset[str]], ...
+    ] = ()  # acronyms of words in a row: cfo of chief financial officer
 
     def __bool__(self) -> bool:
         return bool(self.numbers or self.names or self.words)
@@ -64,22 +77,43 @@ def facts_of(sentence: str) -> Facts:
     held = {_rooted(term) for term in own_terms(rest) if term not in _IGNORED and not term[0].isdigit()}
     numbers = tuple(q for q in found if q.required)
     said = denial(text)
-    return Facts(numbers, named, frozenset(held - of_names - _of_units(numbers)), said.denies, said.may)
+    words = frozenset(held - of_names - _of_units(numbers))
+    return Facts(numbers, named, words, said.denies, said.may, frozenset(terms(text)), text, _spelled(rest))
+
+
+def _spelled(text: str) -> tuple[tuple[str, frozenset[str]], ...]:
+    """The acronyms that words in a row may have, with these words' terms."""
+    words = re.findall(r"[A-Za-z]+(?=[ -]|\W*$)|[.,;:]", text)
+    found = []
+    for length in (3, 4, 5):
+        for first in range(len(words) - length + 1):
+            run = words[first : first + length]
+            if all(word.isalpha() for word in run):
+                initials = "".join(word[0] for word in run).lower()
+                found.append((initials, frozenset(term for word in run for term in own_terms(word))))
+    return tuple(found)
 
 
 def _rooted(term: str) -> str:
-    """A Chinese verb without the preposition that clings to it: 生 of 生于."""
-    return term[0] if len(term) == 2 and term[1] == "于" and is_han(term) else term
+    """A Chinese verb without the preposition that clings to it: 生 of 生于; 生 of 出生."""
+    return (
+        "生"
+        if term == "出生"
+        else term[0]
+        if len(term) == 2 and term[1] in "于在有为" and is_han(term)
+        else term
+    )
 
 
 # words that say no more than the unit of a number does: `costs 5 euros`, `lasts 2 hours`, `is 12 miles long`
 _SAID_BY_UNITS = {
     "money": "cost price pay paid charg fee 价格 费用 收费 售价 花费 票价 价",
     "s": "last take durat long run 时长 持续 为期", "month": "last take durat long old 时长 持续 为期 年龄",
-    "m": "long length 全长 长度 长", "mile": "long length 全长 长度 长", "foot": "long length 全长 长度 长",
+    "m": "long length abov sea level altitud height high deep depth wide width 全长 长度 长 高度 高 海拔 深 宽",
+    "mile": "long length 全长 长度 长", "foot": "long length 全长 长度 长",
     "°C": "temperatur warm cold hot 温度 气温", "degree": "temperatur warm cold hot 温度 气温",
     "°F": "temperatur warm cold hot",
-    "date": "day date 日期 日子", "time": "time clock hour 时间 时刻",
+    "date": "day date 日期 日子", "time": "time clock hour begin start morn afternoon even 时间 时刻",
     "kg": "weigh weight 重 重量", "lb": "weigh weight 重 重量", "m2": "area cover 面积 占地",
     "acre": "area cover 面积",
 }  # fmt: skip
@@ -137,8 +171,8 @@ class _Said:
         found = tuple(quantities(plain))
         said = denial(plain)
         return cls(
-            frozenset(terms(text)), found, Written.of(plain), mentioned(_without(plain, found)),
-            said.denies, said.may, cls.in_(said.rest) if said.denies else None,
+            frozenset(terms(text)), (*found, *derived(plain, found)), Written.of(plain),
+            mentioned(_without(plain, found)), said.denies, said.may, cls.in_(said.rest) if said.denies else None,
         )  # fmt: skip
 
     def __or__(self, other: "_Said") -> "_Said":
@@ -166,19 +200,36 @@ class _Said:
         there = self if facts.may_deny else self._left
         numbers = {n for n, number in enumerate(facts.numbers) if there._has(number)}
         named = {name for name in facts.names if has_name(name, there.written)}
-        return frozenset((*numbers, *named, *(word for word in facts.words if self._says(word))))
+        spelled = {term for short, words in facts.spelled if short in self.written.words for term in words}
+        said = (word for word in facts.words if word in spelled or self._says(word))
+        return frozenset((*numbers, *named, *said))
 
     def _says(self, word: str) -> bool:
         """Whether a word stands here; a Chinese one also where its characters do (河长 in 河流全长)."""
-        return word in self.terms or (
-            is_han(word) and all(character in self.written.text for character in word)
-        )
+        if word in self.terms:
+            return True
+        if is_han(word):
+            return all(character in self.written.text for character in word) or (
+                len(word) > 2 and word[-2:] in self.written.text  # 气温 of 最低气温
+            )
+        return len(word) >= _FAMILY and any(_is_of_a_family(word, term) for term in self.terms)
 
     def _has(self, number: Quantity) -> bool:
         if stands(number, self.numbers, self.units):
             return True
+        if number.plain == {1} and number.counted:  # one orbit, where the source says: every orbit
+            article = rf"\b(?:an?|each|every|per) (?:[a-z]+ )?{re.escape(number.counted)}"
+            if re.search(article, self.written.text):
+                return True
         parts = split_date(number)
         return parts is not None and all(stands(part, self.numbers, self.units) for part in parts)
+
+
+def _is_of_a_family(word: str, other: str) -> bool:
+    """Whether one stem begins or ends the other: appli of apply, applic of applicant; night, overnight."""
+    short, long = sorted((word, other), key=len)
+    near = len(short) >= _FAMILY and len(long) - len(short) <= _FAMILY
+    return near and (long.startswith(short) or long.endswith(short))
 
 
 class Evidence:
@@ -246,8 +297,9 @@ class Evidence:
 
     def _support(self, facts: Facts, first: int, after: int) -> Support:
         inside, above = _Said(), _Said()
+        others = self._rows_of_others(facts, first, after)
         for n in range(first, after):
-            if self._levels[n] == 0:
+            if self._levels[n] == 0 and n not in others:
                 inside |= self._said[n]
                 above |= self._above[n]
         held, of_heading = inside.holds(facts), above.holds(facts)
@@ -258,13 +310,62 @@ class Evidence:
         elif everything <= of_heading:
             there = held
         required = frozenset[Fact]((*range(len(facts.numbers)), *facts.names))
+        confused = self._is_swapped(facts, first, after) or self._is_of_another(facts, first, after)
         return Support(
             start=self.ranges[first][0],
             end=self.ranges[after - 1][1],
             held=held,
             share=_share(facts, there),
-            missing=required - there,
+            missing=required if confused else required - there,
         )
+
+    def _rows_of_others(self, facts: Facts, first: int, after: int) -> set[int]:
+        """The rows of a table between `first` and `after` that are not spoken of, where others are."""
+        labels = {n: label for n in range(first, after) if (label := self._labels[n])}
+        named = {n for n, label in labels.items() if label <= facts.terms}
+        return set(labels) - named if named else set()
+
+    @cached_property
+    def _labels(self) -> list[frozenset[str]]:
+        """The terms of the first cell of the sentences that are rows of a table; none of its header."""
+        texts = [self._text[start:end] for start, end in self.ranges]
+        rows = [_ROW.match(text) for text in texts]
+        below = [*(_RULE.match(text) for text in texts[1:]), None]
+        return [
+            frozenset(terms(row[1])) if row and not rule and not _RULE.match(text) else frozenset()
+            for row, rule, text in zip(rows, below, texts, strict=True)
+        ]
+
+    def _is_swapped(self, facts: Facts, first: int, after: int) -> bool:
+        """Whether one of the sentences joins the claim's numbers to others."""
+        return len(facts.numbers) > 1 and any(
+            swapped(facts.numbers, self._said[n].numbers, text)
+            or split(facts.numbers, facts.text, text, self._said[n].numbers)
+            for n in range(first, after)
+            for text in [readable(self._text[slice(*self.ranges[n])])]
+        )
+
+    def _is_of_another(self, facts: Facts, first: int, after: int) -> bool:
+        """Whether a number of the claim stands in a clause that says nothing else of it, and another clause does."""
+
+        def content(clause: str) -> Content:
+            there = _content(facts_of(clause))
+            return there, frozenset(
+                word for word in there if word in words or (is_han(word) and word in facts.text)
+            )
+
+        words = _content(facts)
+        return bool(words) and any(
+            of_another(
+                facts.numbers, readable(self._text[slice(*self.ranges[n])]), self._said[n].numbers, content
+            )
+            for n in range(first, after)
+        )
+
+
+def _content(facts: Facts) -> frozenset[str]:
+    """Words and names."""
+    return facts.words | {name.word for name in facts.names}
 
 
 def together(facts: Facts, supports: Sequence[Support], share: float) -> bool:
@@ -274,6 +375,15 @@ def together(facts: Facts, supports: Sequence[Support], share: float) -> bool:
 
 
 def _share(facts: Facts, there: frozenset[Fact]) -> float:
-    """The share of content words that stand there; a number with its unit counts as one, and so does a name."""
-    wanted = facts.words | set(range(len(facts.numbers))) | set(facts.names)
-    return len(wanted & there) / len(wanted) if wanted else 1.0
+    """The share of content words that stand there; a name counts as one, a number as one, or two (`_weight`)."""
+    weights: dict[Fact, int] = {n: _weight(number) for n, number in enumerate(facts.numbers)}
+    weights.update(dict.fromkeys(facts.words, 1))
+    weights.update(dict.fromkeys(facts.names, 1))
+    held = sum(weight for fact, weight in weights.items() if fact in there)
+    return held / sum(weights.values()) if weights else 1.0
+
+
+def _weight(number: Quantity) -> int:
+    """How much a number says: one of three digits or more (53,900; 1905; 9.58) stands nowhere by chance."""
+    digits = {str(value.numerator * 10**6 // value.denominator).strip("0") for value in number.plain}
+    return 2 if any(len(figures) >= 3 for figures in digits) else 1

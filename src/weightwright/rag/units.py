@@ -63,6 +63,7 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("s", "1/1000", "ms", "millisecond", "毫秒"),
     ("s", "1", "s sec secs", "second", "秒 秒钟"),
     ("s", "60", "min mins", "minute", "分钟"),
+    ("s", "900", "", "", "刻钟"),
     ("s", "3600", "h hr hrs", "hour", "小时 个小时 钟头 个钟头"),
     ("s", "86400", "", "day", "天 日 工作日 个工作日 昼夜"),
     ("s", "604800", "wk wks", "week", "周 星期 个星期 礼拜 个礼拜"),

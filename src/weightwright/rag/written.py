@@ -154,7 +154,9 @@ def multiples(text: str) -> list[Quantity]:
 
 
 _QUARTER = re.compile(
-    r"(?<!\w)(?:Q(?P<quarter>[1-4])|H(?P<half>[12]))(?!\w)|(?P<chinese>[上下])半年", re.ASCII
+    r"(?<!\w)(?:Q(?P<quarter>[1-4])|H(?P<half>[12]))(?!\w)|(?P<chinese>[上下])半年"
+    r"|(?<!第)(?P<han>[一二三四])季度",
+    re.ASCII,
 )
 
 
@@ -162,13 +164,48 @@ def quarters(text: str) -> list[Quantity]:
     """Q3 as the third quarter, H1 and 上半年 as the first half."""
     found = []
     for match in _QUARTER.finditer(text):
-        number = int(match["quarter"] or match["half"] or (1 if match["chinese"] == "上" else 2))
-        value = Fraction(number)
-        reading = (value * 3, "month") if match["quarter"] else (value, "")
+        quarter = match["quarter"] or (str("一二三四".index(match["han"]) + 1) if match["han"] else "")
+        value = Fraction(int(quarter or match["half"] or (1 if match["chinese"] == "上" else 2)))
+        reading = (value * 3, "month") if quarter else (value, "")
         found.append(
             Quantity(match.start(), match.end(), frozenset((value,)), frozenset((reading,)), ordinal=True)
         )
     return found
+
+
+# 3–1, 3比1, won 3 to 1: never a range where the first number is not the smaller one
+_SCORE = re.compile(
+    r"(?<![\w.:/–-])(?P<first>\d{1,3})(?P<sign> ?[-–] ?|比| to )(?P<second>\d{1,3})(?![\w.:/%–-]|\s?[%°€$])",
+    re.ASCII,
+)
+_PLAYED = re.compile(
+    r"(?i:\b(?:won|win|wins|beat|beats|beating|defeat\w*|lost|lose|loses|drew|draw|drawn|victory|score\w*|led|lead|leads)\b)"
+    r"|[胜负击败战平赢输领先比分]"
+)
+
+
+def scores(text: str) -> list[Quantity]:
+    """Results of games, compared as they are written (3:1)."""
+    found = []
+    for match in _SCORE.finditer(text):
+        first, second = int(match["first"]), int(match["second"])
+        played = _PLAYED.search(text) is not None
+        if not played or (units.AFTER.match(text, match.end()) is not None and match["sign"] != "比"):
+            continue
+        if (
+            match["sign"] == "比"
+            or (first >= second and match["sign"] != " to ")
+            or _beside_a_game(text, match)
+        ):
+            written = f"{first}:{second}"
+            found.append(Quantity(match.start(), match.end(), written=written, version=True))
+    return found
+
+
+def _beside_a_game(text: str, match: re.Match[str]) -> bool:
+    """Whether a word of a game stands close to it: beat them 1-3, a 2–3 defeat."""
+    around = text[max(0, match.start() - 25) : match.end() + 15]
+    return _PLAYED.search(around) is not None
 
 
 _VERSION = re.compile(
