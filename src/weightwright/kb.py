@@ -18,6 +18,7 @@ from weightwright.rag.settings import AnswerSettings, ChunkSettings, LoadSetting
 from weightwright.rag.stores.base import DocumentInfo, StoreMeta
 
 if TYPE_CHECKING:
+    from weightwright.rag.copying import Copied
     from weightwright.rag.reindex import Reindexed
     from weightwright.rag.stores.base import Store
 
@@ -61,6 +62,13 @@ class KbReindexSettings(Settings):
     embedder: str = Field("", description="embedder address; default: the knowledge base's own")
     chunk: ChunkSettings = ChunkSettings()
     load: LoadSettings = LoadSettings()
+
+
+class KbCopySettings(Settings):
+    """Which knowledge base is copied, and where to."""
+
+    kb: str = Field(description="knowledge base: a file, or a store address")
+    to: str = Field(description="where the copy is made, or goes on: a file, or a store address")
 
 
 class KbRmSettings(Settings):
@@ -247,6 +255,14 @@ def reindex(settings: KbReindexSettings, progress: Progress = silent) -> "Reinde
             parse_store(settings.kb), embedder, embedder_address=address, chunks=chunks,
             to=parse_store(settings.to) if settings.to else None, settings=settings.load, progress=progress,
         )  # fmt: skip
+
+
+def copy(settings: KbCopySettings, progress: Progress = silent) -> "Copied":
+    """Copy a knowledge base to another store, without embedding again; see `rag.copying`."""
+    from weightwright.address.stores import parse_store
+    from weightwright.rag import copying
+
+    return copying.copy(parse_store(settings.kb), parse_store(settings.to), progress=progress)
 
 
 def _adding(

@@ -56,6 +56,7 @@ GROUPS: tuple[tuple[str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
             ("list", "kb:list_documents", "List the documents."),
             ("sync", "kb:sync", "Follow a folder: add what is new or changed, delete what is gone."),
             ("reindex", "kb:reindex", "Make anew with another embedder, or cut in another way."),
+            ("copy", "kb:copy", "Copy to another store, without embedding again."),
             ("search", "kb:search", "Search."),
             ("eval", "kb:evaluate", "Measure retrieval with queries and judgements."),
         ),

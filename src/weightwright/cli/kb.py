@@ -7,6 +7,7 @@ from weightwright.cli.flags import Outcome, verb
 from weightwright.cli.progress import bar
 from weightwright.kb import (
     KbAddSettings,
+    KbCopySettings,
     KbEvalSettings,
     KbListSettings,
     KbReindexSettings,
@@ -44,6 +45,17 @@ def reindex(settings: KbReindexSettings) -> Outcome:
         made = kb.reindex(settings, progress)
     alone = f", {made.rebuilt} from what it held, as their files are gone or changed" if made.rebuilt else ""
     return Outcome(made.data(), f"{made.documents} documents anew{alone}; embedder {made.embedder}")
+
+
+@verb(KbCopySettings, section="kb_copy", positional=("kb", "to"))
+def copy(settings: KbCopySettings) -> Outcome:
+    """Copy a knowledge base to another store, without embedding again; a stopped run goes on where it was."""
+    with bar("copying") as progress:
+        done = kb.copy(settings, progress)
+    return Outcome(
+        done.data(),
+        f"copied {done.documents} documents ({done.chunks} chunks), {done.unchanged} were there already",
+    )
 
 
 @verb(KbRmSettings, section="kb_rm", positional=("kb", "paths"))

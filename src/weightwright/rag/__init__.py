@@ -9,6 +9,7 @@ __all__ = [
     "answer",
     "cite",
     "context",
+    "copying",
     "embedders",
     "evaluate",
     "evaluate_answers",

@@ -73,6 +73,19 @@ def open_store(
     return store
 
 
+def open_like(address: StoreAddress, meta: StoreMeta) -> Store:
+    """The knowledge base at `address`, made as `meta` says where there is none; StoreError where it differs."""
+    store = _opened(address, meta)
+    if (store.meta.embedder, store.meta.width, store.meta.chunks) != (meta.embedder, meta.width, meta.chunks):
+        found = store.meta
+        store.close()
+        raise StoreError(
+            f"{address.shown} was made with embedder {found.embedder}, {found.chunks.chunk_tokens} tokens a chunk; "
+            f"what is copied, with {meta.embedder}, {meta.chunks.chunk_tokens}: copy it to a new address"
+        )
+    return store
+
+
 def _opened(address: StoreAddress, new: StoreMeta | None) -> Store:
     opener = _opener(address)
     try:

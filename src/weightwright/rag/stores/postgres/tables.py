@@ -1,5 +1,6 @@
 """The tables of a knowledge base in PostgreSQL: one schema for each; how they are made, opened and refused."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
@@ -17,6 +18,7 @@ Connection = psycopg.Connection[Any]
 
 _MARK = "weightwright"  # row of the table meta that says whose it is
 _CONNECT_S = 10
+_LEAST_VECTOR = (0, 8)  # of pgvector: iterative scans
 
 # Ids are never used again. Terms are a tsvector of terms that are cut here; `length` counts them.
 _TABLES = """
@@ -138,9 +140,9 @@ def explain(error: psycopg.Error, shown: str) -> StoreError:
     """A driver's error as one line with its remedy."""
     text = " ".join(str(error).split()) or type(error).__name__
     state = error.sqlstate or ""
-    if state.startswith("28"):
+    if state.startswith("28") or "authentication failed" in text or 'role "' in text:
         return StoreError(f"{shown}: the server refuses this user ({text}); check user and password")
-    if state == "3D000":
+    if state == "3D000" or ('database "' in text and "does not exist" in text):
         return StoreError(f"{shown}: there is no such database ({text}); make it first: createdb NAME")
     if state == "42501":
         return StoreError(f"{shown}: this user lacks a right ({text}); grant it, or use another user")
@@ -178,12 +180,20 @@ def _has_meta(connection: Connection, schema: str) -> bool:
 
 
 def _extension_schema(connection: Connection) -> str | None:
-    """The schema that pgvector lies in; None where it is not made in this database."""
+    """The schema that pgvector lies in; None where it is not made in this database, StoreError if it is old."""
     found = connection.execute(
-        "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+        "SELECT n.nspname, e.extversion FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
         " WHERE e.extname = 'vector'"
     ).fetchone()
-    return None if found is None else str(found[0])
+    if found is None:
+        return None
+    version = tuple(int(part) for part in re.findall(r"\d+", found[1])[:2])
+    if version < _LEAST_VECTOR:
+        raise StoreError(
+            f"this database has pgvector {found[1]}, {'.'.join(map(str, _LEAST_VECTOR))} is needed; install it and "
+            "let its owner run: ALTER EXTENSION vector UPDATE"
+        )
+    return str(found[0])
 
 
 def _make_extension(connection: Connection, shown: str) -> None:
