@@ -255,3 +255,13 @@ def test_minilm_from_its_package(tmp_path, run, monkeypatch):
     run("kb", "add", "kb.db", "a.md", "b.md")
     hits = run("kb", "search", "kb.db", "felines rest", "--mode", "dense", "--json")["hits"]
     assert hits[0]["document"] == "a.md"
+
+
+def test_copy_to_another_file(home, run):
+    run("kb", "add", "kb.db", "docs")
+    done = run("kb", "copy", "kb.db", "sqlite:///other.db", "--json")
+    assert done == {"documents": 2, "chunks": 2, "unchanged": 0}
+    assert "2 were there already" in run("kb", "copy", "kb.db", "other.db")
+    assert run("kb", "list", "other.db", "--json") == run("kb", "list", "kb.db", "--json")
+    assert "copied to itself" in run("kb", "copy", "kb.db", "kb.db", status=1)
+    assert "not in this version" in run("kb", "copy", "kb.db", "milvus://localhost", status=1)
