@@ -3,8 +3,9 @@
 import pytest
 
 from weightwright.rag.binding import swapped
+from weightwright.rag.facts import facts_of
 from weightwright.rag.quantities import quantities, readable
-from weightwright.rag.support import Evidence, facts_of
+from weightwright.rag.support import Evidence
 
 
 def supported(claim: str, source: str) -> bool:

@@ -9,9 +9,8 @@ from weightwright.rag.quantities import CONNECTED
 from weightwright.rag.quantity import Quantity, stands
 from weightwright.rag.units import CURRENCIES
 
-Content = tuple[
-    frozenset[str], frozenset[str]
-]  # the words of a clause, and those of them that the claim says
+# the words of a clause, and those of them that the claim says
+Content = tuple[frozenset[str], frozenset[str]]
 
 _IN_TURN = re.compile(r"\brespectively\b|分别")
 

@@ -11,131 +11,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from weightwright.rag.analyze import STOP_STEMS, is_han, own_terms, terms
+from weightwright.rag.analyze import is_han, terms
 from weightwright.rag.binding import Content, of_another, split, swapped
-from weightwright.rag.dates import Time
-from weightwright.rag.names import NOTHING, Name, Written, has_name, names
+from weightwright.rag.facts import Fact, Facts, facts_of, without
+from weightwright.rag.names import NOTHING, Written, has_name
 from weightwright.rag.negation import denial
 from weightwright.rag.quantities import derived, quantities, readable
 from weightwright.rag.quantity import Quantity, split_date, stands
-from weightwright.rag.sentences import MARK, Range, sentences
-from weightwright.rag.units import CURRENCIES, mentioned
+from weightwright.rag.sentences import Range, sentences
+from weightwright.rag.units import mentioned
 
-# words with which answers speak about themselves, and that say how exact a number is
-_WITHOUT_FACTS = """
-answer accord sourc source passag passage document text context state stat mention say said provid inform
-describ follow
-about approxim around rough near total onli also per each everi both altogeth there most least maximum minimum
-not no never yes up more less than onc
-答案 回答 根据 资料 文档 文中 文本 说明 提到 提供 信息
-need requir make made get got becom end peopl person done between out as up down over
-高于 低于 多于 少于 其中 做 够 一 这 那 这栋 这座 这条 这种 这项 该项 包括 含
-最高 最低 最大 最小 多 少 until till
-约 大约 大概 左右 共 总共 一共 每 可以 需要 需 要 须 会 能 能够 可 应 则 并 即 该 名 位 个 至 到 由 里 则为
-均 只 也 已 已经 所 最 全 这条 这个 这家 一个 要求 有关
-不 不是 没有 没 并非 不得 超过 不超过 至多 最多 至少 位于 地处 坐落
-"""
-_IGNORED = STOP_STEMS | frozenset(_WITHOUT_FACTS.split())
 _FAMILY = 4  # letters: shorter stems begin others by chance
 _ROW = re.compile(r"\|\s*([^|]*)\|")
 _RULE = re.compile(r"\|\s*:?-{2,}")  # between a table's header and its rows
 _HEADING = re.compile(r"(#{1,6})\s")
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a sentence claims. A number's fact is its place among `numbers`."""
-
-    numbers: tuple[Quantity, ...]
-    names: tuple[Name, ...]
-    words: frozenset[str]
-    denies: bool = False  # whether it says of something that it is not so
-    may_deny: bool = False
-    terms: frozenset[str] = frozenset()  # of the whole sentence
-    text: str = ""
-    spelled: tuple[
-        tuple[str, frozenset[str]], ...
-    ] = ()  # acronyms of words in a row: cfo of chief financial officer
-
-    def __bool__(self) -> bool:
-        return bool(self.numbers or self.names or self.words)
-
-    def __len__(self) -> int:
-        return len(self.numbers) + len(self.names) + len(self.words)
-
-
-Fact = int | Name | str
-
-
-def facts_of(sentence: str) -> Facts:
-    """Numbers that it needs, names, content words; marks are left out."""
-    text = readable(MARK.sub("", sentence))
-    found = quantities(text)
-    rest = _without(text, found)
-    named = names(rest)
-    of_names = {term for name in named for term in own_terms(name.word)}
-    held = {_rooted(term) for term in own_terms(rest) if term not in _IGNORED and not term[0].isdigit()}
-    numbers = tuple(q for q in found if q.required)
-    said = denial(text)
-    words = frozenset(held - of_names - _of_units(numbers))
-    return Facts(numbers, named, words, said.denies, said.may, frozenset(terms(text)), text, _spelled(rest))
-
-
-def _spelled(text: str) -> tuple[tuple[str, frozenset[str]], ...]:
-    """The acronyms that words in a row may have, with these words' terms."""
-    words = re.findall(r"[A-Za-z]+(?=[ -]|\W*$)|[.,;:]", text)
-    found = []
-    for length in (3, 4, 5):
-        for first in range(len(words) - length + 1):
-            run = words[first : first + length]
-            if all(word.isalpha() for word in run):
-                initials = "".join(word[0] for word in run).lower()
-                found.append((initials, frozenset(term for word in run for term in own_terms(word))))
-    return tuple(found)
-
-
-def _rooted(term: str) -> str:
-    """A Chinese verb without the preposition that clings to it: 生 of 生于; 生 of 出生."""
-    return (
-        "生"
-        if term == "出生"
-        else term[0]
-        if len(term) == 2 and term[1] in "于在有为" and is_han(term)
-        else term
-    )
-
-
-# words that say no more than the unit of a number does: `costs 5 euros`, `lasts 2 hours`, `is 12 miles long`
-_SAID_BY_UNITS = {
-    "money": "cost price pay paid charg fee 价格 费用 收费 售价 花费 票价 价",
-    "s": "last take durat long run 时长 持续 为期", "month": "last take durat long old 时长 持续 为期 年龄",
-    "m": "long length abov sea level altitud height high deep depth wide width 全长 长度 长 高度 高 海拔 深 宽",
-    "mile": "long length 全长 长度 长", "foot": "long length 全长 长度 长",
-    "°C": "temperatur warm cold hot 温度 气温", "degree": "temperatur warm cold hot 温度 气温",
-    "°F": "temperatur warm cold hot",
-    "date": "day date 日期 日子", "time": "time clock hour begin start morn afternoon even 时间 时刻",
-    "kg": "weigh weight 重 重量", "lb": "weigh weight 重 重量", "m2": "area cover 面积 占地",
-    "acre": "area cover 面积",
-}  # fmt: skip
-
-
-def _of_units(numbers: Sequence[Quantity]) -> frozenset[str]:
-    bases = {"money" if base in CURRENCIES else base for number in numbers for base in number.bases}
-    bases |= {
-        "time" if isinstance(number.moment, Time) else "date"
-        for number in numbers
-        if number.moment is not None
-    }
-    return frozenset(word for base in bases for word in _SAID_BY_UNITS.get(base, "").split())
-
-
-def _without(text: str, found: Sequence[Quantity]) -> str:
-    """The text without its numbers and their units."""
-    parts, done = [], 0
-    for quantity in found:
-        parts.append(text[done : max(done, quantity.start)])
-        done = max(done, quantity.end)
-    return " ".join([*parts, text[done:]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +61,7 @@ class _Said:
         said = denial(plain)
         return cls(
             frozenset(terms(text)), (*found, *derived(plain, found)), Written.of(plain),
-            mentioned(_without(plain, found)), said.denies, said.may, cls.in_(said.rest) if said.denies else None,
+            mentioned(without(plain, found)), said.denies, said.may, cls.in_(said.rest) if said.denies else None,
         )  # fmt: skip
 
     def __or__(self, other: "_Said") -> "_Said":
@@ -310,13 +199,17 @@ class Evidence:
         elif everything <= of_heading:
             there = held
         required = frozenset[Fact]((*range(len(facts.numbers)), *facts.names))
-        confused = self._is_swapped(facts, first, after) or self._is_of_another(facts, first, after)
+        missing = required - there
+        if not missing and (
+            self._is_swapped(facts, first, after) or self._is_of_another(facts, first, after)
+        ):
+            missing = required
         return Support(
             start=self.ranges[first][0],
             end=self.ranges[after - 1][1],
             held=held,
             share=_share(facts, there),
-            missing=required if confused else required - there,
+            missing=missing,
         )
 
     def _rows_of_others(self, facts: Facts, first: int, after: int) -> set[int]:
@@ -349,23 +242,18 @@ class Evidence:
         """Whether a number of the claim stands in a clause that says nothing else of it, and another clause does."""
 
         def content(clause: str) -> Content:
-            there = _content(facts_of(clause))
+            there = facts_of(clause).content
             return there, frozenset(
                 word for word in there if word in words or (is_han(word) and word in facts.text)
             )
 
-        words = _content(facts)
+        words = facts.content
         return bool(words) and any(
             of_another(
                 facts.numbers, readable(self._text[slice(*self.ranges[n])]), self._said[n].numbers, content
             )
             for n in range(first, after)
         )
-
-
-def _content(facts: Facts) -> frozenset[str]:
-    """Words and names."""
-    return facts.words | {name.word for name in facts.names}
 
 
 def together(facts: Facts, supports: Sequence[Support], share: float) -> bool:
