@@ -35,6 +35,7 @@ DIFFERENT = {
     "rows": "how many to plan for, or the file that is judged",
     "search": "plan looks for the largest value that fits, tuning for the best of those given",
     "seed": "of training, of resampling, or of an answer, which has none unless it is asked for",
+    "to": "a copy needs a place; what is made anew takes the old one's by default",
     "temperature": "an answer from passages is greedy; a talk is as its model's makers advise",
 }
 

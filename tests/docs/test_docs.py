@@ -16,12 +16,19 @@ from pathlib import Path
 
 import pytest
 
+from ..rag.servers import postgres, redis_server, redisearch
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(REPOSITORY.glob("README*.md")), *sorted((REPOSITORY / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ELSEWHERE = re.compile(
     r"(git clone|cd weightwright|make (demo|test|install)|\. \.venv)\b"
 )  # run by other tests
+# pages about a server: how it is started, and its address on the page, which is exchanged for the real one
+SERVERS = {
+    "postgresql.md": (postgres, "postgresql://me@localhost/docs"),
+    "redis.md": (lambda: redis_server(redisearch()), "redis://localhost:6379"),
+}
 
 
 def steps(page: Path) -> Iterator[tuple[str, str]]:
@@ -63,8 +70,11 @@ def test_what_the_page_says_runs(
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
     with ExitStack() as stack:
+        start, named = SERVERS.get(page.name, (None, ""))
+        address = stack.enter_context(start()) if start is not None else ""
         for kind, written in steps(page):
             text = written.replace("8000", port)
+            text = text.replace(named, address) if named else text
             if text.startswith("weightwright serve"):
                 stack.enter_context(served(text, checkout, environment))
                 continue
