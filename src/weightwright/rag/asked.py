@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from weightwright.rag.quantities import readable
+from weightwright.rag.readable import readable
 
 _CODE = re.compile(
     r"(?P<word>(?<!^)\b[A-Z][\w-]+(?= \d)|\b[A-Za-z]{3,}(?<!\bfor)(?= [B-HJ-Z]\b)|[\u4e00-\u9fff]{2}(?=\d)) ?"

@@ -4,6 +4,7 @@ import re
 from functools import lru_cache
 
 from weightwright.rag.analyze import is_han
+from weightwright.rag.places import is_place
 
 _NAME_TAGS = ("nr", "ns", "nt", "nz")
 _SURNAMES = frozenset(
@@ -35,8 +36,9 @@ _NO_NAMES_TEXT = """
 东西 即时通讯 神经元 福利 长度 三明治 抗议 论文 通讯 星星 山脉 家族 王国 冰川 统计学 卡片 外国 大都 四合院 三角洲
 大城市 恐龙 甲烷 城堡 天文学 公共交通 信息安全 湖泊 新鲜 双关语 阶乘 回文 新建 沿海地区 山峰 山丘 城镇 太多
 公共场所 吉他 益处 入口 海滨 交易所 大都市 都市区 中风 英雄 波浪 音乐会 奇特 聊天 普通 飞翔 最大化 嘉宾 普及 海浪
-正文 抗氧化剂 耐力 维度 美德 联邦政府 国家 国际 全国 本市 全市 汇报 甲方 乙方 小时 星期 公里 千米
+之日起 换乘 下山 上山 正文 抗氧化剂 耐力 维度 美德 联邦政府 国家 国际 全国 本市 全市 汇报 甲方 乙方 小时 星期 公里 千米
 """
+_TITLES = frozenset("先生 女士 教授 博士 院士 老师 医生 经理 总经理 主任 校长 院长 部长 市长 局长 董事长 律师 法官".split())  # noqa: SIM905
 _NO_NAMES = frozenset(_NO_NAMES_TEXT.split())
 
 
@@ -65,14 +67,30 @@ def chinese_names(text: str) -> frozenset[str]:
         if i == used or not is_han(word) or word in _NO_NAMES:
             continue
         clinging = len(word) == 2 and word[0] in _FUNCTION_CHARACTERS and not rjieba.has_word(word)
-        core = word[1:] if clinging else word
+        core = _without_clinging(word[1:] if clinging else word)
+        if core == "里加" and tokens[i + 1 : i + 2] and tokens[i + 1][1].startswith("m"):
+            continue  # 面粉里加两勺
         after, after_tag = tokens[i + 1] if i + 1 < len(tokens) else ("", "")
         if core in _SURNAMES or core in _COMPOUND_SURNAMES:
-            given = after_tag.startswith(_NAME_TAGS) or _GIVEN.issuperset(after) or not rjieba.has_word(after)
-            if is_han(after) and len(after) <= 2 and given and after not in _NO_NAMES:
+            titled = i + 2 < len(tokens) and tokens[i + 2][0] in _TITLES
+            given = titled or after_tag.startswith(_NAME_TAGS) or _GIVEN.issuperset(after) or not rjieba.has_word(after)
+            after = after if tokens[i + 1 : i + 2] and rjieba.has_word(core + after) else _without_clinging(after)
+            if is_han(after) and len(after) <= 2 and given and (titled or after not in _NO_NAMES):
                 found.add(core + after)
                 used = i + 1
                 continue
-        if len(core) > 1 and tag.startswith(_NAME_TAGS):
+        if (len(core) > 1 and tag.startswith(_NAME_TAGS)) or is_place(core):
             found.add(core)
     return frozenset(found)
+
+
+def _without_clinging(name: str) -> str:
+    """A person's name without the preposition that jieba took for its last character: 韩梅 of 韩梅于."""
+    import rjieba
+
+    if len(name) > 1 and name[-1] in _CLINGS_BEHIND and not rjieba.has_word(name):
+        return name[:-1]
+    return name
+
+
+_CLINGS_BEHIND = "于在与和是为将的由从向对已曾被把任兼并也都负因共"

@@ -16,7 +16,8 @@ from weightwright.rag.context import Passage
 from weightwright.rag.forms import BLOCK, HIDDEN, forms, hidden, is_index, is_mark, marks, parsed, values
 from weightwright.rag.sentences import MARK, sentences
 from weightwright.rag.settings import CiteSettings
-from weightwright.rag.support import Evidence, Facts, Support, facts_of, together
+from weightwright.rag.claim import Facts, facts_of
+from weightwright.rag.support import Evidence, Support, together
 
 _MARKS = re.compile(rf"\s*(?:{MARK.pattern}\s*)+")
 _NUMBER = re.compile(r"\d+")

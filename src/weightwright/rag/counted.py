@@ -31,7 +31,7 @@ _ROMAN = re.compile(
 )
 _MEASURES = (
     "个名位家台辆艘本册张间栋座件份人口号楼层页章节条部卷编期届"
-    "场项款篇课级门只支头匹棵株颗粒对双组排班幅首把副步点种代片杯瓶盒包袋箱碗勺盘滴"
+    "场项款篇课级门只支头匹棵株颗粒对双组排班幅首把副步点种代片杯瓶盒包袋箱碗勺盘滴球站局轮圈胜票席所幢架枚桶罐根条股串趟车卷套户"
 )
 
 
@@ -56,8 +56,12 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
     required = True
     if match["han"]:
         if not _is_number(text, match):
-            return None
+            if match["han"] != "一" or text[match.end() : match.end() + 1] not in (*_MEASURES, *"次层成节点里分度"):
+                return None
+            required = False  # as an article; but 1粒 is there
         values = numerals.han(match["han"])
+        if match["th"] and values == {1}:  # 第一班车, 第一次使用
+            required = text[match.end() : match.end() + 1] not in (*"班趟次批",)
     elif match["digits"]:
         values = numerals.digits(match["digits"])
     else:
@@ -82,9 +86,16 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
     start = quantity.start + len(match[0]) - len(match[0].lstrip())
     written = match["digits"] if match["digits"] and re.fullmatch(r"\d+(?:\.\d+)*", match["digits"]) else ""
     counted = _counted(text, quantity.end) if quantity.bare and not ordinal else ""
+    named = not ordinal and quantity.bare and _NAMES_NUMBER.search(text[:start].rstrip()) is not None
     return replace(
-        quantity, start=start, ordinal=ordinal, required=required, written=written, counted=counted
+        quantity, start=start, ordinal=ordinal, required=required, written=written, counted=counted, named=named
     )
+
+
+_NAMES_NUMBER = re.compile(
+    r"\b(?i:day|week|month|year|hour|floor|level|storey|chapter|page|part|section|round|lap|place|lesson|unit|step|stage"
+    r"|platform|row|line|lane|phase|quarter|season|grade|rank|position|number|no\.)$"
+)
 
 
 def _counted(text: str, end: int) -> str:
@@ -132,7 +143,7 @@ def _is_number(text: str, match: re.Match[str]) -> bool:
         return unit is not None and unit[0] not in ("次", "层", "成", "节", "点", "里", "分", "度", "周年")
     if unit:
         return token not in ("万", "百", "千")
-    if after[:1] and after[0] in _MEASURES:
+    if after[:1] and (after[0] in _MEASURES or (token in "两俩仨" and after[0] not in "会岸极性国者样手")):
         return True
     return len(token) > 1 and token not in ("万一", "一一") and not re.fullmatch("[十百千万亿]+", token)
 
@@ -192,6 +203,7 @@ _RATE = re.compile(
     r"|(?P<fee>[年月周日])(?=费|薪|租|均|产)",
     re.ASCII,
 )
+_WHOLE = re.compile("全(?P<unit>年|月|周|天)")  # 全年30天 is 30 days a year
 _ADVERBS = {
     "annual": "year", "annually": "year", "yearly": "year",
     "monthly": "month", "weekly": "week", "daily": "day", "hourly": "hour",
@@ -200,7 +212,10 @@ _ADVERBS = {
 
 def rates(text: str) -> list[Quantity]:
     """`a month`, `per year`, 每天: of what a claim says only those beside a number are needed."""
-    found = []
+    found = [
+        Quantity(whole.start(), whole.end(), rate=units.units({"月": "个月"}.get(whole["unit"], whole["unit"]))[0].name,
+                 required=False) for whole in _WHOLE.finditer(text)
+    ]
     for match in _RATE.finditer(text):
         written = (
             _ADVERBS.get((match["adverb"] or "").lower()) or match["unit"] or match["chinese"] or match["fee"]
@@ -214,7 +229,7 @@ def rates(text: str) -> list[Quantity]:
         beside = bool(re.search(r"[\d\w%€$£]\s*$", text[: match.start()])) and bool(
             re.search(r"\d|" + units.WORD, text[max(0, match.start() - 24) : match.start()])
         )
-        if article:
+        if article or (match["per"] or "").lower() == "every" or (match["chinese_per"] == "每"):
             readings = frozenset((unit.factor, unit.base) for unit in meant)
             found.append(
                 Quantity(match.start(), match.end(), frozenset((Fraction(1),)), readings, required=False)

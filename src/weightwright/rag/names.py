@@ -3,12 +3,13 @@
 import gzip
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from weightwright.rag.analyze import STOP_WORDS, is_han, stem
 from weightwright.rag.chinese_names import chinese_names
 from weightwright.rag.normal import HAN, folded
+from weightwright.rag.places import places
 
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['’](?=[^\W\d_])|(?<=[A-Z])\.(?=[A-Z]\b))*(?<!['’])")
 _OPENING = re.compile(r"(?:^|[.!?:;。！？：；]|\n)[\s\"'“”‘’«»(\[*_>#-]*$")
@@ -29,7 +30,7 @@ _PLACE_SUFFIX = re.compile(r"(?<=[^\s]{2})[市省县区州镇]$")
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name in small letters, and the acronyms that may stand for it (`who` for World Health Organization)."""
+    """A name in small letters, and what may stand for it: `who` for World Health Organization, `mueller` for Müller."""
 
     word: str
     acronyms: frozenset[str] = frozenset()
@@ -49,10 +50,13 @@ def has_name(name: Name, there: "Written") -> bool:
     """Whether a text holds the name, a form of it (Egyptian, Egypt), or an acronym of it, or what it is one of."""
     word = name.word
     if is_han(word):
-        return word in there.text or _PLACE_SUFFIX.sub("", word) in there.text
+        bare = _PLACE_SUFFIX.sub("", word)
+        return bare in there.text or places().get(word, places().get(bare, "\0")) in there.text
     if word in there.words or (name.ordinary and stem(word) in there.stems):
         return True
     if word in there.acronyms or not name.acronyms.isdisjoint(there.words):
+        return True
+    if there.chinese and word in _english(there.text):
         return True
     return any(
         _same_people(word, other) or _same_people(other, word)
@@ -69,13 +73,16 @@ class Written:
     words: frozenset[str]
     stems: frozenset[str]
     acronyms: frozenset[str]
+    chinese: bool = False
 
     @classmethod
     def of(cls, text: str) -> "Written":
         """The text (as `quantities.readable` gives it) taken apart."""
         words = [_bare(match[0]) for match in _WORD.finditer(_apart(text))]
+        words += [_bare(spelt) for match in _UMLAUTS.finditer(text) for spelt in (_spelt_out(match[0]),)]
         acronyms = {acronym for run in _capital_runs(text) for acronym in _acronyms(run)}
-        return cls(text.lower(), frozenset(words), frozenset(map(stem, words)), frozenset(acronyms))
+        return cls(text.lower(), frozenset(words), frozenset(map(stem, words)), frozenset(acronyms),
+                   chinese=bool(re.search(f"[{HAN}]", text)))  # fmt: skip
 
     def __or__(self, other: "Written") -> "Written":
         return Written(
@@ -83,6 +90,7 @@ class Written:
             self.words | other.words,
             self.stems | other.stems,
             self.acronyms | other.acronyms,
+            self.chinese or other.chinese,
         )
 
 
@@ -92,6 +100,23 @@ NOTHING = Written("", frozenset(), frozenset(), frozenset())
 def _apart(text: str) -> str:
     """Latin words among Chinese characters as words of their own."""
     return re.sub(rf"(?<=[{HAN}])(?=[^\W{HAN}])|(?<=[^\W{HAN}])(?=[{HAN}])", " ", text)
+
+
+_UMLAUTS = re.compile(r"\w*[äöüåÄÖÜÅ]\w*")
+
+
+def _spelt_out(word: str) -> str:
+    """Müller as Mueller, the other way to write it."""
+    return word.translate(_TWO_LETTERS)
+
+
+_TWO_LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "Å": "Aa"})
+
+
+@lru_cache(maxsize=1024)
+def _english(text: str) -> frozenset[str]:
+    """The words of the English names of places that a Chinese text names."""
+    return frozenset(word for chinese, english in places().items() if chinese in text for word in english.split())
 
 
 def _bare(word: str) -> str:
@@ -118,7 +143,8 @@ def _latin(text: str, *, every: bool) -> dict[str, Name]:
                 continue
             if len(bare) == 1 and not every:
                 continue
-            found[bare] = Name(bare, frozenset(standing.get(bare, ())), is_ordinary(bare))
+            others = {_bare(_spelt_out(word))} - {bare}
+            found[bare] = Name(bare, frozenset(standing.get(bare, ())) | others, is_ordinary(bare))
     return found
 
 

@@ -1,25 +1,13 @@
-"""All that a text says in numbers: values with sign, unit and currency, dates, times, versions."""
+"""All that a `readable` text says in numbers: values with sign, unit and currency, dates, times, versions."""
 
 import re
 from dataclasses import replace
 from fractions import Fraction
 
-from weightwright.rag import numerals
 from weightwright.rag.counted import numbers, rates
 from weightwright.rag.dates import moments
-from weightwright.rag.normal import simplified, visible
-from weightwright.rag.quantity import Quantity
+from weightwright.rag.quantity import Quantity, Reading
 from weightwright.rag.written import decades, fractions, multiples, quarters, shares, versions
-
-
-def readable(text: str) -> str:
-    """The text as `quantities` reads it; ranges are of this."""
-    plain = simplified(visible(_POWER.sub(_power, text)))
-    plain = _SPEED.sub(r"\g<number>\g<unit>/\g<time>", plain)
-    for short, long in _SHORTENED.items():
-        if short in plain:
-            plain = plain.replace(short, long)
-    return plain
 
 
 def quantities(text: str) -> list[Quantity]:
@@ -30,26 +18,6 @@ def quantities(text: str) -> list[Quantity]:
         found += [q for q in find(text) if not any(q.start < end and start < q.end for start, end in taken)]
     found.sort(key=lambda quantity: quantity.start)
     return _summed(text, _ranges(text, found))
-
-
-# 每小时50公里, 时速50公里 as 50公里/小时
-_SPEED = re.compile(
-    rf"每(?P<time>小时|秒)(?:约|可达|达|为|是)?\s?(?P<number>{numerals.HAN}|{numerals.DIGITS})\s?(?P<unit>公里|千米|英里|米)"
-    r"(?![/每])"
-)
-_SHORTENED = {"廿": "二十", "卅": "三十", "一战": "第一次世界大战", "二战": "第二次世界大战"}
-_POWER = re.compile(
-    r"(?:(?P<factor>\d+(?:\.\d+)?)\s?[×x·*]\s?)?\b10(?P<sign>[⁻⁺]?)(?P<power>[⁰¹²³⁴-⁹]{1,2})", re.ASCII
-)
-_PLAIN_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
-
-
-def _power(match: re.Match[str]) -> str:
-    power = int(match["power"].translate(_PLAIN_DIGITS))
-    if power > 30:
-        return match[0]
-    value = Fraction(match["factor"] or 1) * Fraction(10) ** (-power if match["sign"] == "⁻" else power)
-    return str(value.numerator) if value.denominator == 1 else f"{float(value):.12f}".rstrip("0")
 
 
 # --- numbers beside each other ----------------------------------------------------------------------
@@ -80,23 +48,29 @@ def _summed(text: str, found: list[Quantity]) -> list[Quantity]:
     done: list[Quantity] = []
     for quantity in found:
         before = done[-1] if done else None
-        both = before is not None and len(before.readings) == len(quantity.readings) == 1
-        if before is not None and both and not quantity.ordinal and quantity.required and not quantity.rate:
-            (value, base), (more, other) = next(iter(before.readings)), next(iter(quantity.readings))
-            units_differ = (
-                before.plain
-                and quantity.plain
-                and value / (min(before.plain) or 1) > more / (min(quantity.plain) or 1)
-            )
-            if (
-                base == other != ""
-                and units_differ
-                and _ADJACENT.fullmatch(text[before.end : quantity.start])
-            ):
-                total = frozenset(((value + more, base),))
+        if before is not None and not quantity.ordinal and quantity.required and not quantity.rate:
+            total = _sum(before, quantity)
+            if total and _ADJACENT.fullmatch(text[before.end : quantity.start]):
                 done[-1] = Quantity(
                     before.start, quantity.end, readings=total, parts=(*before.parts, before, quantity)
                 )
                 continue
         done.append(quantity)
     return done
+
+
+def _sum(first: Quantity, second: Quantity) -> frozenset[Reading]:
+    """Both in the base that they share, where the second has the smaller unit (2小时 and 30分); else nothing."""
+    if not (first.plain and second.plain) and not first.parts:
+        return frozenset()
+    whole, part = min(first.plain, default=Fraction(1)) or 1, min(second.plain, default=Fraction(1)) or 1
+    last = first.parts[-1] if first.parts else None
+    if last is not None:
+        whole = min(last.plain) or 1
+    totals = set[Reading]()
+    for value, base in first.readings:
+        of_last = next((v for v, b in last.readings if b == base), value) if last is not None else value
+        for more, other in second.readings:
+            if base == other != "" and of_last / whole > more / part:
+                totals.add((value + more, base))
+    return frozenset(totals) if len(totals) == 1 else frozenset()

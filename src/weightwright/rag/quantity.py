@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 
 from weightwright.rag.dates import Date, Moment, Time
 from weightwright.rag.units import Unit
@@ -30,6 +31,7 @@ class Quantity:
     rate: str = ""  # the unit of `a month` in `35 euros a month`
     counted: str = ""  # what follows a number without unit: `member` of 12 members, 片 of 两片
     required: bool = True  # whether a claim that says it needs it: not `one` in `one of them`
+    named: bool = False  # whether it stands behind what it numbers: day 4, which is the fourth day
     parts: tuple["Quantity", ...] = ()  # 1 h and 30 min, of which this is the sum
 
     @property
@@ -43,6 +45,13 @@ class Quantity:
         return frozenset(
             Unit(base, value / plain).name for value, base in self.readings for plain in self.plain if plain
         )
+
+    @property
+    def telling(self) -> bool:
+        """Whether few other texts have it by chance: with a unit, a date or time, of three digits and more."""
+        if self.moment is not None or self.version or self.bases - {"", "times"}:
+            return True
+        return any(value.denominator > 1 or abs(value) > 99 for value in self.plain)
 
     @property
     def bare(self) -> bool:
@@ -61,7 +70,15 @@ def stands(claim: Quantity, source: Sequence[Quantity], mentioned: Collection[st
         return True
     if claim.rate:
         return claim.rate in mentioned
+    if ":" in claim.written and _in_turn(claim.written, source):
+        return True
     return bool(claim.parts) and all(stands(part, source, mentioned) for part in claim.parts)
+
+
+def _in_turn(score: str, source: Sequence[Quantity]) -> bool:
+    """Whether both numbers of 3:1 stand one behind the other."""
+    sides = [frozenset((Fraction(side),)) for side in score.split(":")]
+    return any([first.plain, second.plain] == sides for first, second in pairwise(source))
 
 
 def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
@@ -70,17 +87,25 @@ def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
         return claim.rate == other.rate or other.rate in once
     if claim.moment is not None:
         return _same_moment(claim, other)
+    if isinstance(other.moment, Time) and (Fraction(round(other.moment.minutes * 60)), "s") in claim.readings:
+        return True
     if other.moment is not None:
         return bool(claim.bare and claim.plain & _plain_of(other.moment))
     if (claim.version or other.version) and claim.written and other.written:
         return _without_zeros(claim.written) == _without_zeros(other.written)
-    if claim.ordinal != other.ordinal and not (claim.bases | other.bases) <= {"", "page", "floor"}:
+    named = claim.named or other.named or (claim.bases | other.bases) <= {"", "page", "floor"}
+    if claim.ordinal != other.ordinal and not named:
         return False
-    if claim.readings & other.readings:
+    if claim.readings & other.readings or _as_multiple(claim) & _as_multiple(other):
         return True
     if claim.bare:
         return bool(claim.plain & other.plain)
     return other.bare and bool(claim.plain & other.plain) and not claim.units.isdisjoint(mentioned)
+
+
+def _as_multiple(number: Quantity) -> frozenset[Fraction]:
+    """How often a whole is taken: 150%, one and a half times, 1.5倍, doubled; not 20%."""
+    return frozenset(v for v, base in number.readings if base in ("ratio", "times", "fold") and v >= 1)
 
 
 def _without_zeros(version: str) -> str:
@@ -95,6 +120,8 @@ def _same_moment(claim: Quantity, other: Quantity) -> bool:
     if isinstance(mine, Time):
         if isinstance(theirs, Time):
             return mine.within(theirs)
+        if (Fraction(round(mine.minutes * 60)), "s") in other.readings:
+            return True  # 2:19:34 as 2 h 19 min 34 s
         return theirs is None and other.bare and Fraction(int(mine.minutes * 60), 3600) in other.plain
     return isinstance(theirs, tuple) and isinstance(mine, tuple) and set(mine) <= set(theirs)
 

@@ -10,98 +10,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from weightwright.rag.analyze import STOP_STEMS, is_han, own_terms, terms
-from weightwright.rag.dates import Time
-from weightwright.rag.names import NOTHING, Name, Written, has_name, names
+from weightwright.rag.analyze import is_han, terms
+from weightwright.rag.claim import Fact, Facts, without
+from weightwright.rag.names import NOTHING, Written, has_name
 from weightwright.rag.negation import denial
-from weightwright.rag.quantities import quantities, readable
+from weightwright.rag.quantities import quantities
 from weightwright.rag.quantity import Quantity, split_date, stands
-from weightwright.rag.sentences import MARK, Range, sentences
-from weightwright.rag.units import CURRENCIES, mentioned
+from weightwright.rag.readable import readable
+from weightwright.rag.rows import Row, rows
+from weightwright.rag.sentences import Range, sentences
+from weightwright.rag.units import mentioned
+from weightwright.rag.words import Words
 
-# words with which answers speak about themselves, and that say how exact a number is
-_WITHOUT_FACTS = """
-answer accord sourc source passag passage document text context state stat mention say said provid inform
-describ follow
-about approxim around rough near total onli also per each everi both altogeth there most least maximum minimum
-not no never yes up more less than onc
-答案 回答 根据 资料 文档 文中 文本 说明 提到 提供 信息
-约 大约 大概 左右 共 总共 一共 每 可以 需要 需 要 须 会 能 能够 可 应 则 并 即 该 名 位 个 至 到 由 里 则为
-均 只 也 已 已经 所 最 全 这条 这个 这家 一个 要求 有关
-不 不是 没有 没 并非 不得 超过 不超过 至多 最多 至少 位于 地处 坐落
-"""
-_IGNORED = STOP_STEMS | frozenset(_WITHOUT_FACTS.split())
 _HEADING = re.compile(r"(#{1,6})\s")
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a sentence claims. A number's fact is its place among `numbers`."""
-
-    numbers: tuple[Quantity, ...]
-    names: tuple[Name, ...]
-    words: frozenset[str]
-    denies: bool = False  # whether it says of something that it is not so
-    may_deny: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.numbers or self.names or self.words)
-
-    def __len__(self) -> int:
-        return len(self.numbers) + len(self.names) + len(self.words)
-
-
-Fact = int | Name | str
-
-
-def facts_of(sentence: str) -> Facts:
-    """Numbers that it needs, names, content words; marks are left out."""
-    text = readable(MARK.sub("", sentence))
-    found = quantities(text)
-    rest = _without(text, found)
-    named = names(rest)
-    of_names = {term for name in named for term in own_terms(name.word)}
-    held = {_rooted(term) for term in own_terms(rest) if term not in _IGNORED and not term[0].isdigit()}
-    numbers = tuple(q for q in found if q.required)
-    said = denial(text)
-    return Facts(numbers, named, frozenset(held - of_names - _of_units(numbers)), said.denies, said.may)
-
-
-def _rooted(term: str) -> str:
-    """A Chinese verb without the preposition that clings to it: 生 of 生于."""
-    return term[0] if len(term) == 2 and term[1] == "于" and is_han(term) else term
-
-
-# words that say no more than the unit of a number does: `costs 5 euros`, `lasts 2 hours`, `is 12 miles long`
-_SAID_BY_UNITS = {
-    "money": "cost price pay paid charg fee 价格 费用 收费 售价 花费 票价 价",
-    "s": "last take durat long run 时长 持续 为期", "month": "last take durat long old 时长 持续 为期 年龄",
-    "m": "long length 全长 长度 长", "mile": "long length 全长 长度 长", "foot": "long length 全长 长度 长",
-    "°C": "temperatur warm cold hot 温度 气温", "degree": "temperatur warm cold hot 温度 气温",
-    "°F": "temperatur warm cold hot",
-    "date": "day date 日期 日子", "time": "time clock hour 时间 时刻",
-    "kg": "weigh weight 重 重量", "lb": "weigh weight 重 重量", "m2": "area cover 面积 占地",
-    "acre": "area cover 面积",
-}  # fmt: skip
-
-
-def _of_units(numbers: Sequence[Quantity]) -> frozenset[str]:
-    bases = {"money" if base in CURRENCIES else base for number in numbers for base in number.bases}
-    bases |= {
-        "time" if isinstance(number.moment, Time) else "date"
-        for number in numbers
-        if number.moment is not None
-    }
-    return frozenset(word for base in bases for word in _SAID_BY_UNITS.get(base, "").split())
-
-
-def _without(text: str, found: Sequence[Quantity]) -> str:
-    """The text without its numbers and their units."""
-    parts, done = [], 0
-    for quantity in found:
-        parts.append(text[done : max(done, quantity.start)])
-        done = max(done, quantity.end)
-    return " ".join([*parts, text[done:]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +44,7 @@ class Support:
 class _Said:
     """What a piece of text holds."""
 
-    terms: frozenset[str] = frozenset()
+    words: Words = Words()
     numbers: tuple[Quantity, ...] = ()
     written: Written = NOTHING
     units: frozenset[str] = frozenset()
@@ -137,13 +58,13 @@ class _Said:
         found = tuple(quantities(plain))
         said = denial(plain)
         return cls(
-            frozenset(terms(text)), found, Written.of(plain), mentioned(_without(plain, found)),
+            Words(frozenset(terms(plain)), plain.lower()), found, Written.of(plain), mentioned(without(plain, found)),
             said.denies, said.may, cls.in_(said.rest) if said.denies else None,
         )  # fmt: skip
 
     def __or__(self, other: "_Said") -> "_Said":
         return _Said(
-            self.terms | other.terms,
+            self.words | other.words,
             self.numbers + other.numbers,
             self.written | other.written,
             self.units | other.units,
@@ -162,17 +83,19 @@ class _Said:
         A number or name that is denied here, or only denied in the claim, does not.
         """
         if facts.denies and not self.may_deny:
-            return frozenset(word for word in facts.words if self._says(word))
+            return frozenset(word for word in facts.words if self.words.hold(word))
         there = self if facts.may_deny else self._left
         numbers = {n for n, number in enumerate(facts.numbers) if there._has(number)}
         named = {name for name in facts.names if has_name(name, there.written)}
-        return frozenset((*numbers, *named, *(word for word in facts.words if self._says(word))))
+        loose = bool(facts.numbers or facts.names)  # which tell already what the text speaks of
+        words = (word for word in facts.words if there.words.hold(word, loose=loose))
+        return frozenset((*numbers, *named, *words))
 
-    def _says(self, word: str) -> bool:
-        """Whether a word stands here; a Chinese one also where its characters do (河长 in 河流全长)."""
-        return word in self.terms or (
-            is_han(word) and all(character in self.written.text for character in word)
-        )
+    def foreign(self, facts: Facts) -> frozenset[str]:
+        """Those of the words that are in another script than the text, so that nobody can find them here."""
+        if self.words.chinese:
+            return frozenset(word for word in facts.words if not is_han(word)) if self.words.mostly_chinese else frozenset()
+        return frozenset(word for word in facts.words if is_han(word))
 
     def _has(self, number: Quantity) -> bool:
         if stands(number, self.numbers, self.units):
@@ -216,7 +139,19 @@ class Evidence:
             for text in stack.values():
                 joined |= text
             above.append(joined)
+        for n, row in enumerate(self._rows):
+            if row is not None and row.head is not None:
+                above[n] |= self._said[row.head]
         return above
+
+    @cached_property
+    def _rows(self) -> list[Row | None]:
+        return rows(self._text, self.ranges)
+
+    @cached_property
+    def _firsts(self) -> list[_Said]:
+        """What the first cell of each row says."""
+        return [_Said.in_(row.first) if row else _Said() for row in self._rows]
 
     def best(self, facts: Facts, share: float, most_sentences: int) -> Support | None:
         """The shortest run of sentences that supports the facts, the fullest of its length, if any does."""
@@ -236,13 +171,18 @@ class Evidence:
         return [
             self._support(facts, first, first + length)
             for first in firsts
-            if self._is_run(first, first + length)
+            if self._is_run(first, first + length) and self._rows_fit(facts, first, first + length)
         ]
 
     def _is_run(self, first: int, after: int) -> bool:
         """Whether no heading parts the sentences."""
         levels = self._levels[first:after]
         return not any(level and not before for before, level in pairwise(levels))
+
+    def _rows_fit(self, facts: Facts, first: int, after: int) -> bool:
+        """Whether the claim speaks of each of several rows: the price of one is not that of the next."""
+        places = [n for n in range(first, after) if self._rows[n] is not None]
+        return len(places) < 2 or all(self._firsts[n].holds(facts) for n in places)
 
     def _support(self, facts: Facts, first: int, after: int) -> Support:
         inside, above = _Said(), _Said()
@@ -258,11 +198,12 @@ class Evidence:
         elif everything <= of_heading:
             there = held
         required = frozenset[Fact]((*range(len(facts.numbers)), *facts.names))
+        foreign = inside.foreign(facts) - there
         return Support(
             start=self.ranges[first][0],
             end=self.ranges[after - 1][1],
             held=held,
-            share=_share(facts, there),
+            share=_share(facts, there, foreign),
             missing=required - there,
         )
 
@@ -273,7 +214,17 @@ def together(facts: Facts, supports: Sequence[Support], share: float) -> bool:
     return held.issuperset((*range(len(facts.numbers)), *facts.names)) and _share(facts, held) >= share
 
 
-def _share(facts: Facts, there: frozenset[Fact]) -> float:
-    """The share of content words that stand there; a number with its unit counts as one, and so does a name."""
-    wanted = facts.words | set(range(len(facts.numbers))) | set(facts.names)
-    return len(wanted & there) / len(wanted) if wanted else 1.0
+def _share(facts: Facts, there: frozenset[Fact], foreign: frozenset[str] = frozenset()) -> float:
+    """The share of what is claimed that stands there: a word or a name counts once, a telling number twice.
+
+    Words in another script than the text's count for nothing, but then a number or names must tell enough.
+    """
+    weights: dict[Fact, int] = {word: 1 for word in facts.words - foreign} | dict.fromkeys(facts.names, 1)
+    weights |= {n: 2 if number.telling else 1 for n, number in enumerate(facts.numbers)}
+    held = sum(weight for fact, weight in weights.items() if fact in there)
+    if foreign and held < _LEAST_FOREIGN:
+        return 0.0
+    return held / sum(weights.values()) if weights else 1.0
+
+
+_LEAST_FOREIGN = 2  # that a range in another script must hold

@@ -24,7 +24,7 @@ _FRACTION = re.compile(
     r"|quarter|fifth|tenth))s?(?![\w-])(?: of an?(?= (?:hour|day|year|century|mile|million|kilo)))?"
     r"|(?<![\d/])(?P<a>[1-9])/(?P<b>[2-9]|10)(?=\s?(?:的|of\b))"
     rf"|(?P<and_half>{numerals.HAN}|{numerals.DIGITS})个半(?=小时|月|钟头|星期)"
-    rf"|(?P<unit_half>{numerals.HAN}|{numerals.DIGITS})(?P<of>年|天|小时|周|个月|米|公里)半"
+    rf"|(?P<unit_half>{numerals.HAN}|{numerals.DIGITS})(?P<of>年|天|小时|周|个月|米|公里|分(?=半钟)|分钟|斤|公斤|千克|吨|升|块|里|倍|页)半钟?"
     r"|(?P<half>(?<!and a )(?<!and a-)\b(?i:half)(?: (?:of|the|its|all)\b| an?(?= (?!million|billion"
     r"|dozen|hundred|thousand))| (?=(?!an? )[a-z]))|一半|半数|半(?=个?(?:小时|年|天|月|日|钟头)))",
     re.ASCII,
@@ -46,7 +46,7 @@ def fractions(text: str) -> list[Quantity]:
             quantity = replace(quantity, start=match.start(), end=match.end())
         elif match["unit_half"] or match["and_half"]:
             written = match["of"] or text[match.end() :]
-            quantity = with_unit(f"半{written}", 0, 1, frozenset((value,)))
+            quantity = with_unit(f"半{'分钟' if written == '分' else written}", 0, 1, frozenset((value,)))
             quantity = replace(quantity, start=match.start(), end=match.end())
         elif quantity.bases == {""}:
             quantity = replace(quantity, readings=frozenset(((value, ""), (value, "ratio"))))
@@ -103,6 +103,7 @@ _SMALL = r"(?i:one|two|three|four|five|six|seven|eight|nine|ten|twenty|hundred)"
 _SHARE = re.compile(
     rf"\b(?P<part>\d{{1,3}}|{_SMALL})[ -](?:in|out of)[ -](?:every )?"
     rf"(?P<of>\d{{1,3}}(?:,\d{{3}})*|{_SMALL})(?= [a-z])"
+    rf"|\b(?i:every) (?P<nth>(?i:other|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)|\d{{1,2}}(?:nd|rd|th)) (?=[a-z])"
     rf"|每(?P<each>{numerals.HAN}|{numerals.DIGITS})[个名位人]{{1,2}}[^，。]{{0,4}}中[^，。]{{0,3}}?有(?P<among>{numerals.HAN}"
     rf"|{numerals.DIGITS})",
     re.ASCII,
@@ -113,6 +114,9 @@ def shares(text: str) -> list[Quantity]:
     """One in five, 3 out of 10, 每五人中有一人: as parts of one; not `one in 20 minutes`."""
     found = []
     for match in _SHARE.finditer(text):
+        if match["nth"]:
+            found.append(_every(text, match))
+            continue
         if match["part"]:
             part, of = (
                 min(numerals.digits(token) if token[0].isdigit() else numerals.words(token.lower())[0])
@@ -129,32 +133,49 @@ def shares(text: str) -> list[Quantity]:
     return found
 
 
+def _every(text: str, match: re.Match[str]) -> Quantity:
+    """Every third house: one in three; every third day: also three days."""
+    nth = match["nth"].lower()
+    number = re.sub(r"\D", "", nth)
+    of = Fraction(number) if number else Fraction(2) if nth == "other" else min(numerals.words(nth)[0])
+    share = with_unit(text, match.start(), match.end() - 1, frozenset((of,)))
+    readings = share.readings if not share.bare else frozenset()
+    return Quantity(match.start(), share.end, frozenset((1 / of,)), readings | {(1 / of, "ratio")})
+
+
 _MULTIPLE = re.compile(
     r"\b(?P<word>(?i:doubl|tripl|trebl|quadrupl|halv))(?i:ed|es?|ing)\b"
     r"|(?P<half>\bhalf\b(?= as (?:many|much|long|big)))"
-    r"|\b(?P<twice>(?i:twice|thrice))\b|(?P<pair>\b[Aa] (?:couple|pair) of\b)|(?P<chinese>翻了?一?番)"
+    r"|\b(?P<twice>(?i:twice|thrice|once))\b|(?P<pair>\b[Aa] (?:couple|pair) of\b)"
+    rf"|翻了?(?P<turns>[一二两三四\d])?番|(?:增加|增长|提高|上升|扩大|上涨|多)了?(?P<more>{numerals.HAN}|{numerals.DIGITS})倍"
 )
-_MULTIPLES = {"doubl": 2, "tripl": 3, "trebl": 3, "quadrupl": 4, "twice": 2, "thrice": 3}
+_MULTIPLES = {"doubl": 2, "tripl": 3, "trebl": 3, "quadrupl": 4, "twice": 2, "thrice": 3, "once": 1}
 
 
 def multiples(text: str) -> list[Quantity]:
-    """Doubled, halved, twice, a couple of, 翻番."""
+    """Doubled, halved, twice, a couple of; 翻一番 and 增加一倍, which is twice as much."""
     found = []
     for match in _MULTIPLE.finditer(text):
         word = (match["word"] or match["twice"] or "").lower()
         value = Fraction(1, 2) if match["half"] or word == "halv" else Fraction(_MULTIPLES.get(word, 2))
+        if match["turns"]:
+            value = 2 ** min(_han_or_digits(match["turns"]))
+        elif match["more"]:
+            value = min(_han_or_digits(match["more"])) + 1
         base = "times" if match["twice"] else "" if match["pair"] else "fold"
         plain = frozenset((value,))
         found.append(
             Quantity(
-                match.start(), match.end(), plain, frozenset(((value, base),)), required=not match["pair"]
+                match.start(), match.end(), plain, frozenset(((value, base),)),
+                required=not match["pair"] and word != "once",
             )
         )
     return found
 
 
 _QUARTER = re.compile(
-    r"(?<!\w)(?:Q(?P<quarter>[1-4])|H(?P<half>[12]))(?!\w)|(?P<chinese>[上下])半年", re.ASCII
+    r"(?<!\w)(?:Q(?P<quarter>[1-4])|H(?P<half>[12]))(?!\w)|(?P<chinese>[上下])半年"
+    r"|第?(?P<season>[一二三四1-4])季度", re.ASCII
 )
 
 
@@ -162,9 +183,11 @@ def quarters(text: str) -> list[Quantity]:
     """Q3 as the third quarter, H1 and 上半年 as the first half."""
     found = []
     for match in _QUARTER.finditer(text):
-        number = int(match["quarter"] or match["half"] or (1 if match["chinese"] == "上" else 2))
-        value = Fraction(number)
-        reading = (value * 3, "month") if match["quarter"] else (value, "")
+        if match["season"]:
+            value = min(_han_or_digits(match["season"]))
+        else:
+            value = Fraction(match["quarter"] or match["half"] or (1 if match["chinese"] == "上" else 2))
+        reading = (value * 3, "month") if match["quarter"] or match["season"] else (value, "")
         found.append(
             Quantity(match.start(), match.end(), frozenset((value,)), frozenset((reading,)), ordinal=True)
         )

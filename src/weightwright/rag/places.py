@@ -1,0 +1,24 @@
+"""Countries, cities and regions in Chinese with their English names."""
+
+import gzip
+from functools import cache
+from importlib.resources import files
+
+# ordinary words, too; as names they count only where a text in English is looked into
+_ORDINARY = frozenset(
+    "白银 日照 开封 汉堡 朝阳 大同 安康 三明 四平 大理 黑山 马里 保定 中卫 周口 白山 道森 图勒 里加 德州 中山".split()  # noqa: SIM905
+)
+
+
+@cache
+def places() -> dict[str, str]:
+    """English names (small letters) by Chinese ones."""
+    packed = (files("weightwright.rag") / "places.txt.gz").read_bytes()
+    lines = gzip.decompress(packed).decode().splitlines()
+    rows = (line.split("\t") for line in lines if not line.startswith("#"))
+    return {chinese: english.lower() for chinese, english in rows}
+
+
+def is_place(word: str) -> bool:
+    """Whether a Chinese word is the name of a place and nothing else."""
+    return word in places() and word not in _ORDINARY
