@@ -68,8 +68,8 @@ def chinese_names(text: str) -> frozenset[str]:
             continue
         clinging = len(word) == 2 and word[0] in _FUNCTION_CHARACTERS and not rjieba.has_word(word)
         core = _without_clinging(word[1:] if clinging else word)
-        if core == "里加" and tokens[i + 1 : i + 2] and tokens[i + 1][1].startswith("m"):
-            continue  # 面粉里加两勺
+        if core == "里加" and i and not (tokens[i + 1][0].strip() if i + 1 < len(tokens) else "。"):
+            continue  # 面粉里加, before the place of a number
         after, after_tag = tokens[i + 1] if i + 1 < len(tokens) else ("", "")
         if core in _SURNAMES or core in _COMPOUND_SURNAMES:
             titled = i + 2 < len(tokens) and tokens[i + 2][0] in _TITLES

@@ -94,7 +94,7 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
 
 _NAMES_NUMBER = re.compile(
     r"\b(?i:day|week|month|year|hour|floor|level|storey|chapter|page|part|section|round|lap|place|lesson|unit|step|stage"
-    r"|platform|row|line|lane|phase|quarter|season|grade|rank|position|number|no\.)$"
+    r"|platform|row|line|lane|phase|quarter|season|grade|rank|position|number|no\.|version|release)$"
 )
 
 
@@ -198,6 +198,7 @@ def _is_year(before: str, values: numerals.Values) -> bool:
 
 _RATE = re.compile(
     rf"\b(?P<per>(?i:per|each|every|a|an)|/)\s?(?P<unit>(?:{units.WORD}))"
+    rf"|(?P<by>\bper |/)(?P<symbol>{units.SYMBOLS})(?!\w)"
     rf"|(?P<chinese_per>每|/)一?个?(?P<chinese>月|{units.CHINESE})|(?P<adverb>\b(?i:annual(?:ly)?"
     r"|yearly|monthly|weekly|daily|hourly)(?!\w))"
     r"|(?P<fee>[年月周日])(?=费|薪|租|均|产)",
@@ -218,7 +219,7 @@ def rates(text: str) -> list[Quantity]:
     ]
     for match in _RATE.finditer(text):
         written = (
-            _ADVERBS.get((match["adverb"] or "").lower()) or match["unit"] or match["chinese"] or match["fee"]
+            _ADVERBS.get((match["adverb"] or "").lower()) or match["unit"] or match["symbol"] or match["chinese"] or match["fee"]
         )
         meant = units.units({"月": "个月"}.get(written, written))
         if not meant:

@@ -17,7 +17,7 @@ _NOT = re.compile(
     r"|exceed|above|below|over|under|beyond|until|till|before)\b)|[Nn]ever|cannot|no longer|nor|[Nn]either)\b"
     r"|\b[Nn]o (?!more|less|fewer|later|earlier|longer|doubt|matter|one\b|other|sooner|\d)(?=[a-z])"
     r"|不是|并非|并不|不会|不能|不可|不得(?!不|超过|少于|多于|低于|高于|晚于|早于|迟于|大于|小于)|不再|不准|不许"
-    r"|不(?:允许|包括|包含|提供|含|收|需|用|必|对|接受|支持|开放|适用|属于|在)|从未|未曾|从不|从来没|没有|没(?=[\u4e00-\u9fff])|而非|[，、]非"
+    r"|不(?:承保|保修|赔|退|报销|负责|营业|受理|办理|承担|覆盖|涵盖|发放|补贴|计入|纳入|列入|出售|销售|参加|参与|安排|设|配备|生产|使用|推荐|建议|支付|允许|包括|包含|提供|含|收|需|用|必|对|接受|支持|开放|适用|属于|在)|从未|未曾|从不|从来没|没有|没(?=[\u4e00-\u9fff])|而非|[，、]非"
 )
 # what is left out by name: except on Mondays, 除周一外
 _EXCEPTED = re.compile(

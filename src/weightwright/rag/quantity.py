@@ -49,7 +49,7 @@ class Quantity:
     @property
     def telling(self) -> bool:
         """Whether few other texts have it by chance: with a unit, a date or time, of three digits and more."""
-        if self.moment is not None or self.version or self.bases - {"", "times"}:
+        if self.moment is not None or self.version or self.named or self.bases - {"", "times"}:
             return True
         return any(value.denominator > 1 or abs(value) > 99 for value in self.plain)
 

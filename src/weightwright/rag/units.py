@@ -225,6 +225,7 @@ AFTER = re.compile(
 )
 PREFIX = rf"(?:{_any(PREFIXES)}|(?<![A-Za-z])(?:{_any(CODES)})|(?<![A-Za-z])(?:RMB|人民币))"
 WORD = rf"(?i:{_any(_WORDS)}){_PLURAL}"
+SYMBOLS = _any(_SYMBOLS)
 CHINESE = _any(_CHINESE)
 _MENTIONED = re.compile(rf"\b{WORD}|(?<![A-Za-z])(?:{_any(_SYMBOLS)})(?![A-Za-z])|{CHINESE}")
 
