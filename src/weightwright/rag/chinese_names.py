@@ -36,9 +36,10 @@ _NO_NAMES_TEXT = """
 东西 即时通讯 神经元 福利 长度 三明治 抗议 论文 通讯 星星 山脉 家族 王国 冰川 统计学 卡片 外国 大都 四合院 三角洲
 大城市 恐龙 甲烷 城堡 天文学 公共交通 信息安全 湖泊 新鲜 双关语 阶乘 回文 新建 沿海地区 山峰 山丘 城镇 太多
 公共场所 吉他 益处 入口 海滨 交易所 大都市 都市区 中风 英雄 波浪 音乐会 奇特 聊天 普通 飞翔 最大化 嘉宾 普及 海浪
-之日起 换乘 下山 上山 正文 抗氧化剂 耐力 维度 美德 联邦政府 国家 国际 全国 本市 全市 汇报 甲方 乙方 小时 星期 公里 千米
+孙子 孙女 外孙 曾孙 长孙 之日起 换乘 下山 上山 正文 抗氧化剂 耐力 维度 美德 联邦政府 国家 国际 全国 本市 全市 汇报 甲方 乙方 小时 星期 公里 千米
 """
 _TITLES = frozenset("先生 女士 教授 博士 院士 老师 医生 经理 总经理 主任 校长 院长 部长 市长 局长 董事长 律师 法官".split())  # noqa: SIM905
+_BEFORE_A_NAME = _TITLES | frozenset("儿子 女儿 孙子 孙女 妻子 丈夫 父亲 母亲 弟弟 哥哥 姐姐 妹妹 作家 画家 作者 记者 导演 演员 歌手 主管 副手 书记 主席 司机 代表".split())  # noqa: SIM905
 _NO_NAMES = frozenset(_NO_NAMES_TEXT.split())
 
 
@@ -64,6 +65,9 @@ def chinese_names(text: str) -> frozenset[str]:
     found: set[str] = set(_FIRMS.findall(text))
     used = -1
     for i, (word, tag) in enumerate(tokens):
+        if i and tokens[i - 1][0] in _BEFORE_A_NAME and 2 <= len(word) <= 3 and word[0] in _SURNAMES:
+            found.add(_without_clinging(word))
+            continue
         if i == used or not is_han(word) or word in _NO_NAMES:
             continue
         clinging = len(word) == 2 and word[0] in _FUNCTION_CHARACTERS and not rjieba.has_word(word)

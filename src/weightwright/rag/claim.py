@@ -40,6 +40,7 @@ class Facts:
     words: frozenset[str]
     denies: bool = False  # whether it says of something that it is not so
     may_deny: bool = False
+    text: str = ""  # in small letters
 
     def __bool__(self) -> bool:
         return bool(self.numbers or self.names or self.words)
@@ -61,7 +62,7 @@ def facts_of(sentence: str) -> Facts:
     held = {_rooted(term) for term in own_terms(rest) if term not in _IGNORED and not term[0].isdigit()}
     numbers = tuple(q for q in found if q.required)
     said = denial(text)
-    return Facts(numbers, named, frozenset(held - of_names - _of_units(numbers)), said.denies, said.may)
+    return Facts(numbers, named, frozenset(held - of_names - _of_units(numbers)), said.denies, said.may, text.lower())
 
 
 def _rooted(term: str) -> str:

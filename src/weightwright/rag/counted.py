@@ -88,10 +88,12 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
     counted = _counted(text, quantity.end) if quantity.bare and not ordinal else ""
     named = not ordinal and quantity.bare and _NAMES_NUMBER.search(text[:start].rstrip()) is not None
     return replace(
-        quantity, start=start, ordinal=ordinal, required=required, written=written, counted=counted, named=named
+        quantity, start=start, ordinal=ordinal, required=required, written=written, counted=counted, named=named,
+        closes=quantity.bare and _CLOSES.match(text, quantity.end) is not None,
     )
 
 
+_CLOSES = re.compile(r"\s*(?:[,;.，；。、)）](?!\d)|$)")
 _NAMES_NUMBER = re.compile(
     r"\b(?i:day|week|month|year|hour|floor|level|storey|chapter|page|part|section|round|lap|place|lesson|unit|step|stage"
     r"|platform|row|line|lane|phase|quarter|season|grade|rank|position|number|no\.|version|release)$"
@@ -153,7 +155,8 @@ def with_unit(text: str, start: int, end: int, values: numerals.Values, currency
     meant: tuple[Unit, ...] = units.units(currency) if currency else ()
     if currency in ("RMB", "人民币"):
         meant = (Unit("CNY"),)
-    after = None if currency and not meant else units.AFTER.match(text, end)
+    of_code = re.search(r"(?<![A-Za-z])[A-Za-z]\d+$", text[:end]) is not None  # N8周五 is no 8 weeks
+    after = None if of_code or (currency and not meant) else units.AFTER.match(text, end)
     if after is not None:
         name = next(name for name in ("symbol", "word", "chinese") if after[name])
         behind = units.units(after[name])
@@ -204,7 +207,8 @@ _RATE = re.compile(
     r"|(?P<fee>[年月周日])(?=费|薪|租|均|产)",
     re.ASCII,
 )
-_WHOLE = re.compile("全(?P<unit>年|月|周|天)")  # 全年30天 is 30 days a year
+_COUNTED_BEFORE = re.compile(rf"(?:\d|(?i:{numerals.WORDS}))[^.;:!?]*[a-z] $")
+_WHOLE = re.compile("[全一](?P<unit>年|月|周|天|日|小时)(?!前|后|半)")  # 全年30天, 一年30天: 30 days a year
 _ADVERBS = {
     "annual": "year", "annually": "year", "yearly": "year",
     "monthly": "month", "weekly": "week", "daily": "day", "hourly": "hour",
@@ -235,6 +239,8 @@ def rates(text: str) -> list[Quantity]:
             found.append(
                 Quantity(match.start(), match.end(), frozenset((Fraction(1),)), readings, required=False)
             )
+        if article and not beside and _COUNTED_BEFORE.search(text[max(0, match.start() - 48) : match.start()]):
+            found.append(Quantity(match.start(), match.end(), rate=base, required=False))  # 2,000 flowers a day
         if not article or beside:
             needed = not article or _behind_a_price(text[: match.start()])
             end = match.start() if match["fee"] or match["adverb"] else match.end()  # 年费 stays a word, too

@@ -68,7 +68,7 @@ _NAMED += r"|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.?)(?!\w)"
 _DAY = r"(?P<day>[0-3]?\d)(?:st|nd|rd|th)?(?![\w:])"
 _YEAR = r"(?P<year>1\d{3}|20\d{2}|21\d{2})(?!\d)"
 _SHORT_YEAR = r"['’](?P<short>\d{2})(?!\d)"
-_HAN_NUMBER = r"[零〇一二三四五六七八九十\d]+"
+_HAN_NUMBER = r"[零〇一二两三四五六七八九十\d]+"
 _WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _WEEKDAY = r"(?:(?i:monday|tuesday|wednesday|thursday|friday|saturday|sunday)s?"
 _WEEKDAY += (
@@ -160,7 +160,7 @@ def _chinese_time(match: re.Match[str]) -> Time | None:
         30 if rest == "半" else 15 if rest == "一刻" else 45 if rest == "三刻" else _number(rest.rstrip("分"))
     )
     part = match["part"] or ""
-    if hour > 24 or minute > 59 or (match["hour"] == "一" and not part and not rest):
+    if hour > 24 or minute > 59 or (match["hour"] in ("一", "两") and not part and not rest):
         return None
     if re.fullmatch("[零〇]?[一二三四五六七八九]{1,9}", rest) and not (part and rest[0] in "零〇"):
         return None  # 三点五 is a number
@@ -179,10 +179,11 @@ def _past(match: re.Match[str]) -> Time | None:
     if not (sure or match.string[: match.start()].lower().endswith("at ")):
         return None
     written = match["hour"].lower()
-    hour = _HOURS.index(written) + 1 if written in _HOURS else int(written)
+    spoken = {"noon": 12, "midnight": 0}.get(written)
+    hour = spoken if spoken is not None else _HOURS.index(written) + 1 if written in _HOURS else int(written)
     minutes = _PAST.get(match["minutes"].lower()) or int(match["minutes"])
     after = match["way"].lower() in ("past", "after")
-    return Time((hour * 60 + (minutes if after else -minutes)) % 1440, half_said=hour > 12)
+    return Time((hour * 60 + (minutes if after else -minutes)) % 1440, half_said=hour > 12 or spoken is not None)
 
 
 def _spoken(match: re.Match[str]) -> Time:
@@ -250,7 +251,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
         re.compile(
             r"\b(?P<minutes>(?i:half|quarter|five|ten|twenty(?:-five)?)|[12]?[05])"
             r"(?P<named> minutes)? (?P<way>past|to|after) "
-            rf"(?P<hour>(?i:{'|'.join(_HOURS)})|1?\d|2[0-3])(?![\w.,:%]\d|\w|[ -](?i:{WORD}))",
+            rf"(?P<hour>(?i:{'|'.join(_HOURS)}|noon|midnight)|1?\d|2[0-3])(?![\w.,:%]\d|\w|[ -](?i:{WORD}))",
             re.ASCII,
         ),
         _past,

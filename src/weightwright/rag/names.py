@@ -25,7 +25,7 @@ _TITLES_TEXT = """
 mr mrs ms miss dr prof sir dame lord lady
 """
 _TITLES = frozenset(_TITLES_TEXT.split())
-_PLACE_SUFFIX = re.compile(r"(?<=[^\s]{2})[市省县区州镇]$")
+_PLACE_SUFFIX = re.compile(r"(?<=[^\s]{2})[市省县区州镇站村乡岛港]$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def has_name(name: Name, there: "Written") -> bool:
         _same_people(word, other) or _same_people(other, word)
         for other in there.words
         if other[:3] == word[:3]
-    )
+    ) or not _COUNTRIES.get(word, _NONE).isdisjoint(there.words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +221,21 @@ def _acronyms(run: list[str]) -> set[str]:
     """The initials of every part of a run of at least two words."""
     letters = "".join(word[0] for word in run if word)
     return {letters[i:j] for i in range(len(letters)) for j in range(i + 2, min(len(letters), i + 7) + 1)}
+
+
+_NONE = frozenset[str]()
+# countries whose people are called otherwise than by an ending
+_PEOPLES_TEXT = """
+norway norwegian norwegians; denmark danish dane danes; sweden swedish swede swedes; finland finnish finn finns
+netherlands dutch holland; france french; germany german germans; greece greek greeks; ireland irish; poland polish pole poles
+portugal portuguese; spain spanish spaniard spaniards; switzerland swiss; turkey turkish turk turks; wales welsh
+scotland scottish scots; britain british uk; england english; china chinese; us usa american americans america
+czechia czech czechs; iceland icelandic; belgium belgian belgians; hungary hungarian hungarians; ukraine ukrainian ukrainians
+argentina argentine argentinian; peru peruvian; philippines filipino filipinos; thailand thai; europe european europeans eu
+"""
+_COUNTRIES = {
+    word: frozenset(group.split()) for group in re.split("[;\\n]", _PEOPLES_TEXT) for word in group.split()
+}
 
 
 def _same_people(root: str, form: str) -> bool:

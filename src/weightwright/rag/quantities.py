@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from weightwright.rag.counted import numbers, rates
 from weightwright.rag.dates import moments
+from weightwright.rag.frequencies import frequencies
 from weightwright.rag.quantity import Quantity, Reading
 from weightwright.rag.written import decades, fractions, multiples, quarters, shares, versions
 
@@ -17,7 +18,7 @@ def quantities(text: str) -> list[Quantity]:
         taken = [(q.start, q.end) for q in found]
         found += [q for q in find(text) if not any(q.start < end and start < q.end for start, end in taken)]
     found.sort(key=lambda quantity: quantity.start)
-    return _summed(text, _ranges(text, found))
+    return frequencies(text, _summed(text, _ranges(text, found)))
 
 
 # --- numbers beside each other ----------------------------------------------------------------------

@@ -31,6 +31,7 @@ class Quantity:
     rate: str = ""  # the unit of `a month` in `35 euros a month`
     counted: str = ""  # what follows a number without unit: `member` of 12 members, 片 of 两片
     required: bool = True  # whether a claim that says it needs it: not `one` in `one of them`
+    closes: bool = False  # whether its clause ends with it, so that what it counts is said before: 27 shops, now 30
     named: bool = False  # whether it stands behind what it numbers: day 4, which is the fourth day
     parts: tuple["Quantity", ...] = ()  # 1 h and 30 min, of which this is the sum
 
@@ -65,7 +66,8 @@ def stands(claim: Quantity, source: Sequence[Quantity], mentioned: Collection[st
     Where the source counts the same thing (12 members), another number (of 3 rooms) does not stand for it.
     """
     if claim.counted and claim.bare:
-        source = [other for other in source if other.counted == claim.counted] or source
+        of_it = [other for other in source if other.counted == claim.counted]
+        source = [*of_it, *(other for other in source if other.closes)] if of_it else source
     if any(_same(claim, other, mentioned) for other in source):
         return True
     if claim.rate:
@@ -84,11 +86,14 @@ def _in_turn(score: str, source: Sequence[Quantity]) -> bool:
 def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
     if claim.rate or other.rate:
         once = claim.units if not claim.rate and claim.plain == {1} else frozenset[str]()
-        return claim.rate == other.rate or other.rate in once
+        in_one = other.units if not other.rate and other.plain == {1} else frozenset[str]()  # 一天 for 每天
+        return claim.rate == other.rate or other.rate in once or claim.rate in in_one
     if claim.moment is not None:
         return _same_moment(claim, other)
     if isinstance(other.moment, Time) and (Fraction(round(other.moment.minutes * 60)), "s") in claim.readings:
         return True
+    if isinstance(other.moment, Time) and (dotted := dotted_time(claim)) is not None:
+        return dotted.within(other.moment)
     if other.moment is not None:
         return bool(claim.bare and claim.plain & _plain_of(other.moment))
     if (claim.version or other.version) and claim.written and other.written:
@@ -122,8 +127,18 @@ def _same_moment(claim: Quantity, other: Quantity) -> bool:
             return mine.within(theirs)
         if (Fraction(round(mine.minutes * 60)), "s") in other.readings:
             return True  # 2:19:34 as 2 h 19 min 34 s
+        if theirs is None and (dotted := dotted_time(other)) is not None:
+            return mine.within(dotted)
         return theirs is None and other.bare and Fraction(int(mine.minutes * 60), 3600) in other.plain
     return isinstance(theirs, tuple) and isinstance(mine, tuple) and set(mine) <= set(theirs)
+
+
+def dotted_time(number: Quantity) -> Time | None:
+    """16.15 as a time of day, which it may be."""
+    hour, _, minute = number.written.partition(".")
+    if not number.bare or len(minute) != 2 or not 0 < len(hour) < 3 or int(hour) > 24 or int(minute) > 59:
+        return None
+    return Time(int(hour) * 60 + int(minute), half_said=int(hour) > 12, digital=True)
 
 
 def _plain_of(moment: Moment) -> frozenset[Fraction]:

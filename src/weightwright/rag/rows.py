@@ -17,6 +17,8 @@ class Row:
 
     first: str
     head: int | None = None
+    cells: tuple[str, ...] = ()
+    rule: bool = False  # the line below the names of columns
 
 
 def rows(text: str, ranges: Sequence[Range]) -> list[Row | None]:
@@ -29,7 +31,7 @@ def rows(text: str, ranges: Sequence[Range]) -> list[Row | None]:
         cells = _CELLS.match(line) or _FIELDS.match(line)
         if _RULE.match(line) and before == n - 1:
             head = before
-            found.append(Row(""))
+            found.append(Row("", rule=True))
             continue
         if cells is None:
             before = head = None
@@ -39,5 +41,6 @@ def rows(text: str, ranges: Sequence[Range]) -> list[Row | None]:
             before = n
             if "|" not in line and not re.search(r"\d", line):
                 head = n  # names of columns before comma-separated values
-        found.append(Row(cells["first"].strip(), head if head != n else None))
+        parts = line.strip("|").split("|") if line.startswith("|") else line.split(",")
+        found.append(Row(cells["first"].strip(), head if head != n else None, tuple(map(str.strip, parts))))
     return found

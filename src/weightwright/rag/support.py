@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from weightwright.rag.analyze import is_han, terms
+from weightwright.rag.analyze import STOP_STEMS, is_han, terms
 from weightwright.rag.claim import Fact, Facts, without
 from weightwright.rag.names import NOTHING, Written, has_name
 from weightwright.rag.negation import denial
@@ -97,6 +97,18 @@ class _Said:
             return frozenset(word for word in facts.words if not is_han(word)) if self.words.mostly_chinese else frozenset()
         return frozenset(word for word in facts.words if is_han(word))
 
+    def names(self, facts: Facts) -> bool:
+        """Whether a claim says all words that stand here, which are what a row or a column is about."""
+        if self.words.chinese:
+            return self.words.text.strip() in facts.text
+        wanted = {term for term in self.words.terms if term not in STOP_STEMS}
+        said = facts.words | {term for name in facts.names for term in terms(name.word)}
+        of_numbers = {str(value) for number in facts.numbers for value in number.plain}
+        return bool(wanted) and all(
+            term in of_numbers or any(term == word or Words(frozenset((word,))).hold(term) for word in said)
+            for term in wanted
+        )
+
     def _has(self, number: Quantity) -> bool:
         if stands(number, self.numbers, self.units):
             return True
@@ -149,9 +161,9 @@ class Evidence:
         return rows(self._text, self.ranges)
 
     @cached_property
-    def _firsts(self) -> list[_Said]:
-        """What the first cell of each row says."""
-        return [_Said.in_(row.first) if row else _Said() for row in self._rows]
+    def _cells(self) -> list[list[_Said]]:
+        """What the cells of each row say."""
+        return [[_Said.in_(cell) for cell in row.cells] if row else [] for row in self._rows]
 
     def best(self, facts: Facts, share: float, most_sentences: int) -> Support | None:
         """The shortest run of sentences that supports the facts, the fullest of its length, if any does."""
@@ -182,7 +194,34 @@ class Evidence:
     def _rows_fit(self, facts: Facts, first: int, after: int) -> bool:
         """Whether the claim speaks of each of several rows: the price of one is not that of the next."""
         places = [n for n in range(first, after) if self._rows[n] is not None]
-        return len(places) < 2 or all(self._firsts[n].holds(facts) for n in places)
+        if not places:
+            return True
+        named = [n for n in places if self._cells[n] and self._cells[n][0].names(facts)]
+        if len(named) < len(places) and (len(places) > 1 or self._other_row(facts, places[0])):
+            return False
+        return len(places) > 1 or self._column_fits(facts, places[0])
+
+    def _other_row(self, facts: Facts, place: int) -> bool:
+        """Whether the claim names another row of the same table, and only that."""
+        table = self._rows[place]
+        return any(
+            row is not None and table is not None and row.head == table.head and n not in (place, table.head)
+            and cells and cells[0].names(facts)
+            for n, (row, cells) in enumerate(zip(self._rows, self._cells, strict=True))
+        )  # fmt: skip
+
+    def _column_fits(self, facts: Facts, place: int) -> bool:
+        """Whether the claim's numbers stand in the columns that it names, where it names one for each."""
+        row = self._rows[place]
+        if row is None or row.head is None or len(self._cells[row.head]) != len(self._cells[place]):
+            return True
+        named = [n for n, said in enumerate(self._cells[row.head]) if n and said.names(facts)]
+        if not named or len(facts.numbers) > len(named):
+            return True
+        inside = _Said()
+        for n in (0, *named):
+            inside |= self._cells[place][n]
+        return inside.holds(facts).issuperset(range(len(facts.numbers)))
 
     def _support(self, facts: Facts, first: int, after: int) -> Support:
         inside, above = _Said(), _Said()

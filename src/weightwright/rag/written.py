@@ -22,11 +22,12 @@ _FRACTION = re.compile(
     rf"|(?P<han_below>{numerals.HAN})分之(?P<han_above>{numerals.HAN})"
     r"|(?<!and )(?<!and-)\b(?P<count>(?i:one|two|three|four|five|a))[ -](?P<part>(?i:half|third"
     r"|quarter|fifth|tenth))s?(?![\w-])(?: of an?(?= (?:hour|day|year|century|mile|million|kilo)))?"
-    r"|(?<![\d/])(?P<a>[1-9])/(?P<b>[2-9]|10)(?=\s?(?:的|of\b))"
+    r"|(?<![\d/])(?P<a>[1-9])/(?P<b>[2-9]|10|[3-9]\d|\d00+|3[2-9])(?=\s?(?:的|of\b)|(?<=/[3-9]\d)(?![\d/])|(?<=00)(?![\d/]))"
     rf"|(?P<and_half>{numerals.HAN}|{numerals.DIGITS})个半(?=小时|月|钟头|星期)"
     rf"|(?P<unit_half>{numerals.HAN}|{numerals.DIGITS})(?P<of>年|天|小时|周|个月|米|公里|分(?=半钟)|分钟|斤|公斤|千克|吨|升|块|里|倍|页)半钟?"
     r"|(?P<half>(?<!and a )(?<!and a-)\b(?i:half)(?: (?:of|the|its|all)\b| an?(?= (?!million|billion"
-    r"|dozen|hundred|thousand))| (?=(?!an? )[a-z]))|一半|半数|半(?=个?(?:小时|年|天|月|日|钟头)))",
+    r"|dozen|hundred|thousand))| (?=(?!an? )[a-z]))|一半|半数|半(?=个?(?:小时|年|天|月|日|钟头))"
+    rf"|半(?=(?:{units.CHINESE}|[片粒杯瓶勺碗袋包盒]))(?!分|年|天|月|日))",
     re.ASCII,
 )
 _PARTS = {"half": 2, "third": 3, "quarter": 4, "fifth": 5, "tenth": 10}
