@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from weightwright.ports import Citation
 from weightwright.rag.analyze import terms
 from weightwright.rag.context import Passage
-from weightwright.rag.forms import BLOCK, HIDDEN, forms, hidden, is_index, is_mark, marks, parsed, values
+from weightwright.rag.forms import BLOCK, HIDDEN, forms, hidden, is_data_line, is_index, is_mark, marks, parsed, values
 from weightwright.rag.sentences import MARK, sentences
 from weightwright.rag.settings import CiteSettings
 from weightwright.rag.claim import Facts, facts_of
@@ -135,7 +135,7 @@ class Checker:
             position = found.end
         shown += sentence[position:]
         indices = self._cite_indices(covered, whole)
-        if self._kept == kept_before and self._settings.add and not indices:
+        if self._kept == kept_before and self._settings.add and not (indices or is_data_line(covered)):
             return self._with_added_mark(shown, whole, covered)
         return shown
 

@@ -144,7 +144,7 @@ def _is_number(text: str, match: re.Match[str]) -> bool:
     if token == "一":  # as the English article, but for true units
         return unit is not None and unit[0] not in ("次", "层", "成", "节", "点", "里", "分", "度", "周年")
     if unit:
-        return token not in ("万", "百", "千")
+        return token not in ("万", "百", "千") or text[: match.start()].endswith("每")
     if after[:1] and (after[0] in _MEASURES or (token in "两俩仨" and after[0] not in "会岸极性国者样手")):
         return True
     return len(token) > 1 and token not in ("万一", "一一") and not re.fullmatch("[十百千万亿]+", token)
@@ -203,14 +203,15 @@ _RATE = re.compile(
     rf"\b(?P<per>(?i:per|each|every|a|an)|/)\s?(?P<unit>(?:{units.WORD}))"
     rf"|(?P<by>\bper |/)(?P<symbol>{units.SYMBOLS})(?!\w)"
     rf"|(?P<chinese_per>每|/)一?个?(?P<chinese>月|{units.CHINESE})|(?P<adverb>\b(?i:annual(?:ly)?"
-    r"|yearly|monthly|weekly|daily|hourly)(?!\w))"
+    r"|yearly|quarterly|fortnightly|biweekly|monthly|weekly|daily|hourly)(?!\w))"
     r"|(?P<fee>[年月周日])(?=费|薪|租|均|产)",
     re.ASCII,
 )
 _COUNTED_BEFORE = re.compile(rf"(?:\d|(?i:{numerals.WORDS}))[^.;:!?]*[a-z] $")
 _WHOLE = re.compile("[全一](?P<unit>年|月|周|天|日|小时)(?!前|后|半)")  # 全年30天, 一年30天: 30 days a year
 _ADVERBS = {
-    "annual": "year", "annually": "year", "yearly": "year",
+    "annual": "year", "annually": "year", "yearly": "year", "quarterly": "quarter", "fortnightly": "fortnight",
+    "biweekly": "fortnight",
     "monthly": "month", "weekly": "week", "daily": "day", "hourly": "hour",
 }  # fmt: skip
 

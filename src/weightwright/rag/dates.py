@@ -147,6 +147,11 @@ def _half(match: re.Match[str]) -> Time | None:
     return Time(_half_day(hour, match[3]) * 60 + minute) if hour <= 12 and minute < 60 else None
 
 
+def _short_year(match: re.Match[str]) -> Date:
+    short = int(match["short"])
+    return Date(_century(short) + short)
+
+
 def _half_day(hour: int, half: str | None) -> int:
     if not half:
         return hour
@@ -228,6 +233,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
     (re.compile(rf"(?<![\d.,]){_DAY}(?: of)? {_NAMED},?(?: {_YEAR})?", re.ASCII), _named),
     (re.compile(rf"(?<!\w){_NAMED} (?:the )?{_DAY}(?:,? (?:{_YEAR}|{_SHORT_YEAR}))?", re.ASCII), _named),
     (re.compile(rf"(?<!\w){_NAMED},? (?:of )?{_YEAR}", re.ASCII), _named),
+    (re.compile(r"(?<![\w:.])(\d{1,2})h(\d{2})()()(?!\w)", re.ASCII), _clock),
+    (re.compile(r"(?:(?<=\bin )|(?<=\bof ))['’](?P<short>\d{2})(?![\ds])()", re.ASCII), _short_year),
+    (re.compile(r"(?P<part>凌晨|清晨|早上|早晨|上午|中午|下午|傍晚|晚上|夜里|晚)\s?(?P<hour>\d{1,2}):(?P<rest>\d{2})(?![\d:])", re.ASCII),
+     _chinese_time),
     (
         re.compile(
             r"(?<![\w:.])(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:])\s?([ap]\.? ?m\b\.?|[AP]\.? ?M\b\.?)?",

@@ -81,6 +81,9 @@ class Written:
         words = [_bare(match[0]) for match in _WORD.finditer(_apart(text))]
         words += [_bare(spelt) for match in _UMLAUTS.finditer(text) for spelt in (_spelt_out(match[0]),)]
         acronyms = {acronym for run in _capital_runs(text) for acronym in _acronyms(run)}
+        initials = "".join(word[0] for word in words if word not in ("of", "and", "the", "for"))
+        acronyms |= {initials[i : i + n] for n in (3, 4, 5) for i in range(len(initials) - n + 1)}
+        acronyms |= {short for short, long in _SHORT.items() if long in text.lower()}
         return cls(text.lower(), frozenset(words), frozenset(map(stem, words)), frozenset(acronyms),
                    chinese=bool(re.search(f"[{HAN}]", text)))  # fmt: skip
 
@@ -94,6 +97,10 @@ class Written:
         )
 
 
+# acronyms of two letters, which the initials of any two words might be
+_SHORT = {"hr": "human resources", "it": "information technology", "pr": "public relations", "eu": "european union",
+          "un": "united nations", "us": "united states", "uk": "united kingdom", "ai": "artificial intelligence",
+          "gp": "general practitioner", "id": "identi"}  # fmt: skip
 NOTHING = Written("", frozenset(), frozenset(), frozenset())
 
 

@@ -87,7 +87,9 @@ def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
     if claim.rate or other.rate:
         once = claim.units if not claim.rate and claim.plain == {1} else frozenset[str]()
         in_one = other.units if not other.rate and other.plain == {1} else frozenset[str]()  # 一天 for 每天
-        return claim.rate == other.rate or other.rate in once or claim.rate in in_one
+        one, another = claim.readings | _interval(claim), other.readings | _interval(other)
+        same = any(reading in another and reading[1].startswith("every") for reading in one)
+        return same or claim.rate == other.rate or other.rate in once or claim.rate in in_one
     if claim.moment is not None:
         return _same_moment(claim, other)
     if isinstance(other.moment, Time) and (Fraction(round(other.moment.minutes * 60)), "s") in claim.readings:
@@ -106,6 +108,12 @@ def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
     if claim.bare:
         return bool(claim.plain & other.plain)
     return other.bare and bool(claim.plain & other.plain) and not claim.units.isdisjoint(mentioned)
+
+
+def _interval(rate: Quantity) -> frozenset[Reading]:
+    """Fortnightly as every two weeks."""
+    base, _, factor = rate.rate.partition("×")
+    return frozenset(((Fraction(factor), f"every {base}"),)) if factor else frozenset()
 
 
 def _as_multiple(number: Quantity) -> frozenset[Fraction]:

@@ -21,7 +21,7 @@ _CUT_WORD = re.compile(r"(?<=[a-z])-[ \t]*\n[ \t]*(?=[a-z])")
 _CUT_LINE = re.compile(r"(?<=[^\W_,])[ \t]*\n[ \t]*(?=[^\W_])")
 # 每小时50公里, 时速50公里 as 50公里/小时
 _SPEED = re.compile(
-    rf"每(?P<time>小时|秒|分钟)(?P<verb>[^\d，。；、每]{{0,6}}?)\s?(?P<number>{numerals.HAN}|{numerals.DIGITS})\s?"
+    rf"(?:每(?P<time>小时|秒|分钟)|(?P<speed>时速))(?P<verb>[^\d，。；、每]{{0,6}}?)\s?(?P<number>{numerals.HAN}|{numerals.DIGITS})\s?"
     r"(?P<unit>公里|千米|英里|米)(?![/每])"
 )
 _NUMERAL = rf"(?:{numerals.HAN}|{numerals.DIGITS})"
@@ -38,6 +38,8 @@ _SHORTENED = (
     (re.compile("[次翌](?=[日年月](?![数均]))"), "第二"),
     (re.compile("半价|对折"), "五折"),
 )
+_YEARLY = re.compile(r"\bp\.\s?a\.(?!\w)")
+_WEEKDAY_LIST = re.compile("((?:周|星期|礼拜)[一二三四五六][、和及])(?=[一二三四五六日天](?:[、和及，。；]|[^个十百千月]))")  # 周一、三、五
 _HAN_LETTER = re.compile(f"[{HAN}]")
 
 
@@ -50,9 +52,12 @@ def readable(text: str) -> str:
         plain = _CUT_LINE.sub(_joined_lines, _CUT_WORD.sub("", plain))
     if "(" in plain:
         plain = _IN_BRACKETS.sub(r"\1", plain)
+    plain = _YEARLY.sub("per annum", plain)
     if plain.isascii():
         return plain
-    plain = _SPEED.sub(r"\g<verb>\g<number>\g<unit>/\g<time>", plain)
+    while _WEEKDAY_LIST.search(plain):
+        plain = _WEEKDAY_LIST.sub(r"\1周", plain)
+    plain = _SPEED.sub(_speed, plain)
     plain = _SCORE.sub(_score, plain)
     for short, long in _SHORTENED:
         plain = short.sub(long, plain)
@@ -70,6 +75,12 @@ def _power(match: re.Match[str]) -> str:
         return match[0]
     value = Fraction(factor) * Fraction(10) ** power
     return str(value.numerator) if value.denominator == 1 else f"{Decimal(factor).scaleb(power):f}"
+
+
+def _speed(match: re.Match[str]) -> str:
+    of = "时速" if match["speed"] else ""
+    length = (match["number"] + match["unit"]).replace("千米", "公里")
+    return f"{of}{match['verb']}{length}/{match['time'] or '小时'}"
 
 
 def _score(match: re.Match[str]) -> str:

@@ -254,16 +254,16 @@ def together(facts: Facts, supports: Sequence[Support], share: float) -> bool:
 
 
 def _share(facts: Facts, there: frozenset[Fact], foreign: frozenset[str] = frozenset()) -> float:
-    """The share of what is claimed that stands there: a word or a name counts once, a telling number twice.
+    """The share of what is claimed that stands there: a word or a name counts once, a telling number three times.
 
     Words in another script than the text's count for nothing, but then a number or names must tell enough.
     """
     weights: dict[Fact, int] = {word: 1 for word in facts.words - foreign} | dict.fromkeys(facts.names, 1)
-    weights |= {n: 2 if number.telling else 1 for n, number in enumerate(facts.numbers)}
+    weights |= {n: 3 if number.telling else 1 for n, number in enumerate(facts.numbers)}
     held = sum(weight for fact, weight in weights.items() if fact in there)
     if foreign and held < _LEAST_FOREIGN:
         return 0.0
     return held / sum(weights.values()) if weights else 1.0
 
 
-_LEAST_FOREIGN = 2  # that a range in another script must hold
+_LEAST_FOREIGN = 3  # that a range in another script must hold

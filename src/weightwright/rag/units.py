@@ -81,6 +81,7 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("degree", "1", "°", "degree", ""),
     ("ratio", "1/100", "%", "percent per-cent pct", ""),
     ("percentage point", "1", "pp", "percentage-point", "个百分点 百分点"),
+    ("percentage point", "1/100", "bp bps", "basis-point", "个基点 基点"),
     ("ratio", "1/1000", "‰", "permille per-mille", ""),
     ("ratio", "1/10", "", "", "成"), ("price", "1", "", "", "折"),
     ("m/s", "1", "m/s", "metres-per-second meters-per-second metre-per-second", "米/秒 米每秒"),
@@ -116,7 +117,7 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("J", "1000", "kJ", "kilojoule", "千焦"),
     ("cal", "1000", "kcal", "kilocalorie", "千卡 大卡"), ("cal", "1", "", "calorie", "卡路里"),
     ("dB", "1", "dB", "decibel", "分贝"), ("hp", "1", "hp", "horsepower", "马力"),
-    ("N", "1", "N", "newton", "牛顿"),
+    ("N", "1", "N", "newton", "牛顿 牛"), ("N", "1000", "kN", "kilonewton", "千牛"),
     ("lumen", "1", "lm", "lumen", "流明"), ("pixel", "1", "px", "pixel", "像素"),
     ("dpi", "1", "dpi", "", ""),
     ("ppm", "1", "ppm", "", ""), ("rpm", "1", "rpm", "", "转/分"),
@@ -245,4 +246,13 @@ def units(written: str) -> tuple[Unit, ...]:
 
 def mentioned(text: str) -> frozenset[str]:
     """All units that a text names, as `Unit.name` writes them."""
-    return frozenset(unit.name for match in _MENTIONED.finditer(text) for unit in units(match[0]))
+    found = {unit.name for match in _MENTIONED.finditer(text) for unit in units(match[0])}
+    if _AGE.search(text):
+        found.add(Unit("month", Fraction(12)).name)
+    if _CHINESE_PRICE.search(text):
+        found.add(Unit("CNY").name)
+    return frozenset(found)
+
+
+_AGE = re.compile(r"\b(?i:age[sd]?|old|older|younger)\b|over-|under-|年龄|年满|周岁")
+_CHINESE_PRICE = re.compile("[价费薪租款]|金额|押金|奖金|罚金")

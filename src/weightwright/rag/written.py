@@ -21,8 +21,8 @@ _FRACTION = re.compile(
     rf"|(?P<percent>百分之)(?P<of_hundred>{numerals.HAN}|{numerals.DIGITS})"
     rf"|(?P<han_below>{numerals.HAN})分之(?P<han_above>{numerals.HAN})"
     r"|(?<!and )(?<!and-)\b(?P<count>(?i:one|two|three|four|five|a))[ -](?P<part>(?i:half|third"
-    r"|quarter|fifth|tenth))s?(?![\w-])(?: of an?(?= (?:hour|day|year|century|mile|million|kilo)))?"
-    r"|(?<![\d/])(?P<a>[1-9])/(?P<b>[2-9]|10|[3-9]\d|\d00+|3[2-9])(?=\s?(?:的|of\b)|(?<=/[3-9]\d)(?![\d/])|(?<=00)(?![\d/]))"
+    r"|quarter|fifth|tenth))s?(?![\w-])(?: of an?(?= (?:hour|day|year|century|mile|kilo)| (?P<scale>million|billion|trillion)\b))?"
+    r"|(?<![\d/])(?P<a>[1-9])/(?P<b>[2-9]|10|[3-9]\d|\d00+|3[2-9])(?=\s?(?:的|of\b)|(?<=/\d)(?![\d/])|(?<=/[3-9]\d)(?![\d/])|(?<=00)(?![\d/]))"
     rf"|(?P<and_half>{numerals.HAN}|{numerals.DIGITS})个半(?=小时|月|钟头|星期)"
     rf"|(?P<unit_half>{numerals.HAN}|{numerals.DIGITS})(?P<of>年|天|小时|周|个月|米|公里|分(?=半钟)|分钟|斤|公斤|千克|吨|升|块|里|倍|页)半钟?"
     r"|(?P<half>(?<!and a )(?<!and a-)\b(?i:half)(?: (?:of|the|its|all)\b| an?(?= (?!million|billion"
@@ -92,7 +92,8 @@ def _fraction(match: re.Match[str]) -> Fraction | None:
         below = min(_han_or_digits(match["han_below"]))
         return min(_han_or_digits(match["han_above"])) / below if below else None
     if match["part"]:
-        return Fraction(_COUNTS[match["count"].lower()], _PARTS[match["part"].lower()])
+        scale = numerals.SCALES[match["scale"]] if match["scale"] else 1
+        return scale * Fraction(_COUNTS[match["count"].lower()], _PARTS[match["part"].lower()])
     return Fraction(1, 2)
 
 
