@@ -20,7 +20,7 @@ _GIVEN = frozenset(
     "俊豪博翔轩睿晨曦梓涵怡悦思雨诗琪瑶子晓小东海峰光亮飞龙虎新立永世成家宝庆林森源润泽清远嘉启瑞康健"
     "宏毅凯恒振兴利全友才根生"
 )
-_FUNCTION_CHARACTERS = "由和与在向对请找是被把给跟让为从及或的了"
+_FUNCTION_CHARACTERS = "由和与在向对请找是被把给跟让为从及或的了于至到自经往将以其"
 _COMPOUND_SURNAMES_TEXT = """
 欧阳 诸葛 司马 上官 司徒 东方 尉迟 公孙 慕容 令狐 皇甫 夏侯 宇文 长孙 端木 南宫
 """
@@ -36,7 +36,14 @@ _NO_NAMES_TEXT = """
 东西 即时通讯 神经元 福利 长度 三明治 抗议 论文 通讯 星星 山脉 家族 王国 冰川 统计学 卡片 外国 大都 四合院 三角洲
 大城市 恐龙 甲烷 城堡 天文学 公共交通 信息安全 湖泊 新鲜 双关语 阶乘 回文 新建 沿海地区 山峰 山丘 城镇 太多
 公共场所 吉他 益处 入口 海滨 交易所 大都市 都市区 中风 英雄 波浪 音乐会 奇特 聊天 普通 飞翔 最大化 嘉宾 普及 海浪
-孙子 孙女 外孙 曾孙 长孙 之日起 换乘 下山 上山 正文 抗氧化剂 耐力 维度 美德 联邦政府 国家 国际 全国 本市 全市 汇报 甲方 乙方 小时 星期 公里 千米
+滤芯 天文台 大桥 大街 都市 容纳 联合会 申请人 加油站 广播公司 向南 向东 卫生保健 台风 中毒 一氧化碳 新一轮 本赛季 段时间
+相冲突 音乐厅 美术馆 宪法法院 中央政府 广义 维修费 藏书 牵绳 付清 长大 千欧 包邮 金红利 红利 加时赛 金黄 上下半场 授权代表
+季后赛 全国冠军 老城区 礼拜 管理 上市公司 最高法院 换向器 邻接矩阵 许可证 统计局 朝圣 高度发达 双发 左翼 北郊 山区 海军军官
+超临界 信噪比 能源安全 无人驾驶 水冷 密封 太空飞行 协商一致 布满 百万富翁 榆树 以太网 广泛传播 亦然 新纪元 测井 屠夫 荣登
+理工学院 新星 博览 明星 钟声 青春 蓝天 升华 硅酸 碳酸钾 碳酸钠 氨基酸 大屠杀 安全局 契约 商学院 国立大学 西北 都市人口
+大城镇 石柱 向北 高水平 在世 贡献者 儿童医院 宿舍楼 人文科学 社会科学 宜居 治国 法度 安抚 登基 任职 朝廷 余波 拉力赛
+中长跑 长跑 世界纪录 北半球 河谷 葡萄园 海峡 大海 非军事化 喜讯 温和派 法律援助 军事学院 世界观 卫星天线 世界秩序 内陆地区
+采取措施 大国 王位继承 六月份 登山 万分之 伍拾 孙子 孙女 外孙 曾孙 长孙 之日起 换乘 下山 上山 正文 抗氧化剂 耐力 维度 美德 联邦政府 国家 国际 全国 本市 全市 汇报 甲方 乙方 小时 星期 公里 千米
 """
 _TITLES = frozenset("先生 女士 教授 博士 院士 老师 医生 经理 总经理 主任 校长 院长 部长 市长 局长 董事长 律师 法官".split())  # noqa: SIM905
 _BEFORE_A_NAME = _TITLES | frozenset("儿子 女儿 孙子 孙女 妻子 丈夫 父亲 母亲 弟弟 哥哥 姐姐 妹妹 作家 画家 作者 记者 导演 演员 歌手 主管 副手 书记 主席 司机 代表".split())  # noqa: SIM905
@@ -70,7 +77,7 @@ def chinese_names(text: str) -> frozenset[str]:
             continue
         if i == used or not is_han(word) or word in _NO_NAMES:
             continue
-        clinging = len(word) == 2 and word[0] in _FUNCTION_CHARACTERS and not rjieba.has_word(word)
+        clinging = 1 < len(word) < 5 and word[0] in _FUNCTION_CHARACTERS and not rjieba.has_word(word)
         core = _without_clinging(word[1:] if clinging else word)
         if core == "里加" and i and not (tokens[i + 1][0].strip() if i + 1 < len(tokens) else "。"):
             continue  # 面粉里加, before the place of a number
@@ -97,4 +104,4 @@ def _without_clinging(name: str) -> str:
     return name
 
 
-_CLINGS_BEHIND = "于在与和是为将的由从向对已曾被把任兼并也都负因共"
+_CLINGS_BEHIND = "于在与和是为将的由从向对已曾被把任兼并也都负因共以到至们还仍又"

@@ -207,6 +207,7 @@ _RATE = re.compile(
     r"|(?P<fee>[年月周日])(?=费|薪|租|均|产)",
     re.ASCII,
 )
+_IN_ONE = re.compile(r"\b(?:[Ii]n|[Ww]ithin)\s$")
 _COUNTED_BEFORE = re.compile(rf"(?:\d|(?i:{numerals.WORDS}))[^.;:!?]*[a-z] $")
 _WHOLE = re.compile("[全一](?P<unit>年|月|周|天|日|小时)(?!前|后|半)")  # 全年30天, 一年30天: 30 days a year
 _ADVERBS = {
@@ -237,8 +238,9 @@ def rates(text: str) -> list[Quantity]:
         )
         if article or (match["per"] or "").lower() == "every" or (match["chinese_per"] == "每"):
             readings = frozenset((unit.factor, unit.base) for unit in meant)
+            needed = article and _IN_ONE.search(text[: match.start()]) is not None  # 12 puffs in a day
             found.append(
-                Quantity(match.start(), match.end(), frozenset((Fraction(1),)), readings, required=False)
+                Quantity(match.start(), match.end(), frozenset((Fraction(1),)), readings, required=needed)
             )
         if article and not beside and _COUNTED_BEFORE.search(text[max(0, match.start() - 48) : match.start()]):
             found.append(Quantity(match.start(), match.end(), rate=base, required=False))  # 2,000 flowers a day

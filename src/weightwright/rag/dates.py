@@ -72,7 +72,7 @@ _HAN_NUMBER = r"[零〇一二两三四五六七八九十\d]+"
 _WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _WEEKDAY = r"(?:(?i:monday|tuesday|wednesday|thursday|friday|saturday|sunday)s?"
 _WEEKDAY += (
-    r"|(?:Mon|Tue|Tues|Wed|Thu|Thur|Thurs|Fri|Sat|Sun)(?:\.|(?=\s*[-–—:,/)]|\s+(?:to|and|\d)|$)))(?!\w)"
+    r"|(?:Mon|Tue|Tues|Wed|Thu|Thur|Thurs|Fri|Sat|Sun)(?:\.|(?=\s*[-–—:,/)|;&]|\s+(?:to|and|\d)|$)))(?!\w)"
 )
 _HAN_WEEKDAY = r"(?:星期|礼拜|周)[一二三四五六日天](?![次个年])"
 _HAN_DAYS = {c: n for n, c in enumerate("一二三四五六日", 1)} | {"天": 7}

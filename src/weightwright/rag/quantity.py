@@ -16,6 +16,9 @@ from weightwright.rag.units import Unit
 Reading = tuple[Fraction, str]  # a value in a base unit, "" where no unit is said
 
 
+UNIT_UNSAID = "*"  # among the units that a row of a table names: it names none, as tables often do
+
+
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """One number of a text. `plain` are its values as written, `readings` with their units."""
@@ -67,6 +70,8 @@ def stands(claim: Quantity, source: Sequence[Quantity], mentioned: Collection[st
     """
     if claim.counted and claim.bare:
         of_it = [other for other in source if other.counted == claim.counted]
+        if not of_it and claim.plain == {1} and not claim.written:
+            return True  # `one bearing` says no more than `a bearing`
         source = [*of_it, *(other for other in source if other.closes)] if of_it else source
     if any(_same(claim, other, mentioned) for other in source):
         return True
@@ -107,7 +112,9 @@ def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
         return True
     if claim.bare:
         return bool(claim.plain & other.plain)
-    return other.bare and bool(claim.plain & other.plain) and not claim.units.isdisjoint(mentioned)
+    if not other.bare or not claim.plain & other.plain:
+        return False
+    return not claim.units.isdisjoint(mentioned) or (UNIT_UNSAID in mentioned and other.closes)
 
 
 def _interval(rate: Quantity) -> frozenset[Reading]:

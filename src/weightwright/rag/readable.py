@@ -17,7 +17,7 @@ _POWER = re.compile(
 )
 _PLAIN_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 # words that a file cut at its lines' ends, and lines that end inside a sentence
-_CUT_WORD = re.compile(r"(?<=[a-z])-[ \t]*\n[ \t]*(?=[a-z])")
+_CUT_WORD = re.compile(r"(?<=[a-z])(?<!ty)-[ \t]*\n[ \t]*(?=[a-z])|(?<=ty-)[ \t]*\n[ \t]*(?=[a-z])")
 _CUT_LINE = re.compile(r"(?<=[^\W_,])[ \t]*\n[ \t]*(?=[^\W_])")
 # 每小时50公里, 时速50公里 as 50公里/小时
 _SPEED = re.compile(
@@ -34,6 +34,7 @@ _SHORTENED = (
     (re.compile("卅"), "三十"),
     (re.compile("一战"), "第一次世界大战"),
     (re.compile("二战"), "第二次世界大战"),
+    (re.compile("首(?=个?小时)"), "一"),
     (re.compile("首(?=[次日届批位个年月周季轮期版班局场名])"), "第一"),
     (re.compile("[次翌](?=[日年月](?![数均]))"), "第二"),
     (re.compile("半价|对折"), "五折"),
@@ -97,7 +98,7 @@ def _joined_lines(match: re.Match[str]) -> str:
 
 
 _ROW = re.compile(r"^(?=[^\n]*(?:[^\W\d_],|,[^\W\d_]))[^,\n]*(?:,(?=[^\s,])[^,\n]*){2,}$", re.MULTILINE)
-_NUMBER_FIELD = re.compile(r"((?:^|,)\d+),(?=\d+(?:,|$))")
+_NUMBER_FIELD = re.compile(r"((?:^|,)\d+(?:\.\d+)?),(?=\d+(?:\.\d+)?(?:,|$))")
 
 
 def _fields_apart(text: str) -> str:

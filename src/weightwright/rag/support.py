@@ -15,7 +15,7 @@ from weightwright.rag.claim import Fact, Facts, without
 from weightwright.rag.names import NOTHING, Written, has_name
 from weightwright.rag.negation import denial
 from weightwright.rag.quantities import quantities
-from weightwright.rag.quantity import Quantity, split_date, stands
+from weightwright.rag.quantity import UNIT_UNSAID, Quantity, split_date, stands
 from weightwright.rag.readable import readable
 from weightwright.rag.rows import Row, rows
 from weightwright.rag.sentences import Range, sentences
@@ -97,11 +97,18 @@ class _Said:
             return frozenset(word for word in facts.words if not is_han(word)) if self.words.mostly_chinese else frozenset()
         return frozenset(word for word in facts.words if is_han(word))
 
+    @property
+    def names_units(self) -> bool:
+        """Whether some number has a unit, or one is named beside the numbers."""
+        return bool(self.units) or any(not number.bare for number in self.numbers if number.plain)
+
     def names(self, facts: Facts) -> bool:
         """Whether a claim says all words that stand here, which are what a row or a column is about."""
         if self.words.chinese:
             return self.words.text.strip() in facts.text
-        wanted = {term for term in self.words.terms if term not in STOP_STEMS}
+        wanted = {term for term in terms(without(self.words.text, self.numbers)) if term not in STOP_STEMS}
+        if not wanted and self.numbers:
+            return all(stands(number, facts.numbers, ()) for number in self.numbers if number.required)
         said = facts.words | {term for name in facts.names for term in terms(name.word)}
         of_numbers = {str(value) for number in facts.numbers for value in number.plain}
         return bool(wanted) and all(
@@ -122,6 +129,7 @@ class Evidence:
     def __init__(self, text: str, heading: str = "") -> None:
         self._text = text
         self._heading = heading
+        self._wholes: dict[tuple[int, int], _Said] = {}
 
     @cached_property
     def ranges(self) -> list[Range]:
@@ -154,6 +162,8 @@ class Evidence:
         for n, row in enumerate(self._rows):
             if row is not None and row.head is not None:
                 above[n] |= self._said[row.head]
+            if row is not None and not self._said[n].names_units and not above[n].names_units:
+                above[n] |= _Said(units=frozenset((UNIT_UNSAID,)))
         return above
 
     @cached_property
@@ -191,6 +201,22 @@ class Evidence:
         levels = self._levels[first:after]
         return not any(level and not before for before, level in pairwise(levels))
 
+    def _is_cut(self, first: int, after: int) -> bool:
+        """Whether lines end where no sentence does, so that a number may be cut in two."""
+        return any(
+            self._text[self.ranges[n][1] : self.ranges[n + 1][0]] == "\n"
+            and self._text[self.ranges[n][1] - 1].isalnum()
+            and not (self._levels[n] or self._rows[n] or self._rows[n + 1])
+            for n in range(first, after - 1)
+        )
+
+    def _whole(self, first: int, after: int) -> _Said:
+        """What the sentences say as one."""
+        if (first, after) not in self._wholes:
+            text = self._text[self.ranges[first][0] : self.ranges[after - 1][1]]
+            self._wholes[first, after] = _Said.in_(text)
+        return self._wholes[first, after]
+
     def _rows_fit(self, facts: Facts, first: int, after: int) -> bool:
         """Whether the claim speaks of each of several rows: the price of one is not that of the next."""
         places = [n for n in range(first, after) if self._rows[n] is not None]
@@ -216,12 +242,13 @@ class Evidence:
         if row is None or row.head is None or len(self._cells[row.head]) != len(self._cells[place]):
             return True
         named = [n for n, said in enumerate(self._cells[row.head]) if n and said.names(facts)]
-        if not named or len(facts.numbers) > len(named):
+        of_cells = frozenset(range(len(facts.numbers))) - self._said[row.head].holds(facts)
+        if not named or len(of_cells) > len(named):
             return True
         inside = _Said()
         for n in (0, *named):
             inside |= self._cells[place][n]
-        return inside.holds(facts).issuperset(range(len(facts.numbers)))
+        return inside.holds(facts).issuperset(of_cells)
 
     def _support(self, facts: Facts, first: int, after: int) -> Support:
         inside, above = _Said(), _Said()
@@ -229,6 +256,8 @@ class Evidence:
             if self._levels[n] == 0:
                 inside |= self._said[n]
                 above |= self._above[n]
+        if len(facts.numbers) and self._is_cut(first, after):
+            inside |= self._whole(first, after)
         held, of_heading = inside.holds(facts), above.holds(facts)
         everything = frozenset[Fact]((*range(len(facts.numbers)), *facts.names, *facts.words))
         there = (inside | above).holds(facts)
@@ -238,11 +267,12 @@ class Evidence:
             there = held
         required = frozenset[Fact]((*range(len(facts.numbers)), *facts.names))
         foreign = inside.foreign(facts) - there
+        needed = _TELLING if any(number.telling for number in facts.numbers) else 1.0
         return Support(
             start=self.ranges[first][0],
             end=self.ranges[after - 1][1],
             held=held,
-            share=_share(facts, there, foreign),
+            share=min(1.0, _share(facts, there, foreign) / needed),
             missing=required - there,
         )
 
@@ -266,4 +296,5 @@ def _share(facts: Facts, there: frozenset[Fact], foreign: frozenset[str] = froze
     return held / sum(weights.values()) if weights else 1.0
 
 
+_TELLING = 5 / 6  # of the share that is enough where a telling number stands there
 _LEAST_FOREIGN = 3  # that a range in another script must hold

@@ -11,7 +11,7 @@ from weightwright.rag.quantity import Quantity
 
 _FRACTION = re.compile(
     rf"(?P<chinese_whole>{numerals.HAN}|{numerals.DIGITS})又(?P<of_whole>{numerals.HAN})分之(?P<over>{numerals.HAN})"
-    rf"|(?P<coins>{numerals.HAN}|{numerals.DIGITS})(?P<coin>块|米)(?P<tenths>[一二三四五六七八九\d]{{1,2}})(?![\w十百千万点.])"
+    rf"|(?P<coins>{numerals.HAN}|{numerals.DIGITS})(?P<coin>块|米|秒(?=\d\d))(?P<tenths>[一二三四五六七八九\d]{{1,2}})(?![\w十百千万点.])"
     r"|\b(?P<ones>(?i:an?|one|two|three|four|five|six|seven|eight|nine|ten)|\d+)"
     r" (?P<one_unit>(?i:hour|day|week|month|year"
     r"|decade|century|mile|kilometre|kilometer|metre|meter|litre|liter)s?) and a (?P<more>half|quarter)\b"
@@ -103,7 +103,7 @@ def _han_or_digits(token: str) -> numerals.Values:
 
 _SMALL = r"(?i:one|two|three|four|five|six|seven|eight|nine|ten|twenty|hundred)"
 _SHARE = re.compile(
-    rf"\b(?P<part>\d{{1,3}}|{_SMALL})[ -](?:in|out of)[ -](?:every )?"
+    rf"(?<![\d.,])\b(?P<part>\d{{1,3}}|{_SMALL})[ -](?:in|out of)[ -](?:every )?"
     rf"(?P<of>\d{{1,3}}(?:,\d{{3}})*|{_SMALL})(?= [a-z])"
     rf"|\b(?i:every) (?P<nth>(?i:other|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)|\d{{1,2}}(?:nd|rd|th)) (?=[a-z])"
     rf"|每(?P<each>{numerals.HAN}|{numerals.DIGITS})[个名位人]{{1,2}}[^，。]{{0,4}}中[^，。]{{0,3}}?有(?P<among>{numerals.HAN}"
@@ -146,7 +146,7 @@ def _every(text: str, match: re.Match[str]) -> Quantity:
 
 
 _MULTIPLE = re.compile(
-    r"\b(?P<word>(?i:doubl|tripl|trebl|quadrupl|halv))(?i:ed|es?|ing)\b"
+    r"\b(?P<word>(?i:doubl|tripl|trebl|quadrupl|halv))(?i:ed|ing|es|e(?= (?:the|its|their|in|by|from|to|since|within|every|each|as)\b))\b"
     r"|(?P<half>\bhalf\b(?= as (?:many|much|long|big)))"
     r"|\b(?P<twice>(?i:twice|thrice|once))\b|(?P<pair>\b[Aa] (?:couple|pair) of\b)"
     rf"|翻了?(?P<turns>[一二两三四\d])?番|(?:增加|增长|提高|上升|扩大|上涨|多)了?(?P<more>{numerals.HAN}|{numerals.DIGITS})倍"
