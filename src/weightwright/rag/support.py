@@ -20,7 +20,7 @@ from weightwright.rag.readable import readable
 from weightwright.rag.rows import Row, rows
 from weightwright.rag.sentences import Range, sentences
 from weightwright.rag.units import mentioned
-from weightwright.rag.words import Words
+from weightwright.rag.words import Words, same_root
 
 _HEADING = re.compile(r"(#{1,6})\s")
 
@@ -112,7 +112,7 @@ class _Said:
         said = facts.words | {term for name in facts.names for term in terms(name.word)}
         of_numbers = {str(value) for number in facts.numbers for value in number.plain}
         return bool(wanted) and all(
-            term in of_numbers or any(term == word or Words(frozenset((word,))).hold(term) for word in said)
+            term in of_numbers or any(term == word or same_root(term, word) for word in said)
             for term in wanted
         )
 

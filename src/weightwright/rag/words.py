@@ -89,10 +89,10 @@ class Words:
         if is_han(word):
             there = sum(character in self.text for character in word)
             return there == len(word) or (loose and 2 * there >= len(word))
-        return not _alike(word).isdisjoint(self.terms) or any(_same_root(word, term) for term in self.terms)
+        return not _alike(word).isdisjoint(self.terms) or any(same_root(word, term) for term in self.terms)
 
 
-def _same_root(word: str, other: str) -> bool:
+def same_root(word: str, other: str) -> bool:
     """Whether one stem begins with the other, but for its last letter: applic, appli; extens, extend; rental, rent."""
     short, long = sorted((word, other), key=len)
     if len(short) < _SHORTEST_ROOT or short[:_SHORTEST_ROOT] != long[:_SHORTEST_ROOT]:
