@@ -65,7 +65,11 @@ _MONTH_NUMBERS |= {"sept": 9}
 _NAMED = r"(?P<name>(?i:january|february|april|june|july|august|september|october|november|december)"
 _NAMED += r"|March|May|march(?= \d)|may(?= \d)"
 _NAMED += r"|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.?)(?!\w)"
-_DAY = r"(?P<day>[0-3]?\d)(?:st|nd|rd|th)?(?![\w:])"
+_DAYS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth",
+         "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth",
+         *(f"twenty-{n}" for n in ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")),
+         "thirtieth", "thirty-first"]  # fmt: skip
+_DAY = rf"(?P<day>[0-3]?\d(?:st|nd|rd|th)?(?![\w:])|\b(?i:{'|'.join(sorted(_DAYS, key=len, reverse=True))})\b)"
 _YEAR = r"(?P<year>1\d{3}|20\d{2}|21\d{2})(?!\d)"
 _SHORT_YEAR = r"['’](?P<short>\d{2})(?!\d)"
 _HAN_NUMBER = r"[零〇一二两三四五六七八九十\d]+"
@@ -74,7 +78,7 @@ _WEEKDAY = r"(?:(?i:monday|tuesday|wednesday|thursday|friday|saturday|sunday)s?"
 _WEEKDAY += (
     r"|(?:Mon|Tue|Tues|Wed|Thu|Thur|Thurs|Fri|Sat|Sun)(?:\.|(?=\s*[-–—:,/)|;&]|\s+(?:to|and|\d)|$)))(?!\w)"
 )
-_HAN_WEEKDAY = r"(?:星期|礼拜|周)[一二三四五六日天](?![次个年])"
+_HAN_WEEKDAY = r"(?:星期|礼拜|周)[一二三四五六日天](?![次个年]|[十百千][一二三四五六七八九]?(?:小时|天|分钟|元|人|次|个|米|公里|课时|节|篇|页|升|块|美|欧))"
 _HAN_DAYS = {c: n for n, c in enumerate("一二三四五六日", 1)} | {"天": 7}
 _DAY_RANGE = r"\s*(?:to|until|through|thru|-|–|—|至|到)\s*"
 _PARTS = r"(?P<part>凌晨|清晨|早上|早晨|上午|中午|下午|傍晚|晚上|夜里|晚)?\s?"
@@ -118,9 +122,14 @@ def _century(year: int) -> int:
 
 def _named(match: re.Match[str]) -> Date | None:
     parts = match.groupdict()
-    day, short = int(parts.get("day") or 0), int(parts.get("short") or -1)
+    day, short = _day(parts.get("day") or "0"), int(parts.get("short") or -1)
     year = int(parts.get("year") or 0) or (_century(short) + short if short >= 0 else 0)
     return Date(year, _MONTH_NUMBERS[match["name"].rstrip(".").lower()], day) if day <= 31 else None
+
+
+def _day(written: str) -> int:
+    digits = re.match(r"\d+", written)
+    return int(digits[0]) if digits else _DAYS.index(written.lower()) + 1
 
 
 def _chinese(match: re.Match[str]) -> Date | None:

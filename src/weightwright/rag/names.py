@@ -100,7 +100,7 @@ class Written:
 # acronyms of two letters, which the initials of any two words might be
 _SHORT = {"hr": "human resources", "it": "information technology", "pr": "public relations", "eu": "european union",
           "un": "united nations", "us": "united states", "uk": "united kingdom", "ai": "artificial intelligence",
-          "gp": "general practitioner", "id": "identi"}  # fmt: skip
+          "gp": "general practitioner", "phd": "doctor", "vat": "value added", "id": "identi"}  # fmt: skip
 NOTHING = Written("", frozenset(), frozenset(), frozenset())
 
 

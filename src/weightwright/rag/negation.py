@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 _CLAUSE_END = re.compile(
-    r"[;；，。：？！\n]|,(?!\d)|(?<!\d):(?!\d)|\b(?:but|while|whereas|although|though|however|rather)\b|但是?|而是?|不过|然而"
+    r"[;；，。：？！\n（）()]|,(?!\d)|(?<!\d):(?!\d)|\b(?:but|while|whereas|although|though|however|rather)\b|但是?|而是?|不过|然而"
     r"|(?<=\S)(?= and (?:not|never|cannot)\b)"
 )
 _AUXILIARY = (

@@ -7,6 +7,7 @@ from fractions import Fraction
 from weightwright.rag.counted import numbers, rates
 from weightwright.rag.dates import moments
 from weightwright.rag.frequencies import frequencies
+from weightwright.rag.units import CURRENCIES
 from weightwright.rag.quantity import Quantity, Reading
 from weightwright.rag.written import decades, fractions, multiples, quarters, shares, versions
 
@@ -56,8 +57,22 @@ def _summed(text: str, found: list[Quantity]) -> list[Quantity]:
                     before.start, quantity.end, readings=total, parts=(*before.parts, before, quantity)
                 )
                 continue
+            if before.bases & CURRENCIES and _ADJACENT.fullmatch(text[before.end : quantity.start]):
+                done[-1] = _with_cents(before, quantity)
+                if done[-1] is not before:
+                    continue
         done.append(quantity)
     return done
+
+
+def _with_cents(money: Quantity, cents: Quantity) -> Quantity:
+    """Six pounds fifty; the money itself where what follows is no number of cents."""
+    value = min(cents.plain, default=Fraction(0))
+    whole = min(money.plain, default=Fraction(0))
+    if not whole or not cents.bare or cents.counted or not 10 <= value < 100 or value.denominator > 1:
+        return money
+    readings = frozenset((amount * (1 + value / 100 / whole), base) for amount, base in money.readings)
+    return Quantity(money.start, cents.end, readings=readings)
 
 
 def _sum(first: Quantity, second: Quantity) -> frozenset[Reading]:

@@ -117,7 +117,7 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("Hz", "1000000", "MHz", "megahertz", "兆赫"), ("Hz", "1000000000", "GHz", "gigahertz", ""),
     ("Pa", "1", "Pa", "pascal", "帕"), ("Pa", "1000", "kPa", "kilopascal", "千帕"),
     ("Pa", "1000000", "MPa", "", "兆帕"),
-    ("bar", "1", "", "bar", ""), ("J", "1", "J", "joule", "焦耳"),
+    ("bar", "1", "", "bar", "巴"), ("J", "1", "J", "joule", "焦耳"),
     ("J", "1000", "kJ", "kilojoule", "千焦"),
     ("cal", "1000", "kcal", "kilocalorie", "千卡 大卡"), ("cal", "1", "", "calorie", "卡路里"),
     ("dB", "1", "dB", "decibel", "分贝"), ("hp", "1", "hp", "horsepower", "马力"),
