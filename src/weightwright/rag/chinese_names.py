@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 
 from weightwright.rag.analyze import is_han
-from weightwright.rag.places import is_place
+from weightwright.rag.places import is_place, may_be_place
 
 _NAME_TAGS = ("nr", "ns", "nt", "nz")
 _SURNAMES = frozenset(
@@ -91,7 +91,7 @@ def chinese_names(text: str) -> frozenset[str]:
                 found.add(core + after)
                 used = i + 1
                 continue
-        if (len(core) > 1 and tag.startswith(_NAME_TAGS)) or is_place(core):
+        if (len(core) > 1 and tag.startswith(_NAME_TAGS)) or is_place(core) or may_be_place(core, tokens[i - 1][0] if i else "", after):
             found.add(core)
     return frozenset(found)
 

@@ -52,7 +52,7 @@ def numbers(text: str) -> list[Quantity]:
 
 
 def _number(text: str, match: re.Match[str]) -> Quantity | None:
-    ordinal = bool(match["th"] or match["ordinal"])
+    ordinal = bool(match["th"] or match["ordinal"]) or _is_day_of_month(text, match.start(), match.end())
     required = True
     if match["han"]:
         if not _is_number(text, match):
@@ -94,6 +94,7 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
 
 
 _CLOSES = re.compile(r"\s*(?:[,;.，；。、)）](?!\d)|$)")
+_DAY_OF_MONTH = re.compile(r"[每当上下本次]个?月$")
 _NAMES_NUMBER = re.compile(
     r"\b(?i:day|week|month|year|hour|floor|level|storey|chapter|page|part|section|round|lap|place|lesson|unit|step|stage"
     r"|platform|row|line|lane|phase|quarter|season|grade|rank|position|number|no\.|version|release)$"
@@ -156,7 +157,7 @@ def with_unit(text: str, start: int, end: int, values: numerals.Values, currency
     if currency in ("RMB", "人民币"):
         meant = (Unit("CNY"),)
     of_code = re.search(r"(?<![A-Za-z])[A-Za-z]\d+$", text[:end]) is not None  # N8周五 is no 8 weeks
-    after = None if of_code or (currency and not meant) else units.AFTER.match(text, end)
+    after = None if of_code or _is_day_of_month(text, start, end) or (currency and not meant) else units.AFTER.match(text, end)
     if after is not None:
         name = next(name for name in ("symbol", "word", "chinese") if after[name])
         behind = units.units(after[name])
@@ -182,6 +183,11 @@ def with_unit(text: str, start: int, end: int, values: numerals.Values, currency
 _BELOW = re.compile(r"\s(?P<zero>below (?:zero|freezing))\b|\s?(?:BCE?\b|B\.C\.(?:E\.)?)")
 
 
+def _is_day_of_month(text: str, start: int, end: int) -> bool:
+    """每月5日 is the 5th, not 5 days."""
+    return text[end : end + 1] in ("日", "号") and _DAY_OF_MONTH.search(text[:start].rstrip()) is not None
+
+
 def _is_unit(text: str, end: int, after: re.Match[str], name: str, values: numerals.Values) -> bool:
     """Whether what follows a number is its unit: not 年 of 2015年, m of a word, `second` of `3 second-hand`."""
     written = after[name].strip()
@@ -204,7 +210,7 @@ _RATE = re.compile(
     rf"|(?P<by>\bper |/)(?P<symbol>{units.SYMBOLS})(?!\w)"
     rf"|(?P<chinese_per>每|/)一?个?(?P<chinese>月|{units.CHINESE})|(?P<adverb>\b(?i:annual(?:ly)?"
     r"|yearly|quarterly|fortnightly|biweekly|monthly|weekly|daily|hourly)(?!\w))"
-    r"|(?P<fee>[年月周日])(?=费|薪|租|均|产)",
+    r"|(?P<fee>[年月周日])(?=费|薪|租|均|产|发电|销量|销售|用量|耗|收入|营业额|营收|利率|降水|增长)",
     re.ASCII,
 )
 _IN_ONE = re.compile(r"\b(?:[Ii]n|[Ww]ithin)\s$")

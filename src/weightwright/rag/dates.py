@@ -282,5 +282,5 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
         ),
         _weekdays,
     ),
-    (re.compile(rf"(?<!\w)(?!^(?:March|May)\b){_NAMED}", re.ASCII), _named),
+    (re.compile(rf"(?<!\w)(?!^(?:March|May)\b(?! (?:was|is|had|has|brought|saw|will|and|to)\b)){_NAMED}", re.ASCII), _named),
 )

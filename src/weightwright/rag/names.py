@@ -185,8 +185,11 @@ def _acts(after: str) -> bool:
 
 
 def is_ordinary(word: str) -> bool:
-    """Whether a word (small letters) is an ordinary English word or a form of one."""
-    return stem(word) in _ordinary()[0]
+    """Whether a word (small letters) is an ordinary English word, a form of one, or the plural of two in one."""
+    if stem(word) in _ordinary()[0]:
+        return True
+    parts = ((word[:n], word[n:]) for n in range(4, len(word) - 4))
+    return word.endswith("s") and any(stem(a) in _ordinary()[0] and stem(b) in _ordinary()[0] for a, b in parts)
 
 
 def _is_also_name(word: str) -> bool:

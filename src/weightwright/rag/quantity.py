@@ -114,7 +114,8 @@ def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
         return bool(claim.plain & other.plain)
     if not other.bare or not claim.plain & other.plain:
         return False
-    return not claim.units.isdisjoint(mentioned) or (UNIT_UNSAID in mentioned and other.closes)
+    said = not claim.units.isdisjoint(mentioned) or (UNIT_UNSAID in mentioned and other.closes)
+    return said or (min(other.plain) < 0 and bool(claim.bases & {"degree", "°C", "°F"}))  # minus 4 in the valleys
 
 
 def _interval(rate: Quantity) -> frozenset[Reading]:

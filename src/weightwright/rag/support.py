@@ -88,7 +88,10 @@ class _Said:
         numbers = {n for n, number in enumerate(facts.numbers) if there._has(number)}
         named = {name for name in facts.names if has_name(name, there.written)}
         loose = bool(facts.numbers or facts.names)  # which tell already what the text speaks of
-        words = (word for word in facts.words if there.words.hold(word, loose=loose))
+        words = frozenset(word for word in facts.words if self.words.hold(word, loose=loose))
+        if not loose and there is not self:
+            undenied = frozenset(word for word in facts.words if there.words.hold(word))
+            words = words if 2 * len(undenied) >= len(words) else undenied
         return frozenset((*numbers, *named, *words))
 
     def foreign(self, facts: Facts) -> frozenset[str]:

@@ -89,7 +89,7 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("m/s", "5/18", "km/h kph kmh", "kilometres-per-hour kilometers-per-hour",
      "公里/小时 千米/小时 公里每小时 公里/时"),
     ("mile/h", "1", "mph", "miles-per-hour", "英里/小时"),
-    ("knot", "1", "kn", "knot", "节"),
+    ("knot", "1", "kn", "knot", ""),
     ("bit", "1", "", "bit", "比特"), ("byte", "1", "", "byte", "字节"),
     ("kB", "1", "KB kB", "kilobyte", ""), ("MB", "1", "MB", "megabyte", ""),
     ("GB", "1", "GB", "gigabyte", ""),
