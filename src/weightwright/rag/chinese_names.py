@@ -78,6 +78,8 @@ def chinese_names(text: str) -> frozenset[str]:
             continue
         if i == used or not is_han(word) or word in _NO_NAMES:
             continue
+        if word[0] == "张" and i and tokens[i - 1][0][-1] in "这那每一几两该本半":
+            continue  # 这张券
         clinging = 1 < len(word) < 5 and word[0] in _FUNCTION_CHARACTERS and not rjieba.has_word(word)
         core = _without_clinging(word[1:] if clinging else word)
         if core == "里加" and i and not (tokens[i + 1][0].strip() if i + 1 < len(tokens) else "。"):
@@ -85,7 +87,7 @@ def chinese_names(text: str) -> frozenset[str]:
         after, after_tag = tokens[i + 1] if i + 1 < len(tokens) else ("", "")
         if core in _SURNAMES or core in _COMPOUND_SURNAMES:
             titled = i + 2 < len(tokens) and tokens[i + 2][0] in _TITLES
-            given = titled or after_tag.startswith(_NAME_TAGS) or _GIVEN.issuperset(after) or not rjieba.has_word(after)
+            given = titled or clinging or after_tag.startswith(_NAME_TAGS) or _GIVEN.issuperset(after) or not rjieba.has_word(after)
             after = after if tokens[i + 1 : i + 2] and rjieba.has_word(core + after) else _without_clinging(after)
             if is_han(after) and len(after) <= 2 and given and (titled or after not in _NO_NAMES):
                 found.add(core + after)

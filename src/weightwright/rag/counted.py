@@ -89,10 +89,15 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
     named = not ordinal and quantity.bare and _NAMES_NUMBER.search(text[:start].rstrip()) is not None
     return replace(
         quantity, start=start, ordinal=ordinal, required=required, written=written, counted=counted, named=named,
+        change=_CHANGE.search(text[:start]) is not None,
         closes=quantity.bare and _CLOSES.match(text, quantity.end) is not None,
     )
 
 
+_CHANGE = re.compile(
+    r"(?:\b(?:by|up|down|grew|rose|gained|fell|increased?|decreased?|growth of|more|less)|增长|上涨|增加|提高|上升|下降|减少|降低|增幅|降幅)"
+    r"了?(?:约|近)?\s*$"
+)
 _CLOSES = re.compile(r"\s*(?:[,;.，；。、)）](?!\d)|$)")
 _DAY_OF_MONTH = re.compile(r"[每当上下本次]个?月$")
 _NAMES_NUMBER = re.compile(
@@ -195,6 +200,8 @@ def _is_unit(text: str, end: int, after: re.Match[str], name: str, values: numer
         return False
     if name == "chinese" and written in ("里", "节", "成", "码", "回", "次", "分", "度", "块", "楼", "角"):
         follows = text[after.end() : after.end() + 1]
+        if written == "块" and "\u4e00" <= follows <= "\u9fff" and follows not in "钱多左以起的每一二三四五六七八九":
+            return False  # 16块金牌
         return not (written == "里" and follows in "面边程") if follows else True
     return True
 

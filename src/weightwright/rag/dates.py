@@ -183,6 +183,9 @@ def _chinese_time(match: re.Match[str]) -> Time | None:
     return Time(hour * 60 + minute, half_said=bool(part) or hour > 12)
 
 
+_MINUTES = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
+            "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty", "twenty-one", "twenty-two",
+            "twenty-three", "twenty-four", "twenty-five", "twenty-six", "twenty-seven", "twenty-eight", "twenty-nine"]  # fmt: skip
 _PAST = {"half": 30, "quarter": 15, "five": 5, "ten": 10, "twenty": 20, "twenty-five": 25}
 _HOURS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
@@ -195,7 +198,8 @@ def _past(match: re.Match[str]) -> Time | None:
     written = match["hour"].lower()
     spoken = {"noon": 12, "midnight": 0}.get(written)
     hour = spoken if spoken is not None else _HOURS.index(written) + 1 if written in _HOURS else int(written)
-    minutes = _PAST.get(match["minutes"].lower()) or int(match["minutes"])
+    word = match["minutes"].lower()
+    minutes = _PAST.get(word) or (_MINUTES.index(word) + 1 if word in _MINUTES else int(word))
     after = match["way"].lower() in ("past", "after")
     return Time((hour * 60 + (minutes if after else -minutes)) % 1440, half_said=hour > 12 or spoken is not None)
 
@@ -267,8 +271,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
     ),
     (
         re.compile(
-            r"\b(?P<minutes>(?i:half|quarter|five|ten|twenty(?:-five)?)|[12]?[05])"
-            r"(?P<named> minutes)? (?P<way>past|to|after) "
+            rf"\b(?P<minutes>(?i:half|quarter|five|ten|twenty(?:-five)?|(?:{'|'.join(_MINUTES)})(?= minutes?))|[12]?[05]|\d\d?(?= minutes?))"
+            r"(?P<named> minutes?)? (?P<way>past|to|after) "
             rf"(?P<hour>(?i:{'|'.join(_HOURS)}|noon|midnight)|1?\d|2[0-3])(?![\w.,:%]\d|\w|[ -](?i:{WORD}))",
             re.ASCII,
         ),

@@ -34,6 +34,7 @@ class Quantity:
     rate: str = ""  # the unit of `a month` in `35 euros a month`
     counted: str = ""  # what follows a number without unit: `member` of 12 members, 片 of 两片
     required: bool = True  # whether a claim that says it needs it: not `one` in `one of them`
+    change: bool = False  # by how much something grew or fell
     closes: bool = False  # whether its clause ends with it, so that what it counts is said before: 27 shops, now 30
     named: bool = False  # whether it stands behind what it numbers: day 4, which is the fourth day
     parts: tuple["Quantity", ...] = ()  # 1 h and 30 min, of which this is the sum
@@ -126,7 +127,8 @@ def _interval(rate: Quantity) -> frozenset[Reading]:
 
 def _as_multiple(number: Quantity) -> frozenset[Fraction]:
     """How often a whole is taken: 150%, one and a half times, 1.5倍, doubled; not 20%."""
-    return frozenset(v for v, base in number.readings if base in ("ratio", "times", "fold") and v >= 1)
+    bases = ("times", "fold") if number.change else ("ratio", "times", "fold")
+    return frozenset(v for v, base in number.readings if base in bases and v >= 1)
 
 
 def _without_zeros(version: str) -> str:

@@ -87,7 +87,7 @@ class _Said:
         there = self if facts.may_deny else self._left
         numbers = {n for n, number in enumerate(facts.numbers) if there._has(number)}
         named = {name for name in facts.names if has_name(name, there.written)}
-        loose = bool(facts.numbers or facts.names)  # which tell already what the text speaks of
+        loose = bool(facts.numbers)  # which tell already what the text speaks of
         words = frozenset(word for word in facts.words if self.words.hold(word, loose=loose))
         if not loose and there is not self:
             undenied = frozenset(word for word in facts.words if there.words.hold(word))
@@ -270,7 +270,7 @@ class Evidence:
             there = held
         required = frozenset[Fact]((*range(len(facts.numbers)), *facts.names))
         foreign = inside.foreign(facts) - there
-        needed = _TELLING if any(number.telling for number in facts.numbers) else 1.0
+        needed = _TELLING if facts.numbers else 1.0
         return Support(
             start=self.ranges[first][0],
             end=self.ranges[after - 1][1],

@@ -221,7 +221,7 @@ _PLURAL = r"(?:e?s)?(?!\w)"
 _BETWEEN = (
     r"(?:(?:full|whole|working|business|calendar|consecutive|paid|extra|additional|more|further|short|long|"
     r"Swiss|Japanese|Chinese|British|Russian|Indian|Norwegian|Danish|Polish|Canadian|Australian|Singapore|"
-    r"Hong Kong)[ -])?"
+    r"Swedish|Czech|Icelandic|Mexican|Turkish|Brazilian|Korean|New Zealand|South African|Hong Kong)[ -])?"
 )
 AFTER = re.compile(
     rf"(?P<symbol>\s?(?:{_any(_SYMBOLS)})(?![A-Za-z0-9²³]|/\w))"

@@ -26,7 +26,7 @@ _FRACTION = re.compile(
     rf"|(?P<and_half>{numerals.HAN}|{numerals.DIGITS})个半(?=小时|月|钟头|星期)"
     rf"|(?P<unit_half>{numerals.HAN}|{numerals.DIGITS})(?P<of>年|天|小时|周|个月|米|公里|分(?=半钟)|分钟|斤|公斤|千克|吨|升|块|里|倍|页)半钟?"
     r"|(?P<half>(?<!and a )(?<!and a-)\b(?i:half)(?: (?:of|the|its|all)\b| an?(?= (?!million|billion"
-    r"|dozen|hundred|thousand))| (?=(?!an? )[a-z]))|一半|半数|半(?=个?(?:小时|年|天|月|日|钟头))"
+    r"|dozen|hundred|thousand))| (?=(?!an? )[a-z]))|一半|半数|减半|半(?=个?(?:小时|年|天|月|日|钟头))"
     rf"|半(?=(?:{units.CHINESE}|[片粒杯瓶勺碗袋包盒]))(?!分|年|天|月|日))",
     re.ASCII,
 )
@@ -168,7 +168,8 @@ def multiples(text: str) -> list[Quantity]:
         plain = frozenset((value,))
         found.append(
             Quantity(
-                match.start(), match.end(), plain, frozenset(((value, base),)),
+                match.start(), match.end(), plain,
+                frozenset(((value, base), *([(value, "ratio")] if word == "halv" else []))),
                 required=not match["pair"] and word != "once",
             )
         )
