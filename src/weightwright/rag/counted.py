@@ -215,7 +215,7 @@ def _is_year(before: str, values: numerals.Values) -> bool:
 _RATE = re.compile(
     rf"\b(?P<per>(?i:per|each|every|a|an)|/)\s?(?P<unit>(?:{units.WORD}))"
     rf"|(?P<by>\bper |/)(?P<symbol>{units.SYMBOLS})(?!\w)"
-    rf"|(?P<chinese_per>每|/)一?个?(?P<chinese>月|{units.CHINESE})|(?P<adverb>\b(?i:annual(?:ly)?"
+    rf"|(?P<chinese_per>每|/)(?:自然|日历|财政|会计)?一?个?(?P<chinese>月|{units.CHINESE})|(?P<adverb>\b(?i:annual(?:ly)?"
     r"|yearly|quarterly|fortnightly|biweekly|monthly|weekly|daily|hourly)(?!\w))"
     r"|(?P<fee>[年月周日])(?=费|薪|租|均|产|发电|销量|销售|用量|耗|收入|营业额|营收|利率|降水|增长)",
     re.ASCII,

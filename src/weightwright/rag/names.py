@@ -9,7 +9,7 @@ from importlib.resources import files
 from weightwright.rag.analyze import STOP_WORDS, is_han, stem
 from weightwright.rag.chinese_names import chinese_names
 from weightwright.rag.normal import HAN, folded
-from weightwright.rag.places import places
+from weightwright.rag.places import in_english, places
 
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['’](?=[^\W\d_])|(?<=[A-Z])\.(?=[A-Z]\b))*(?<!['’])")
 _OPENING = re.compile(r"(?:^|[.!?:;。！？：；]|\n)[\s\"'“”‘’«»(\[*_>#-]*$")
@@ -51,7 +51,10 @@ def has_name(name: Name, there: "Written") -> bool:
     word = name.word
     if is_han(word):
         bare = _PLACE_SUFFIX.sub("", word)
-        return bare in there.text or places().get(word, places().get(bare, "\0")) in there.text
+        if bare in there.text:
+            return True
+        english = folded(there.text)
+        return in_english(word, english) or in_english(bare, english)
     if word in there.words or (name.ordinary and stem(word) in there.stems):
         return True
     if word in there.acronyms or not name.acronyms.isdisjoint(there.words):
@@ -123,7 +126,7 @@ _TWO_LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "�
 @lru_cache(maxsize=1024)
 def _english(text: str) -> frozenset[str]:
     """The words of the English names of places that a Chinese text names."""
-    return frozenset(word for chinese, english in places().items() if chinese in text for word in english.split())
+    return frozenset(word for chinese, english in places().items() if chinese in text for name in english for word in name.split())
 
 
 def _bare(word: str) -> str:

@@ -24,6 +24,8 @@ _EXCEPTED = re.compile(
     r"\b(?:except|excluding|apart from|other than)(?: (?:on|in|for|at|the|from))* [\w'’-]+"
     r"|除了?[^，。；]{1,8}?(?:之|以)?外"
 )
+# what only says which: 不能工作的第43天
+_ATTRIBUTE = re.compile(r"不(?:能|会|可以|得)[\u4e00-\u9fff]{1,5}的(?=[\u4e00-\u9fff\d])")
 # words that may say no, of which nothing is concluded
 _MAY_DENY = re.compile(
     r"\b(?:not?|none|nothing|nobody|without|except|unless|until|only|lacks?|lacking|refus\w+|fail\w*|forbid\w*"
@@ -50,6 +52,7 @@ def denial(text: str) -> Denial:
     if not _MAY_DENY.search(text) and not _NOT.search(text):
         return Denial(denies=False, may=False, rest=text)
     kept, denies = [], False
+    text = _ATTRIBUTE.sub("", text)
     text, excepted = _EXCEPTED.subn(" ", text)
     for clause in _clauses(text):
         if _NOT.search(clause) and not _TURNED.search(clause):

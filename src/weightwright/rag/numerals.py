@@ -145,7 +145,7 @@ _HAN_GROUPS = {"万": 10**4, "亿": 10**8, "兆": 10**12}
 HAN_CHARACTERS = "".join([*_HAN_DIGITS, *_HAN_SCALES, *_HAN_GROUPS])
 _HAN_SCALE = "".join([*_HAN_SCALES, *_HAN_GROUPS])
 # 二十五  两万五  2万  3.5亿  3万5千  二〇一五
-_HAN_ONE = rf"(?:[{HAN_CHARACTERS.replace('兆', '')}]|兆(?![帕瓦赫焦欧伏字比]))"  # 兆帕 is a unit
+_HAN_ONE = rf"(?:[{HAN_CHARACTERS.replace('兆', '').replace('千', '')}]|兆(?![帕瓦赫焦欧伏字比])|千(?!(?<=[万亿]千)[米克瓦卡帕赫伏焦欧牛]))"  # 兆帕 is a unit
 HAN = rf"(?:{DIGITS} ?(?:[{_HAN_SCALE.replace('兆', '')}]|兆(?![帕瓦赫焦欧伏字比]))(?:{_HAN_ONE}|\d)*|{_HAN_ONE}+(?:点[零〇一二三四五六七八九]+[万亿]*)?)"
 
 

@@ -1,8 +1,11 @@
 """Countries, cities and regions in Chinese with their English names."""
 
 import gzip
+import re
 from functools import cache
 from importlib.resources import files
+
+from weightwright.rag.normal import folded
 
 # ordinary words, too; as names they count only where a text in English is looked into
 _ORDINARY = frozenset(
@@ -11,12 +14,17 @@ _ORDINARY = frozenset(
 
 
 @cache
-def places() -> dict[str, str]:
-    """English names (small letters) by Chinese ones."""
+def places() -> dict[str, tuple[str, ...]]:
+    """English names (small letters, the usual first) by Chinese ones."""
     packed = (files("weightwright.rag") / "places.txt.gz").read_bytes()
     lines = gzip.decompress(packed).decode().splitlines()
     rows = (line.split("\t") for line in lines if not line.startswith("#"))
-    return {chinese: english.lower() for chinese, english in rows}
+    return {chinese: tuple(folded(name.lower()) for name in english.split("/")) for chinese, english in rows}
+
+
+def in_english(place: str, text: str) -> bool:
+    """Whether an English text (folded, in small letters) names a place that is written in Chinese."""
+    return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in places().get(place, ()))
 
 
 def is_place(word: str) -> bool:

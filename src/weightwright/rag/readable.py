@@ -34,6 +34,7 @@ _SHORTENED = (
     (re.compile("卅"), "三十"),
     (re.compile("一战"), "第一次世界大战"),
     (re.compile("二战"), "第二次世界大战"),
+    (re.compile("头一(?=[年天次个回月周])"), "第一"),
     (re.compile("首(?=个?小时)"), "一"),
     (re.compile("首(?=[次日届批位个年月周季轮期版班局场名剂针款条辆架艘任])"), "第一"),
     (re.compile("[次翌](?=[日年月](?![数均]))"), "第二"),
@@ -98,7 +99,7 @@ def _joined_lines(match: re.Match[str]) -> str:
 
 
 _ROW = re.compile(r"^(?=[^\n]*(?:[^\W\d_],|,[^\W\d_]))[^,\n]*(?:,(?=[^\s,])[^,\n]*){2,}$", re.MULTILINE)
-_NUMBER_FIELD = re.compile(r"((?:^|,)\d+(?:\.\d+)?),(?=\d+(?:\.\d+)?(?:,|$))")
+_NUMBER_FIELD = re.compile(r"((?:^|(?<=,))(?:[A-Za-z][\w .-]*)?\d+(?:\.\d+)?),(?=\d+(?:\.\d+)?(?:,|$))", re.ASCII)
 
 
 def _fields_apart(text: str) -> str:

@@ -11,7 +11,7 @@ from weightwright.rag.quantity import Quantity
 
 _FRACTION = re.compile(
     rf"(?P<chinese_whole>{numerals.HAN}|{numerals.DIGITS})又(?P<of_whole>{numerals.HAN})分之(?P<over>{numerals.HAN})"
-    rf"|(?P<coins>{numerals.HAN}|{numerals.DIGITS})(?P<coin>块|米|秒(?=\d\d))(?P<tenths>[一二三四五六七八九\d]{{1,2}})(?![\w十百千万点.])"
+    rf"|(?P<coins>{numerals.HAN}|{numerals.DIGITS})(?P<coin>块|米|毛(?=[一二三四五六七八九](?![一二三四五六七八九十百千万]))|秒(?=\d\d))(?P<tenths>[一二三四五六七八九\d]{{1,2}})(?![\w十百千万点.])"
     r"|\b(?P<ones>(?i:an?|one|two|three|four|five|six|seven|eight|nine|ten)|\d+)"
     r" (?P<one_unit>(?i:hour|day|week|month|year"
     r"|decade|century|mile|kilometre|kilometer|metre|meter|litre|liter)s?) and a (?P<more>half|quarter)\b"
@@ -104,7 +104,7 @@ def _han_or_digits(token: str) -> numerals.Values:
 _SMALL = r"(?i:one|two|three|four|five|six|seven|eight|nine|ten|twenty|hundred)"
 _SHARE = re.compile(
     rf"(?<![\d.,])\b(?P<part>\d{{1,3}}|{_SMALL})[ -](?:in|out of)[ -](?:every )?"
-    rf"(?P<of>\d{{1,3}}(?:,\d{{3}})*|{_SMALL})(?= [a-z])"
+    rf"(?P<of>\d{{1,3}}(?:,\d{{3}})*|{_SMALL})(?= [a-z]|[).,;:]? ?$|\))"
     rf"|\b(?i:every) (?P<nth>(?i:other|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)|\d{{1,2}}(?:nd|rd|th)) (?=[a-z])"
     rf"|每(?P<each>{numerals.HAN}|{numerals.DIGITS})[个名位人]{{1,2}}[^，。]{{0,4}}中[^，。]{{0,3}}?有(?P<among>{numerals.HAN}"
     rf"|{numerals.DIGITS})",
