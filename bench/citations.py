@@ -49,7 +49,19 @@ def main() -> None:
             misses.append(("wrong, kept", *group, pair["source"], pair["wrong"]))
     took_ms = (time.perf_counter() - started_s) / len(pairs) / 2 * 1e3
     lines = ["| part | language | right ones | dropped | wrong ones | kept |", "|---|---|---|---|---|---|"]
-    for half in ("held out tenth", "held out ninth", "held out eighth", "held out seventh", "held out sixth", "held out fifth", "held out fourth", "held out last", "held out later", "held out", "tuned"):
+    for half in (
+        "held out tenth",
+        "held out ninth",
+        "held out eighth",
+        "held out seventh",
+        "held out sixth",
+        "held out fifth",
+        "held out fourth",
+        "held out last",
+        "held out later",
+        "held out",
+        "tuned",
+    ):
         for language in ("en", "zh"):
             number, dropped, kept = (counts[half, language, what] for what in ("all", "dropped", "kept"))
             shares = f"{dropped} ({dropped / number:.1%}) | {number} | {kept} ({kept / number:.1%})"

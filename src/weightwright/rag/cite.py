@@ -12,11 +12,22 @@ from dataclasses import dataclass
 
 from weightwright.ports import Citation
 from weightwright.rag.analyze import terms
+from weightwright.rag.claim import Facts, facts_of
 from weightwright.rag.context import Passage
-from weightwright.rag.forms import BLOCK, HIDDEN, forms, hidden, is_data_line, is_index, is_mark, marks, parsed, values
+from weightwright.rag.forms import (
+    BLOCK,
+    HIDDEN,
+    forms,
+    hidden,
+    is_data_line,
+    is_index,
+    is_mark,
+    marks,
+    parsed,
+    values,
+)
 from weightwright.rag.sentences import MARK, sentences
 from weightwright.rag.settings import CiteSettings
-from weightwright.rag.claim import Facts, facts_of
 from weightwright.rag.support import Evidence, Support, together
 
 _MARKS = re.compile(rf"\s*(?:{MARK.pattern}\s*)+")

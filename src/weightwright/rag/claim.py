@@ -24,7 +24,8 @@ over under abov below within between befor after until dur through usual normal 
 答案 回答 根据 资料 文档 文中 文本 说明 提到 提供 信息
 约 大约 大概 左右 共 总共 一共 每 可以 需要 需 要 须 会 能 能够 可 应 则 并 即 该 名 位 个 至 到 由 里 则为
 均 只 也 已 已经 所 最 全 这条 这个 这家 一个 要求 有关
-之前 之后 以前 以后 前 后 内 里 时 期间 时候 开始 必须 应当 应该 自己 这座 这部 这种 这款 那个 请 用 从 自 起 往 才 只能 不能 不可以 无法
+之前 之后 以前 以后 前 后 内 里 时 期间 时候 开始 必须 应当 应该 自己 这座 这部 这种 这款 那个 请 用 从 自 起 往
+才 只能 不能 不可以 无法
 就 再 还 达 达到 拥有 只有 目前 一般 通常 一趟 人 大家 所有 任何 如果 的话 或者 而是 其中 是否
 不 不是 没有 没 并非 不得 超过 不超过 多 少 至多 最多 至少 位于 地处 坐落
 """
@@ -62,7 +63,9 @@ def facts_of(sentence: str) -> Facts:
     held = {_rooted(term) for term in own_terms(rest) if term not in _IGNORED and not term[0].isdigit()}
     numbers = tuple(q for q in found if q.required)
     said = denial(text)
-    return Facts(numbers, named, frozenset(held - of_names - _of_units(numbers)), said.denies, said.may, text.lower())
+    return Facts(
+        numbers, named, frozenset(held - of_names - _of_units(numbers)), said.denies, said.may, text.lower()
+    )
 
 
 def _rooted(term: str) -> str:

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from fractions import Fraction
 
 from weightwright.rag import numerals, units
 from weightwright.rag.analyze import STOP_WORDS, stem
@@ -56,7 +55,10 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
     required = True
     if match["han"]:
         if not _is_number(text, match):
-            if match["han"] != "一" or text[match.end() : match.end() + 1] not in (*_MEASURES, *"次层成节点里分度"):
+            if match["han"] != "一" or text[match.end() : match.end() + 1] not in (
+                *_MEASURES,
+                *"次层成节点里分度",
+            ):
                 return None
             required = False  # as an article; but 1粒 is there
         values = numerals.han(match["han"])
@@ -88,14 +90,21 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
     counted = _counted(text, quantity.end) if quantity.bare and not ordinal else ""
     named = not ordinal and quantity.bare and _NAMES_NUMBER.search(text[:start].rstrip()) is not None
     return replace(
-        quantity, start=start, ordinal=ordinal, required=required, written=written, counted=counted, named=named,
+        quantity,
+        start=start,
+        ordinal=ordinal,
+        required=required,
+        written=written,
+        counted=counted,
+        named=named,
         change=_CHANGE.search(text[:start]) is not None,
         closes=quantity.bare and _CLOSES.match(text, quantity.end) is not None,
     )
 
 
 _CHANGE = re.compile(
-    r"(?:\b(?:by|up|down|grew|rose|gained|fell|increased?|decreased?|growth of|more|less)|增长|上涨|增加|提高|上升|下降|减少|降低|增幅|降幅)"
+    r"(?:\b(?:by|up|down|grew|rose|gained|fell|increased?|decreased?|growth of|more|less)"
+    r"|增长|上涨|增加|提高|上升|下降|减少|降低|增幅|降幅)"
     r"了?(?:约|近)?\s*$"
 )
 _CLOSES = re.compile(r"\s*(?:[,;.，；。、)）](?!\d)|$)")
@@ -162,7 +171,11 @@ def with_unit(text: str, start: int, end: int, values: numerals.Values, currency
     if currency in ("RMB", "人民币"):
         meant = (Unit("CNY"),)
     of_code = re.search(r"(?<![A-Za-z])[A-Za-z]\d+$", text[:end]) is not None  # N8周五 is no 8 weeks
-    after = None if of_code or _is_day_of_month(text, start, end) or (currency and not meant) else units.AFTER.match(text, end)
+    after = (
+        None
+        if of_code or _is_day_of_month(text, start, end) or (currency and not meant)
+        else units.AFTER.match(text, end)
+    )
     if after is not None:
         name = next(name for name in ("symbol", "word", "chinese") if after[name])
         behind = units.units(after[name])
@@ -200,7 +213,11 @@ def _is_unit(text: str, end: int, after: re.Match[str], name: str, values: numer
         return False
     if name == "chinese" and written in ("里", "节", "成", "码", "回", "次", "分", "度", "块", "楼", "角"):
         follows = text[after.end() : after.end() + 1]
-        if written == "块" and "\u4e00" <= follows <= "\u9fff" and follows not in "钱多左以起的每一二三四五六七八九":
+        if (
+            written == "块"
+            and "\u4e00" <= follows <= "\u9fff"
+            and follows not in "钱多左以起的每一二三四五六七八九"
+        ):
             return False  # 16块金牌
         return not (written == "里" and follows in "面边程") if follows else True
     return True
@@ -210,61 +227,3 @@ def _is_year(before: str, values: numerals.Values) -> bool:
     """Whether the number that ends there is a year of the calendar (2015年), not a time of years (5年)."""
     written = re.search(r"(?<!\d)\d{4}$|[零〇一二三四五六七八九]{4}$", before)
     return written is not None and all(1000 <= value <= 2100 for value in values)
-
-
-_RATE = re.compile(
-    rf"\b(?P<per>(?i:per|each|every|a|an)|/)\s?(?P<unit>(?:{units.WORD}))"
-    rf"|(?P<by>\bper |/)(?P<symbol>{units.SYMBOLS})(?!\w)"
-    rf"|(?P<chinese_per>每|/)(?:自然|日历|财政|会计)?一?个?(?P<chinese>月|{units.CHINESE})|(?P<adverb>\b(?i:annual(?:ly)?"
-    r"|yearly|quarterly|fortnightly|biweekly|monthly|weekly|daily|hourly)(?!\w))"
-    r"|(?P<fee>[年月周日])(?=费|薪|租|均|产|发电|销量|销售|用量|耗|收入|营业额|营收|利率|降水|增长)",
-    re.ASCII,
-)
-_IN_ONE = re.compile(r"\b(?:[Ii]n|[Ww]ithin)\s$")
-_COUNTED_BEFORE = re.compile(rf"(?:\d|(?i:{numerals.WORDS}))[^.;:!?]*[a-z] $")
-_WHOLE = re.compile("[全一](?P<unit>年|月|周|天|日|小时)(?!前|后|半)")  # 全年30天, 一年30天: 30 days a year
-_ADVERBS = {
-    "annual": "year", "annually": "year", "yearly": "year", "quarterly": "quarter", "fortnightly": "fortnight",
-    "biweekly": "fortnight",
-    "monthly": "month", "weekly": "week", "daily": "day", "hourly": "hour",
-}  # fmt: skip
-
-
-def rates(text: str) -> list[Quantity]:
-    """`a month`, `per year`, 每天: of what a claim says only those beside a number are needed."""
-    found = [
-        Quantity(whole.start(), whole.end(), rate=units.units({"月": "个月"}.get(whole["unit"], whole["unit"]))[0].name,
-                 required=False) for whole in _WHOLE.finditer(text)
-    ]
-    for match in _RATE.finditer(text):
-        written = (
-            _ADVERBS.get((match["adverb"] or "").lower()) or match["unit"] or match["symbol"] or match["chinese"] or match["fee"]
-        )
-        meant = units.units({"月": "个月"}.get(written, written))
-        if not meant:
-            continue
-        unit = meant[0]
-        base = unit.name
-        article = (match["per"] or "").lower() in ("a", "an")
-        beside = bool(re.search(r"[\d\w%€$£]\s*$", text[: match.start()])) and bool(
-            re.search(r"\d|" + units.WORD, text[max(0, match.start() - 24) : match.start()])
-        )
-        if article or (match["per"] or "").lower() == "every" or (match["chinese_per"] == "每"):
-            readings = frozenset((unit.factor, unit.base) for unit in meant)
-            needed = article and _IN_ONE.search(text[: match.start()]) is not None  # 12 puffs in a day
-            found.append(
-                Quantity(match.start(), match.end(), frozenset((Fraction(1),)), readings, required=needed)
-            )
-        if article and not beside and _COUNTED_BEFORE.search(text[max(0, match.start() - 48) : match.start()]):
-            found.append(Quantity(match.start(), match.end(), rate=base, required=False))  # 2,000 flowers a day
-        if not article or beside:
-            needed = not article or _behind_a_price(text[: match.start()])
-            end = match.start() if match["fee"] or match["adverb"] else match.end()  # 年费 stays a word, too
-            found.append(Quantity(match.start(), end, rate=base, required=needed))
-    return found
-
-
-def _behind_a_price(before: str) -> bool:
-    return bool(
-        re.search(r"(?:\d|euros?|dollars?|pounds?|times?|hours?|days?|EUR|USD|GBP|francs?)\s?$", before)
-    )

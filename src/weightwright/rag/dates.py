@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from weightwright.rag.numerals import han
+from weightwright.rag.numerals import UNITS, han
 from weightwright.rag.units import WORD
 
 
@@ -65,11 +65,13 @@ _MONTH_NUMBERS |= {"sept": 9}
 _NAMED = r"(?P<name>(?i:january|february|april|june|july|august|september|october|november|december)"
 _NAMED += r"|March|May|march(?= \d)|may(?= \d)"
 _NAMED += r"|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.?)(?!\w)"
-_DAYS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth",
-         "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth",
-         *(f"twenty-{n}" for n in ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")),
-         "thirtieth", "thirty-first"]  # fmt: skip
-_DAY = rf"(?P<day>[0-3]?\d(?:st|nd|rd|th)?(?![\w:])|\b(?i:{'|'.join(sorted(_DAYS, key=len, reverse=True))})\b)"
+_ORDINAL_ONES = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"]
+_ORDINAL_TEENS = ["eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth"]
+_DAYS = [*_ORDINAL_ONES, "tenth", *_ORDINAL_TEENS, "eighteenth", "nineteenth", "twentieth"]
+_DAYS += [*(f"twenty-{one}" for one in _ORDINAL_ONES), "thirtieth", "thirty-first"]
+_DAY = (
+    rf"(?P<day>[0-3]?\d(?:st|nd|rd|th)?(?![\w:])|\b(?i:{'|'.join(sorted(_DAYS, key=len, reverse=True))})\b)"
+)
 _YEAR = r"(?P<year>1\d{3}|20\d{2}|21\d{2})(?!\d)"
 _SHORT_YEAR = r"['’](?P<short>\d{2})(?!\d)"
 _HAN_NUMBER = r"[零〇一二两三四五六七八九十\d]+"
@@ -78,7 +80,9 @@ _WEEKDAY = r"(?:(?i:monday|tuesday|wednesday|thursday|friday|saturday|sunday)s?"
 _WEEKDAY += (
     r"|(?:Mon|Tue|Tues|Wed|Thu|Thur|Thurs|Fri|Sat|Sun)(?:\.|(?=\s*[-–—:,/)|;&]|\s+(?:to|and|\d)|$)))(?!\w)"
 )
-_HAN_WEEKDAY = r"(?:星期|礼拜|周)[一二三四五六日天](?![次个年]|[十百千][一二三四五六七八九]?(?:小时|天|分钟|元|人|次|个|米|公里|课时|节|篇|页|升|块|美|欧))"
+_HAN_WEEKDAY = r"(?:星期|礼拜|周)[一二三四五六日天]"
+_HAN_WEEKDAY += r"(?![次个年]|[十百千][一二三四五六七八九]?"
+_HAN_WEEKDAY += r"(?:小时|天|分钟|元|人|次|个|米|公里|课时|节|篇|页|升|块|美|欧))"
 _HAN_DAYS = {c: n for n, c in enumerate("一二三四五六日", 1)} | {"天": 7}
 _DAY_RANGE = r"\s*(?:to|until|through|thru|-|–|—|至|到)\s*"
 _PARTS = r"(?P<part>凌晨|清晨|早上|早晨|上午|中午|下午|傍晚|晚上|夜里|晚)?\s?"
@@ -183,9 +187,7 @@ def _chinese_time(match: re.Match[str]) -> Time | None:
     return Time(hour * 60 + minute, half_said=bool(part) or hour > 12)
 
 
-_MINUTES = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
-            "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty", "twenty-one", "twenty-two",
-            "twenty-three", "twenty-four", "twenty-five", "twenty-six", "twenty-seven", "twenty-eight", "twenty-nine"]  # fmt: skip
+_MINUTES = [*UNITS[1:], "twenty", *(f"twenty-{one}" for one in UNITS[1:10])]
 _PAST = {"half": 30, "quarter": 15, "five": 5, "ten": 10, "twenty": 20, "twenty-five": 25}
 _HOURS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
@@ -201,7 +203,9 @@ def _past(match: re.Match[str]) -> Time | None:
     word = match["minutes"].lower()
     minutes = _PAST.get(word) or (_MINUTES.index(word) + 1 if word in _MINUTES else int(word))
     after = match["way"].lower() in ("past", "after")
-    return Time((hour * 60 + (minutes if after else -minutes)) % 1440, half_said=hour > 12 or spoken is not None)
+    return Time(
+        (hour * 60 + (minutes if after else -minutes)) % 1440, half_said=hour > 12 or spoken is not None
+    )
 
 
 def _spoken(match: re.Match[str]) -> Time:
@@ -248,8 +252,13 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
     (re.compile(rf"(?<!\w){_NAMED},? (?:of )?{_YEAR}", re.ASCII), _named),
     (re.compile(r"(?<![\w:.])(\d{1,2})h(\d{2})()()(?!\w)", re.ASCII), _clock),
     (re.compile(r"(?:(?<=\bin )|(?<=\bof ))['’](?P<short>\d{2})(?![\ds])()", re.ASCII), _short_year),
-    (re.compile(r"(?P<part>凌晨|清晨|早上|早晨|上午|中午|下午|傍晚|晚上|夜里|晚)\s?(?P<hour>\d{1,2}):(?P<rest>\d{2})(?![\d:])", re.ASCII),
-     _chinese_time),
+    (
+        re.compile(
+            r"(?P<part>凌晨|清晨|早上|早晨|上午|中午|下午|傍晚|晚上|夜里|晚)\s?(?P<hour>\d{1,2}):(?P<rest>\d{2})(?![\d:])",
+            re.ASCII,
+        ),
+        _chinese_time,
+    ),
     (
         re.compile(
             r"(?<![\w:.])(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:])\s?([ap]\.? ?m\b\.?|[AP]\.? ?M\b\.?)?",
@@ -271,7 +280,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
     ),
     (
         re.compile(
-            rf"\b(?P<minutes>(?i:half|quarter|five|ten|twenty(?:-five)?|(?:{'|'.join(_MINUTES)})(?= minutes?))|[12]?[05]|\d\d?(?= minutes?))"
+            rf"\b(?P<minutes>(?i:half|quarter|five|ten|twenty(?:-five)?|(?:{'|'.join(_MINUTES)})(?= minutes?))"
+            r"|[12]?[05]|\d\d?(?= minutes?))"
             r"(?P<named> minutes?)? (?P<way>past|to|after) "
             rf"(?P<hour>(?i:{'|'.join(_HOURS)}|noon|midnight)|1?\d|2[0-3])(?![\w.,:%]\d|\w|[ -](?i:{WORD}))",
             re.ASCII,
@@ -286,5 +296,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
         ),
         _weekdays,
     ),
-    (re.compile(rf"(?<!\w)(?!^(?:March|May)\b(?! (?:was|is|had|has|brought|saw|will|and|to)\b)){_NAMED}", re.ASCII), _named),
+    (
+        re.compile(
+            rf"(?<!\w)(?!^(?:March|May)\b(?! (?:was|is|had|has|brought|saw|will|and|to)\b)){_NAMED}", re.ASCII
+        ),
+        _named,
+    ),
 )

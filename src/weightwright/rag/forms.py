@@ -37,7 +37,8 @@ _OPENS_KEY = r"\s*[\"'“‘(]?\s*$"
 _BEHIND_ORDER = re.compile(
     r"(?:^|[.!?,;:(\[—–*#>\n-]\s*|\b(?:then|and|or|please|to|now|by|just|simply|must|should|can|could|may|will|first|next|you|users?"
     r"|when|after|if|instead|always|also|i|we|customers?|callers?|either|again|twice|once)\s+)"
-    r"(?:press(?:ing|ed)?|hit|tap|typ(?:e|ing)|enter(?:ing)?|dial(?:ling|ing)?|push|click|choose|select(?:ing)?)" + _OPENS_KEY,
+    r"(?:press(?:ing|ed)?|hit|tap|typ(?:e|ing)|enter(?:ing)?|dial(?:ling|ing)?|push|click|choose|select(?:ing)?)"
+    + _OPENS_KEY,
     re.IGNORECASE,
 )
 _BEHIND_KEY = re.compile(

@@ -6,7 +6,6 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
-
 from weightwright.rag.quantity import Quantity, Reading
 
 _EVERY = re.compile(r"(?:\b(?:[Ee]very|each)|每隔?)\s?$")
@@ -28,7 +27,9 @@ def frequencies(text: str, found: Sequence[Quantity]) -> list[Quantity]:
             continue
         readings = _every(rate, times)
         if readings:
-            whole = Quantity(first.start, second.end, readings=readings, required=times.required, parts=(times, rate))
+            whole = Quantity(
+                first.start, second.end, readings=readings, required=times.required, parts=(times, rate)
+            )
             merged.append(whole)
             done[n], done[m] = replace(first, required=False), replace(second, required=False)
     return [*done, *merged]
@@ -36,7 +37,11 @@ def frequencies(text: str, found: Sequence[Quantity]) -> list[Quantity]:
 
 def _interval(text: str, quantity: Quantity) -> Quantity:
     """A quantity of time behind `every` with its reading as an interval."""
-    if quantity.rate or not quantity.readings or not _EVERY.search(text[max(0, quantity.start - 8) : quantity.start]):
+    if (
+        quantity.rate
+        or not quantity.readings
+        or not _EVERY.search(text[max(0, quantity.start - 8) : quantity.start])
+    ):
         return quantity
     every = frozenset((value, f"every {base}") for value, base in quantity.readings if base in ("s", "month"))
     return replace(quantity, readings=quantity.readings | every)

@@ -30,7 +30,7 @@ _PLACE_SUFFIX = re.compile(r"(?<=[^\s]{2})[市省县区州镇站村乡岛港]$")
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name in small letters, and what may stand for it: `who` for World Health Organization, `mueller` for Müller."""
+    """A name in small letters, and what may stand for it: `who` for World Health Organization, `mueller`."""
 
     word: str
     acronyms: frozenset[str] = frozenset()
@@ -120,13 +120,21 @@ def _spelt_out(word: str) -> str:
     return word.translate(_TWO_LETTERS)
 
 
-_TWO_LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "Å": "Aa"})
+_TWO_LETTERS = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "Å": "Aa"}
+)
 
 
 @lru_cache(maxsize=1024)
 def _english(text: str) -> frozenset[str]:
     """The words of the English names of places that a Chinese text names."""
-    return frozenset(word for chinese, english in places().items() if chinese in text for name in english for word in name.split())
+    return frozenset(
+        word
+        for chinese, english in places().items()
+        if chinese in text
+        for name in english
+        for word in name.split()
+    )
 
 
 def _bare(word: str) -> str:
@@ -192,7 +200,9 @@ def is_ordinary(word: str) -> bool:
     if stem(word) in _ordinary()[0]:
         return True
     parts = ((word[:n], word[n:]) for n in range(4, len(word) - 4))
-    return word.endswith("s") and any(stem(a) in _ordinary()[0] and stem(b) in _ordinary()[0] for a, b in parts)
+    return word.endswith("s") and any(
+        stem(a) in _ordinary()[0] and stem(b) in _ordinary()[0] for a, b in parts
+    )
 
 
 def _is_also_name(word: str) -> bool:
@@ -240,11 +250,13 @@ _NONE = frozenset[str]()
 # countries whose people are called otherwise than by an ending
 _PEOPLES_TEXT = """
 norway norwegian norwegians; denmark danish dane danes; sweden swedish swede swedes; finland finnish finn finns
-netherlands dutch holland; france french; germany german germans; greece greek greeks; ireland irish; poland polish pole poles
-portugal portuguese; spain spanish spaniard spaniards; switzerland swiss; turkey turkish turk turks; wales welsh
-scotland scottish scots; britain british uk; england english; china chinese; us usa american americans america
-czechia czech czechs; iceland icelandic; belgium belgian belgians; hungary hungarian hungarians; ukraine ukrainian ukrainians
-argentina argentine argentinian; peru peruvian; philippines filipino filipinos; thailand thai; europe european europeans eu
+netherlands dutch holland; france french; germany german germans; greece greek greeks; ireland irish
+poland polish pole poles; portugal portuguese; spain spanish spaniard spaniards; switzerland swiss
+turkey turkish turk turks; wales welsh; scotland scottish scots; britain british uk; england english
+china chinese; us usa american americans america; czechia czech czechs; iceland icelandic
+belgium belgian belgians; hungary hungarian hungarians; ukraine ukrainian ukrainians
+argentina argentine argentinian; peru peruvian; philippines filipino filipinos; thailand thai
+europe european europeans eu
 """
 _COUNTRIES = {
     word: frozenset(group.split()) for group in re.split("[;\\n]", _PEOPLES_TEXT) for word in group.split()

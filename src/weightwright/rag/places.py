@@ -36,7 +36,9 @@ def may_be_place(word: str, before: str, after: str) -> bool:
     """Whether an ordinary word is the name of a place by the words around it: 在开封附近, not 开封后."""
     if word not in places():
         return False
-    return after in ("市", "县", "附近", "人", "站") or (before in _BEFORE_A_PLACE and after[:1] not in ("前", "后", "时", "之", "以"))
+    return after in ("市", "县", "附近", "人", "站") or (
+        before in _BEFORE_A_PLACE and after[:1] not in ("前", "后", "时", "之", "以")
+    )
 
 
 _BEFORE_A_PLACE = frozenset("在 于 到 至 赴 从 往 抵 位于 前往 来自 生于 抵达 迁至 迁往 开往".split())  # noqa: SIM905

@@ -4,11 +4,12 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 
-from weightwright.rag.counted import numbers, rates
+from weightwright.rag.counted import numbers
 from weightwright.rag.dates import moments
 from weightwright.rag.frequencies import frequencies
-from weightwright.rag.units import CURRENCIES
 from weightwright.rag.quantity import Quantity, Reading
+from weightwright.rag.rates import rates
+from weightwright.rag.units import CURRENCIES
 from weightwright.rag.written import decades, fractions, multiples, quarters, shares, versions
 
 

@@ -35,7 +35,9 @@ class Quantity:
     counted: str = ""  # what follows a number without unit: `member` of 12 members, 片 of 两片
     required: bool = True  # whether a claim that says it needs it: not `one` in `one of them`
     change: bool = False  # by how much something grew or fell
-    closes: bool = False  # whether its clause ends with it, so that what it counts is said before: 27 shops, now 30
+    closes: bool = (
+        False  # whether its clause ends with it, so that what it counts is said before: 27 shops, now 30
+    )
     named: bool = False  # whether it stands behind what it numbers: day 4, which is the fourth day
     parts: tuple["Quantity", ...] = ()  # 1 h and 30 min, of which this is the sum
 
@@ -116,7 +118,9 @@ def _same(claim: Quantity, other: Quantity, mentioned: Collection[str]) -> bool:
     if not other.bare or not claim.plain & other.plain:
         return False
     said = not claim.units.isdisjoint(mentioned) or (UNIT_UNSAID in mentioned and other.closes)
-    return said or (min(other.plain) < 0 and bool(claim.bases & {"degree", "°C", "°F"}))  # minus 4 in the valleys
+    return said or (
+        min(other.plain) < 0 and bool(claim.bases & {"degree", "°C", "°F"})
+    )  # minus 4 in the valleys
 
 
 def _interval(rate: Quantity) -> frozenset[Reading]:

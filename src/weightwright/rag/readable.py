@@ -41,7 +41,9 @@ _SHORTENED = (
     (re.compile("半价|对折"), "五折"),
 )
 _YEARLY = re.compile(r"\bp\.\s?a\.(?!\w)")
-_WEEKDAY_LIST = re.compile("((?:周|星期|礼拜)[一二三四五六][、和及])(?=[一二三四五六日天](?:[、和及，。；]|[^个十百千月]))")  # 周一、三、五
+_WEEKDAY_LIST = re.compile(
+    "((?:周|星期|礼拜)[一二三四五六][、和及])(?=[一二三四五六日天](?:[、和及，。；]|[^个十百千月]))"
+)  # 周一、三、五
 _HAN_LETTER = re.compile(f"[{HAN}]")
 
 
@@ -87,7 +89,9 @@ def _speed(match: re.Match[str]) -> str:
 
 def _score(match: re.Match[str]) -> str:
     sides = (match["one"] or match["by"], match["other"] or match["to"])
-    values = [min(numerals.han(side) if _HAN_LETTER.search(side) else numerals.digits(side)) for side in sides]
+    values = [
+        min(numerals.han(side) if _HAN_LETTER.search(side) else numerals.digits(side)) for side in sides
+    ]
     return ":".join(str(value) for value in values) if all(v.denominator == 1 for v in values) else match[0]
 
 
@@ -95,11 +99,13 @@ def _joined_lines(match: re.Match[str]) -> str:
     """Nothing where Chinese is cut, a space elsewhere."""
     text = match.string
     around = text[match.start() - 1 : match.start()] + text[match.end() : match.end() + 1]
-    return "" if any("\u2e80" <= character for character in around) else " "
+    return "" if any(character >= "\u2e80" for character in around) else " "
 
 
 _ROW = re.compile(r"^(?=[^\n]*(?:[^\W\d_],|,[^\W\d_]))[^,\n]*(?:,(?=[^\s,])[^,\n]*){2,}$", re.MULTILINE)
-_NUMBER_FIELD = re.compile(r"((?:^|(?<=,))(?:[A-Za-z][\w .-]*)?\d+(?:\.\d+)?),(?=\d+(?:\.\d+)?(?:,|$))", re.ASCII)
+_NUMBER_FIELD = re.compile(
+    r"((?:^|(?<=,))(?:[A-Za-z][\w .-]*)?\d+(?:\.\d+)?),(?=\d+(?:\.\d+)?(?:,|$))", re.ASCII
+)
 
 
 def _fields_apart(text: str) -> str:

@@ -10,17 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from weightwright.rag.analyze import STOP_STEMS, is_han, terms
-from weightwright.rag.claim import Fact, Facts, without
-from weightwright.rag.names import NOTHING, Written, has_name
-from weightwright.rag.negation import denial
-from weightwright.rag.quantities import quantities
-from weightwright.rag.quantity import UNIT_UNSAID, Quantity, split_date, stands
-from weightwright.rag.readable import readable
+from weightwright.rag.claim import Fact, Facts
+from weightwright.rag.quantity import UNIT_UNSAID
 from weightwright.rag.rows import Row, rows
+from weightwright.rag.said import Said
 from weightwright.rag.sentences import Range, sentences
-from weightwright.rag.units import mentioned
-from weightwright.rag.words import Words, same_root
 
 _HEADING = re.compile(r"(#{1,6})\s")
 
@@ -40,99 +34,13 @@ class Support:
         return not self.missing and bool(self.held) and self.share >= share
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """What a piece of text holds."""
-
-    words: Words = Words()
-    numbers: tuple[Quantity, ...] = ()
-    written: Written = NOTHING
-    units: frozenset[str] = frozenset()
-    denies: bool = False
-    may_deny: bool = False
-    undenied: "_Said | None" = None  # what is left without the clauses that deny, where some do
-
-    @classmethod
-    def in_(cls, text: str) -> "_Said":
-        plain = readable(text)
-        found = tuple(quantities(plain))
-        said = denial(plain)
-        return cls(
-            Words(frozenset(terms(plain)), plain.lower()), found, Written.of(plain), mentioned(without(plain, found)),
-            said.denies, said.may, cls.in_(said.rest) if said.denies else None,
-        )  # fmt: skip
-
-    def __or__(self, other: "_Said") -> "_Said":
-        return _Said(
-            self.words | other.words,
-            self.numbers + other.numbers,
-            self.written | other.written,
-            self.units | other.units,
-            self.denies or other.denies,
-            self.may_deny or other.may_deny,
-            self._left | other._left if self.undenied or other.undenied else None,
-        )
-
-    @property
-    def _left(self) -> "_Said":
-        return self.undenied or self
-
-    def holds(self, facts: Facts) -> frozenset[Fact]:
-        """Those of the facts that stand here.
-
-        A number or name that is denied here, or only denied in the claim, does not.
-        """
-        if facts.denies and not self.may_deny:
-            return frozenset(word for word in facts.words if self.words.hold(word))
-        there = self if facts.may_deny else self._left
-        numbers = {n for n, number in enumerate(facts.numbers) if there._has(number)}
-        named = {name for name in facts.names if has_name(name, there.written)}
-        loose = bool(facts.numbers)  # which tell already what the text speaks of
-        words = frozenset(word for word in facts.words if self.words.hold(word, loose=loose))
-        if not loose and there is not self:
-            undenied = frozenset(word for word in facts.words if there.words.hold(word))
-            words = words if 2 * len(undenied) >= len(words) else undenied
-        return frozenset((*numbers, *named, *words))
-
-    def foreign(self, facts: Facts) -> frozenset[str]:
-        """Those of the words that are in another script than the text, so that nobody can find them here."""
-        if self.words.chinese:
-            return frozenset(word for word in facts.words if not is_han(word)) if self.words.mostly_chinese else frozenset()
-        return frozenset(word for word in facts.words if is_han(word))
-
-    @property
-    def names_units(self) -> bool:
-        """Whether some number has a unit, or one is named beside the numbers."""
-        return bool(self.units) or any(not number.bare for number in self.numbers if number.plain)
-
-    def names(self, facts: Facts) -> bool:
-        """Whether a claim says all words that stand here, which are what a row or a column is about."""
-        if self.words.chinese:
-            return self.words.text.strip() in facts.text
-        wanted = {term for term in terms(without(self.words.text, self.numbers)) if term not in STOP_STEMS}
-        if not wanted and self.numbers:
-            return all(stands(number, facts.numbers, ()) for number in self.numbers if number.required)
-        said = facts.words | {term for name in facts.names for term in terms(name.word)}
-        of_numbers = {str(value) for number in facts.numbers for value in number.plain}
-        return bool(wanted) and all(
-            term in of_numbers or any(term == word or same_root(term, word) for word in said)
-            for term in wanted
-        )
-
-    def _has(self, number: Quantity) -> bool:
-        if stands(number, self.numbers, self.units):
-            return True
-        parts = split_date(number)
-        return parts is not None and all(stands(part, self.numbers, self.units) for part in parts)
-
-
 class Evidence:
     """A passage's sentences and what each says. Its headings count for what stands below them, not alone."""
 
     def __init__(self, text: str, heading: str = "") -> None:
         self._text = text
         self._heading = heading
-        self._wholes: dict[tuple[int, int], _Said] = {}
+        self._wholes: dict[tuple[int, int], Said] = {}
 
     @cached_property
     def ranges(self) -> list[Range]:
@@ -140,8 +48,8 @@ class Evidence:
         return sentences(self._text)
 
     @cached_property
-    def _said(self) -> list[_Said]:
-        return [_Said.in_(self._text[start:end]) for start, end in self.ranges]
+    def _said(self) -> list[Said]:
+        return [Said.in_(self._text[start:end]) for start, end in self.ranges]
 
     @cached_property
     def _levels(self) -> list[int]:
@@ -150,10 +58,10 @@ class Evidence:
         return [len(mark[1]) if mark else 0 for mark in marks]
 
     @cached_property
-    def _above(self) -> list[_Said]:
+    def _above(self) -> list[Said]:
         """What the headings above each sentence say."""
-        outside = _Said.in_(self._heading) if self._heading else _Said()
-        above, stack = [], dict[int, _Said]()
+        outside = Said.in_(self._heading) if self._heading else Said()
+        above, stack = [], dict[int, Said]()
         for level, said in zip(self._levels, self._said, strict=True):
             if level:
                 stack = {other: text for other, text in stack.items() if other < level}
@@ -166,7 +74,7 @@ class Evidence:
             if row is not None and row.head is not None:
                 above[n] |= self._said[row.head]
             if row is not None and not self._said[n].names_units and not above[n].names_units:
-                above[n] |= _Said(units=frozenset((UNIT_UNSAID,)))
+                above[n] |= Said(units=frozenset((UNIT_UNSAID,)))
         return above
 
     @cached_property
@@ -174,9 +82,9 @@ class Evidence:
         return rows(self._text, self.ranges)
 
     @cached_property
-    def _cells(self) -> list[list[_Said]]:
+    def _cells(self) -> list[list[Said]]:
         """What the cells of each row say."""
-        return [[_Said.in_(cell) for cell in row.cells] if row else [] for row in self._rows]
+        return [[Said.in_(cell) for cell in row.cells] if row else [] for row in self._rows]
 
     def best(self, facts: Facts, share: float, most_sentences: int) -> Support | None:
         """The shortest run of sentences that supports the facts, the fullest of its length, if any does."""
@@ -213,11 +121,11 @@ class Evidence:
             for n in range(first, after - 1)
         )
 
-    def _whole(self, first: int, after: int) -> _Said:
+    def _whole(self, first: int, after: int) -> Said:
         """What the sentences say as one."""
         if (first, after) not in self._wholes:
             text = self._text[self.ranges[first][0] : self.ranges[after - 1][1]]
-            self._wholes[first, after] = _Said.in_(text)
+            self._wholes[first, after] = Said.in_(text)
         return self._wholes[first, after]
 
     def _rows_fit(self, facts: Facts, first: int, after: int) -> bool:
@@ -248,13 +156,13 @@ class Evidence:
         of_cells = frozenset(range(len(facts.numbers))) - self._said[row.head].holds(facts)
         if not named or len(of_cells) > len(named):
             return True
-        inside = _Said()
+        inside = Said()
         for n in (0, *named):
             inside |= self._cells[place][n]
         return inside.holds(facts).issuperset(of_cells)
 
     def _support(self, facts: Facts, first: int, after: int) -> Support:
-        inside, above = _Said(), _Said()
+        inside, above = Said(), Said()
         for n in range(first, after):
             if self._levels[n] == 0:
                 inside |= self._said[n]
@@ -291,7 +199,7 @@ def _share(facts: Facts, there: frozenset[Fact], foreign: frozenset[str] = froze
 
     Words in another script than the text's count for nothing, but then a number or names must tell enough.
     """
-    weights: dict[Fact, int] = {word: 1 for word in facts.words - foreign} | dict.fromkeys(facts.names, 1)
+    weights: dict[Fact, int] = dict.fromkeys((*(facts.words - foreign), *facts.names), 1)
     weights |= {n: 3 if number.telling else 1 for n, number in enumerate(facts.numbers)}
     held = sum(weight for fact, weight in weights.items() if fact in there)
     if foreign and held < _LEAST_FOREIGN:

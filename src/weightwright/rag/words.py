@@ -6,7 +6,6 @@ taken so loosely.
 
 import gzip
 import re
-
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from importlib.resources import files
@@ -92,8 +91,11 @@ class Words:
         return not _alike(word).isdisjoint(self.terms) or any(same_root(word, term) for term in self.terms)
 
 
+NO_WORDS = Words()
+
+
 def same_root(word: str, other: str) -> bool:
-    """Whether one stem begins with the other, but for its last letter: applic, appli; extens, extend; rental, rent."""
+    """Whether one stem begins with the other, but for its last letter: applic, appli; extens, extend; rent."""
     short, long = sorted((word, other), key=len)
     if len(short) < _SHORTEST_ROOT or short[:_SHORTEST_ROOT] != long[:_SHORTEST_ROOT]:
         return False
@@ -110,7 +112,9 @@ def _alike(word: str) -> frozenset[str]:
 def _groups() -> tuple[frozenset[str], ...]:
     packed = (files("weightwright.rag") / "synonyms.txt.gz").read_bytes()
     lines = gzip.decompress(packed).decode().splitlines()
-    return tuple(frozenset(line.split()) for line in (*_MORE_SYNONYMS.splitlines(), *lines) if line[:1] != "#")
+    return tuple(
+        frozenset(line.split()) for line in (*_MORE_SYNONYMS.splitlines(), *lines) if line[:1] != "#"
+    )
 
 
 @cache
@@ -121,5 +125,3 @@ def _index() -> dict[str, tuple[int, ...]]:
         for word in group:
             index.setdefault(word, []).append(n)
     return {word: tuple(numbers) for word, numbers in index.items()}
-
-

@@ -21,7 +21,8 @@ _FRACTION = re.compile(
     rf"|(?P<percent>百分之)(?P<of_hundred>{numerals.HAN}|{numerals.DIGITS})"
     rf"|(?P<han_below>{numerals.HAN})分之(?P<han_above>{numerals.HAN})"
     r"|(?<!and )(?<!and-)\b(?P<count>(?i:one|two|three|four|five|a))[ -](?P<part>(?i:half|third"
-    r"|quarter|fifth|tenth))s?(?![\w-])(?: of an?(?= (?:hour|day|year|century|mile|kilo)| (?P<scale>million|billion|trillion)\b))?"
+    r"|quarter|fifth|tenth))s?(?![\w-])(?: of an?(?= (?:hour|day|year|century|mile|kilo)"
+    r"| (?P<scale>million|billion|trillion)\b))?"
     r"|(?<![\d/])(?P<a>[1-9])/(?P<b>[2-9]|10|[3-9]\d|\d00+|3[2-9])(?=\s?(?:的|of\b)|(?<=/\d)(?![\d/])|(?<=/[3-9]\d)(?![\d/])|(?<=00)(?![\d/]))"
     rf"|(?P<and_half>{numerals.HAN}|{numerals.DIGITS})个半(?=小时|月|钟头|星期)"
     rf"|(?P<unit_half>{numerals.HAN}|{numerals.DIGITS})(?P<of>年|天|小时|周|个月|米|公里|分(?=半钟)|分钟|斤|公斤|千克|吨|升|块|里|倍|页)半钟?"
@@ -105,7 +106,8 @@ _SMALL = r"(?i:one|two|three|four|five|six|seven|eight|nine|ten|twenty|hundred)"
 _SHARE = re.compile(
     rf"(?<![\d.,])\b(?P<part>\d{{1,3}}|{_SMALL})[ -](?:in|out of)[ -](?:every )?"
     rf"(?P<of>\d{{1,3}}(?:,\d{{3}})*|{_SMALL})(?= [a-z]|[).,;:]? ?$|\))"
-    rf"|\b(?i:every) (?P<nth>(?i:other|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)|\d{{1,2}}(?:nd|rd|th)) (?=[a-z])"
+    rf"|\b(?i:every) (?P<nth>(?i:other|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)"
+    rf"|\d{{1,2}}(?:nd|rd|th)) (?=[a-z])"
     rf"|每(?P<each>{numerals.HAN}|{numerals.DIGITS})[个名位人]{{1,2}}[^，。]{{0,4}}中[^，。]{{0,3}}?有(?P<among>{numerals.HAN}"
     rf"|{numerals.DIGITS})",
     re.ASCII,
@@ -146,7 +148,8 @@ def _every(text: str, match: re.Match[str]) -> Quantity:
 
 
 _MULTIPLE = re.compile(
-    r"\b(?P<word>(?i:doubl|tripl|trebl|quadrupl|halv))(?i:ed|ing|es|e(?= (?:the|its|their|in|by|from|to|since|within|every|each|as)\b))\b"
+    r"\b(?P<word>(?i:doubl|tripl|trebl|quadrupl|halv))(?i:ed|ing|es"
+    r"|e(?= (?:the|its|their|in|by|from|to|since|within|every|each|as)\b))\b"
     r"|(?P<half>\bhalf\b(?= as (?:many|much|long|big)))"
     r"|\b(?P<twice>(?i:twice|thrice|once))\b|(?P<pair>\b[Aa] (?:couple|pair) of\b)"
     rf"|翻了?(?P<turns>[一二两三四\d])?番|(?:增加|增长|提高|上升|扩大|上涨|多)了?(?P<more>{numerals.HAN}|{numerals.DIGITS})倍"
@@ -161,14 +164,16 @@ def multiples(text: str) -> list[Quantity]:
         word = (match["word"] or match["twice"] or "").lower()
         value = Fraction(1, 2) if match["half"] or word == "halv" else Fraction(_MULTIPLES.get(word, 2))
         if match["turns"]:
-            value = 2 ** min(_han_or_digits(match["turns"]))
+            value = Fraction(2 ** int(min(_han_or_digits(match["turns"]))))
         elif match["more"]:
             value = min(_han_or_digits(match["more"])) + 1
         base = "times" if match["twice"] else "" if match["pair"] else "fold"
         plain = frozenset((value,))
         found.append(
             Quantity(
-                match.start(), match.end(), plain,
+                match.start(),
+                match.end(),
+                plain,
                 frozenset(((value, base), *([(value, "ratio")] if word == "halv" else []))),
                 required=not match["pair"] and word != "once",
             )
@@ -178,7 +183,8 @@ def multiples(text: str) -> list[Quantity]:
 
 _QUARTER = re.compile(
     r"(?<!\w)(?:Q(?P<quarter>[1-4])|H(?P<half>[12]))(?!\w)|(?P<chinese>[上下])半年"
-    r"|第?(?P<season>[一二三四1-4])季度", re.ASCII
+    r"|第?(?P<season>[一二三四1-4])季度",
+    re.ASCII,
 )
 
 
