@@ -4,8 +4,26 @@
 
 `citation_pairs.jsonl` holds sources in English and Chinese, each with a sentence that it supports and one that it
 does not. The check's rules were written with the part `tuned` in sight; the others were written before they were
-tried. At the first look `held out` kept 0 of 100 wrong ones and dropped 3 of 100 right ones, `held out later` 0 and 8
-of 100, `held out last` 1 and 2 of 50. Then what was missed was mended by its kind, as the table shows.
+tried. What counts for pairs that nobody has seen is each part's first look, before what it missed was mended by its
+kind; the table shows what is left of them now.
+
+| part, first look | wrong ones | kept | right ones | dropped |
+|---|---|---|---|---|
+| held out | 100 | 0 | 100 | 3 |
+| held out later | 100 | 0 | 100 | 8 |
+| held out last | 50 | 1 | 50 | 2 |
+| held out fourth | 200 | 9 | 200 | 65 |
+| held out fifth | 100 | 2 | 100 | 16 |
+| held out sixth | 100 | 1 | 100 | 17 |
+| held out seventh | 100 | 1 | 100 | 7 |
+| held out eighth | 100 | 2 | 100 | 10 |
+| held out ninth | 100 | 2 | 100 | 8 |
+| held out tenth | 100 | 1 | 100 | 11 |
+| held out eleventh | 100 | 1 | 100 | 2 |
+
+From `held out fourth` on the sources are tables, JSON, rows, cut lines and several sentences, the right ones are
+looser paraphrases, and a few are in another language than their source. Each of these parts was written by the one
+who wrote the rules that came after it, which may make the later looks kinder than a stranger's.
 """
 
 import argparse
@@ -28,6 +46,10 @@ def is_kept(claim: str, source: str, language: str) -> bool:
     body = claim.rstrip(".。")
     answer = f"{body} [1]." if language == "en" else f"{body}[1]。"
     return bool(check(answer, [Passage("source", "1", 0, len(source), source)]).citations)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", "<br>")
 
 
 def main() -> None:
@@ -68,7 +90,7 @@ def main() -> None:
             shares = f"{dropped} ({dropped / number:.1%}) | {number} | {kept} ({kept / number:.1%})"
             lines.append(f"| {half} | {language} | {number} | {shares} |")
     lines += ["", "| miss | part | language | source | sentence |", "|---|---|---|---|---|"]
-    lines += [f"| {' | '.join(miss)} |" for miss in misses]
+    lines += [f"| {' | '.join(_cell(part) for part in miss)} |" for miss in misses]
     print("\n".join(lines))
     if given.write:
         head = ["# Citations", "", *(__doc__ or "").strip().splitlines()[4:], ""]

@@ -70,6 +70,8 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
         word = match["words"].lower()
         values, ordinal = numerals.words(word)
         required = not (word == "one" and not _counts(text, match.end()))
+        if word == "second" and _PER.search(text[: match.start()]):
+            return None  # a unit
         if word in ("first", "second"):
             required = bool(_IN_ORDER.match(text, match.end()))
     currency = match["currency"] or match["currency_after_sign"] or ""
@@ -123,6 +125,7 @@ def _counted(text: str, end: int) -> str:
     return stem(behind[1]) if behind and behind[1] not in STOP_WORDS else ""
 
 
+_PER = re.compile(r"\b(?:per|each|a|every|one)[ -]?$")
 _IN_ORDER = re.compile(
     r"[ -](?:floor|storey|day|week|month|year|quarter|half|page|chapter|part|volume|section|act"
     r"|edition|round|prize)\b"

@@ -50,9 +50,8 @@ def rates(text: str) -> list[Quantity]:
         unit = meant[0]
         base = unit.name
         article = (match["per"] or "").lower() in ("a", "an")
-        beside = (
-            _TURNS.search(text[: match.start()]) is not None
-            or bool(re.search(r"[\d\w%€$£]\s*$", text[: match.start()]))
+        beside = _TURNS.search(text[: match.start()]) is not None or (
+            bool(re.search(r"[\d\w%€$£]\s*$", text[: match.start()]))
             and bool(re.search(r"\d|" + units.WORD, text[max(0, match.start() - 24) : match.start()]))
         )
         if article or (match["per"] or "").lower() == "every" or (match["chinese_per"] == "每"):

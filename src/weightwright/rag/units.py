@@ -108,7 +108,7 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("V", "1", "V", "volt", "伏 伏特"), ("V", "1000", "kV", "kilovolt", "千伏"),
     ("V", "1/1000", "mV", "millivolt", "毫伏"),
     ("Nm", "1", "Nm N·m", "newton-metre newton-meter", "牛米 牛·米"),
-    ("ohm", "1", "Ω", "ohm", "欧姆 欧"),
+    ("ohm", "1", "Ω", "ohm", "欧姆"),
     ("ohm", "1000", "kΩ", "kilohm kiloohm", "千欧"),
     ("ohm", "1000000", "MΩ", "megohm megaohm", "兆欧"), ("mmHg", "1", "mmHg", "", "毫米汞柱"),
     ("IU", "1", "IU", "", "国际单位"),
@@ -162,6 +162,7 @@ _AMBIGUOUS: dict[str, tuple[Unit, ...]] = {
     "¢": tuple(Unit(name, Fraction(1, 100)) for name in _DOLLARS),
     "¥": (Unit("CNY"), Unit("JPY")),
     "C": (Unit("°C"), Unit("coulomb")),
+    "欧": (Unit("EUR"), Unit("ohm")),
     "度": (Unit("degree"), Unit("°C"), Unit("Wh", Fraction(1000))),
     "分": (Unit("s", Fraction(60)), Unit("point"), Unit("CNY", Fraction(1, 100))),
     "point": (Unit("point"), Unit("percentage point")),
@@ -237,7 +238,7 @@ PREFIX = rf"(?:{_any(PREFIXES)}|(?<![A-Za-z])(?:{_any(CODES)})|(?<![A-Za-z])(?:R
 WORD = rf"(?i:{_any(_WORDS)}){_PLURAL}"
 SYMBOLS = _any(_SYMBOLS)
 CHINESE = _any(_CHINESE)
-_MENTIONED = re.compile(rf"\b{WORD}|(?<![A-Za-z])(?:{_any(_SYMBOLS)})(?![A-Za-z])|{CHINESE}")
+_MENTIONED = re.compile(rf"\b{WORD}|(?<![A-Za-z'’])(?:{_any(_SYMBOLS)})(?![A-Za-z])|{CHINESE}")
 
 
 def units(written: str) -> tuple[Unit, ...]:
