@@ -27,8 +27,10 @@ _LIKE_DATA = re.compile(r"""["'\w]\s*[:=]|;|"[^"]*"|^\{\s*\}$""")
 _NESTED = re.compile(r"""\[\s*(?:["{\[]|true\b|false\b|null\b|-?\d+\.\d)""")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _LETTER = r"[^\W\u2e80-\U0003fffd]"  # or digit, of a script that puts spaces between words
-_BEHIND_WORD = re.compile(rf"{_LETTER}$")
-_BEHIND_INDEX = re.compile(rf"(?:{_LETTER}|[:=,\\]|=\s*|{_LETTER}\([^()\s]*\)|{_LETTER}(?:\[[^\[\]\s]*\])+)$")
+_BEHIND_WORD = re.compile(rf"{_LETTER}\Z")
+_BEHIND_INDEX = re.compile(
+    rf"(?:{_LETTER}|[:=,\\]|=\s*|{_LETTER}\([^()\s]*\)|{_LETTER}(?:\[[^\[\]\s]*\])+)\Z"
+)
 # Chinese is written without spaces: 容量为64GB[1]。
 _BEHIND_CHINESE_NUMBER = re.compile(r"[\u3400-\u9fff] ?\d[\d.,:%]*(?:[A-Za-z°℃%/]{0,6})$")
 _ENDS_CHINESE = re.compile(r"\s*(?:[\[［【]\d|[。，；！？、：]|$)")
