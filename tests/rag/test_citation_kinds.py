@@ -259,3 +259,11 @@ def test_orders_to_press_a_key_are_told_from_sentences(answer, shown):
 )
 def test_yaml_stays_as_it_was_written(answer):
     assert check(answer, RULES).text == answer
+
+
+def test_a_mark_of_a_table_stays_in_its_cell():
+    """RAGFlow#6113: marks behind a table's rows break it."""
+    table = "| Days | Of what |\n|---|---|\n| 25 days | annual leave |\n"
+    assert check(table, RULES).text == "| Days | Of what |\n|---|---|\n| 25 days | annual leave [1] |"
+    wrong = table.replace("annual leave", "annual leave [1]").replace("25", "26")
+    assert check(wrong, RULES).text == "| Days | Of what |\n|---|---|\n| 26 days | annual leave |"

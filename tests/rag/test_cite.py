@@ -300,6 +300,7 @@ def test_what_is_no_mark_stays_as_it_was_written(answer):
         "【1†source】",
         "\\[1\\]",
         "[来源1]",
+        "[ID:1]",
         "［资料 1］",
         "[1 ]",
     ],
