@@ -3,8 +3,9 @@
 import pytest
 
 from weightwright.rag.binding import swapped
-from weightwright.rag.facts import facts_of
-from weightwright.rag.quantities import quantities, readable
+from weightwright.rag.claim import facts_of
+from weightwright.rag.quantities import quantities
+from weightwright.rag.readable import readable
 from weightwright.rag.support import Evidence
 
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
 
@@ -216,6 +216,7 @@ PARTS = st.sampled_from(
 
 @tried(deadline=None)
 @given(st.lists(PARTS, max_size=15).map("".join), st.integers(1, 7))
+@example("Everybody has 27 days of annual leaveEverybody has 27 days of annual leave\n[9]", 1)
 def test_what_is_streamed_is_what_stands_in_the_end(answer, step):
     whole = check(answer, ENGLISH)
     checker = Checker(ENGLISH)
@@ -299,6 +300,7 @@ def test_what_is_no_mark_stays_as_it_was_written(answer):
         "【1†source】",
         "\\[1\\]",
         "[来源1]",
+        "[ID:1]",
         "［资料 1］",
         "[1 ]",
     ],

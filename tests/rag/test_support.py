@@ -2,9 +2,10 @@
 
 import pytest
 
-from weightwright.rag.facts import facts_of
+from weightwright.rag.claim import facts_of
 from weightwright.rag.names import names
-from weightwright.rag.quantities import quantities, readable
+from weightwright.rag.quantities import quantities
+from weightwright.rag.readable import readable
 from weightwright.rag.support import Evidence
 
 # source, what it supports, and the same with one number, unit, name or date that is another

@@ -45,6 +45,9 @@ class Grounding:
 
     question: str
     passages: tuple[str, ...]
+    headings: tuple[str, ...] = field(
+        default=(), compare=False
+    )  # that the passages begin with; "" where none
 
 
 @dataclass(frozen=True, slots=True)

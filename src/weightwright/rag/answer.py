@@ -153,7 +153,7 @@ def grounded_request(
     return replace(
         request,
         messages=(*_instructed(turns, instruction), replace(question, content=asked.content)),
-        grounding=Grounding(question.content, shown),
+        grounding=Grounding(question.content, shown, tuple(passage.heading for passage in passages)),
     )
 
 

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Sequence
 
-from weightwright.rag.quantities import readable
+from weightwright.rag.readable import readable
 
 _CODE = re.compile(
     r"(?P<word>(?<!^)\b[A-Z][\w-]+(?= \d)|\b[A-Za-z]{3,}(?<!\bfor)(?= [B-HJ-Z]\b)|[\u4e00-\u9fff]{2}(?=\d)) ?"
-    r"(?P<code>\d{1,4}(?![\dA-Za-z%％:]|[.,]\d|\s?[年月日号点时分秒个名位人元米层楼岁])|[B-HJ-Z](?![\w.'’-]))"
+    r"(?P<code>\d{1,4}(?:\.\d{1,3})?(?![\dA-Za-z%％:]|[.,]\d|\s?[年月日号点时分秒个名位人元米层楼岁])|[B-HJ-Z](?![\w.'’-]))"
 )
 _MONTHS_TEXT = "January February March April May June July August September October November December"
 _MONTHS = frozenset(_MONTHS_TEXT.split())
@@ -31,5 +31,5 @@ def knows(passages: Sequence[str], question: str) -> bool:
 def _stands(word: str, code: str, text: str) -> bool:
     if code.isalpha():
         return bool(re.search(rf"(?<![\w-]){code}(?![\w-])", text))
-    others = set(re.findall(rf"(?i:{re.escape(word)})[ -]?(\d+)(?![\d.,:%])", text))
+    others = set(re.findall(rf"(?i:{re.escape(word)})[ -]?(\d+(?:\.\d{{1,3}})?)(?![\d%:]|[.,]\d)", text))
     return not others or code in others

@@ -9,8 +9,8 @@ from weightwright.rag.quantities import CONNECTED
 from weightwright.rag.quantity import Quantity, stands
 from weightwright.rag.units import CURRENCIES
 
-# the words of a clause, and those of them that the claim says
-Content = tuple[frozenset[str], frozenset[str]]
+# the words of a clause, those of them that the claim says, and with those that it may say otherwise (厚度 as 厚)
+Content = tuple[frozenset[str], frozenset[str], frozenset[str]]
 
 _IN_TURN = re.compile(r"\brespectively\b|分别")
 
@@ -72,7 +72,11 @@ def split(claim: Sequence[Quantity], said: str, text: str, source: Sequence[Quan
     """Whether both ends of a claim's range (`9 to 20`) stand in the source's sentence, but in no clause together."""
     clauses = list(pairwise([0, *(match.start() for match in _WIDER_PARTS.finditer(text)), len(text)]))
     for first, second in pairwise(claim):
-        if _kind(first) != _kind(second) or not CONNECTED.fullmatch(said[first.end : second.start]):
+        if (
+            isinstance(first.moment, tuple)
+            or _kind(first) != _kind(second)
+            or not CONNECTED.fullmatch(said[first.end : second.start])
+        ):
             continue
         places = [
             {
@@ -101,9 +105,11 @@ def _by_clause(clauses: Sequence[tuple[int, int]], numbers: Sequence[Quantity]) 
 
 def _fits_better(other: Content, mine: Content) -> bool:
     """Whether a claim speaks of another clause: it says nothing of the number's own, or all of the other one."""
-    (every, held), (own, shared) = other, mine
-    nothing = bool(own and held) and not shared
-    whole = bool(every) and every == held and own != shared
+    (every, held, _), (own, shared, akin) = other, mine
+    if not own:
+        return False  # it says nothing itself: for stopping there, 35 euros
+    nothing = bool(held) and not akin
+    whole = bool(every) and every == held and own != akin
     return nothing or whole or (shared < held and len(held) >= len(shared) + 2)
 
 

@@ -12,9 +12,20 @@ from dataclasses import dataclass
 
 from weightwright.ports import Citation
 from weightwright.rag.analyze import terms
+from weightwright.rag.claim import Facts, facts_of
 from weightwright.rag.context import Passage
-from weightwright.rag.facts import Facts, facts_of
-from weightwright.rag.forms import BLOCK, HIDDEN, forms, hidden, is_index, is_mark, marks, parsed, values
+from weightwright.rag.forms import (
+    BLOCK,
+    HIDDEN,
+    forms,
+    hidden,
+    is_data_line,
+    is_index,
+    is_mark,
+    marks,
+    parsed,
+    values,
+)
 from weightwright.rag.sentences import MARK, sentences
 from weightwright.rag.settings import CiteSettings
 from weightwright.rag.support import Evidence, Support, together
@@ -22,6 +33,7 @@ from weightwright.rag.support import Evidence, Support, together
 _MARKS = re.compile(rf"\s*(?:{MARK.pattern}\s*)+")
 _NUMBER = re.compile(r"\d+")
 _LAST_STOP = re.compile(r"[.!?。！？；…]*[\"'”’)\]」』）]*\s*$")
+_ROW_END = re.compile(r"\s*\|?\s*$")  # a mark stays in the last cell of a table's row
 _BETWEEN_MARKS = re.compile(r"\s*(?:[,，、;&]|and|和|及|与)\s*")
 _RANGE = re.compile(r"(\d+)\s*[–-]\s*(\d+)")
 _OPENS_MARK = ("[", "\\[", "［", "【")
@@ -135,7 +147,7 @@ class Checker:
             position = found.end
         shown += sentence[position:]
         indices = self._cite_indices(covered, whole)
-        if self._kept == kept_before and self._settings.add and not indices:
+        if self._kept == kept_before and self._settings.add and not (indices or is_data_line(covered)):
             return self._with_added_mark(shown, whole, covered)
         return shown
 
@@ -212,8 +224,9 @@ class Checker:
 
     def _with_added_mark(self, sentence: str, facts: Facts, covered: str) -> str:
         """The sentence with a mark before its full stop where one passage clearly supports it."""
-        if not (facts.numbers or facts.names or len(facts.words) >= 2):
-            return sentence
+        is_row = sentence.lstrip().startswith("|")
+        if not (facts.numbers or (not is_row and (facts.names or len(facts.words) >= 2))):
+            return sentence  # a row without a number may be the one that names the columns
         share, most = self._settings.add_support, self._settings.max_sentences
         supports = {
             n: s for n, evidence in enumerate(self._evidence, 1) if (s := evidence.best(facts, share, most))
@@ -223,7 +236,7 @@ class Checker:
         best = max(supports, key=lambda n: (len(supports[n].held), -n))
         self._cite(best, supports[best])
         self._added += 1
-        stop = _LAST_STOP.search(sentence) if not covered.endswith(HIDDEN) else None
+        stop = (_ROW_END if is_row else _LAST_STOP).search(sentence) if not covered.endswith(HIDDEN) else None
         end = stop.start() if stop else len(sentence)
         space = "" if sentence[end - 1 : end] > "\u2e80" else " "
         return f"{sentence[:end]}{space}[{best}]{sentence[end:]}"

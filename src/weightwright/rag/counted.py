@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from fractions import Fraction
 
 from weightwright.rag import numerals, units
 from weightwright.rag.analyze import STOP_WORDS, stem
@@ -31,7 +30,7 @@ _ROMAN = re.compile(
 )
 _MEASURES = (
     "个名位家台辆艘本册张间栋座件份人口号楼层页章节条部卷编期届"
-    "场项款篇课级门只支头匹棵株颗粒对双组排班幅首把副步点种代片杯瓶盒包袋箱碗勺盘滴"
+    "场项款篇课级门只支头匹棵株颗粒对双组排班幅首把副步点种代片杯瓶盒包袋箱碗勺盘滴球站局轮圈胜票席所幢架枚桶罐根条股串趟车卷套户"
 )
 
 
@@ -52,19 +51,27 @@ def numbers(text: str) -> list[Quantity]:
 
 
 def _number(text: str, match: re.Match[str]) -> Quantity | None:
-    ordinal = bool(match["th"] or match["ordinal"]) or _NUMBERED.search(text, 0, match.start()) is not None
+    ordinal = bool(match["th"] or match["ordinal"]) or _is_day_of_month(text, match.start(), match.end())
     required = True
     if match["han"]:
         if not _is_number(text, match):
-            return None
+            if match["han"] != "一" or text[match.end() : match.end() + 1] not in (
+                *_MEASURES,
+                *"次层成节点里分度",
+            ):
+                return None
+            required = False  # as an article; but 1粒 is there
         values = numerals.han(match["han"])
+        if match["th"] and values == {1}:  # 第一班车, 第一次使用
+            required = text[match.end() : match.end() + 1] not in (*"班趟次批",)
     elif match["digits"]:
         values = numerals.digits(match["digits"])
     else:
         word = match["words"].lower()
-        values, spelled = numerals.words(word)
-        ordinal |= spelled
+        values, ordinal = numerals.words(word)
         required = not (word == "one" and not _counts(text, match.end()))
+        if word == "second" and _PER.search(text[: match.start()]):
+            return None  # a unit
         if word in ("first", "second"):
             required = bool(_IN_ORDER.match(text, match.end()))
     currency = match["currency"] or match["currency_after_sign"] or ""
@@ -83,13 +90,31 @@ def _number(text: str, match: re.Match[str]) -> Quantity | None:
     start = quantity.start + len(match[0]) - len(match[0].lstrip())
     written = match["digits"] if match["digits"] and re.fullmatch(r"\d+(?:\.\d+)*", match["digits"]) else ""
     counted = _counted(text, quantity.end) if quantity.bare and not ordinal else ""
+    named = not ordinal and quantity.bare and _NAMES_NUMBER.search(text[:start].rstrip()) is not None
     return replace(
-        quantity, start=start, ordinal=ordinal, required=required, written=written, counted=counted
+        quantity,
+        start=start,
+        ordinal=ordinal,
+        required=required,
+        written=written,
+        counted=counted,
+        named=named,
+        change=_CHANGE.search(text[:start]) is not None,
+        closes=quantity.bare and _CLOSES.match(text, quantity.end) is not None,
     )
 
 
-# day four is the fourth day
-_NUMBERED = re.compile(r"\b(?:day|week|month|lesson|question|lap|grade)\s?$", re.IGNORECASE)
+_CHANGE = re.compile(
+    r"(?:\b(?:by|up|down|grew|rose|gained|fell|increased?|decreased?|growth of|more|less)"
+    r"|增长|上涨|增加|提高|上升|下降|减少|降低|增幅|降幅)"
+    r"了?(?:约|近)?\s*$"
+)
+_CLOSES = re.compile(r"\s*(?:[,;.，；。、)）](?!\d)|$)")
+_DAY_OF_MONTH = re.compile(r"[每当上下本次]个?月$")
+_NAMES_NUMBER = re.compile(
+    r"\b(?i:day|week|month|year|hour|floor|level|storey|chapter|page|part|section|round|lap|place|lesson|unit|step|stage"
+    r"|platform|row|line|lane|phase|quarter|season|grade|rank|position|number|no\.|version|release)$"
+)
 
 
 def _counted(text: str, end: int) -> str:
@@ -100,6 +125,7 @@ def _counted(text: str, end: int) -> str:
     return stem(behind[1]) if behind and behind[1] not in STOP_WORDS else ""
 
 
+_PER = re.compile(r"\b(?:per|each|a|every|one)[ -]?$")
 _IN_ORDER = re.compile(
     r"[ -](?:floor|storey|day|week|month|year|quarter|half|page|chapter|part|volume|section|act"
     r"|edition|round|prize)\b"
@@ -136,8 +162,8 @@ def _is_number(text: str, match: re.Match[str]) -> bool:
     if token == "一":  # as the English article, but for true units
         return unit is not None and unit[0] not in ("次", "层", "成", "节", "点", "里", "分", "度", "周年")
     if unit:
-        return token not in ("万", "百", "千")
-    if after[:1] and after[0] in _MEASURES:
+        return token not in ("万", "百", "千") or text[: match.start()].endswith("每")
+    if after[:1] and (after[0] in _MEASURES or (token in "两俩仨" and after[0] not in "会岸极性国者样手")):
         return True
     return len(token) > 1 and token not in ("万一", "一一") and not re.fullmatch("[十百千万亿]+", token)
 
@@ -147,7 +173,12 @@ def with_unit(text: str, start: int, end: int, values: numerals.Values, currency
     meant: tuple[Unit, ...] = units.units(currency) if currency else ()
     if currency in ("RMB", "人民币"):
         meant = (Unit("CNY"),)
-    after = None if currency and not meant else units.AFTER.match(text, end)
+    of_code = re.search(r"(?<![A-Za-z])[A-Za-z]\d+$", text[:end]) is not None  # N8周五 is no 8 weeks
+    after = (
+        None
+        if of_code or _is_day_of_month(text, start, end) or (currency and not meant)
+        else units.AFTER.match(text, end)
+    )
     if after is not None:
         name = next(name for name in ("symbol", "word", "chinese") if after[name])
         behind = units.units(after[name])
@@ -173,6 +204,11 @@ def with_unit(text: str, start: int, end: int, values: numerals.Values, currency
 _BELOW = re.compile(r"\s(?P<zero>below (?:zero|freezing))\b|\s?(?:BCE?\b|B\.C\.(?:E\.)?)")
 
 
+def _is_day_of_month(text: str, start: int, end: int) -> bool:
+    """每月5日 is the 5th, not 5 days."""
+    return text[end : end + 1] in ("日", "号") and _DAY_OF_MONTH.search(text[:start].rstrip()) is not None
+
+
 def _is_unit(text: str, end: int, after: re.Match[str], name: str, values: numerals.Values) -> bool:
     """Whether what follows a number is its unit: not 年 of 2015年, m of a word, `second` of `3 second-hand`."""
     written = after[name].strip()
@@ -181,9 +217,15 @@ def _is_unit(text: str, end: int, after: re.Match[str], name: str, values: numer
     if written.endswith(("星期", "周", "礼拜")) and text[after.end() : after.end() + 1] in tuple(
         "一二三四五六日天"
     ):
-        return False
+        return False  # 第一个星期三
     if name == "chinese" and written in ("里", "节", "成", "码", "回", "次", "分", "度", "块", "楼", "角"):
         follows = text[after.end() : after.end() + 1]
+        if (
+            written == "块"
+            and "\u4e00" <= follows <= "\u9fff"
+            and follows not in "钱多左以起的每一二三四五六七八九"
+        ):
+            return False  # 16块金牌
         return not (written == "里" and follows in "面边程") if follows else True
     return True
 
@@ -192,50 +234,3 @@ def _is_year(before: str, values: numerals.Values) -> bool:
     """Whether the number that ends there is a year of the calendar (2015年), not a time of years (5年)."""
     written = re.search(r"(?<!\d)\d{4}$|[零〇一二三四五六七八九]{4}$", before)
     return written is not None and all(1000 <= value <= 2100 for value in values)
-
-
-_RATE = re.compile(
-    rf"\b(?P<per>(?i:per|each|every|a|an)|/)\s?(?P<unit>(?:{units.WORD}))"
-    rf"|(?P<chinese_per>每|/)一?个?(?P<chinese>月|{units.CHINESE})|(?P<adverb>\bp\. ?a\.(?!\w)|\b(?i:annual(?:ly)?"
-    r"|yearly|monthly|weekly|daily|hourly)(?!\w))"
-    r"|(?P<fee>[年月周日])(?=费|薪|租|均|产)",
-    re.ASCII,
-)
-_ADVERBS = {
-    "p.a.": "year", "p. a.": "year", "annual": "year", "annually": "year", "yearly": "year",
-    "monthly": "month", "weekly": "week", "daily": "day", "hourly": "hour",
-}  # fmt: skip
-
-
-def rates(text: str) -> list[Quantity]:
-    """`a month`, `per year`, 每天: of what a claim says only those beside a number are needed."""
-    found = []
-    for match in _RATE.finditer(text):
-        written = (
-            _ADVERBS.get((match["adverb"] or "").lower()) or match["unit"] or match["chinese"] or match["fee"]
-        )
-        meant = units.units({"月": "个月"}.get(written, written))
-        if not meant:
-            continue
-        unit = meant[0]
-        base = unit.name
-        article = (match["per"] or "").lower() in ("a", "an")
-        beside = bool(re.search(r"[\d\w%€$£]\s*$", text[: match.start()])) and bool(
-            re.search(r"\d|" + units.WORD, text[max(0, match.start() - 24) : match.start()])
-        )
-        if article:
-            readings = frozenset((unit.factor, unit.base) for unit in meant)
-            found.append(
-                Quantity(match.start(), match.end(), frozenset((Fraction(1),)), readings, required=False)
-            )
-        if not article or beside:
-            needed = not article or _behind_a_price(text[: match.start()])
-            end = match.start() if match["fee"] or match["adverb"] else match.end()  # 年费 stays a word, too
-            found.append(Quantity(match.start(), end, rate=base, required=needed))
-    return found
-
-
-def _behind_a_price(before: str) -> bool:
-    return bool(
-        re.search(r"(?:\d|euros?|dollars?|pounds?|times?|hours?|days?|EUR|USD|GBP|francs?)\s?$", before)
-    )

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from weightwright.rag.numerals import han
+from weightwright.rag.numerals import UNITS, han
 from weightwright.rag.units import WORD
 
 
@@ -65,16 +65,24 @@ _MONTH_NUMBERS |= {"sept": 9}
 _NAMED = r"(?P<name>(?i:january|february|april|june|july|august|september|october|november|december)"
 _NAMED += r"|March|May|march(?= \d)|may(?= \d)"
 _NAMED += r"|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\.?)(?!\w)"
-_DAY = r"(?P<day>[0-3]?\d)(?:st|nd|rd|th)?(?![\w:])"
+_ORDINAL_ONES = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"]
+_ORDINAL_TEENS = ["eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth"]
+_DAYS = [*_ORDINAL_ONES, "tenth", *_ORDINAL_TEENS, "eighteenth", "nineteenth", "twentieth"]
+_DAYS += [*(f"twenty-{one}" for one in _ORDINAL_ONES), "thirtieth", "thirty-first"]
+_DAY = (
+    rf"(?P<day>[0-3]?\d(?:st|nd|rd|th)?(?![\w:])|\b(?i:{'|'.join(sorted(_DAYS, key=len, reverse=True))})\b)"
+)
 _YEAR = r"(?P<year>1\d{3}|20\d{2}|21\d{2})(?!\d)"
 _SHORT_YEAR = r"['’](?P<short>\d{2})(?!\d)"
-_HAN_NUMBER = r"[零〇一二三四五六七八九十\d]+"
+_HAN_NUMBER = r"[零〇一二两三四五六七八九十\d]+"
 _WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _WEEKDAY = r"(?:(?i:monday|tuesday|wednesday|thursday|friday|saturday|sunday)s?"
 _WEEKDAY += (
-    r"|(?:Mon|Tue|Tues|Wed|Thu|Thur|Thurs|Fri|Sat|Sun)(?:\.|(?=\s*[-–—:,/)]|\s+(?:to|and|\d)|$)))(?!\w)"
+    r"|(?:Mon|Tue|Tues|Wed|Thu|Thur|Thurs|Fri|Sat|Sun)(?:\.|(?=\s*[-–—:,/)|;&]|\s+(?:to|and|\d)|$)))(?!\w)"
 )
-_HAN_WEEKDAY = r"(?:星期|礼拜|周)[一二三四五六日天](?![次个年])"
+_HAN_WEEKDAY = r"(?:星期|礼拜|周)[一二三四五六日天]"
+_HAN_WEEKDAY += r"(?![次个年]|[十百千][一二三四五六七八九]?"
+_HAN_WEEKDAY += r"(?:小时|天|分钟|元|人|次|个|米|公里|课时|节|篇|页|升|块|美|欧))"
 _HAN_DAYS = {c: n for n, c in enumerate("一二三四五六日", 1)} | {"天": 7}
 _DAY_RANGE = r"\s*(?:to|until|through|thru|-|–|—|至|到)\s*"
 _PARTS = r"(?P<part>凌晨|清晨|早上|早晨|上午|中午|下午|傍晚|晚上|夜里|晚)?\s?"
@@ -118,9 +126,14 @@ def _century(year: int) -> int:
 
 def _named(match: re.Match[str]) -> Date | None:
     parts = match.groupdict()
-    day, short = int(parts.get("day") or 0), int(parts.get("short") or -1)
+    day, short = _day(parts.get("day") or "0"), int(parts.get("short") or -1)
     year = int(parts.get("year") or 0) or (_century(short) + short if short >= 0 else 0)
     return Date(year, _MONTH_NUMBERS[match["name"].rstrip(".").lower()], day) if day <= 31 else None
+
+
+def _day(written: str) -> int:
+    digits = re.match(r"\d+", written)
+    return int(digits[0]) if digits else _DAYS.index(written.lower()) + 1
 
 
 def _chinese(match: re.Match[str]) -> Date | None:
@@ -147,6 +160,11 @@ def _half(match: re.Match[str]) -> Time | None:
     return Time(_half_day(hour, match[3]) * 60 + minute) if hour <= 12 and minute < 60 else None
 
 
+def _short_year(match: re.Match[str]) -> Date:
+    short = int(match["short"])
+    return Date(_century(short) + short)
+
+
 def _half_day(hour: int, half: str | None) -> int:
     if not half:
         return hour
@@ -160,7 +178,7 @@ def _chinese_time(match: re.Match[str]) -> Time | None:
         30 if rest == "半" else 15 if rest == "一刻" else 45 if rest == "三刻" else _number(rest.rstrip("分"))
     )
     part = match["part"] or ""
-    if hour > 24 or minute > 59 or (match["hour"] == "一" and not part and not rest):
+    if hour > 24 or minute > 59 or (match["hour"] in ("一", "两") and not part and not rest):
         return None
     if re.fullmatch("[零〇]?[一二三四五六七八九]{1,9}", rest) and not (part and rest[0] in "零〇"):
         return None  # 三点五 is a number
@@ -169,6 +187,7 @@ def _chinese_time(match: re.Match[str]) -> Time | None:
     return Time(hour * 60 + minute, half_said=bool(part) or hour > 12)
 
 
+_MINUTES = [*UNITS[1:], "twenty", *(f"twenty-{one}" for one in UNITS[1:10])]
 _PAST = {"half": 30, "quarter": 15, "five": 5, "ten": 10, "twenty": 20, "twenty-five": 25}
 _HOURS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
@@ -179,10 +198,14 @@ def _past(match: re.Match[str]) -> Time | None:
     if not (sure or match.string[: match.start()].lower().endswith("at ")):
         return None
     written = match["hour"].lower()
-    hour = _HOURS.index(written) + 1 if written in _HOURS else int(written)
-    minutes = _PAST.get(match["minutes"].lower()) or int(match["minutes"])
+    spoken = {"noon": 12, "midnight": 0}.get(written)
+    hour = spoken if spoken is not None else _HOURS.index(written) + 1 if written in _HOURS else int(written)
+    word = match["minutes"].lower()
+    minutes = _PAST.get(word) or (_MINUTES.index(word) + 1 if word in _MINUTES else int(word))
     after = match["way"].lower() in ("past", "after")
-    return Time((hour * 60 + (minutes if after else -minutes)) % 1440, half_said=hour > 12)
+    return Time(
+        (hour * 60 + (minutes if after else -minutes)) % 1440, half_said=hour > 12 or spoken is not None
+    )
 
 
 def _spoken(match: re.Match[str]) -> Time:
@@ -227,6 +250,15 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
     (re.compile(rf"(?<![\d.,]){_DAY}(?: of)? {_NAMED},?(?: {_YEAR})?", re.ASCII), _named),
     (re.compile(rf"(?<!\w){_NAMED} (?:the )?{_DAY}(?:,? (?:{_YEAR}|{_SHORT_YEAR}))?", re.ASCII), _named),
     (re.compile(rf"(?<!\w){_NAMED},? (?:of )?{_YEAR}", re.ASCII), _named),
+    (re.compile(r"(?<![\w:.])(\d{1,2})h(\d{2})()()(?!\w)", re.ASCII), _clock),
+    (re.compile(r"(?:(?<=\bin )|(?<=\bof ))['’](?P<short>\d{2})(?![\ds])()", re.ASCII), _short_year),
+    (
+        re.compile(
+            r"(?P<part>凌晨|清晨|早上|早晨|上午|中午|下午|傍晚|晚上|夜里|晚)\s?(?P<hour>\d{1,2}):(?P<rest>\d{2})(?![\d:])",
+            re.ASCII,
+        ),
+        _chinese_time,
+    ),
     (
         re.compile(
             r"(?<![\w:.])(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:])\s?([ap]\.? ?m\b\.?|[AP]\.? ?M\b\.?)?",
@@ -248,9 +280,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
     ),
     (
         re.compile(
-            r"\b(?P<minutes>(?i:half|quarter|five|ten|twenty(?:-five)?)|[12]?[05])"
-            r"(?P<named> minutes)? (?P<way>past|to|after) "
-            rf"(?P<hour>(?i:{'|'.join(_HOURS)})|1?\d|2[0-3])(?![\w.,:%]\d|\w|[ -](?i:{WORD}))",
+            rf"\b(?P<minutes>(?i:half|quarter|five|ten|twenty(?:-five)?|(?:{'|'.join(_MINUTES)})(?= minutes?))"
+            r"|[12]?[05]|\d\d?(?= minutes?))"
+            r"(?P<named> minutes?)? (?P<way>past|to|after) "
+            rf"(?P<hour>(?i:{'|'.join(_HOURS)}|noon|midnight)|1?\d|2[0-3])(?![\w.,:%]\d|\w|[ -](?i:{WORD}))",
             re.ASCII,
         ),
         _past,
@@ -263,5 +296,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Moment | None]
         ),
         _weekdays,
     ),
-    (re.compile(rf"(?<!\w)(?!^(?:March|May)\b){_NAMED}", re.ASCII), _named),
+    (
+        re.compile(
+            rf"(?<!\w)(?!^(?:March|May)\b(?! (?:was|is|had|has|brought|saw|will|and|to)\b)){_NAMED}", re.ASCII
+        ),
+        _named,
+    ),
 )

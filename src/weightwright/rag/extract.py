@@ -4,12 +4,15 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from weightwright.data.grounded import PromptSettings, no_answer
 from weightwright.errors import RequestError
 from weightwright.ports import ChatRequest, Piece, Reply, Score, Usage
 from weightwright.rag.analyze import query_terms, terms
 from weightwright.rag.asked import knows
+from weightwright.rag.names import Name, Written, has_name, names
+from weightwright.rag.readable import readable
 from weightwright.rag.sentences import sentences
 
 # chosen on the 120 questions of examples/handbook, English and Chinese
@@ -42,7 +45,7 @@ class Extract:
             )
             return reply
         question, passages = request.grounding.question, request.grounding.passages
-        text = quote(question, passages) or no_answer(self._prompt, question)
+        text = quote(question, passages, request.grounding.headings) or no_answer(self._prompt, question)
         for index in range(request.params.n):
             reply.push(Piece(index, text, finish_reason="stop"))
         reply.finish(Usage(sum(len(terms(p)) for p in passages), len(terms(text))))
@@ -69,13 +72,17 @@ def _lost(request: ChatRequest) -> list[str]:
     return [name for name, is_asked in asked.items() if is_asked]
 
 
-def quote(question: str, passages: Sequence[str]) -> str:
-    """The best-supported sentences with their marks, or "" where none fits the question well."""
+def quote(question: str, passages: Sequence[str], headings: Sequence[str] = ()) -> str:
+    """The best-supported sentences with their marks, or "" where none fits the question well.
+
+    A passage may begin with its heading and a colon; its words count for the first sentence, but are not quoted.
+    """
     candidates = [
-        _Candidate(n, passage[start:end], frozenset(terms(passage[start:end])), around)
-        for n, passage in enumerate(passages, 1)
-        for around in [frozenset(terms(passage))]
-        for start, end in sentences(passage)
+        _Candidate(n, text[start:end], frozenset(terms(text[start:end]) + ([] if start else above)), around)
+        for n, (passage, heading) in enumerate(zip_longest(passages, headings, fillvalue=""), 1)
+        for around, above in [(frozenset(terms(passage)), terms(heading))]
+        for text in [passage.removeprefix(f"{heading}: ")]
+        for start, end in sentences(text)
     ]
     weights = _weights(query_terms(question), [candidate.held for candidate in candidates])
     total = sum(weights.values())
@@ -83,12 +90,37 @@ def quote(question: str, passages: Sequence[str]) -> str:
     if best is None or not best.held & weights.keys() or not knows(passages, question):
         return ""
     left = {term: weight for term, weight in weights.items() if term not in best.held}
-    second = max(candidates, key=lambda candidate: candidate.gain(left))
+    others = _fitting(candidates, best.n, passages, question)
+    second = max(others, key=lambda candidate: candidate.gain(left))
     chosen = [best, second] if second.gain(left)[0] >= _LEAST_GAINED * total else [best]
     together = sum(weights.values()) - sum(left.values()) + second.gain(left)[0]
     if best.fit(weights)[0] < _LEAST_FIT * total and together < _LEAST_TOGETHER * total:
         return ""
     return " ".join(_marked(candidate.n, candidate.sentence) for candidate in chosen)
+
+
+def _fitting(
+    candidates: Sequence["_Candidate"], best: int, passages: Sequence[str], question: str
+) -> list["_Candidate"]:
+    """Those that may be the second half of an answer: what is said of another company is none.
+
+    Their passages have all names of the question, or one that the best's passage has not.
+    """
+    asked = readable(question)
+    named = [name for name in names(asked) if name.word.upper() not in asked.split()]
+    if not named:
+        return list(candidates)
+    spoken = {n: _spoken_of(passage, named) for n, passage in enumerate(passages, 1)}
+    return [
+        candidate
+        for candidate in candidates
+        if candidate.n == best or len(spoken[candidate.n]) == len(named) or spoken[candidate.n] - spoken[best]
+    ]
+
+
+def _spoken_of(passage: str, named: Sequence[Name]) -> frozenset[Name]:
+    written = Written.of(readable(passage))
+    return frozenset(name for name in named if has_name(name, written))
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,18 +27,37 @@ _LIKE_DATA = re.compile(r"""["'\w]\s*[:=]|;|"[^"]*"|^\{\s*\}$""")
 _NESTED = re.compile(r"""\[\s*(?:["{\[]|true\b|false\b|null\b|-?\d+\.\d)""")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _LETTER = r"[^\W\u2e80-\U0003fffd]"  # or digit, of a script that puts spaces between words
-_BEHIND_WORD = re.compile(rf"{_LETTER}\Z")  # not behind a line break, as `$` would
+_BEHIND_WORD = re.compile(rf"{_LETTER}\Z")
 _BEHIND_INDEX = re.compile(
     rf"(?:{_LETTER}|[:=,\\]|=\s*|{_LETTER}\([^()\s]*\)|{_LETTER}(?:\[[^\[\]\s]*\])+)\Z"
 )
 # Chinese is written without spaces: 容量为64GB[1]。
 _BEHIND_CHINESE_NUMBER = re.compile(r"[\u3400-\u9fff] ?\d[\d.,:%]*(?:[A-Za-z°℃%/]{0,6})$")
 _ENDS_CHINESE = re.compile(r"\s*(?:[\[［【]\d|[。，；！？、：]|$)")
-_BEHIND_KEY = re.compile(
-    r"(?:(?<![A-Za-z])(?:press(?:ing|ed)?|hit|tap|type|enter|dial|push|click|choose|select|keys?|buttons?|option|menu|field|step|item|figure|fig\.?|table|equation|eq\.?)"
-    r"|按下?|输入|拨打?|键入|选择|点击|选项|键)\s*[\"'“‘(]?\s*$",
+_OPENS_KEY = r"\s*[\"'“‘(]?\s*$"
+# told to do something with a key: `Press [1]`, `then enter [1]`, `by typing [1]`; not `visitors enter [1]`
+_BEHIND_ORDER = re.compile(
+    r"(?:^|[.!?,;:(\[—–*#>\n-]\s*|\b(?:then|and|or|please|to|now|by|just|simply|must|should|can|could|may|will|first|next|you|users?"
+    r"|when|after|if|instead|always|also|i|we|customers?|callers?|either|again|twice|once)\s+)"
+    r"(?:press(?:ing|ed)?|hit|tap|typ(?:e|ing)|enter(?:ing)?|dial(?:ling|ing)?|push|click|choose|select(?:ing)?)"
+    + _OPENS_KEY,
     re.IGNORECASE,
 )
+_BEHIND_KEY = re.compile(
+    r"(?:(?<![A-Za-z])(?:keys?|buttons?|option|menu|field|step|item|figure|fig\.?|table|equation|eq\.?)"
+    r"|按下?|输入|拨打?|键入|选择|点击|选项|键)" + _OPENS_KEY,
+    re.IGNORECASE,
+)
+# a noun with an article names no key, figure or table by its number: `people at a table [1].`
+_BEHIND_NOUN = re.compile(
+    r"\b(?:an?|the|this|that|each|every|any|no|per|your|our|their|its|his|her|my|one|same|whole)\s+(?:[\w-]+\s+)?"
+    r"(?:key|button|option|menu|field|step|item|figure|table|equation)\s*$",
+    re.IGNORECASE,
+)
+_ENDS_CLAUSE = re.compile(r"\s*(?:[.,;!?)]|[\[［【]|$)")
+# `refs: [1]` on a line of its own, as YAML writes it
+_YAML_KEY = re.compile(r"[ \t]*(?:-[ \t]+)?[a-z][a-z0-9_.-]*:[ \t]+$")
+_YAML_LINE = re.compile(r"[ \t]*(?:-[ \t]+)?[a-z][a-z0-9_.-]*:(?:[ \t][^\n]*)?")
 _AFTER_KEY = re.compile(r"\s*(?:key|button|option|键|按钮)s?\b|\s*[键按]", re.IGNORECASE)
 
 
@@ -107,12 +126,22 @@ def is_mark(text: str, match: re.Match[str]) -> bool:
     """Whether what MARK found is a citation's mark."""
     if _BEHIND_CHINESE_NUMBER.search(text[: match.start()]) and _ENDS_CHINESE.match(text, match.end()):
         return True
-    before, after = text[max(0, match.start() - 24) : match.start()], text[match.end() : match.end() + 12]
+    before, after = text[max(0, match.start() - 48) : match.start()], text[match.end() : match.end() + 12]
     if match[0][0] == "[" and (_BEHIND_INDEX.search(before) or after.startswith(("(", "]("))):
         return False
     if after.startswith(":") and not before.rpartition("\n")[2].strip():
         return False  # what a Markdown link refers to
-    return not (_BEHIND_KEY.search(before) or _AFTER_KEY.match(after))
+    if _YAML_KEY.fullmatch(before.rpartition("\n")[2]) and not after.partition("\n")[0].strip():
+        return False
+    if _BEHIND_NOUN.search(before) and _ENDS_CLAUSE.match(after):
+        return True
+    return not (_BEHIND_ORDER.search(before) or _BEHIND_KEY.search(before) or _AFTER_KEY.match(after))
+
+
+def is_data_line(sentence: str) -> bool:
+    """Whether a sentence is lines of `key: value`, as YAML writes them, that end without a full stop."""
+    lines = sentence.strip("\n").split("\n")
+    return all(_YAML_LINE.fullmatch(line) and line.rstrip()[-1:] not in ".。!?！？" for line in lines)
 
 
 def is_index(text: str, match: re.Match[str]) -> bool:

@@ -3,12 +3,13 @@
 import gzip
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from weightwright.rag.analyze import STOP_WORDS, is_han, stem
 from weightwright.rag.chinese_names import chinese_names
 from weightwright.rag.normal import HAN, folded
+from weightwright.rag.places import in_english, places
 
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['’](?=[^\W\d_])|(?<=[A-Z])\.(?=[A-Z]\b))*(?<!['’])")
 _OPENING = re.compile(r"(?:^|[.!?:;。！？：；]|\n)[\s\"'“”‘’«»(\[*_>#-]*$")
@@ -24,12 +25,12 @@ _TITLES_TEXT = """
 mr mrs ms miss dr prof sir dame lord lady
 """
 _TITLES = frozenset(_TITLES_TEXT.split())
-_PLACE_SUFFIX = re.compile(r"(?<=[^\s]{2})[市省县区州镇]$")
+_PLACE_SUFFIX = re.compile(r"(?<=[^\s]{2})[市省县区州镇站村乡岛港]$")
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name in small letters, and the acronyms that may stand for it (`who` for World Health Organization)."""
+    """A name in small letters, and what may stand for it: `who` for World Health Organization, `mueller`."""
 
     word: str
     acronyms: frozenset[str] = frozenset()
@@ -49,20 +50,22 @@ def has_name(name: Name, there: "Written") -> bool:
     """Whether a text holds the name, a form of it (Egyptian, Egypt), or an acronym of it, or what it is one of."""
     word = name.word
     if is_han(word):
-        return (
-            word in there.text
-            or _PLACE_SUFFIX.sub("", word) in there.text
-            or _is_said_otherwise(word, there.text)
-        )
+        bare = _PLACE_SUFFIX.sub("", word)
+        if bare in there.text or _is_said_otherwise(word, there.text):
+            return True
+        english = folded(there.text)
+        return in_english(word, english) or in_english(bare, english)
     if word in there.words or (name.ordinary and stem(word) in there.stems):
         return True
     if word in there.acronyms or not name.acronyms.isdisjoint(there.words):
+        return True
+    if there.chinese and word in _english(there.text):
         return True
     return any(
         _same_people(word, other) or _same_people(other, word)
         for other in there.words
         if other[:3] == word[:3]
-    )
+    ) or not _COUNTRIES.get(word, _NONE).isdisjoint(there.words)
 
 
 def _is_said_otherwise(word: str, text: str) -> bool:
@@ -97,16 +100,19 @@ class Written:
     words: frozenset[str]
     stems: frozenset[str]
     acronyms: frozenset[str]
+    chinese: bool = False
 
     @classmethod
     def of(cls, text: str) -> "Written":
         """The text (as `quantities.readable` gives it) taken apart."""
-        found = [match[0] for match in _WORD.finditer(_apart(text))]
-        words = [_bare(word) for word in found] + [
-            _bare(_spelled_out(word)) for word in found if not word.isascii()
-        ]
+        words = [_bare(match[0]) for match in _WORD.finditer(_apart(text))]
+        words += [_bare(spelt) for match in _UMLAUTS.finditer(text) for spelt in (_spelt_out(match[0]),)]
         acronyms = {acronym for run in _capital_runs(text) for acronym in _acronyms(run)}
-        return cls(text.lower(), frozenset(words), frozenset(map(stem, words)), frozenset(acronyms))
+        initials = "".join(word[0] for word in words if word not in ("of", "and", "the", "for"))
+        acronyms |= {initials[i : i + n] for n in (3, 4, 5) for i in range(len(initials) - n + 1)}
+        acronyms |= {short for short, long in _SHORT.items() if long in text.lower()}
+        return cls(text.lower(), frozenset(words), frozenset(map(stem, words)), frozenset(acronyms),
+                   chinese=bool(re.search(f"[{HAN}]", text)))  # fmt: skip
 
     def __or__(self, other: "Written") -> "Written":
         return Written(
@@ -114,9 +120,14 @@ class Written:
             self.words | other.words,
             self.stems | other.stems,
             self.acronyms | other.acronyms,
+            self.chinese or other.chinese,
         )
 
 
+# acronyms of two letters, which the initials of any two words might be
+_SHORT = {"hr": "human resources", "it": "information technology", "pr": "public relations", "eu": "european union",
+          "un": "united nations", "us": "united states", "uk": "united kingdom", "ai": "artificial intelligence",
+          "gp": "general practitioner", "phd": "doctor", "vat": "value added", "id": "identi"}  # fmt: skip
 NOTHING = Written("", frozenset(), frozenset(), frozenset())
 
 
@@ -125,8 +136,11 @@ def _apart(text: str) -> str:
     return re.sub(rf"(?<=[{HAN}])(?=[^\W{HAN}])|(?<=[^\W{HAN}])(?=[{HAN}])", " ", text)
 
 
-def _spelled_out(word: str) -> str:
-    """Müller as Mueller, Ågren as Aagren."""
+_UMLAUTS = re.compile(r"\w*[äöüåøæÄÖÜÅØÆ]\w*")
+
+
+def _spelt_out(word: str) -> str:
+    """Müller as Mueller, the other way to write it."""
     return word.translate(_TWO_LETTERS)
 
 
@@ -135,18 +149,29 @@ _TWO_LETTERS = str.maketrans(
         "ä": "ae",
         "ö": "oe",
         "ü": "ue",
-        "ß": "ss",
         "å": "aa",
         "ø": "oe",
         "æ": "ae",
+        "Ø": "Oe",
+        "Æ": "Ae",
         "Ä": "Ae",
         "Ö": "Oe",
         "Ü": "Ue",
         "Å": "Aa",
-        "Ø": "Oe",
-        "Æ": "Ae",
     }
 )
+
+
+@lru_cache(maxsize=1024)
+def _english(text: str) -> frozenset[str]:
+    """The words of the English names of places that a Chinese text names."""
+    return frozenset(
+        word
+        for chinese, english in places().items()
+        if chinese in text
+        for name in english
+        for word in name.split()
+    )
 
 
 def _bare(word: str) -> str:
@@ -173,7 +198,8 @@ def _latin(text: str, *, every: bool) -> dict[str, Name]:
                 continue
             if len(bare) == 1 and not every:
                 continue
-            found[bare] = Name(bare, frozenset(standing.get(bare, ())), is_ordinary(bare))
+            others = {_bare(_spelt_out(word))} - {bare}
+            found[bare] = Name(bare, frozenset(standing.get(bare, ())) | others, is_ordinary(bare))
     return found
 
 
@@ -207,8 +233,13 @@ def _acts(after: str) -> bool:
 
 
 def is_ordinary(word: str) -> bool:
-    """Whether a word (small letters) is an ordinary English word or a form of one."""
-    return stem(word) in _ordinary()[0]
+    """Whether a word (small letters) is an ordinary English word, a form of one, or the plural of two in one."""
+    if stem(word) in _ordinary()[0]:
+        return True
+    parts = ((word[:n], word[n:]) for n in range(4, len(word) - 4))
+    return word.endswith("s") and any(
+        stem(a) in _ordinary()[0] and stem(b) in _ordinary()[0] for a, b in parts
+    )
 
 
 def _is_also_name(word: str) -> bool:
@@ -250,6 +281,23 @@ def _acronyms(run: list[str]) -> set[str]:
     """The initials of every part of a run of at least two words."""
     letters = "".join(word[0] for word in run if word)
     return {letters[i:j] for i in range(len(letters)) for j in range(i + 2, min(len(letters), i + 7) + 1)}
+
+
+_NONE = frozenset[str]()
+# countries whose people are called otherwise than by an ending
+_PEOPLES_TEXT = """
+norway norwegian norwegians; denmark danish dane danes; sweden swedish swede swedes; finland finnish finn finns
+netherlands dutch holland; france french; germany german germans; greece greek greeks; ireland irish
+poland polish pole poles; portugal portuguese; spain spanish spaniard spaniards; switzerland swiss
+turkey turkish turk turks; wales welsh; scotland scottish scots; britain british uk; england english
+china chinese; us usa american americans america; czechia czech czechs; iceland icelandic
+belgium belgian belgians; hungary hungarian hungarians; ukraine ukrainian ukrainians
+argentina argentine argentinian; peru peruvian; philippines filipino filipinos; thailand thai
+europe european europeans eu
+"""
+_COUNTRIES = {
+    word: frozenset(group.split()) for group in re.split("[;\\n]", _PEOPLES_TEXT) for word in group.split()
+}
 
 
 def _same_people(root: str, form: str) -> bool:

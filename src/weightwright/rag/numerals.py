@@ -36,7 +36,7 @@ def _one(plain: str) -> Values:
 
 # --- English words ----------------------------------------------------------------------------------
 
-_UNITS = [
+UNITS = [
     "zero",
     "one",
     "two",
@@ -66,7 +66,7 @@ _ORDINALS = {
     "fiftieth": 50, "sixtieth": 60, "seventieth": 70, "eightieth": 80, "ninetieth": 90, "hundredth": 100,
     "thousandth": 1000, "first": 1, "second": 2,
 }  # fmt: skip
-_SMALL = {word: n for n, word in enumerate(_UNITS)} | {word: 10 * n for n, word in enumerate(_TENS, 2)}
+_SMALL = {word: n for n, word in enumerate(UNITS)} | {word: 10 * n for n, word in enumerate(_TENS, 2)}
 _SMALL |= {"dozen": 12}
 SCALES = {
     "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12,
@@ -145,7 +145,15 @@ _HAN_GROUPS = {"万": 10**4, "亿": 10**8, "兆": 10**12}
 HAN_CHARACTERS = "".join([*_HAN_DIGITS, *_HAN_SCALES, *_HAN_GROUPS])
 _HAN_SCALE = "".join([*_HAN_SCALES, *_HAN_GROUPS])
 # 二十五  两万五  2万  3.5亿  3万5千  二〇一五
-HAN = rf"(?:{DIGITS} ?[{_HAN_SCALE}][{HAN_CHARACTERS}\d]*|[{HAN_CHARACTERS}]+(?:点[零〇一二三四五六七八九]+[万亿]*)?)"
+# 兆帕 and, behind 万 and 亿, 千米 are units
+_MEGA = "兆(?![帕瓦赫焦欧伏字比])"
+_HAN_ONE = (
+    "(?:[" + re.sub("[兆千]", "", HAN_CHARACTERS) + f"]|{_MEGA}|千(?!(?<=[万亿]千)[米克瓦卡帕赫伏焦欧牛]))"
+)
+HAN = (
+    rf"(?:{DIGITS} ?(?:[{_HAN_SCALE.replace('兆', '')}]|{_MEGA})(?:{_HAN_ONE}|\d)*"
+    rf"|{_HAN_ONE}+(?:点[零〇一二三四五六七八九]+[万亿]*)?)"
+)
 
 
 def han(token: str) -> Values:

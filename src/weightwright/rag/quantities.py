@@ -1,4 +1,4 @@
-"""All that a text says in numbers: values with sign, unit and currency, dates, times, versions."""
+"""All that a `readable` text says in numbers: values with sign, unit and currency, dates, times, versions."""
 
 import re
 from collections.abc import Sequence
@@ -6,33 +6,117 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
-from weightwright.rag import numerals
-from weightwright.rag.counted import numbers, rates
+from weightwright.rag.counted import numbers
 from weightwright.rag.dates import Date, moments
-from weightwright.rag.normal import simplified, visible
-from weightwright.rag.quantity import Quantity
-from weightwright.rag.written import decades, fractions, multiples, quarters, scores, shares, versions
-
-
-def readable(text: str) -> str:
-    """The text as `quantities` reads it; ranges are of this."""
-    plain = simplified(visible(_POWER.sub(_power, text)))
-    plain = _AGES.sub(r"\1 \2", _CUT.sub("", plain))
-    plain = _SPEED.sub(r"\g<number>\g<unit>/\g<time>", plain)
-    for short, long in _SHORTENED.items():
-        if short in plain:
-            plain = plain.replace(short, long)
-    return plain
+from weightwright.rag.frequencies import frequencies
+from weightwright.rag.quantity import Quantity, Reading
+from weightwright.rag.rates import rates
+from weightwright.rag.units import CURRENCIES
+from weightwright.rag.written import decades, fractions, multiples, quarters, shares, versions
 
 
 def quantities(text: str) -> list[Quantity]:
     """All numbers of a `readable` text, in order."""
     found = [Quantity(start, end, moment=moment) for start, end, moment in moments(text)]
-    for find in (shares, fractions, scores, versions, decades, quarters, multiples, numbers, rates):
+    for find in (shares, fractions, versions, decades, quarters, multiples, numbers, rates):
         taken = [(q.start, q.end) for q in found]
         found += [q for q in find(text) if not any(q.start < end and start < q.end for start, end in taken)]
     found.sort(key=lambda quantity: quantity.start)
-    return [_about(text, quantity) for quantity in _summed(text, _ranges(text, _dated(text, found)))]
+    found = frequencies(text, _summed(text, _ranges(text, _dated(text, found))))
+    return [_about(text, quantity) for quantity in found]
+
+
+# --- numbers beside each other ----------------------------------------------------------------------
+
+CONNECTED = re.compile(r"\s*(?:-|–|—|~|～|〜|to|and|or|by|x|×|至|到|和|或|、|/)\s*", re.ASCII)
+_ADJACENT = re.compile(r",?\s*(?:and\s)?\s*|零|又", re.ASCII)
+
+
+def _dated(text: str, found: list[Quantity]) -> list[Quantity]:
+    """`2 to 16 January`, 1月2日至16日: both numbers are days of the month."""
+    done = list(found)
+    for i, (first, second) in enumerate(pairwise(found)):
+        if not CONNECTED.fullmatch(text[first.end : second.start]):
+            continue
+        if isinstance(second.moment, Date) and first.bare and _is_day(first):
+            done[i] = replace(first, moment=replace(second.moment, day=int(min(first.plain)), order=(0, 0)))
+        ends = text[second.start : second.end].endswith("日") and _is_day(second)
+        if isinstance(first.moment, Date) and first.moment.day and ends:
+            done[i + 1] = replace(second, moment=replace(first.moment, day=int(min(second.plain))))
+    return done
+
+
+def _is_day(number: Quantity) -> bool:
+    return (
+        number.moment is None
+        and not number.version
+        and len(number.plain) == 1
+        and all(value.denominator == 1 and 1 <= value <= 31 for value in number.plain)
+    )
+
+
+def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:
+    """`2 to 8 °C`: the first number may have the unit of the second, too."""
+    done = list(found)
+    for i in range(len(done) - 2, -1, -1):
+        first, second = done[i], done[i + 1]
+        if not first.bare or not first.plain or second.bare or not second.plain or first.version:
+            continue
+        if not CONNECTED.fullmatch(text[first.end : second.start]):
+            continue
+        factors = {
+            (reading / value, base) for reading, base in second.readings for value in second.plain if value
+        }
+        added = frozenset((value * factor, base) for value in first.plain for factor, base in factors)
+        done[i] = replace(first, readings=first.readings | added)
+    return done
+
+
+def _summed(text: str, found: list[Quantity]) -> list[Quantity]:
+    """`1 hour 30 minutes` as one quantity with its parts, in a claim; a source keeps the parts, too."""
+    done: list[Quantity] = []
+    for quantity in found:
+        before = done[-1] if done else None
+        if before is not None and not quantity.ordinal and quantity.required and not quantity.rate:
+            total = _sum(before, quantity)
+            if total and _ADJACENT.fullmatch(text[before.end : quantity.start]):
+                done[-1] = Quantity(
+                    before.start, quantity.end, readings=total, parts=(*before.parts, before, quantity)
+                )
+                continue
+            if before.bases & CURRENCIES and _ADJACENT.fullmatch(text[before.end : quantity.start]):
+                done[-1] = _with_cents(before, quantity)
+                if done[-1] is not before:
+                    continue
+        done.append(quantity)
+    return done
+
+
+def _with_cents(money: Quantity, cents: Quantity) -> Quantity:
+    """Six pounds fifty; the money itself where what follows is no number of cents."""
+    value = min(cents.plain, default=Fraction(0))
+    whole = min(money.plain, default=Fraction(0))
+    if not whole or not cents.bare or cents.counted or not 10 <= value < 100 or value.denominator > 1:
+        return money
+    readings = frozenset((amount * (1 + value / 100 / whole), base) for amount, base in money.readings)
+    return Quantity(money.start, cents.end, readings=readings)
+
+
+def _sum(first: Quantity, second: Quantity) -> frozenset[Reading]:
+    """Both in the base that they share, where the second has the smaller unit (2小时 and 30分); else nothing."""
+    if not (first.plain and second.plain) and not first.parts:
+        return frozenset()
+    whole, part = min(first.plain, default=Fraction(1)) or 1, min(second.plain, default=Fraction(1)) or 1
+    last = first.parts[-1] if first.parts else None
+    if last is not None:
+        whole = min(last.plain) or 1
+    totals = set[Reading]()
+    for value, base in first.readings:
+        of_last = next((v for v, b in last.readings if b == base), value) if last is not None else value
+        for more, other in second.readings:
+            if base == other != "" and of_last / whole > more / part:
+                totals.add((value + more, base))
+    return frozenset(totals) if len(totals) == 1 else frozenset()
 
 
 def derived(text: str, found: Sequence[Quantity]) -> list[Quantity]:
@@ -87,98 +171,3 @@ def _zeros(value: Fraction) -> int:
     while whole and whole % 10 == 0:
         whole, power = whole // 10, power + 1
     return power
-
-
-# 每小时50公里, 时速50公里 as 50公里/小时
-_SPEED = re.compile(
-    rf"每(?P<time>小时|秒)(?:约|可达|达|为|是)?\s?(?P<number>{numerals.HAN}|{numerals.DIGITS})\s?(?P<unit>公里|千米|英里|米)"
-    r"(?![/每])"
-)
-_CUT = re.compile(r"(?<=[a-z])-\n[ \t]*(?=[a-z])")  # kilo-/metre at the end of a line
-_AGES = re.compile(r"\b([Uu]nder|[Oo]ver)-(\d+)s\b")
-_SHORTENED = {"廿": "二十", "卅": "三十", "一战": "第一次世界大战", "二战": "第二次世界大战"}
-_POWER = re.compile(
-    r"(?:(?P<factor>\d+(?:\.\d+)?)\s?[×x·*]\s?)?\b10(?P<sign>[⁻⁺]?)(?P<power>[⁰¹²³⁴-⁹]{1,2})", re.ASCII
-)
-_PLAIN_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
-
-
-def _power(match: re.Match[str]) -> str:
-    power = int(match["power"].translate(_PLAIN_DIGITS))
-    if power > 30:
-        return match[0]
-    value = Fraction(match["factor"] or 1) * Fraction(10) ** (-power if match["sign"] == "⁻" else power)
-    return str(value.numerator) if value.denominator == 1 else f"{float(value):.12f}".rstrip("0")
-
-
-# --- numbers beside each other ----------------------------------------------------------------------
-
-CONNECTED = re.compile(r"\s*(?:-|–|—|~|～|〜|to|and|or|by|x|×|至|到|和|或|、|/)\s*", re.ASCII)
-_ADJACENT = re.compile(r",?\s*(?:and\s)?\s*|零|又", re.ASCII)
-
-
-def _dated(text: str, found: list[Quantity]) -> list[Quantity]:
-    """`2 to 16 January`, 1月2日至16日: both numbers are days of the month."""
-    done = list(found)
-    for i, (first, second) in enumerate(pairwise(found)):
-        if not CONNECTED.fullmatch(text[first.end : second.start]):
-            continue
-        if isinstance(second.moment, Date) and first.bare and _is_day(first):
-            done[i] = replace(first, moment=replace(second.moment, day=int(min(first.plain)), order=(0, 0)))
-        ends = text[second.start : second.end].endswith("日") and _is_day(second)
-        if isinstance(first.moment, Date) and first.moment.day and ends:
-            done[i + 1] = replace(second, moment=replace(first.moment, day=int(min(second.plain))))
-    return done
-
-
-def _is_day(number: Quantity) -> bool:
-    return (
-        number.moment is None
-        and not number.version
-        and len(number.plain) == 1
-        and all(value.denominator == 1 and 1 <= value <= 31 for value in number.plain)
-    )
-
-
-def _ranges(text: str, found: list[Quantity]) -> list[Quantity]:
-    """`2 to 8 °C`: the first number may have the unit of the second, too."""
-    done = list(found)
-    for i in range(len(done) - 2, -1, -1):
-        first, second = done[i], done[i + 1]
-        if not first.bare or not first.plain or second.bare or not second.plain or first.version:
-            continue
-        if not CONNECTED.fullmatch(text[first.end : second.start]):
-            continue
-        factors = {
-            (reading / value, base) for reading, base in second.readings for value in second.plain if value
-        }
-        added = frozenset((value * factor, base) for value in first.plain for factor, base in factors)
-        done[i] = replace(first, readings=first.readings | added)
-    return done
-
-
-def _summed(text: str, found: list[Quantity]) -> list[Quantity]:
-    """`1 hour 30 minutes` as one quantity with its parts, in a claim; a source keeps the parts, too."""
-    done: list[Quantity] = []
-    for quantity in found:
-        before = done[-1] if done else None
-        both = before is not None and len(before.readings) == len(quantity.readings) == 1
-        if before is not None and both and not quantity.ordinal and quantity.required and not quantity.rate:
-            (value, base), (more, other) = next(iter(before.readings)), next(iter(quantity.readings))
-            units_differ = (
-                before.plain
-                and quantity.plain
-                and value / (min(before.plain) or 1) > more / (min(quantity.plain) or 1)
-            )
-            if (
-                base == other != ""
-                and units_differ
-                and _ADJACENT.fullmatch(text[before.end : quantity.start])
-            ):
-                total = frozenset(((value + more, base),))
-                done[-1] = Quantity(
-                    before.start, quantity.end, readings=total, parts=(*before.parts, before, quantity)
-                )
-                continue
-        done.append(quantity)
-    return done

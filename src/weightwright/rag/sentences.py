@@ -6,7 +6,7 @@ Range = tuple[int, int]
 
 # [1], 【1】, [1, 2], [1-3], [1 and 2], [source 1], 【1†source】, \[1\], as models write it
 _CITED = (
-    r"(?:(?i:source|sources|doc|document|passage|ref|reference|citation|cite)[\s:.#]{0,2}"
+    r"(?:(?i:source|sources|doc|document|passage|ref|reference|citation|cite|id(?=:))[\s:.#]{0,2}"
     r"|(?:来源|资料|文档|段落|引用)[\s:：]?)?\d{1,3}"
 )
 _LISTED = rf"{_CITED}(?:\s*(?:[,，、;&–-]|and|和)\s*{_CITED})*"

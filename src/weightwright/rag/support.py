@@ -2,7 +2,7 @@
 
 This is a check of words, not of meaning: it catches marks on passages about other things, wrong numbers,
 units and names, and numbers and names that the passage denies (`not 20 euros`). Of facts that are swapped it sees
-numbers that belong to another number, clause or row (`binding`), not two names.
+numbers that belong to another number, clause or row (`binding`, `rows`), not two names.
 """
 
 import re
@@ -11,19 +11,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from weightwright.rag.analyze import is_han, terms
+from weightwright.rag.analyze import is_han
 from weightwright.rag.binding import Content, of_another, split, swapped
-from weightwright.rag.facts import Fact, Facts, facts_of, without
-from weightwright.rag.names import NOTHING, Written, has_name
-from weightwright.rag.negation import denial
-from weightwright.rag.quantities import derived, quantities, readable
-from weightwright.rag.quantity import Quantity, split_date, stands
+from weightwright.rag.claim import Fact, Facts, facts_of
+from weightwright.rag.quantity import UNIT_UNSAID
+from weightwright.rag.readable import readable
+from weightwright.rag.rows import Row, rows
+from weightwright.rag.said import Said
 from weightwright.rag.sentences import Range, sentences
-from weightwright.rag.units import mentioned
 
-_FAMILY = 4  # letters: shorter stems begin others by chance
-_ROW = re.compile(r"\|\s*([^|]*)\|")
-_RULE = re.compile(r"\|\s*:?-{2,}")  # between a table's header and its rows
 _HEADING = re.compile(r"(#{1,6})\s")
 
 
@@ -42,91 +38,13 @@ class Support:
         return not self.missing and bool(self.held) and self.share >= share
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """What a piece of text holds."""
-
-    terms: frozenset[str] = frozenset()
-    numbers: tuple[Quantity, ...] = ()
-    written: Written = NOTHING
-    units: frozenset[str] = frozenset()
-    denies: bool = False
-    may_deny: bool = False
-    undenied: "_Said | None" = None  # what is left without the clauses that deny, where some do
-
-    @classmethod
-    def in_(cls, text: str) -> "_Said":
-        plain = readable(text)
-        found = tuple(quantities(plain))
-        said = denial(plain)
-        return cls(
-            frozenset(terms(text)), (*found, *derived(plain, found)), Written.of(plain),
-            mentioned(without(plain, found)), said.denies, said.may, cls.in_(said.rest) if said.denies else None,
-        )  # fmt: skip
-
-    def __or__(self, other: "_Said") -> "_Said":
-        return _Said(
-            self.terms | other.terms,
-            self.numbers + other.numbers,
-            self.written | other.written,
-            self.units | other.units,
-            self.denies or other.denies,
-            self.may_deny or other.may_deny,
-            self._left | other._left if self.undenied or other.undenied else None,
-        )
-
-    @property
-    def _left(self) -> "_Said":
-        return self.undenied or self
-
-    def holds(self, facts: Facts) -> frozenset[Fact]:
-        """Those of the facts that stand here.
-
-        A number or name that is denied here, or only denied in the claim, does not.
-        """
-        if facts.denies and not self.may_deny:
-            return frozenset(word for word in facts.words if self._says(word))
-        there = self if facts.may_deny else self._left
-        numbers = {n for n, number in enumerate(facts.numbers) if there._has(number)}
-        named = {name for name in facts.names if has_name(name, there.written)}
-        spelled = {term for short, words in facts.spelled if short in self.written.words for term in words}
-        said = (word for word in facts.words if word in spelled or self._says(word))
-        return frozenset((*numbers, *named, *said))
-
-    def _says(self, word: str) -> bool:
-        """Whether a word stands here; a Chinese one also where its characters do (河长 in 河流全长)."""
-        if word in self.terms:
-            return True
-        if is_han(word):
-            return all(character in self.written.text for character in word) or (
-                len(word) > 2 and word[-2:] in self.written.text  # 气温 of 最低气温
-            )
-        return len(word) >= _FAMILY and any(_is_of_a_family(word, term) for term in self.terms)
-
-    def _has(self, number: Quantity) -> bool:
-        if stands(number, self.numbers, self.units):
-            return True
-        if number.plain == {1} and number.counted:  # one orbit, where the source says: every orbit
-            article = rf"\b(?:an?|each|every|per) (?:[a-z]+ )?{re.escape(number.counted)}"
-            if re.search(article, self.written.text):
-                return True
-        parts = split_date(number)
-        return parts is not None and all(stands(part, self.numbers, self.units) for part in parts)
-
-
-def _is_of_a_family(word: str, other: str) -> bool:
-    """Whether one stem begins or ends the other: appli of apply, applic of applicant; night, overnight."""
-    short, long = sorted((word, other), key=len)
-    near = len(short) >= _FAMILY and len(long) - len(short) <= _FAMILY
-    return near and (long.startswith(short) or long.endswith(short))
-
-
 class Evidence:
     """A passage's sentences and what each says. Its headings count for what stands below them, not alone."""
 
     def __init__(self, text: str, heading: str = "") -> None:
         self._text = text
         self._heading = heading
+        self._wholes: dict[tuple[int, int], Said] = {}
 
     @cached_property
     def ranges(self) -> list[Range]:
@@ -134,8 +52,8 @@ class Evidence:
         return sentences(self._text)
 
     @cached_property
-    def _said(self) -> list[_Said]:
-        return [_Said.in_(self._text[start:end]) for start, end in self.ranges]
+    def _said(self) -> list[Said]:
+        return [Said.in_(self._text[start:end]) for start, end in self.ranges]
 
     @cached_property
     def _levels(self) -> list[int]:
@@ -144,10 +62,10 @@ class Evidence:
         return [len(mark[1]) if mark else 0 for mark in marks]
 
     @cached_property
-    def _above(self) -> list[_Said]:
+    def _above(self) -> list[Said]:
         """What the headings above each sentence say."""
-        outside = _Said.in_(self._heading) if self._heading else _Said()
-        above, stack = [], dict[int, _Said]()
+        outside = Said.in_(self._heading) if self._heading else Said()
+        above, stack = [], dict[int, Said]()
         for level, said in zip(self._levels, self._said, strict=True):
             if level:
                 stack = {other: text for other, text in stack.items() if other < level}
@@ -156,7 +74,21 @@ class Evidence:
             for text in stack.values():
                 joined |= text
             above.append(joined)
+        for n, row in enumerate(self._rows):
+            if row is not None and row.head is not None:
+                above[n] |= self._said[row.head]
+            if row is not None and not self._said[n].names_units and not above[n].names_units:
+                above[n] |= Said(units=frozenset((UNIT_UNSAID,)))
         return above
+
+    @cached_property
+    def _rows(self) -> list[Row | None]:
+        return rows(self._text, self.ranges)
+
+    @cached_property
+    def _cells(self) -> list[list[Said]]:
+        """What the cells of each row say."""
+        return [[Said.in_(cell) for cell in row.cells] if row else [] for row in self._rows]
 
     def best(self, facts: Facts, share: float, most_sentences: int) -> Support | None:
         """The shortest run of sentences that supports the facts, the fullest of its length, if any does."""
@@ -176,7 +108,7 @@ class Evidence:
         return [
             self._support(facts, first, first + length)
             for first in firsts
-            if self._is_run(first, first + length)
+            if self._is_run(first, first + length) and self._rows_fit(facts, first, first + length)
         ]
 
     def _is_run(self, first: int, after: int) -> bool:
@@ -184,13 +116,63 @@ class Evidence:
         levels = self._levels[first:after]
         return not any(level and not before for before, level in pairwise(levels))
 
+    def _is_cut(self, first: int, after: int) -> bool:
+        """Whether lines end where no sentence does, so that a number may be cut in two."""
+        return any(
+            self._text[self.ranges[n][1] : self.ranges[n + 1][0]] == "\n"
+            and self._text[self.ranges[n][1] - 1].isalnum()
+            and not (self._levels[n] or self._rows[n] or self._rows[n + 1])
+            for n in range(first, after - 1)
+        )
+
+    def _whole(self, first: int, after: int) -> Said:
+        """What the sentences say as one."""
+        if (first, after) not in self._wholes:
+            text = self._text[self.ranges[first][0] : self.ranges[after - 1][1]]
+            self._wholes[first, after] = Said.in_(text)
+        return self._wholes[first, after]
+
+    def _rows_fit(self, facts: Facts, first: int, after: int) -> bool:
+        """Whether the claim speaks of each of several rows: the price of one is not that of the next."""
+        places = [n for n in range(first, after) if self._rows[n] is not None]
+        if not places:
+            return True
+        named = [n for n in places if self._cells[n] and self._cells[n][0].names(facts)]
+        if len(named) < len(places) and (len(places) > 1 or self._other_row(facts, places[0])):
+            return False
+        return len(places) > 1 or self._column_fits(facts, places[0])
+
+    def _other_row(self, facts: Facts, place: int) -> bool:
+        """Whether the claim names another row of the same table, and only that."""
+        table = self._rows[place]
+        return any(
+            row is not None and table is not None and row.head == table.head and n not in (place, table.head)
+            and cells and cells[0].names(facts)
+            for n, (row, cells) in enumerate(zip(self._rows, self._cells, strict=True))
+        )  # fmt: skip
+
+    def _column_fits(self, facts: Facts, place: int) -> bool:
+        """Whether the claim's numbers stand in the columns that it names, where it names one for each."""
+        row = self._rows[place]
+        if row is None or row.head is None or len(self._cells[row.head]) != len(self._cells[place]):
+            return True
+        named = [n for n, said in enumerate(self._cells[row.head]) if n and said.names(facts)]
+        of_cells = frozenset(range(len(facts.numbers))) - self._said[row.head].holds(facts)
+        if not named or len(of_cells) > len(named):
+            return True
+        inside = Said()
+        for n in (0, *named):
+            inside |= self._cells[place][n]
+        return inside.holds(facts).issuperset(of_cells)
+
     def _support(self, facts: Facts, first: int, after: int) -> Support:
-        inside, above = _Said(), _Said()
-        others = self._rows_of_others(facts, first, after)
+        inside, above = Said(), Said()
         for n in range(first, after):
-            if self._levels[n] == 0 and n not in others:
+            if self._levels[n] == 0:
                 inside |= self._said[n]
                 above |= self._above[n]
+        if len(facts.numbers) and self._is_cut(first, after):
+            inside |= self._whole(first, after)
         held, of_heading = inside.holds(facts), above.holds(facts)
         everything = frozenset[Fact]((*range(len(facts.numbers)), *facts.names, *facts.words))
         there = (inside | above).holds(facts)
@@ -199,35 +181,20 @@ class Evidence:
         elif everything <= of_heading:
             there = held
         required = frozenset[Fact]((*range(len(facts.numbers)), *facts.names))
+        foreign = inside.foreign(facts) - there
         missing = required - there
         if not missing and (
             self._is_swapped(facts, first, after) or self._is_of_another(facts, first, after)
         ):
             missing = required
+        needed = _TELLING if facts.numbers else 1.0
         return Support(
             start=self.ranges[first][0],
             end=self.ranges[after - 1][1],
             held=held,
-            share=_share(facts, there),
+            share=min(1.0, _share(facts, there, foreign) / needed),
             missing=missing,
         )
-
-    def _rows_of_others(self, facts: Facts, first: int, after: int) -> set[int]:
-        """The rows of a table between `first` and `after` that are not spoken of, where others are."""
-        labels = {n: label for n in range(first, after) if (label := self._labels[n])}
-        named = {n for n, label in labels.items() if label <= facts.terms}
-        return set(labels) - named if named else set()
-
-    @cached_property
-    def _labels(self) -> list[frozenset[str]]:
-        """The terms of the first cell of the sentences that are rows of a table; none of its header."""
-        texts = [self._text[start:end] for start, end in self.ranges]
-        rows = [_ROW.match(text) for text in texts]
-        below = [*(_RULE.match(text) for text in texts[1:]), None]
-        return [
-            frozenset(terms(row[1])) if row and not rule and not _RULE.match(text) else frozenset()
-            for row, rule, text in zip(rows, below, texts, strict=True)
-        ]
 
     def _is_swapped(self, facts: Facts, first: int, after: int) -> bool:
         """Whether one of the sentences joins the claim's numbers to others."""
@@ -243,9 +210,9 @@ class Evidence:
 
         def content(clause: str) -> Content:
             there = facts_of(clause).content
-            return there, frozenset(
-                word for word in there if word in words or (is_han(word) and word in facts.text)
-            )
+            said = frozenset(word for word in there if word in words or (is_han(word) and word in facts.text))
+            akin = frozenset(word for word in there if is_han(word) and word[0] in facts.text)
+            return there, said, said | akin
 
         words = facts.content
         return bool(words) and any(
@@ -262,16 +229,18 @@ def together(facts: Facts, supports: Sequence[Support], share: float) -> bool:
     return held.issuperset((*range(len(facts.numbers)), *facts.names)) and _share(facts, held) >= share
 
 
-def _share(facts: Facts, there: frozenset[Fact]) -> float:
-    """The share of content words that stand there; a name counts as one, a number as one, or two (`_weight`)."""
-    weights: dict[Fact, int] = {n: _weight(number) for n, number in enumerate(facts.numbers)}
-    weights.update(dict.fromkeys(facts.words, 1))
-    weights.update(dict.fromkeys(facts.names, 1))
+def _share(facts: Facts, there: frozenset[Fact], foreign: frozenset[str] = frozenset()) -> float:
+    """The share of what is claimed that stands there: a word or a name counts once, a telling number three times.
+
+    Words in another script than the text's count for nothing, but then a number or names must tell enough.
+    """
+    weights: dict[Fact, int] = dict.fromkeys((*(facts.words - foreign), *facts.names), 1)
+    weights |= {n: 3 if number.telling else 1 for n, number in enumerate(facts.numbers)}
     held = sum(weight for fact, weight in weights.items() if fact in there)
+    if foreign and held < _LEAST_FOREIGN:
+        return 0.0
     return held / sum(weights.values()) if weights else 1.0
 
 
-def _weight(number: Quantity) -> int:
-    """How much a number says: one of three digits or more (53,900; 1905; 9.58) stands nowhere by chance."""
-    digits = {str(value.numerator * 10**6 // value.denominator).strip("0") for value in number.plain}
-    return 2 if any(len(figures) >= 3 for figures in digits) else 1
+_TELLING = 5 / 6  # of the share that is enough where a telling number stands there
+_LEAST_FOREIGN = 3  # that a range in another script must hold

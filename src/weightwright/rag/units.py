@@ -31,7 +31,7 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("m", "1/1000", "mm", "millimetre millimeter", "毫米"),
     ("m", "1/1000000", "µm μm um", "micrometre micrometer micron", "微米"),
     ("m", "1/1000000000", "nm", "nanometre nanometer", "纳米"),
-    ("m", "500", "", "", "里 华里"),
+    ("m", "500", "", "", "里 华里"), ("light year", "1", "ly", "light-year", "光年"),
     ("mile", "1", "mi", "mile", "英里"),
     ("foot", "1", "ft", "foot feet", "英尺 尺"),
     ("foot", "1/12", "", "inch inches", "英寸"),
@@ -51,6 +51,8 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("m3", "1/1000000", "ml mL", "millilitre milliliter", "毫升"),
     ("gallon", "1", "gal", "gallon", "加仑"),
     ("pint", "1", "", "pint", "品脱"),
+    ("tablespoon", "1", "tbsp tbsps", "tablespoon", "汤匙 大勺"),
+    ("teaspoon", "1", "tsp tsps", "teaspoon", "茶匙 小勺"),
     ("kg", "1000", "t", "tonne metric-ton", "吨"),
     ("ton", "1", "", "ton", ""),
     ("kg", "1", "kg", "kilogram kilogramme kilo", "公斤 千克"),
@@ -70,22 +72,25 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("s", "1209600", "", "fortnight", ""),
     ("month", "1", "", "month", "个月 个月份"),
     ("month", "3", "", "quarter", "个季度 季度"),
-    ("month", "12", "yr yrs", "year", "年 岁 周年 周岁"),
+    ("month", "12", "yr yrs", "year annum", "年 岁 周年 周岁"),
     ("month", "120", "", "decade", ""),
     ("century", "1", "", "century centuries", "世纪 个世纪"),
-    ("°C", "1", "°C ℃ C", "degree-celsius degrees-celsius celsius centigrade degrees-centigrade", "摄氏度"),
+    ("coulomb", "1", "", "coulomb", "库仑"),
+    ("°C", "1", "°C ℃", "degree-celsius degrees-celsius celsius centigrade degrees-centigrade", "摄氏度"),
     ("°F", "1", "°F ℉ F", "degree-fahrenheit degrees-fahrenheit fahrenheit", "华氏度"),
     ("kelvin", "1", "K", "kelvin", "开尔文"),
     ("degree", "1", "°", "degree", ""),
     ("ratio", "1/100", "%", "percent per-cent pct", ""),
     ("percentage point", "1", "pp", "percentage-point", "个百分点 百分点"),
+    ("percentage point", "1/100", "bp bps", "basis-point", "个基点 基点"),
     ("ratio", "1/1000", "‰", "permille per-mille", ""),
     ("ratio", "1/10", "", "", "成"), ("price", "1", "", "", "折"),
     ("m/s", "1", "m/s", "metres-per-second meters-per-second metre-per-second", "米/秒 米每秒"),
+    ("m/s", "1000", "km/s", "kilometres-per-second kilometers-per-second", "公里/秒 千米/秒 公里每秒 千米每秒"),
     ("m/s", "5/18", "km/h kph kmh", "kilometres-per-hour kilometers-per-hour",
      "公里/小时 千米/小时 公里每小时 公里/时"),
     ("mile/h", "1", "mph", "miles-per-hour", "英里/小时"),
-    ("knot", "1", "kn", "knot", "节"),
+    ("knot", "1", "kn", "knot", ""),
     ("bit", "1", "", "bit", "比特"), ("byte", "1", "", "byte", "字节"),
     ("kB", "1", "KB kB", "kilobyte", ""), ("MB", "1", "MB", "megabyte", ""),
     ("GB", "1", "GB", "gigabyte", ""),
@@ -102,17 +107,26 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("Wh", "1000000000", "GWh TWh", "gigawatt-hour", ""),
     ("V", "1", "V", "volt", "伏 伏特"), ("V", "1000", "kV", "kilovolt", "千伏"),
     ("V", "1/1000", "mV", "millivolt", "毫伏"),
+    ("Nm", "1", "Nm N·m", "newton-metre newton-meter", "牛米 牛·米"),
+    ("ohm", "1", "Ω", "ohm", "欧姆"),
+    ("ohm", "1000", "kΩ", "kilohm kiloohm", "千欧"),
+    ("ohm", "1000000", "MΩ", "megohm megaohm", "兆欧"), ("mmHg", "1", "mmHg", "", "毫米汞柱"),
+    ("IU", "1", "IU", "", "国际单位"),
+    ("mol", "1", "mol", "mole", "摩尔"), ("mol", "1/1000", "mmol", "millimole", "毫摩尔"),
+    ("g/cm3", "1", "g/cm3 g/cc", "", "克/立方厘米 克每立方厘米"),
+    ("g/cm3", "1/1000", "kg/m3", "", "千克/立方米 公斤/立方米 千克每立方米"),
+    ("lux", "1", "lx", "lux", "勒克斯"), ("psi", "1", "psi", "", ""),
     ("A", "1", "A", "ampere amp", "安培"), ("A", "1/1000", "mA", "milliampere", "毫安"),
     ("mAh", "1", "mAh", "", "毫安时"),
     ("Hz", "1", "Hz", "hertz", "赫兹"), ("Hz", "1000", "kHz", "kilohertz", "千赫"),
     ("Hz", "1000000", "MHz", "megahertz", "兆赫"), ("Hz", "1000000000", "GHz", "gigahertz", ""),
     ("Pa", "1", "Pa", "pascal", "帕"), ("Pa", "1000", "kPa", "kilopascal", "千帕"),
     ("Pa", "1000000", "MPa", "", "兆帕"),
-    ("bar", "1", "", "bar", ""), ("J", "1", "J", "joule", "焦耳"),
+    ("bar", "1", "", "bar", "巴"), ("J", "1", "J", "joule", "焦耳"),
     ("J", "1000", "kJ", "kilojoule", "千焦"),
     ("cal", "1000", "kcal", "kilocalorie", "千卡 大卡"), ("cal", "1", "", "calorie", "卡路里"),
     ("dB", "1", "dB", "decibel", "分贝"), ("hp", "1", "hp", "horsepower", "马力"),
-    ("N", "1", "N", "newton", "牛顿"),
+    ("N", "1", "N", "newton", "牛顿 牛"), ("N", "1000", "kN", "kilonewton", "千牛"),
     ("lumen", "1", "lm", "lumen", "流明"), ("pixel", "1", "px", "pixel", "像素"),
     ("dpi", "1", "dpi", "", ""),
     ("ppm", "1", "ppm", "", ""), ("rpm", "1", "rpm", "", "转/分"),
@@ -122,12 +136,12 @@ _TABLE: tuple[tuple[str, str, str, str, str], ...] = (
     ("floor", "1", "", "floor storey story stories", "层 楼"),
     ("EUR", "1", "€ EUR", "euro", "欧元"), ("USD", "1", "USD US$", "us-dollar", "美元 美金"),
     ("GBP", "1", "£ GBP", "pound-sterling pounds-sterling", "英镑"),
-    ("JPY", "1", "JPY", "yen", "日元 日圆"),
+    ("JPY", "1", "JPY", "yen", "日元 日圆 日币"),
     ("CNY", "1", "CNY RMB CN¥", "yuan renminbi", "元 块 块钱 人民币 元人民币"),
-    ("CNY", "1/10", "", "jiao", "角"),
+    ("CNY", "1/10", "", "jiao", "角 毛 毛钱"),
     ("HKD", "1", "HKD HK$", "", "港元 港币"), ("TWD", "1", "TWD NT$", "", "新台币 台币"),
     ("AUD", "1", "AUD A$ AU$", "", "澳元 澳币"), ("CAD", "1", "CAD C$ CA$", "", "加元 加币"),
-    ("SGD", "1", "SGD S$", "", "新加坡元 新元"), ("CHF", "1", "CHF", "franc", "瑞士法郎 法郎"),
+    ("SGD", "1", "SGD S$", "", "新加坡元 新元"), ("CHF", "1", "CHF", "franc", "瑞士法郎 法郎 瑞郎"),
     ("INR", "1", "₹ INR", "rupee", "卢比"), ("KRW", "1", "₩ KRW", "won", "韩元"),
     ("RUB", "1", "₽ RUB", "rouble ruble", "卢布"),
     ("SEK", "1", "SEK", "krona kronor", "瑞典克朗"), ("krone", "1", "NOK DKK", "krone kroner", "克朗"),
@@ -147,6 +161,8 @@ _AMBIGUOUS: dict[str, tuple[Unit, ...]] = {
     "cent": tuple(Unit(name, Fraction(1, 100)) for name in (*_DOLLARS, "EUR")),
     "¢": tuple(Unit(name, Fraction(1, 100)) for name in _DOLLARS),
     "¥": (Unit("CNY"), Unit("JPY")),
+    "C": (Unit("°C"), Unit("coulomb")),
+    "欧": (Unit("EUR"), Unit("ohm")),
     "度": (Unit("degree"), Unit("°C"), Unit("Wh", Fraction(1000))),
     "分": (Unit("s", Fraction(60)), Unit("point"), Unit("CNY", Fraction(1, 100))),
     "point": (Unit("point"), Unit("percentage point")),
@@ -211,7 +227,7 @@ _PLURAL = r"(?:e?s)?(?!\w)"
 _BETWEEN = (
     r"(?:(?:full|whole|working|business|calendar|consecutive|paid|extra|additional|more|further|short|long|"
     r"Swiss|Japanese|Chinese|British|Russian|Indian|Norwegian|Danish|Polish|Canadian|Australian|Singapore|"
-    r"Hong Kong)[ -])?"
+    r"Swedish|Czech|Icelandic|Mexican|Turkish|Brazilian|Korean|New Zealand|South African|Hong Kong)[ -])?"
 )
 AFTER = re.compile(
     rf"(?P<symbol>\s?(?:{_any(_SYMBOLS)})(?![A-Za-z0-9²³]|/\w))"
@@ -220,8 +236,9 @@ AFTER = re.compile(
 )
 PREFIX = rf"(?:{_any(PREFIXES)}|(?<![A-Za-z])(?:{_any(CODES)})|(?<![A-Za-z])(?:RMB|人民币))"
 WORD = rf"(?i:{_any(_WORDS)}){_PLURAL}"
+SYMBOLS = _any(_SYMBOLS)
 CHINESE = _any(_CHINESE)
-_MENTIONED = re.compile(rf"\b{WORD}|(?<![A-Za-z])(?:{_any(_SYMBOLS)})(?![A-Za-z])|{CHINESE}")
+_MENTIONED = re.compile(rf"\b{WORD}|(?<![A-Za-z'’])(?:{_any(_SYMBOLS)})(?![A-Za-z])|{CHINESE}")
 
 
 def units(written: str) -> tuple[Unit, ...]:
@@ -239,4 +256,13 @@ def units(written: str) -> tuple[Unit, ...]:
 
 def mentioned(text: str) -> frozenset[str]:
     """All units that a text names, as `Unit.name` writes them."""
-    return frozenset(unit.name for match in _MENTIONED.finditer(text) for unit in units(match[0]))
+    found = {unit.name for match in _MENTIONED.finditer(text) for unit in units(match[0])}
+    if _AGE.search(text):
+        found.add(Unit("month", Fraction(12)).name)
+    if _CHINESE_PRICE.search(text):
+        found.add(Unit("CNY").name)
+    return frozenset(found)
+
+
+_AGE = re.compile(r"\b(?i:age[sd]?|old|older|younger)\b|over-|under-|年龄|年满|周岁")
+_CHINESE_PRICE = re.compile("[价费薪租款]|金额|押金|奖金|罚金")

@@ -11,7 +11,7 @@ from weightwright.rag.quantity import Quantity
 
 _FRACTION = re.compile(
     rf"(?P<chinese_whole>{numerals.HAN}|{numerals.DIGITS})又(?P<of_whole>{numerals.HAN})分之(?P<over>{numerals.HAN})"
-    rf"|(?P<coins>{numerals.HAN}|{numerals.DIGITS})(?P<coin>块|米)(?P<tenths>[一二三四五六七八九\d]{{1,2}})(?![\w十百千万点.])"
+    rf"|(?P<coins>{numerals.HAN}|{numerals.DIGITS})(?P<coin>块|米|毛(?=[一二三四五六七八九](?![一二三四五六七八九十百千万]))|秒(?=\d\d))(?P<tenths>[一二三四五六七八九\d]{{1,2}})(?![\w十百千万点.])"
     r"|\b(?P<ones>(?i:an?|one|two|three|four|five|six|seven|eight|nine|ten)|\d+)"
     r" (?P<one_unit>(?i:hour|day|week|month|year"
     r"|decade|century|mile|kilometre|kilometer|metre|meter|litre|liter)s?) and a (?P<more>half|quarter)\b"
@@ -21,12 +21,14 @@ _FRACTION = re.compile(
     rf"|(?P<percent>百分之)(?P<of_hundred>{numerals.HAN}|{numerals.DIGITS})"
     rf"|(?P<han_below>{numerals.HAN})分之(?P<han_above>{numerals.HAN})"
     r"|(?<!and )(?<!and-)\b(?P<count>(?i:one|two|three|four|five|a))[ -](?P<part>(?i:half|third"
-    r"|quarter|fifth|tenth))s?(?![\w-])(?: of an?(?= (?:hour|day|year|century|mile|million|kilo)))?"
-    r"|(?<![\d/])(?P<a>[1-9])/(?P<b>[2-9]|10)(?=\s?(?:的|of\b))"
+    r"|quarter|fifth|tenth))s?(?![\w-])(?: of an?(?= (?:hour|day|year|century|mile|kilo)"
+    r"| (?P<scale>million|billion|trillion)\b))?"
+    r"|(?<![\d/])(?P<a>[1-9])/(?P<b>[2-9]|10|[3-9]\d|\d00+|3[2-9])(?=\s?(?:的|of\b)|(?<=/\d)(?![\d/])|(?<=/[3-9]\d)(?![\d/])|(?<=00)(?![\d/]))"
     rf"|(?P<and_half>{numerals.HAN}|{numerals.DIGITS})个半(?=小时|月|钟头|星期)"
-    rf"|(?P<unit_half>{numerals.HAN}|{numerals.DIGITS})(?P<of>年|天|小时|周|个月|米|公里)半"
+    rf"|(?P<unit_half>{numerals.HAN}|{numerals.DIGITS})(?P<of>年|天|小时|周|个月|米|公里|分(?=半钟)|分钟|斤|公斤|千克|吨|升|块|里|倍|页)半钟?"
     r"|(?P<half>(?<!and a )(?<!and a-)\b(?i:half)(?: (?:of|the|its|all)\b| an?(?= (?!million|billion"
-    r"|dozen|hundred|thousand))| (?=(?!an? )[a-z]))|一半|半数|半(?=个?(?:小时|年|天|月|日|钟头)))",
+    r"|dozen|hundred|thousand))| (?=(?!an? )[a-z]))|一半|半数|减半|半(?=个?(?:小时|年|天|月|日|钟头))"
+    rf"|半(?=(?:{units.CHINESE}|[片粒杯瓶勺碗袋包盒]))(?!分|年|天|月|日))",
     re.ASCII,
 )
 _PARTS = {"half": 2, "third": 3, "quarter": 4, "fifth": 5, "tenth": 10}
@@ -46,7 +48,7 @@ def fractions(text: str) -> list[Quantity]:
             quantity = replace(quantity, start=match.start(), end=match.end())
         elif match["unit_half"] or match["and_half"]:
             written = match["of"] or text[match.end() :]
-            quantity = with_unit(f"半{written}", 0, 1, frozenset((value,)))
+            quantity = with_unit(f"半{'分钟' if written == '分' else written}", 0, 1, frozenset((value,)))
             quantity = replace(quantity, start=match.start(), end=match.end())
         elif quantity.bases == {""}:
             quantity = replace(quantity, readings=frozenset(((value, ""), (value, "ratio"))))
@@ -91,7 +93,8 @@ def _fraction(match: re.Match[str]) -> Fraction | None:
         below = min(_han_or_digits(match["han_below"]))
         return min(_han_or_digits(match["han_above"])) / below if below else None
     if match["part"]:
-        return Fraction(_COUNTS[match["count"].lower()], _PARTS[match["part"].lower()])
+        scale = numerals.SCALES[match["scale"]] if match["scale"] else 1
+        return scale * Fraction(_COUNTS[match["count"].lower()], _PARTS[match["part"].lower()])
     return Fraction(1, 2)
 
 
@@ -101,8 +104,10 @@ def _han_or_digits(token: str) -> numerals.Values:
 
 _SMALL = r"(?i:one|two|three|four|five|six|seven|eight|nine|ten|twenty|hundred)"
 _SHARE = re.compile(
-    rf"\b(?P<part>\d{{1,3}}|{_SMALL})[ -](?:in|out of)[ -](?:every )?"
-    rf"(?P<of>\d{{1,3}}(?:,\d{{3}})*|{_SMALL})(?= [a-z])"
+    rf"(?<![\d.,])\b(?P<part>\d{{1,3}}|{_SMALL})[ -](?:in|out of)[ -](?:every )?"
+    rf"(?P<of>\d{{1,3}}(?:,\d{{3}})*|{_SMALL})(?= [a-z]|[).,;:]? ?$|\))"
+    rf"|\b(?i:every) (?P<nth>(?i:other|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)"
+    rf"|\d{{1,2}}(?:nd|rd|th)) (?=[a-z])"
     rf"|每(?P<each>{numerals.HAN}|{numerals.DIGITS})[个名位人]{{1,2}}[^，。]{{0,4}}中[^，。]{{0,3}}?有(?P<among>{numerals.HAN}"
     rf"|{numerals.DIGITS})",
     re.ASCII,
@@ -113,6 +118,9 @@ def shares(text: str) -> list[Quantity]:
     """One in five, 3 out of 10, 每五人中有一人: as parts of one; not `one in 20 minutes`."""
     found = []
     for match in _SHARE.finditer(text):
+        if match["nth"]:
+            found.append(_every(text, match))
+            continue
         if match["part"]:
             part, of = (
                 min(numerals.digits(token) if token[0].isdigit() else numerals.words(token.lower())[0])
@@ -129,25 +137,45 @@ def shares(text: str) -> list[Quantity]:
     return found
 
 
+def _every(text: str, match: re.Match[str]) -> Quantity:
+    """Every third house: one in three; every third day: also three days."""
+    nth = match["nth"].lower()
+    number = re.sub(r"\D", "", nth)
+    of = Fraction(number) if number else Fraction(2) if nth == "other" else min(numerals.words(nth)[0])
+    share = with_unit(text, match.start(), match.end() - 1, frozenset((of,)))
+    readings = share.readings if not share.bare else frozenset()
+    return Quantity(match.start(), share.end, frozenset((1 / of,)), readings | {(1 / of, "ratio")})
+
+
 _MULTIPLE = re.compile(
-    r"\b(?P<word>(?i:doubl|tripl|trebl|quadrupl|halv))(?i:ed|es?|ing)\b"
+    r"\b(?P<word>(?i:doubl|tripl|trebl|quadrupl|halv))(?i:ed|ing|es"
+    r"|e(?= (?:the|its|their|in|by|from|to|since|within|every|each|as)\b))\b"
     r"|(?P<half>\bhalf\b(?= as (?:many|much|long|big)))"
-    r"|\b(?P<twice>(?i:twice|thrice))\b|(?P<pair>\b[Aa] (?:couple|pair) of\b)|(?P<chinese>翻了?一?番)"
+    r"|\b(?P<twice>(?i:twice|thrice|once))\b|(?P<pair>\b[Aa] (?:couple|pair) of\b)"
+    rf"|翻了?(?P<turns>[一二两三四\d])?番|(?:增加|增长|提高|上升|扩大|上涨|多)了?(?P<more>{numerals.HAN}|{numerals.DIGITS})倍"
 )
-_MULTIPLES = {"doubl": 2, "tripl": 3, "trebl": 3, "quadrupl": 4, "twice": 2, "thrice": 3}
+_MULTIPLES = {"doubl": 2, "tripl": 3, "trebl": 3, "quadrupl": 4, "twice": 2, "thrice": 3, "once": 1}
 
 
 def multiples(text: str) -> list[Quantity]:
-    """Doubled, halved, twice, a couple of, 翻番."""
+    """Doubled, halved, twice, a couple of; 翻一番 and 增加一倍, which is twice as much."""
     found = []
     for match in _MULTIPLE.finditer(text):
         word = (match["word"] or match["twice"] or "").lower()
         value = Fraction(1, 2) if match["half"] or word == "halv" else Fraction(_MULTIPLES.get(word, 2))
+        if match["turns"]:
+            value = Fraction(2 ** int(min(_han_or_digits(match["turns"]))))
+        elif match["more"]:
+            value = min(_han_or_digits(match["more"])) + 1
         base = "times" if match["twice"] else "" if match["pair"] else "fold"
         plain = frozenset((value,))
         found.append(
             Quantity(
-                match.start(), match.end(), plain, frozenset(((value, base),)), required=not match["pair"]
+                match.start(),
+                match.end(),
+                plain,
+                frozenset(((value, base), *([(value, "ratio")] if word == "halv" else []))),
+                required=not match["pair"] and word != "once",
             )
         )
     return found
@@ -155,7 +183,7 @@ def multiples(text: str) -> list[Quantity]:
 
 _QUARTER = re.compile(
     r"(?<!\w)(?:Q(?P<quarter>[1-4])|H(?P<half>[12]))(?!\w)|(?P<chinese>[上下])半年"
-    r"|(?<!第)(?P<han>[一二三四])季度",
+    r"|第?(?P<season>[一二三四1-4])季度",
     re.ASCII,
 )
 
@@ -164,48 +192,15 @@ def quarters(text: str) -> list[Quantity]:
     """Q3 as the third quarter, H1 and 上半年 as the first half."""
     found = []
     for match in _QUARTER.finditer(text):
-        quarter = match["quarter"] or (str("一二三四".index(match["han"]) + 1) if match["han"] else "")
-        value = Fraction(int(quarter or match["half"] or (1 if match["chinese"] == "上" else 2)))
-        reading = (value * 3, "month") if quarter else (value, "")
+        if match["season"]:
+            value = min(_han_or_digits(match["season"]))
+        else:
+            value = Fraction(match["quarter"] or match["half"] or (1 if match["chinese"] == "上" else 2))
+        reading = (value * 3, "month") if match["quarter"] or match["season"] else (value, "")
         found.append(
             Quantity(match.start(), match.end(), frozenset((value,)), frozenset((reading,)), ordinal=True)
         )
     return found
-
-
-# 3–1, 3比1, won 3 to 1: never a range where the first number is not the smaller one
-_SCORE = re.compile(
-    r"(?<![\w.:/–-])(?P<first>\d{1,3})(?P<sign> ?[-–] ?|比| to )(?P<second>\d{1,3})(?![\w.:/%–-]|\s?[%°€$])",
-    re.ASCII,
-)
-_PLAYED = re.compile(
-    r"(?i:\b(?:won|win|wins|beat|beats|beating|defeat\w*|lost|lose|loses|drew|draw|drawn|victory|score\w*|led|lead|leads)\b)"
-    r"|[胜负击败战平赢输领先比分]"
-)
-
-
-def scores(text: str) -> list[Quantity]:
-    """Results of games, compared as they are written (3:1)."""
-    found = []
-    for match in _SCORE.finditer(text):
-        first, second = int(match["first"]), int(match["second"])
-        played = _PLAYED.search(text) is not None
-        if not played or (units.AFTER.match(text, match.end()) is not None and match["sign"] != "比"):
-            continue
-        if (
-            match["sign"] == "比"
-            or (first >= second and match["sign"] != " to ")
-            or _beside_a_game(text, match)
-        ):
-            written = f"{first}:{second}"
-            found.append(Quantity(match.start(), match.end(), written=written, version=True))
-    return found
-
-
-def _beside_a_game(text: str, match: re.Match[str]) -> bool:
-    """Whether a word of a game stands close to it: beat them 1-3, a 2–3 defeat."""
-    around = text[max(0, match.start() - 25) : match.end() + 15]
-    return _PLAYED.search(around) is not None
 
 
 _VERSION = re.compile(
