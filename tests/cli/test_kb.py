@@ -73,7 +73,7 @@ def test_add_search_ask_list_sync_rm(home, run, opened):
     answer = run(
         "ask", "kb.db", "How many days of annual leave does everybody have?", "--model", "extract", "--json"
     )
-    assert answer["answer"] == "Leave: Everybody has 27 days of annual leave [1]."
+    assert answer["answer"] == "Everybody has 27 days of annual leave [1]."
     [citation] = answer["citations"]
     assert set(citation) == {"n", "document", "path", "page", "place", "start", "end", "quote"}
     assert text[citation["start"] : citation["end"]] == citation["quote"]

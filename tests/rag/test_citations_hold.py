@@ -125,6 +125,7 @@ def passages_of(texts):
 @example([], "`[1]`[1]`", 1)
 @example([], "$x_{[1]}$[1]1,2,3 and 12 000 000", 1)
 @example([], "渡轮可载四十八辆汽车。```\n[1]", 1)
+@example([], "渡轮可载四十八辆汽车。Press [1].", 1)
 @example([], "\n```Use `pier [2]` at 9:30 pm.See Nr. 5 [1] of the list.", 1)
 def test_every_citation_is_an_exact_range(texts, answer, step):
     passages, documents = passages_of(texts)

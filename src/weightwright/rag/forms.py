@@ -37,7 +37,7 @@ _ENDS_CHINESE = re.compile(r"\s*(?:[\[［【]\d|[。，；！？、：]|$)")
 _OPENS_KEY = r"\s*[\"'“‘(]?\s*$"
 # told to do something with a key: `Press [1]`, `then enter [1]`, `by typing [1]`; not `visitors enter [1]`
 _BEHIND_ORDER = re.compile(
-    r"(?:^|[.!?,;:(\[—–*#>\n-]\s*|\b(?:then|and|or|please|to|now|by|just|simply|must|should|can|could|may|will|first|next|you|users?"
+    r"(?:^|[.!?,;:(\[—–*#>\n。！？；，：、-]\s*|\b(?:then|and|or|please|to|now|by|just|simply|must|should|can|could|may|will|first|next|you|users?"
     r"|when|after|if|instead|always|also|i|we|customers?|callers?|either|again|twice|once)\s+)"
     r"(?:press(?:ing|ed)?|hit|tap|typ(?:e|ing)|enter(?:ing)?|dial(?:ling|ing)?|push|click|choose|select(?:ing)?)"
     + _OPENS_KEY,
